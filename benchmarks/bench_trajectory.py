@@ -1,0 +1,133 @@
+"""What the harness adds to a trajectory: episodic, ResNet-50, 256x256, batch 8, over the bare passes of the method.
+
+Bare passes: 40 x (forward + backward + update) and n forwards, n = 1 where the plan is exact, 41 where it is not. Both
+are measured in turn in one run; the ratio stands in the benchmark's extra info (aim: at most 1.05). Steps can be fewer
+with TTT_BENCH_STEPS.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from ttt_bench.adapter import Norm
+from ttt_bench.config import ModelConfig, TrainingSettings, make_request, resolve_preset
+from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.losses import RECIPES
+from ttt_bench.metrics import Scoring
+from ttt_bench.progress import Silent
+from ttt_bench.protocols import Evaluation
+from ttt_bench.records import Record
+from ttt_bench.registry import load_method
+from ttt_bench.session import Session, make_optimiser
+from ttt_bench.settings import resolve_method
+from ttt_bench.train import SourceJob, build_net
+
+STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
+SIZE, BATCH = 256, 8
+TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+TRAINING = TrainingSettings(batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0)
+
+
+class Noise(Dataset):
+    """One batch of random images and targets."""
+
+    domain, size, tasks, fingerprint = "noise", (SIZE, SIZE), tuple(TASKS), "noise"
+
+    def __init__(self) -> None:
+        draw = torch.Generator().manual_seed(0)
+        self.whole = Batch(
+            torch.rand(BATCH, 3, SIZE, SIZE, generator=draw),
+            {
+                "semseg": torch.randint(0, 7, (BATCH, SIZE, SIZE), generator=draw),
+                "depth": torch.rand(BATCH, 1, SIZE, SIZE, generator=draw),
+                "normals": torch.nn.functional.normalize(torch.randn(BATCH, 3, SIZE, SIZE, generator=draw), dim=1),
+                "edge": torch.rand(BATCH, 1, SIZE, SIZE, generator=draw).round(),
+            },
+        )
+
+    def __len__(self) -> int:
+        return BATCH
+
+    def batch(self, indices: Any) -> Batch:
+        return self.whole
+
+
+def _session(name: str) -> Session:
+    request = make_request({}, {})
+    settings = resolve_method(load_method(name), resolve_preset("paper", {}), request)
+    job = SourceJob("noise", ModelConfig(backbone="resnet50"), TASKS, "weighted", TRAINING, "noise", 0)
+    net = build_net(job, settings.adapter).to(DEVICE)
+    return Session(net, settings.adapter, settings.optimiser, {}, RECIPES["weighted"], BATCH, 0)
+
+
+def _harness(name: str) -> Callable[[], None]:
+    session, data = _session(name), Noise()
+
+    def run() -> None:
+        record = Record([list(range(BATCH))], STEPS)
+        with Silent().bar("", 1) as bar:
+            scoring = Scoring(edge_sigmoid=True, depth_nonnegative=True)
+            Evaluation(session, data, tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False).run(
+                "episodic"
+            )
+
+    return run
+
+
+def _bare(name: str) -> Callable[[], None]:
+    """The method's own passes and nothing else: no scoring, no resetting, no records."""
+    session = _session(name)
+    images = Noise().whole.images.to(DEVICE)
+    moved, plan, net = list(session.moved.values()), session.plan, session.net
+    optimiser = make_optimiser(moved, session_settings(name), BATCH)
+    session.begin_batch(0)
+
+    def forward() -> None:
+        session.ctx.norms.set(plan.predict)
+        with torch.no_grad():
+            net.model(images)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            session.ctx.norms.set(plan.adapt)
+            out = session.adapter.step(net, images, session.ctx)
+            optimiser.zero_grad(set_to_none=True)
+            sum(out.losses.values(), torch.zeros((), device=DEVICE)).backward()
+            optimiser.step()
+            if not plan.exact:
+                forward()
+        forward()
+        session.ctx.norms.set(Norm.RUNNING)
+
+    return run
+
+
+def session_settings(name: str) -> Any:
+    """The optimiser settings of a method under the paper's protocol."""
+    return resolve_method(load_method(name), resolve_preset("paper", {}), make_request({}, {})).optimiser
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("name", ["tent", "s4t"])
+def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
+    harness, bare = _harness(name), _bare(name)
+    bare_seconds = _seconds(bare)
+    benchmark.pedantic(harness, rounds=1)
+    seconds = benchmark.stats.stats.median
+    benchmark.extra_info |= {"steps": STEPS, "bare_seconds": bare_seconds, "ratio": round(seconds / bare_seconds, 3)}
+    print(f"\n{name}: {seconds:.1f} s over {bare_seconds:.1f} s bare = {seconds / bare_seconds:.3f} ({STEPS} steps)")

@@ -1,0 +1,35 @@
+"""Base: the source model as it is.
+
+Nothing moves and BatchNorm uses the statistics of the source. Every relative score (Delta_TTT) is against this model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from ttt_bench.adapter import Adapter, Card, Context, Norm, Plan, StepOut
+from ttt_bench.model import Net
+
+
+class Base(Adapter):
+    """No adaptation."""
+
+    name: ClassVar[str] = "base"
+    card: ClassVar[Card] = Card(
+        title="Base: the source model without adaptation",
+        paper="the row that Delta_TTT is relative to in Jeong et al. (S4T), ICCV 2025",
+        source="the shared network on the supervised task losses",
+        moves="nothing",
+        forwards=0,
+        backwards=0,
+        sizes="any",
+    )
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        return StepOut({}, net.model(images))

@@ -1,0 +1,47 @@
+"""Sessions: tests, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install("ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+
+
+@nox.session
+def minimal(session: nox.Session) -> None:
+    """What a user without any extra gets: the whole line on the smallest preset, from an ordinary install."""
+    session.install(".")
+    results, reports = f"{session.create_tmp()}/results", f"{session.create_tmp()}/report"
+    session.run("ttt-bench", "run", "--methods", "all", "--preset", "smoke", "--results", results)
+    session.run("ttt-bench", "report", "--results", results, "--out", reports)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The embedded demonstration, with its report."""
+    session.install(".")
+    session.run("ttt-bench", "run", "--methods", "all", "--pair", "rooms:rooms-mix", *session.posargs)
+    session.run("ttt-bench", "report")

@@ -1,0 +1,31 @@
+"""Fixtures for every test; this file also makes the helper modules beside it importable from the folders below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def room_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of rendered rooms for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(room_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTT_BENCH_CACHE", str(room_cache))
+    monkeypatch.delenv("TTT_BENCH_DATA", raising=False)

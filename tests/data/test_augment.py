@@ -1,0 +1,64 @@
+"""Flips: what is mirrored, what changes its sign, what stays."""
+
+from __future__ import annotations
+
+import torch
+
+from ttt_bench.data.augment import hflip
+from ttt_bench.data.base import Batch
+
+
+def _batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(3, 3, 4, 5, generator=generator), dim=1)
+    normals[:, :, 0, 0] = 255
+    depth = torch.rand(3, 1, 4, 5, generator=generator)
+    depth[:, :, 1, 4] = 255
+    semseg = torch.randint(0, 7, (3, 4, 5), generator=generator)
+    semseg[:, 2, 0] = 255
+    edge = (torch.rand(3, 1, 4, 5, generator=generator) > 0.5).float()
+    targets = {"semseg": semseg, "depth": depth, "normals": normals, "edge": edge}
+    return Batch(torch.rand(3, 3, 4, 5, generator=generator), targets)
+
+
+MASK = torch.tensor([True, False, True])
+
+
+def test_masked_samples_are_mirrored_and_the_others_kept() -> None:
+    batch, flipped = _batch(), hflip(_batch(), MASK)
+    for before, after in [(batch.images, flipped.images)] + [
+        (batch.targets[name], flipped.targets[name]) for name in ("semseg", "depth", "edge")
+    ]:
+        assert torch.equal(after[1], before[1])
+        assert torch.equal(after[0], before[0].flip(-1))
+        assert torch.equal(after[2], before[2].flip(-1))
+        assert after.dtype == before.dtype
+    assert torch.equal(flipped.targets["normals"][1], batch.targets["normals"][1])
+
+
+def test_normals_turn_their_x() -> None:
+    before, after = _batch().targets["normals"], hflip(_batch(), MASK).targets["normals"]
+    mirrored = before[0].flip(-1)
+    assert torch.equal(after[0, 1:], mirrored[1:])
+    valid = mirrored[0] != 255
+    assert torch.equal(after[0, 0][valid], -mirrored[0][valid])
+    assert (after[0, :, 0, -1] == 255).all()
+    assert (after[0] == 255).sum() == 3
+
+
+def test_twice_is_the_identity() -> None:
+    batch = _batch()
+    again = hflip(hflip(batch, MASK), MASK)
+    assert torch.equal(again.images, batch.images)
+    assert all(torch.equal(again.targets[name], value) for name, value in batch.targets.items())
+
+
+def test_the_batch_given_is_not_changed() -> None:
+    batch, copy = _batch(), _batch()
+    hflip(batch, MASK)
+    assert all(torch.equal(batch.targets[name], value) for name, value in copy.targets.items())
+
+
+def test_targets_that_are_not_there_are_not_made() -> None:
+    batch = _batch()
+    assert set(hflip(Batch(batch.images, {"depth": batch.targets["depth"]}), MASK).targets) == {"depth"}

@@ -1,0 +1,179 @@
+"""The cache of rendered rooms: rendered once, whole or not at all, mended when damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ttt_bench.data.base import Batch
+from ttt_bench.data.rooms import LOOKS, SPLITS, Rooms, render
+from ttt_bench.data.rooms import cache as rooms_cache
+from ttt_bench.data.rooms import dataset as rooms_dataset
+from ttt_bench.data.rooms.cache import fingerprint
+from ttt_bench.errors import BenchError
+from ttt_bench.progress import Bar, Silent
+
+SIZE = (24, 32)
+COUNT = 10
+
+
+class Watch(Silent):
+    """Remembers what was said and how far the bars went."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.advanced = 0
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        watch = self
+
+        class Counting:
+            def advance(self, amount: int = 1, note: str = "") -> None:
+                watch.advanced += amount
+
+        yield Counting()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[range]:
+    """The chunks that were rendered; small ones, so that there are several."""
+    made: list[range] = []
+
+    def counting(look: Any, seed: int, indices: range, size: tuple[int, int]) -> Batch:
+        made.append(indices)
+        return render(look, seed, indices, size)
+
+    monkeypatch.setattr(rooms_dataset.renderer, "render", counting)
+    monkeypatch.setattr(rooms_cache, "CHUNK_PIXELS", 4 * SIZE[0] * SIZE[1])
+    return made
+
+
+def _open(cache: Path, progress: Silent | None = None, **changes: Any) -> Rooms:
+    wanted: dict[str, Any] = {"domain": "rooms", "split": "test", "size": SIZE, "count": COUNT} | changes
+    rooms = Rooms(**wanted, cache=cache)
+    rooms.prepare(progress or Silent())
+    return rooms
+
+
+def _folders(cache: Path) -> list[Path]:
+    return list((cache / "rooms").iterdir())
+
+
+def test_a_batch_is_what_was_rendered(tmp_path: Path) -> None:
+    rooms = _open(tmp_path)
+    assert len(rooms) == COUNT
+    assert rooms.domain == "rooms"
+    assert rooms.size == SIZE
+    assert rooms.tasks == ("semseg", "depth", "normals", "edge")
+    indices = [7, 2, 2, 9]
+    stored, made = rooms.batch(indices), render(LOOKS["rooms"], SPLITS["test"], indices, SIZE)
+    assert torch.allclose(stored.images, made.images, atol=1e-6)
+    for name in ("semseg", "edge"):
+        assert torch.equal(stored.targets[name], made.targets[name])
+    assert torch.allclose(stored.targets["depth"], made.targets["depth"], atol=5.1e-4)
+    assert torch.allclose(stored.targets["normals"], made.targets["normals"], atol=5e-5)
+    assert torch.allclose(stored.targets["normals"].norm(dim=1), torch.ones(4, *SIZE), atol=1e-6)
+    for name, value in made.targets.items():
+        assert stored.targets[name].dtype == value.dtype
+        assert stored.targets[name].shape == value.shape
+
+
+def test_opened_twice_is_rendered_once(tmp_path: Path, calls: list[range]) -> None:
+    watch = Watch()
+    first = _open(tmp_path, watch)
+    assert sorted(index for chunk in calls for index in chunk) == list(range(COUNT))
+    assert max(map(len, calls)) == 4
+    assert watch.advanced == COUNT
+    calls.clear()
+    second = _open(tmp_path, watch)
+    assert calls == []
+    assert watch.said == []
+    assert second.fingerprint == first.fingerprint
+    assert torch.equal(first.batch([3]).images, second.batch([3]).images)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "remove", "meta"])
+def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], harm: str) -> None:
+    expected = _open(tmp_path).batch([0, 9]).images
+    (folder,) = _folders(tmp_path)
+    if harm == "truncate":
+        os.truncate(folder / "images.npy", (folder / "images.npy").stat().st_size - 100)
+    elif harm == "remove":
+        (folder / "depth.npy").unlink()
+    else:
+        (folder / "meta.json").write_text("{")
+    calls.clear()
+    watch = Watch()
+    again = _open(tmp_path, watch)
+    assert calls
+    assert "damaged" in watch.said[0]
+    assert str(folder) in watch.said[0]
+    assert torch.equal(again.batch([0, 9]).images, expected)
+    assert _folders(tmp_path) == [folder]
+
+
+def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(look: Any, seed: int, indices: range, size: tuple[int, int]) -> Batch:
+        if indices.start > 0:
+            raise KeyboardInterrupt
+        return render(look, seed, indices, size)
+
+    monkeypatch.setattr(rooms_cache, "CHUNK_PIXELS", 4 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr(rooms_dataset.renderer, "render", interrupted)
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        _open(tmp_path)
+    assert _folders(tmp_path) == []
+    assert torch.get_num_threads() == threads
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BenchError, match="TTT_BENCH_CACHE") as error:
+        _open(tmp_path / "file")
+    assert str(tmp_path / "file") in str(error.value)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(BenchError, match="TTT_BENCH_CACHE"):
+        _open(tmp_path)
+    assert _folders(tmp_path) == []
+
+
+def test_the_fingerprint_follows_what_decides_the_content() -> None:
+    look = LOOKS["rooms"]
+    known = {fingerprint(look, 1, SIZE, COUNT)}
+    changed = replace(look, sensor=replace(look.sensor, noise=(0.0, 0.5)))
+    for other in (
+        fingerprint(changed, 1, SIZE, COUNT),
+        fingerprint(look, 2, SIZE, COUNT),
+        fingerprint(look, 1, (32, 24), COUNT),
+        fingerprint(look, 1, SIZE, COUNT + 1),
+    ):
+        assert other not in known
+        known.add(other)
+    assert fingerprint(look, 1, SIZE, COUNT) in known
+
+
+def test_splits_share_no_image(tmp_path: Path) -> None:
+    images = [_open(tmp_path, split=split, count=3).batch(range(3)).images for split in SPLITS]
+    flat = torch.cat(images).flatten(1)
+    assert len(torch.unique(flat, dim=0)) == 3 * len(SPLITS)
+
+
+@pytest.mark.parametrize("changes", [{"domain": "roms"}, {"split": "tst"}, {"count": 0}, {"size": (0, 8)}])
+def test_what_cannot_be_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(BenchError):
+        _open(tmp_path, **changes)

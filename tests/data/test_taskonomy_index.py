@@ -1,0 +1,118 @@
+import pytest
+from taskonomy_files import DOMAINS, IN_STRING_ORDER, Notices, file_of, folder_of, write, write_empty
+
+from ttt_bench.data.taskonomy.index import find_folders, list_frames
+from ttt_bench.errors import DataError
+from ttt_bench.progress import Silent
+
+PARTS = {
+    "rgb": "rgb",
+    "semseg": "segment_semantic",
+    "depth": "depth_zbuffer",
+    "normals": "normal",
+    "edge": "edge_occlusion",
+}
+
+
+def listed(root):
+    folders = find_folders(root)
+    return folders, list_frames(folders, folders.buildings, Silent())
+
+
+@pytest.mark.parametrize("layout", "ABCDE")
+def test_every_layout_gives_the_same_frames(tmp_path, layout):
+    buildings = ["ihlen"] if layout == "D" else ["ihlen", "hanson"]
+    write(tmp_path, buildings, layout)
+    folders, frames = listed(tmp_path)
+    assert folders.layouts == (layout,)
+    names = ["unnamed"] if layout == "D" else ["hanson", "ihlen"]
+    assert [frames.name(i) for i in range(len(frames))] == [f"{b}/{s}" for b in names for s in IN_STRING_ORDER]
+    assert frames.tasks == ("semseg", "depth", "normals", "edge")
+    for part, domain in PARTS.items():
+        assert frames.path(2, part) == file_of(tmp_path, names[0], "point_10_view_0", domain, layout)
+    assert frames.strays == (0, "")
+
+
+def test_frames_below_data_are_found(tmp_path):
+    write(tmp_path / "data", ["ihlen"])
+    (tmp_path / "data" / "splits_taskonomy").mkdir()
+    folders, frames = listed(tmp_path)
+    assert folders.root == tmp_path / "data"
+    assert len(frames) == 4
+
+
+def test_either_spelling_of_the_semantic_domain(tmp_path):
+    write(tmp_path, ["ihlen"])
+    folder = folder_of(tmp_path, "A", "ihlen", "segment_semantic")
+    one = folder / "point_0_view_0_domain_segmentsemantic.png"
+    one.rename(folder / "point_0_view_0_domain_segment_semantic.png")
+    (tmp_path / "segment_semantic").rename(tmp_path / "segmentsemantic")
+    _, frames = listed(tmp_path)
+    assert frames.has("semseg").all()
+    assert frames.path(0, "semseg").name == "point_0_view_0_domain_segment_semantic.png"
+    assert frames.path(1, "semseg").name == "point_0_view_1_domain_segmentsemantic.png"
+    assert frames.path(0, "semseg").is_file()
+
+
+def test_a_missing_file_shifts_no_pairing(tmp_path):
+    write(tmp_path, ["ihlen"])
+    file_of(tmp_path, "ihlen", "point_0_view_1", "normal").unlink()
+    _, frames = listed(tmp_path)
+    assert frames.has("normals").tolist() == [True, False, True, True]
+    for index in (0, 2, 3):
+        stems = {frames.path(index, part).name.split("_domain")[0] for part in PARTS}
+        assert stems == {IN_STRING_ORDER[index]}
+
+
+def test_what_is_no_frame_is_ignored(tmp_path):
+    write(tmp_path, ["ihlen"])
+    folder = folder_of(tmp_path, "A", "ihlen", "depth_zbuffer")
+    for name in (".DS_Store", "point_0_view_0_domain_depth_euclidean.png", "point_01_view_0_domain_depth_zbuffer.png"):
+        (folder / name).touch()
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "tmpabc123" / "rgb").mkdir(parents=True)
+    (tmp_path / "rgb" / "taskonomy" / "tmpdef").mkdir()
+    folders, frames = listed(tmp_path)
+    assert len(frames) == 4
+    assert frames.strays[0] == 3
+    assert folders.buildings == ("ihlen",)
+    assert {path.name for path in folders.leftovers} == {"tmpabc123", "tmpdef"}
+    assert all("temporary folder left over" in notice for notice in folders.notices)
+
+
+def test_two_layouts_are_both_read_with_a_notice(tmp_path):
+    write(tmp_path, ["ihlen"], "A", domains=DOMAINS[:3])
+    write(tmp_path, ["ihlen"], "E", domains=DOMAINS[3:])
+    folders, frames = listed(tmp_path)
+    assert frames.tasks == ("semseg", "depth", "normals", "edge")
+    assert any("several layouts (A, E)" in notice for notice in folders.notices)
+
+
+def test_a_missing_root_says_where_and_what_to_do(tmp_path):
+    with pytest.raises(DataError) as caught:
+        find_folders(tmp_path / "nowhere")
+    for words in (str(tmp_path / "nowhere"), "does not exist", "--data-root", "TTT_BENCH_DATA"):
+        assert words in str(caught.value)
+
+
+def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path):
+    (tmp_path / "normals" / "ihlen").mkdir(parents=True)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_folders(tmp_path)
+    for words in ("normals", "pictures", "did you mean normal?", "{domain}/taskonomy/{building}", "depth_zbuffer"):
+        assert words in str(caught.value)
+
+
+def test_an_empty_root_is_no_layout(tmp_path):
+    with pytest.raises(DataError, match="holds nothing"):
+        find_folders(tmp_path)
+
+
+def test_listing_is_compact_and_reports_progress(tmp_path):
+    write_empty(tmp_path, "hanson", [f"point_{p}_view_0" for p in range(300)])
+    notices = Notices()
+    frames = list_frames(find_folders(tmp_path), ["hanson"], notices)
+    arrays = (frames.building, frames.point, frames.view, frames.have)
+    assert sum(array.itemsize for array in arrays) <= 16
+    assert notices.titles == ["listing Taskonomy's files"]

@@ -1,0 +1,27 @@
+"""One synthetic results folder and its report, for every test of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.render import Rendered, report
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.build(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="session")
+def rendered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    return report(results, tmp_path_factory.mktemp("reports") / "new")
+
+
+@pytest.fixture(scope="session")
+def comparison(results: Path) -> Comparison:
+    (only,) = synthetic.compared(results)
+    return only

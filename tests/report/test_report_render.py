@@ -1,0 +1,190 @@
+"""The whole report: what is written, that the page needs nothing else, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from synthetic import add_cell, example_images
+
+from ttt_bench.errors import BenchError
+from ttt_bench.report import pictures
+from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.curves import colour, figure, svg
+from ttt_bench.report.render import Rendered, report, summary_records, summary_tables
+
+FILES = [
+    "index.html",
+    *(f"{name}.{form}" for name in ("main", "sync") for form in ("md", "tex", "csv")),
+    "curves.png",
+    "curves.svg",
+    "pictures.png",
+]
+
+
+class Links(HTMLParser):
+    """Everything that a page would fetch, and its anchors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_everything_is_written(rendered: Rendered) -> None:
+    assert [path.name for path in rendered.paths] == FILES
+    assert rendered.page == rendered.paths[0]
+    assert all(path.stat().st_size for path in rendered.paths)
+    folder = rendered.page.parent
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(rendered.paths)
+    with Image.open(next(path for path in rendered.paths if path.name == "curves.png")) as image:
+        assert image.width > 1000
+
+
+def test_the_page_stands_alone(rendered: Rendered) -> None:
+    text = rendered.page.read_text(encoding="utf-8")
+    links = Links()
+    links.feed(text)
+    assert links.open == []
+    assert all(source.startswith(("data:image/", "#")) for source in links.sources)
+    assert {source[1:] for source in links.sources if source.startswith("#")} <= set(links.ids)
+    assert "<script" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+    for words in ("not applicable: needs normals", "seed 1: diverged", "s4t (mask_ratio=0.5)", "oracle step"):
+        assert words in text
+
+
+def test_csv_has_the_numbers_of_the_table(rendered: Rendered) -> None:
+    frame = pd.read_csv(next(path for path in rendered.paths if path.name == "main.csv")).set_index(
+        ["selection", "method"]
+    )
+    assert frame.loc[("oracle", "tent"), "delta_ttt_percent"] == pytest.approx(12.0)
+    assert frame.loc[("fixed", "tent"), "delta_ttt_percent_sd"] == pytest.approx(7**0.5)
+    assert frame.loc[("constant", "best constant"), "semseg_miou_percent"] == pytest.approx(40.0)
+    assert frame.loc[("missing", "tipi"), "state"] == "not applicable"
+
+
+def test_summary_for_a_console_and_for_programs(results: Path) -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    for table in summary_tables(results):
+        console.print(table)
+    text = console.export_text()
+    assert "oracle step" in text
+    assert "s4t (mask_ratio=0.5)" in text
+    records = summary_records(results)
+    assert len({tuple(record) for record in records}) == 1
+    found = {(r["selection"], r["label"], r["quantity"]): r for r in records}
+    assert found["oracle", "tent", "delta_ttt"]["mean"] == pytest.approx(12.0)
+    assert found["oracle", "s4t", "delta_ttt"]["sd"] is None
+    assert found["missing", "s4t", None]["reason"].startswith("loss not finite")
+
+
+def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:
+    add_cell(tmp_path / "in", "tent", state="failed", reason="ValueError: <b>bad</b> & worse")
+    done = report(tmp_path / "in", tmp_path / "out")
+    assert [path.name for path in done.paths] == ["index.html", "main.md", "main.tex", "main.csv"]
+    page = done.page.read_text(encoding="utf-8")
+    assert "failed: ValueError: &lt;b&gt;bad&lt;/b&gt; &amp; worse" in page
+    # the heading, the state and the reason stand below a head of two columns
+    assert '<td class="state" colspan="1">' in page
+    assert page.count('<th scope="col"') == 2
+    assert len(summary_tables(tmp_path / "in")) == 1
+    (record,) = summary_records(tmp_path / "in")
+    assert record["state"] == "failed"
+
+
+def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
+    add_cell(tmp_path / "in", "tent", state="failed", reason="an old mishap")
+    report(tmp_path / "in", tmp_path / "out")
+    add_cell(tmp_path / "in", "tent", state="failed", reason="a new mishap")
+    page = report(tmp_path / "in", tmp_path / "out").page.read_text(encoding="utf-8")
+    assert "a new mishap" in page
+    assert "an old mishap" not in page
+
+
+def test_refusals(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no such folder"):
+        report(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="holds no results"):
+        summary_tables(tmp_path / "empty")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BenchError, match="--out"):
+        report(results, tmp_path / "file")
+    folder = add_cell(tmp_path / "bad", "tent", state="failed")
+    (folder / "manifest.json").write_text('{"schema_version": 1, "state": "failed"}')
+    with pytest.raises(BenchError, match=r"manifest\.json: lacks pair, method"):
+        report(tmp_path / "bad", tmp_path / "out")
+
+
+def test_no_torch_and_no_methods(results: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ttt_bench.report.render import report; import ttt_bench.sync;"
+        f"report(Path({str(results)!r}), Path({str(tmp_path / 'out')!r}));"
+        "bad = [m for m in sys.modules if m == 'torch' or m.startswith(('torch.', 'ttt_bench.methods'))];"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLCONFIGDIR": str(tmp_path)})
+
+
+def test_curves_show_every_task_and_label(comparison: Comparison) -> None:
+    shown = figure(comparison)
+    panels = [ax for ax in shown.axes if ax.axison]
+    assert [ax.get_title(loc="left").split(":")[0].split(" ")[0] for ax in panels] == [*comparison.tasks, "Delta_TTT"]
+    labels = [
+        text.get_text() for ax in shown.axes for legend in [ax.get_legend()] if legend for text in legend.get_texts()
+    ]
+    assert labels == ["base", "norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
+    tent = panels[-1].get_lines()[2]
+    assert list(tent.get_xdata()) == [0, 1, 2, 3]
+    assert list(tent.get_ydata()) == pytest.approx([1, 9, 28 / 3, 7])
+    assert panels[0].get_xlabel() == "adaptation step"
+    assert svg(shown) == svg(figure(comparison))
+    assert colour("tent") != colour("s4t")
+    assert colour("somebody's") == colour("somebody's")
+
+
+def test_pictures_align_depth_for_display_alone() -> None:
+    truth = np.array([[1.0, 2.0], [3.0, 255.0]])
+    # the truth, on another scale and upside down; the pixel without a truth is 99
+    prediction = np.array([[-10.0, -20.0], [-30.0, 99.0]])
+    shown, expected = pictures.coloured("depth", truth, prediction), pictures.coloured("depth", truth)
+    assert np.array_equal(shown[:1], expected[:1])
+    assert np.array_equal(shown[1, 0], expected[1, 0])
+    assert expected[1, 1].tolist() == [221, 221, 221]
+    assert shown[1, 1].tolist() != [221, 221, 221]
+
+
+def test_pictures_have_a_line_a_task_and_a_column_a_label() -> None:
+    examples = example_images(count=3)
+    one = pictures.compose({"base": examples}, limit=1)
+    two = pictures.compose({"base": examples, "tent": examples}, limit=1)
+    more = pictures.compose({"base": examples}, limit=2)
+    named = pictures.compose({"base": examples}, ["wall", "floor"], limit=1)
+    assert two.shape[0] == one.shape[0] < named.shape[0] < more.shape[0]
+    assert two.shape[1] > one.shape[1]
+    # a cell whose examples are other images has no business in these lines
+    other = {**example_images(count=3), "indices": np.array([5, 6, 8])}
+    mixed = pictures.compose({"base": examples, "tent": other}, limit=1)
+    assert (mixed[40:, one.shape[1] :] == 255).all()

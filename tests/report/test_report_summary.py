@@ -1,0 +1,182 @@
+"""The numbers of the tables against values worked out by hand (see `synthetic.build`)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import BASE, add_cell, compared, constant, gains, statistics_frame
+
+from ttt_bench.report import main_table, summary
+from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.sync_table import build as build_sync
+from ttt_bench.report.sync_table import sync_frame
+from ttt_bench.report.tables import DASH, Number
+
+
+@pytest.fixture(scope="module")
+def means(comparison: Comparison) -> pd.DataFrame:
+    own = {("s4t", 0): {task: values[0] for task, values in gains(8).items()}}
+    table, _ = summary.main_table(comparison.rows, comparison.base, own)
+    return table.set_index(["selection", "label", "quantity"])
+
+
+@pytest.mark.parametrize(
+    ("selection", "label", "quantity", "mean", "sd"),
+    [
+        ("oracle", "base", "delta_ttt", 0, 0),
+        ("oracle", "base", "semseg", 20.2, 0.2),
+        ("oracle", "norm", "delta_ttt", 5, 0),
+        ("oracle", "tent", "delta_ttt", 12, 2),
+        ("oracle", "tent", "delta_ttt_no_edge", 12, 2),
+        # steps 2, 2 and 1
+        ("oracle", "tent", "step", 5 / 3, math.sqrt(1 / 3)),
+        # Base's mIoU is 20, 20.2 and 20.4 in the three seeds
+        ("oracle", "tent", "semseg", (22 + 22.624 + 23.256) / 3, None),
+        ("fixed", "tent", "delta_ttt", 7, math.sqrt(7)),
+        ("fixed", "tent", "step", 3, 0),
+        ("oracle", "s4t", "delta_ttt", 20, math.nan),
+        ("oracle", "s4t (mask_ratio=0.5)", "delta_ttt", 3, math.nan),
+        # from 8 % better than Base to 20 %: 1.2 / 1.08 up for mIoU, 0.8 / 0.92 down for the three errors
+        ("fixed", "s4t", "own_gain", 100 * ((1.2 / 1.08 - 1) + 3 * (1 - 0.8 / 0.92)) / 4, math.nan),
+    ],
+)
+def test_by_hand(means: pd.DataFrame, selection: str, label: str, quantity: str, mean: float, sd: float | None) -> None:
+    row = means.loc[(selection, label, quantity)]
+    assert row["mean"] == pytest.approx(mean, abs=1e-9)
+    if sd is not None:
+        assert row["sd"] == pytest.approx(sd, abs=1e-9, nan_ok=True)
+    assert row["seeds"] == (1 if label.startswith("s4t") else 3)
+
+
+def test_own_gain_is_only_there_for_own_source_models(means: pd.DataFrame) -> None:
+    labels = means.xs("own_gain", level="quantity").index.get_level_values("label")
+    assert set(labels) == {"s4t"}
+
+
+def test_delta_without_edge_leaves_edge_out(tmp_path: Path) -> None:
+    better = {"semseg": [20.0, 22.0], "depth": [0.8, 0.8], "normals": [40.0, 40.0], "edge": [0.2, 0.1]}
+    add_cell(tmp_path, "base", constant(BASE, steps=1), config="a")
+    add_cell(tmp_path, "tent", better, config="b")
+    (comparison,) = compared(tmp_path)
+    deltas = summary.delta_frame(summary.score_frame(comparison.rows), "base")
+    # (10 + 0 + 0 + 50) / 4 and (10 + 0 + 0) / 3
+    assert deltas.loc[("tent", 0, 1)].tolist() == pytest.approx([15.0, 10 / 3])
+
+
+def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
+    rows = pd.concat([frame("base", [20.0] * 4), frame("tent", [30.0, 22.0, 24.0, 24.0])])
+    scores = summary.score_frame(rows)
+    picked = summary.select_steps(scores, summary.delta_frame(scores, "base")).set_index(["selection", "label"])["step"]
+    assert picked["oracle", "tent"] == 2
+    assert picked["fixed", "tent"] == 3
+    assert "delta_ttt_no_edge" not in summary.delta_frame(scores, "base")
+
+
+def test_without_base_there_is_no_delta_and_no_oracle() -> None:
+    rows = frame("tent", [20.0, 21.0])
+    means, values = summary.main_table(rows, None)
+    assert set(means["selection"]) == {"fixed"}
+    assert set(values["quantity"]) == {"semseg", "step"}
+
+
+def test_a_seed_without_base_has_no_delta() -> None:
+    rows = pd.concat([frame("base", [20.0, 20.0]), frame("tent", [20.0, 22.0]), frame("tent", [20.0, 30.0], seed=1)])
+    means, _ = summary.main_table(rows, "base")
+    fixed = means[means["selection"] == "fixed"].set_index(["label", "quantity"])
+    assert fixed.loc[("tent", "delta_ttt"), "mean"] == pytest.approx(10.0)
+    assert fixed.loc[("tent", "delta_ttt"), "seeds"] == 1
+    assert fixed.loc[("tent", "semseg"), "mean"] == 26.0
+
+
+def test_a_base_of_zero_leaves_delta_undefined() -> None:
+    rows = pd.concat([frame("base", [0.0, 0.0]), frame("tent", [1.0, 2.0])])
+    means, _ = summary.main_table(rows, "base")
+    assert "delta_ttt" not in set(means["quantity"])
+
+
+def test_constant_predictor_by_hand() -> None:
+    found = summary.constant_predictor(statistics_frame())
+    assert list(found) == ["semseg", "depth", "edge"]
+    # 80 pixels of class 0, 20 of class 1: all 0 gives IoU 0.8 and 0
+    assert found["semseg"] == pytest.approx(40.0)
+    # within batches: (1, 3) about 2 and (2, 2, 5) about 3; (0, 1) about 0.5 and three zeros
+    assert found["depth"] == pytest.approx(math.sqrt((2 + 6) / 5))
+    assert found["edge"] == pytest.approx(math.sqrt(0.5 / 5))
+
+
+def test_best_needs_a_spread_and_ties_within_it() -> None:
+    best = summary.indistinguishable_best
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], True) == [False, True, True]
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], False) == [True, False, False]
+    assert best([10.0, 12.0], [0.1, np.nan], True) == [False, False]
+    assert best([10.0, np.nan, 10.0], [0.0, np.nan, 0.0], True) == [True, False, True]
+
+
+def test_main_table_cells(comparison: Comparison) -> None:
+    built = main_table.build(comparison, {"semseg": 40.0, "depth": 1.3, "edge": 0.203}).table
+    sections = {section.key: section for section in built.sections}
+    assert list(sections) == ["oracle", "fixed", "constant", "missing"]
+    tent = next(row for row in sections["fixed"].rows if row.label == "tent").cells
+    assert tent["delta_ttt_percent"] == Number(pytest.approx(7.0), pytest.approx(math.sqrt(7)), bold=False)
+    oracle = {row.label: row.cells for row in sections["oracle"].rows}
+    assert oracle["base"]["step"] == oracle["norm"]["step"] == DASH
+    assert oracle["base"]["delta_ttt_percent"] == Number(0.0)
+    (tipi,) = sections["missing"].rows
+    assert (tipi.label, tipi.state) == ("tipi", "not applicable")
+    assert tipi.reason == "needs normals, which the target lacks"
+    notes = dict(built.notes)
+    assert "s4t, seed 1: diverged: loss not finite at batch 2, step 3" in notes["Missing"]
+    assert notes["Saturated"].startswith("edge: Base is only 0.5 % better than the best constant")
+    assert notes["Notice"] == "one class of semseg never occurs in the target"
+    assert "tent" in notes["Optimisers"]
+    assert "SGD, learning rate 0.001, weight decay 1e-06" in notes["Optimisers"]
+
+
+def test_sync_by_hand() -> None:
+    base = pd.concat([frame("base", [20.0] * 4), frame("base", [1.0] * 4, task="depth")])
+    # semseg over steps 1..3: +10, +20, +15 percent; depth, lower better: +10, +10, +30 percent better
+    moving = pd.concat([frame("tent", [20, 22, 24, 23]), frame("tent", [0.5, 0.9, 0.9, 0.7], task="depth")])
+    row = sync_frame(pd.concat([base, moving]), "base").set_index("label").loc["tent"]
+    assert (row["peak_semseg"], row["peak_depth"]) == (2, 3)
+    assert row["step_variance"] == 0.5
+    # the cheapest path pairs 10-10, 10-10 or 20-10, and 15-30: 0 + 10 + 15, or 0 + 0 + 10 + 15
+    assert row["dtw"] == pytest.approx(25.0)
+    # increments +, - and 0, +
+    assert row["cosine_similarity"] == -1.0
+    assert row["cosine_similarity_per_step"] == -0.5
+    # depth was best before adapting
+    assert row["early"] == ("depth",)
+    assert row["constant"] == ()
+
+
+def test_sync_table_dashes_what_does_not_move(comparison: Comparison) -> None:
+    table = build_sync(comparison)
+    rows = {row.label: row.cells for row in table.sections[0].rows}
+    assert list(rows) == ["norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
+    assert set(rows["norm"].values()) == {DASH}
+    assert "norm" in dict(table.notes)["Dash"]
+    # every task of tent rises by the same percentage at every step
+    assert rows["tent"]["step_variance_steps"] == Number(0.0, 0.0)
+    assert rows["tent"]["dtw_relative_percent"] == Number(pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
+    assert rows["tent"]["cosine_similarity_per_step"] == Number(1.0, 0.0)
+
+
+def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
+    add_cell(tmp_path, "tent", gains(5, 1, 4, 3))
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    (row,) = table.sections[0].rows
+    assert row.cells["dtw_relative_percent"] == DASH
+    assert row.cells["cosine_similarity_sum"] == Number(2.0)
+    assert row.cells["peaks_before_adapting"] == "all tasks"
+    assert "No DTW" in dict(table.notes)
+
+
+def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
+    """Rows of one trajectory."""
+    steps = range(len(values))
+    return pd.DataFrame([{"label": label, "seed": seed, "step": s, "task": task, "value": values[s]} for s in steps])

@@ -1,0 +1,161 @@
+"""One table, five renderings: each is read back."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ttt_bench.report.console import ConsoleTable
+from ttt_bench.report.tables import (
+    DASH,
+    Column,
+    Number,
+    Row,
+    Section,
+    Table,
+    latex,
+    number_text,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+)
+
+SEMSEG = "semseg_miou_percent"
+TABLE = Table(
+    "a → b",
+    "preset quick, x_y=1",
+    (
+        Column(SEMSEG, ("semseg", "mIoU %"), 2, higher_is_better=True),
+        Column("depth_rmse", ("depth", "RMSE"), 4, higher_is_better=False),
+        Column("extra_percent", ("a secondary column", "with a wide head"), 1, secondary=True),
+        Column("hidden", ("hidden",), printed=False),
+    ),
+    (
+        Section(
+            "oracle",
+            "oracle step",
+            (
+                Row(
+                    "base",
+                    {SEMSEG: Number(1 / 3, 0.25), "depth_rmse": Number(-0.5), "hidden": Number(7.0)},
+                ),
+                Row(
+                    "a|b & <c>_%",
+                    {SEMSEG: Number(math.pi, 2.0, bold=True, mark="†"), "depth_rmse": DASH},
+                ),
+            ),
+            "picked with labels",
+        ),
+        Section("missing", "without numbers", (Row("tipi", state="diverged", reason="loss was inf at 100 %"),)),
+    ),
+    (("Note", "50 % of x_y & more"),),
+)
+
+
+def test_numbers_as_printed() -> None:
+    assert number_text(Number(-1.234, 0.5), 2) == ("−1.23", "0.50")
+    assert number_text(Number(-0.001), 2) == ("0.00", "")
+    assert number_text(Number(math.nan, math.nan), 2) == (DASH, "")
+    assert number_text(Number(3.0, decimals=0), 2) == ("3", "")
+    # a spread that is there is not printed as none; rounding is
+    assert number_text(Number(0.1443, 7e-6), 4) == ("0.1443", "7e-06")
+    assert number_text(Number(20.0, 1e-14), 2) == ("20.00", "0.00")
+
+
+def test_csv_keeps_full_precision() -> None:
+    frame = pd.read_csv(io.StringIO(to_csv(TABLE)))
+    assert frame["selection"].tolist() == ["oracle", "oracle", "missing"]
+    assert frame["method"].tolist() == ["base", "a|b & <c>_%", "tipi"]
+    assert frame["semseg_miou_percent"].tolist()[:2] == [1 / 3, math.pi]
+    assert frame["semseg_miou_percent_sd"].tolist()[:2] == [0.25, 2.0]
+    assert frame["depth_rmse"].isna().tolist() == [False, True, True]
+    assert "depth_rmse_sd" not in frame
+    assert frame["hidden"][0] == 7.0
+    assert frame["reason"][2] == "loss was inf at 100 %"
+
+
+def test_markdown_has_equal_columns() -> None:
+    lines = [line for line in to_markdown(TABLE).splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    assert {len(row) for row in cells} == {4}
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert cells[0][1].strip() == "semseg mIoU % ↑"
+    assert set(cells[1][1].strip()) == {"-", ":"}
+    assert cells[3][1].strip() == "0.33 ± 0.25"
+    assert cells[4][0].strip() == "a\\|b & <c>_%"
+    assert cells[4][1].strip() == "**3.14†** ± 2.00"
+    assert cells[6][0].strip() == "tipi: diverged"
+    assert "- **Note.** 50 % of x_y & more" in to_markdown(TABLE)
+
+
+def test_latex_is_escaped_and_balanced() -> None:
+    text = to_latex(TABLE, "tab:x")
+    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
+    for row in rows:
+        if "multicolumn" not in row:
+            assert len(re.findall(r"(?<!\\)&", row)) == 3, row
+    assert "a$|$b \\& $<$c$>$\\_\\%" in text
+    assert "\\textbf{3.14$\\dagger$} {\\scriptsize$\\pm$2.00}" in text
+    assert "$-$0.5000" in text
+    assert "\\multicolumn{3}{l}{\\emph{diverged: loss was inf at 100 \\%}}" in text
+    assert text.count("\\begin{") == text.count("\\end{")
+    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+    assert text.isascii()
+
+
+def test_latex_of_every_special_sign() -> None:
+    assert latex("#$%&_{}~^\\") == "\\#\\$\\%\\&\\_\\{\\}\\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    assert latex("Delta_TTT") == "$\\Delta_{\\mathrm{TTT}}$"
+
+
+class Grid(HTMLParser):
+    """Widths (with colspan) and texts of every row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths: list[int] = []
+        self.texts: list[list[str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.widths.append(0)
+            self.texts.append([])
+        if tag in ("td", "th"):
+            self.widths[-1] += int(dict(attrs).get("colspan") or 1)
+            self.texts[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts and self.texts[-1]:
+            self.texts[-1][-1] += data
+
+
+def test_html_is_a_full_grid() -> None:
+    grid = Grid()
+    grid.feed(str(to_html(TABLE)))
+    assert set(grid.widths) == {5}
+    assert "a|b & <c>_%" in grid.texts[3]
+    assert [text.strip() for text in grid.texts[2]] == ["base", "0.33", "± 0.25", "−0.5000", DASH]
+    assert [text.strip() for text in grid.texts[1]] == ["oracle step: picked with labels"]
+    assert [text.strip() for text in grid.texts[-1]] == ["tipi", "diverged: loss was inf at 100 %"]
+
+
+@pytest.mark.parametrize(("width", "stacked", "secondary"), [(120, False, True), (58, True, True), (44, True, False)])
+def test_console_fits_its_width(width: int, stacked: bool, secondary: bool) -> None:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(ConsoleTable(TABLE))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert ("0.33 ±0.25" not in text) == stacked
+    assert "±0.25" in text
+    assert ("with a wide head" in text.split("Note.")[0].split("Left out")[0]) == secondary
+    assert ("Left out for width" in text) == (not secondary)
+    assert "tipi: diverged" in text
+    assert "hidden" not in text

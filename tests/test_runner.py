@@ -1,0 +1,281 @@
+"""The sweep on the embedded pair: what lands on disk, what is not computed again, what a broken cell does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from toy import Drifting, Exploding, Toy
+
+import ttt_bench
+from ttt_bench import plan as planning
+from ttt_bench import registry, store
+from ttt_bench.adapter import Needs
+from ttt_bench.config import Request, make_request
+from ttt_bench.errors import BenchError
+from ttt_bench.model import MultiTaskModel
+from ttt_bench.plan import make_plan
+from ttt_bench.progress import Silent
+from ttt_bench.protocols import Evaluation
+from ttt_bench.runner import Outcome, Runner, find_device
+
+LINE = ("base", "norm", "tent", "s4t")
+
+
+def request(results: Path, **given: Any) -> Request:
+    return make_request({}, {"preset": "smoke", "results": results, "device": "cpu", **given})
+
+
+def run(results: Path, **given: Any) -> Outcome:
+    return Runner(make_plan(request(results, **given), Silent()), Silent()).run()
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Registers toy methods beside the real ones."""
+
+    def add(*methods: Any) -> None:
+        known = {method.name: method for method in methods}
+        real_list, real_load = registry.registered, registry.load_method
+        entries = {name: registry.Registered(name, "toy", "0", "toy") for name in known}
+        for module in (registry, planning):
+            monkeypatch.setattr(module, "registered", lambda: {**real_list(), **entries})
+            monkeypatch.setattr(module, "load_method", lambda name: known.get(name) or real_load(name))
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
+    """A results folder with the real methods under every protocol."""
+    results = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTT_BENCH_CACHE", str(room_cache))
+        run(results, methods=LINE, protocol="online,episodic,single-batch")
+    return results
+
+
+def test_every_cell_has_a_finite_row_for_every_step_and_task(swept: Path) -> None:
+    rows = ttt_bench.read_results(swept)
+    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert set(rows.protocol) == {"online", "episodic", "single-batch"}
+    assert np.isfinite(rows.value).all()
+    cells = rows.groupby(["method", "protocol"])
+    assert len(cells) == 12
+    for _, cell in cells:
+        assert len(cell) == 4 * 4
+        assert sorted(set(cell.step)) == [0, 1, 2, 3]
+        assert dict(zip(cell.task, cell.metric, strict=True)) == {
+            "semseg": "miou",
+            "depth": "rmse",
+            "normals": "merr",
+            "edge": "rmse",
+        }
+        assert set(cell.n) == {9}
+
+
+def test_scores_follow_from_the_stored_statistics_by_a_second_implementation(swept: Path) -> None:
+    for folder, _ in store.cells(swept):
+        rows, statistics = store.read_table(folder, "rows"), store.read_table(folder, "statistics")
+        for (step, task), group in statistics.groupby(["step", "task"]):
+            values = np.stack(group["values"].to_numpy())
+            want = float(rows[(rows.step == step) & (rows.task == task)].value.iloc[0])
+            if task == "semseg":
+                confusion = values.sum(0).reshape(7, 7)
+                unions = [confusion[k].sum() + confusion[:, k].sum() - confusion[k, k] for k in range(7)]
+                got = 100 * np.mean([confusion[k, k] / u if u else 0.0 for k, u in enumerate(unions)])
+            elif task == "normals":
+                got = values[:, 1].sum() / values[:, 0].sum()
+            else:
+                errors, count = 0.0, 0.0
+                for _, batch in group.groupby("batch"):
+                    n, p, t, pp, tt, pt = np.stack(batch["values"].to_numpy()).sum(0)
+                    scale, shift = np.linalg.solve([[pp, p], [p, n]], [pt, t])
+                    errors += tt + scale**2 * pp + n * shift**2 - 2 * scale * pt - 2 * shift * t + 2 * scale * shift * p
+                    count += n
+                got = np.sqrt(errors / count)
+            assert got == pytest.approx(want, rel=1e-6)
+
+
+def test_methods_that_move_nothing_are_constant_and_tent_starts_where_norm_is(swept: Path) -> None:
+    rows = ttt_bench.read_results(swept)
+    for method in ("base", "norm"):
+        spread = rows[rows.method == method].groupby(["protocol", "task"]).value.nunique()
+        assert (spread == 1).all()
+    episodic = rows[(rows.protocol == "episodic") & (rows.step == 0)].set_index(["method", "task"]).value
+    for task in ("semseg", "depth", "normals", "edge"):
+        assert episodic["tent", task] == episodic["norm", task]
+    assert episodic["norm", "depth"] != episodic["base", "depth"]
+
+
+def test_a_manifest_traces_every_number(swept: Path) -> None:
+    for folder, manifest in store.cells(swept):
+        assert manifest["state"] == "done"
+        provenance = manifest["provenance"]
+        for key in ("harness", "method", "versions", "device", "precision", "source_data", "target_data"):
+            assert provenance[key], key
+        for checkpoint in provenance["checkpoints"]:
+            assert (swept / "checkpoints" / f"{checkpoint}.safetensors").is_file()
+        attempts = json.loads((folder / "attempts.json").read_text())
+        assert {"started", "finished", "seconds", "host"} <= attempts.keys()
+        assert manifest["source_model"] == ("s4t" if manifest["method"] == "s4t" else "base")
+        assert ("own_source_scores" in manifest) == (manifest["method"] == "s4t")
+
+
+def test_a_finished_run_repeats_no_forward_pass(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    forward, stages = MultiTaskModel.forward, MultiTaskModel.stages
+    monkeypatch.setattr(MultiTaskModel, "forward", lambda *a: (passes.append(1), forward(*a))[1])
+    monkeypatch.setattr(MultiTaskModel, "stages", lambda *a, **k: (passes.append(1), stages(*a, **k))[1])
+    before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
+    outcome = run(swept, methods=LINE, protocol="online,episodic,single-batch")
+    assert (passes, outcome.kept, outcome.computed) == ([], 12, {})
+    assert before == {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
+
+
+def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -> None:
+    run(tmp_path, methods=("base", "s4t"), protocol="online")
+    for folder, _ in store.cells(tmp_path):
+        other = swept / folder.relative_to(tmp_path)
+        for name in ("rows", "statistics", "losses"):
+            pd.testing.assert_frame_equal(store.read_table(folder, name), store.read_table(other, name))
+        assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_a_killed_run_resumes_to_the_same_values(
+    swept: Path, tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Evaluation._keep_losses
+    calls = []
+
+    def killed(self: Evaluation, number: int, losses: Any, first: int = 0) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(Evaluation, "_keep_losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(make_plan(request(tmp_path, methods="s4t", protocol=protocol), Silent()), Silent(), save_seconds=0).run()
+    plan = make_plan(request(tmp_path, methods="s4t", protocol=protocol), Silent())
+    assert [cell.state(tmp_path) for cell in plan.cells] == ["interrupted"]
+    monkeypatch.setattr(Evaluation, "_keep_losses", whole)
+    assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "statistics", "losses"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name), store.read_table(swept / folder.relative_to(tmp_path), name)
+        )
+    assert not list(tmp_path.rglob("*.partial.safetensors"))
+
+
+def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_goes_on(tmp_path: Path, register: Any) -> None:
+    register(Exploding, Toy)
+    outcome = run(tmp_path, methods="exploding,toy")
+    assert outcome.computed == {"diverged": 1, "done": 1}
+    states = {m["method"]: m for _, m in store.cells(tmp_path)}
+    assert (states["exploding"]["state"], states["exploding"]["diverged_at"]) == ("diverged", 2)
+    assert "loss 'size' is not finite at step 2 of batch 0" in states["exploding"]["reason"]
+    assert set(ttt_bench.read_results(tmp_path).method) == {"toy"}
+    assert run(tmp_path, methods="exploding,toy").kept == 2
+
+
+def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: Any) -> None:
+    class Broken(Toy):
+        name = "broken"
+
+        def bind(self, *args: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    register(Broken, Toy)
+    assert run(tmp_path, methods="broken,toy").computed == {"failed": 1, "done": 1}
+    ((folder, manifest),) = [cell for cell in store.cells(tmp_path) if cell[1]["method"] == "broken"]
+    assert manifest["reason"] == "ZeroDivisionError: a bug"
+    assert "bind" in json.loads((folder / "attempts.json").read_text())["traceback"]
+    assert run(tmp_path, methods="broken,toy").computed == {"failed": 1}
+
+
+class Demanding(Toy):
+    name = "demanding"
+
+    def needs(self) -> Needs:
+        return Needs(min_batch=64)
+
+
+def test_what_a_method_cannot_do_is_refused_if_named_and_noted_under_all(tmp_path: Path, register: Any) -> None:
+    register(Demanding)
+    with pytest.raises(BenchError, match="demanding needs batches of at least 64 images, the smallest has 4"):
+        make_plan(request(tmp_path, methods="demanding"), Silent())
+    reasons = {cell.method: cell.reason for cell in make_plan(request(tmp_path), Silent()).cells}
+    assert "64" in str(reasons.pop("demanding"))
+    assert set(reasons.values()) == {None}
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"method 'tnet'; did you mean tent(.|\n)*method 'noorm'; did you mean norm"):
+        make_plan(request(tmp_path, methods="tnet,base,noorm"), Silent())
+    with pytest.raises(BenchError, match=r"tent\.lr: (.|\n)*s4t\.mask_ratio: "):
+        make_plan(request(tmp_path, methods=LINE, set={"s4t.mask_ratio": 2, "tent.lr": -1}), Silent())
+    with pytest.raises(BenchError, match="unknown pair 'rooms:rooms-mx'; did you mean rooms:rooms-mix"):
+        make_plan(request(tmp_path, pair="rooms:rooms-mx"), Silent())
+
+
+def test_an_unwritable_results_folder_fails_before_computing(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.touch()
+    plan = make_plan(request(blocker / "results", methods="base"), Silent())
+    with pytest.raises(BenchError, match=r"results folder .* cannot be written.*--results"):
+        Runner(plan, Silent())
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(BenchError, match="'tpu9' cannot be used here; try --device cpu"):
+        find_device("tpu9")
+
+
+def test_a_model_trained_elsewhere_replaces_the_source_training(tmp_path: Path, swept: Path) -> None:
+    manifest = next(m for _, m in store.cells(swept) if m["method"] == "base")
+    trained = swept / "checkpoints" / f"{manifest['provenance']['checkpoints'][-1]}.safetensors"
+    from safetensors.torch import load_file
+
+    weights = {name.removeprefix("model."): tensor for name, tensor in load_file(trained).items()}
+    save_file(weights, tmp_path / "mine.safetensors")
+    results = tmp_path / "results"
+    run(results, methods="base,tent", source_weights=tmp_path / "mine.safetensors")
+    assert not (results / "checkpoints").exists()
+    columns: Mapping[str, Any] = {"method": str, "step": int, "task": str}
+    mine, theirs = (
+        ttt_bench.read_results(path).query("protocol == 'online'").set_index(list(columns)).value
+        for path in (results, swept)
+    )
+    assert (mine == theirs[mine.index]).all()
+    with pytest.raises(
+        BenchError, match="s4t trains a source model of its own, so that --source-weights cannot replace it"
+    ):
+        make_plan(request(results, methods="s4t", source_weights=tmp_path / "mine.safetensors"), Silent())
+
+
+def test_rows_say_how_many_steps_were_asked_for(tmp_path: Path, register: Any) -> None:
+    register(Drifting)
+    run(tmp_path, methods="drifting", steps=2)
+    rows = ttt_bench.read_results(tmp_path)
+    assert set(rows.steps) == {2}
+    assert set(rows.settings) == {"steps=2"}
+
+
+@pytest.mark.gpu
+def test_cuda_rows_agree_with_the_cpus(swept: Path, tmp_path: Path) -> None:
+    """Convolutions differ in rounding, and training and three steps of adapting amplify it: 2 % of each score."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    run(tmp_path, methods=LINE, device="cuda", protocol="online,episodic,single-batch")
+    key = ["method", "protocol", "step", "task"]
+    cuda, cpu = (ttt_bench.read_results(path).set_index(key).value.sort_index() for path in (tmp_path, swept))
+    pd.testing.assert_series_equal(cuda, cpu, rtol=0.02, atol=0.2)

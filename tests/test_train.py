@@ -1,0 +1,216 @@
+"""Source training: the schedule, the chain of stretches, resuming, what the objective is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from golden_cases import cases
+from toy import TASKS, Joint, Toy, ToyDataset, job, same, values
+
+from ttt_bench.config import TrainingSettings
+from ttt_bench.errors import BenchError
+from ttt_bench.losses import RECIPES
+from ttt_bench.progress import Silent
+from ttt_bench.train import Trainer, _Run, build_net, checkpoint_path, polynomial_lr, sample_indices, stretches
+
+CPU = torch.device("cpu")
+
+
+def trainer(folder: Path, **kwargs: Any) -> Trainer:
+    return Trainer(folder, CPU, Silent(), **kwargs)
+
+
+@pytest.mark.parametrize("case", cases("train_polynomial_lr"))
+def test_polynomial_lr_agrees_with_the_golden_vectors(case: Any) -> None:
+    inputs, outputs, rtol, atol = case
+    assert polynomial_lr(**inputs) == pytest.approx(outputs["lr"], rel=rtol, abs=atol)
+
+
+def test_methods_without_source_training_share_bases_checkpoint() -> None:
+    base, toy, joint = (stretches(job(), adapter) for adapter in (Toy(), Toy(), Joint()))
+    assert [s.key for s in base] == [s.key for s in toy]
+    assert joint[0].key == base[0].key, "the shared stretch is everybody's"
+    assert joint[1].key != base[1].key
+    assert joint[1].iterations == base[1].iterations
+
+
+def test_only_options_that_shape_the_source_model_change_its_key() -> None:
+    def key(**options: float) -> str:
+        return stretches(job(), Joint(Joint.Options(**options)))[-1].key
+
+    assert key(late=2.0) == key()
+    assert key(strength=0.1) != key()
+
+
+def test_every_setting_of_a_job_changes_the_key() -> None:
+    training = job().training
+    changed = [
+        replace(job(), seed=1),
+        replace(job(), recipe="taskonomy"),
+        replace(job(), fingerprint="other"),
+        replace(job(), tasks={"depth": 1}),
+        *(
+            replace(job(), training=TrainingSettings(**{**training.model_dump(), name: value}))
+            for name, value in {"batch": 5, "iterations": 9, "lr": 0.5, "shared_lr": 0.5, "flip": False}.items()
+        ),
+    ]
+    keys = {stretches(one, Toy())[-1].key for one in [job(), *changed]}
+    assert len(keys) == len(changed) + 1
+
+
+def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
+    seen = [i for iteration in range(5) for i in sample_indices(0, True, iteration, images=10, batch=4, shared=True)]
+    assert Counter(seen) == dict.fromkeys(range(10), 2)
+    assert sample_indices(0, True, 3, 10, 4, True) == seen[12:16]
+    assert sample_indices(1, True, 0, 10, 4, True) != seen[:4]
+
+
+def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> None:
+    data = ToyDataset()
+    first = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    reads = data.reads
+    again = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    assert data.reads == reads
+    assert same(first, again)
+
+
+class _Interrupted:
+    """A progress display that interrupts after so many advances, as Ctrl-C would."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def bar(self, title: str, total: int, done: int = 0) -> Any:
+        outer = self
+
+        class Bar:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                return None
+
+            def advance(self, amount: int = 1, note: str = "") -> None:
+                outer.left -= 1
+                if outer.left == 0:
+                    raise KeyboardInterrupt
+
+        return Bar()
+
+    def say(self, message: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("after", [2, 6])
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path: Path, after: int) -> None:
+    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Joint(), ToyDataset()))
+    folder = tmp_path / "b"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(folder, CPU, _Interrupted(after)).source_model(job(), Joint(), ToyDataset())
+    assert list(folder.glob("*.partial.safetensors"))
+    resumed = values(trainer(folder).source_model(job(), Joint(), ToyDataset()))
+    assert same(undisturbed, resumed)
+    assert not list(folder.glob("*.partial.safetensors"))
+
+
+def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
+    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Toy(), ToyDataset()))
+
+    class Crashing(ToyDataset):
+        def batch(self, indices: Any) -> Any:
+            if self.reads == 5:
+                raise MemoryError("killed")
+            return super().batch(indices)
+
+    folder = tmp_path / "b"
+    with pytest.raises(MemoryError):
+        trainer(folder, save_seconds=0).source_model(job(), Toy(), Crashing())
+    data = ToyDataset()
+    assert same(undisturbed, values(trainer(folder).source_model(job(), Toy(), data)))
+    assert data.reads == 2, "of seven iterations the first five were kept"
+
+
+def test_the_second_stretch_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:
+    folder = trainer(tmp_path)
+    folder.source_model(job(), Toy(), ToyDataset())
+    shared = checkpoint_path(tmp_path, stretches(job(), Toy())[0].key)
+    before = shared.read_bytes()
+    folder.source_model(job(), Joint(), ToyDataset())
+    assert shared.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
+    path = checkpoint_path(tmp_path, stretches(job(), Toy())[-1].key)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BenchError, match=f"{path.name}.*damaged.*delete"):
+        trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
+
+
+def test_a_diverging_training_says_where(tmp_path: Path) -> None:
+    data = ToyDataset()
+    data.targets["depth"].fill_(float("nan"))
+    with pytest.raises(BenchError, match=r"diverged at iteration 4.*training\.lr"):
+        trainer(tmp_path).source_model(job(), Toy(), data)
+
+
+@pytest.mark.parametrize("recipe", ["weighted", "taskonomy"])
+def test_the_objective_weights_a_tasks_own_terms_with_the_task(recipe: str) -> None:
+    one = job(recipe=recipe)
+    net = build_net(one, Joint())
+    run = _Run(net, stretches(one, Joint())[-1], one, CPU)
+    with torch.no_grad():
+        run.uncertainties.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    batch = ToyDataset().batch([0, 1, 2])
+    total = run.objective(batch)
+
+    features = net.model.stages(batch.images)
+    predictions = net.model.outputs(features, batch.images.shape[-2:])
+    losses = {t: RECIPES[recipe].losses[t](predictions[t], batch.targets[t]) for t in TASKS}
+    losses["depth"] = losses["depth"] + 0.5 * predictions["depth"].mean() ** 2
+    plain = (net.extra(features[0].mean(dim=(2, 3))) ** 2).mean()  # type: ignore[misc]
+    if recipe == "weighted":
+        joint = losses["semseg"] + losses["depth"] + 10 * losses["normals"] + 50 * losses["edge"]
+    else:
+        joint = sum(
+            loss / (2 * p**2) + torch.log(torch.tensor(1 + p**2))
+            for loss, p in zip(losses.values(), (1.0, 2.0, 3.0, 4.0), strict=True)
+        )
+    torch.testing.assert_close(total, joint + plain)
+
+
+def test_an_unsupervised_phase_moves_the_extra_modules_alone(tmp_path: Path) -> None:
+    class TwoPhases(Joint):
+        second_phase = True
+
+    folder = trainer(tmp_path)
+    before = values(folder.source_model(job(), Joint(), ToyDataset()))
+    chain = stretches(job(), TwoPhases())
+    assert [s.phase.name for s in chain] == ["shared", "joint", "late"]
+    after = values(folder.source_model(job(), TwoPhases(), ToyDataset()))
+    assert same(
+        {k: v for k, v in before.items() if k.startswith("model")},
+        {k: v for k, v in after.items() if k.startswith("model")},
+    )
+    assert not torch.equal(before["extra.weight"], after["extra.weight"])
+
+
+def test_source_statistics_are_computed_once(tmp_path: Path) -> None:
+    class Measuring(Toy):
+        name = "measuring"
+
+        def source_statistics(self, net: Any, images: Any, ctx: Any) -> Any:
+            return {"mean": torch.stack([batch.mean() for batch in images]).mean()}
+
+    data, folder = ToyDataset(images=16), trainer(tmp_path)
+    net = folder.source_model(job(), Measuring(), data)
+    first = folder.source_statistics(net, job(), Measuring(), data)
+    torch.testing.assert_close(first["mean"], data.images.mean())
+    reads = data.reads
+    assert same(first, folder.source_statistics(net, job(), Measuring(), data))
+    assert data.reads == reads

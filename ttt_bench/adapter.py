@@ -1,0 +1,296 @@
+"""The one interface that a method author has to read.
+
+A method is one class in one file. It says what it needs, which extra modules it adds, how it changes source training,
+what moves at test time, and what one adaptation step computes. The harness does everything else: the loop, the
+optimiser, normalisation modes, grad mode, resetting, scoring, timing, checkpoints. A method never sees target labels,
+paths or indices.
+
+What the harness promises and asks:
+
+* `net` is `net.model` (the shared multi-task network, `ttt_bench.model`) and `net.extra` (what `build` returned).
+* Before `step` the harness sets the model's BatchNorm layers to `plan.adapt`, before `predict` to `plan.predict`.
+  Extra modules are in eval mode at test time unless `bind` says otherwise.
+* `step` sees weights after k updates and returns losses; the harness sums them, descends, and calls again. A step may
+  call `torch.autograd.grad`, never `backward`, and never an optimiser.
+* What changes between steps lives in parameters and buffers of `net`. The harness restores moved parameters, buffers,
+  optimiser and generator in place; that is a complete reset.
+* Randomness comes from `ctx.rand` or `ctx.generator`, seeded by (seed, method, batch), so that order and shards do not
+  matter. Initialisation in `build` runs under a seeded global generator.
+* A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent shapes).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ttt_bench.data.base import Batch
+    from ttt_bench.losses import Recipe
+    from ttt_bench.model import Net
+
+
+class Norm(StrEnum):
+    """How the model's BatchNorm layers behave in a forward pass."""
+
+    RUNNING = "running"
+    """Normalise with the stored running statistics as they now stand (eval)."""
+    BATCH = "batch"
+    """Normalise with the statistics of the batch; the stored ones stay."""
+    EMA = "ema"
+    """Normalise with the statistics of the batch; the stored ones move (train)."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method cannot run without; checked when the plan is made."""
+
+    tasks: frozenset[str] = frozenset()
+    min_batch: int = 1
+    batchnorm: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of source training.
+
+    Attributes:
+        name: a phase called "shared" is Base's own supervised training; methods that have only it share its checkpoint.
+        trains: "model", "extra", or both.
+        supervised: whether the task losses are part of the objective.
+    """
+
+    name: str
+    trains: tuple[str, ...] = ("model",)
+    supervised: bool = True
+
+
+SHARED = Phase("shared")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens at test time.
+
+    Attributes:
+        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move.
+        adapt: normalisation of the model while `step` runs.
+        predict: normalisation of the model while `predict` runs.
+        exact: the predictions that `step` returns equal those of a separate `predict` with the same weights.
+    """
+
+    moves: tuple[str, ...]
+    adapt: Norm
+    predict: Norm
+    exact: bool
+
+
+class StepOut(NamedTuple):
+    """What one adaptation step computed.
+
+    Attributes:
+        losses: named scalar losses; the harness minimises their sum.
+        predictions: task -> (B, K, H, W), made by the weights before the update; None where the step runs no heads.
+    """
+
+    losses: dict[str, Tensor]
+    predictions: dict[str, Tensor] | None
+
+
+class Optimiser(BaseModel):
+    """Settings of an adapting optimiser.
+
+    Attributes:
+        lr_per_sample: whether `lr` is to be multiplied with the batch size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(2e-5, ge=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(0.0, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    lr_per_sample: bool = False
+
+
+@dataclass(frozen=True)
+class Hparams:
+    """One complete choice of how a method is run: optimiser, steps and options, and who chose them."""
+
+    source: str
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser())
+    steps: int = 40
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PAPER = Hparams("S4T, section 4.1: one protocol for every method", Optimiser(lr=2e-5, weight_decay=1e-6), 40)
+"""`--hparams paper`: SGD, learning rate 2e-5, no momentum, weight decay 1e-6, 40 steps."""
+
+
+def option(default: Any, description: str, *, source: str, shapes_source: bool = False, **bounds: Any) -> Any:
+    """A documented option of a method.
+
+    Args:
+        default: its default value.
+        description: what it means, with units.
+        source: where the default comes from (paper and equation, the authors' code, or a decision of this project).
+        shapes_source: whether it changes the source model, so that another value needs another checkpoint.
+        bounds: pydantic's own (`ge`, `gt`, `le`, `lt`).
+    """
+    extra: dict[str, Any] = {"source": source, "shapes_source": shapes_source}
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
+class Options(BaseModel):
+    """Options of a method: frozen, and a name that is not declared is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    norm_momentum: float = option(
+        0.1, "momentum of BatchNorm's running statistics while adapting", source="PyTorch's default", gt=0, le=1
+    )
+
+    @classmethod
+    def source_fields(cls) -> tuple[str, ...]:
+        """Names of the options that shape the source model."""
+        return tuple(n for n, f in cls.model_fields.items() if (f.json_schema_extra or {}).get("shapes_source"))  # type: ignore[union-attr]
+
+
+class EmaOptions(Options):
+    """Options of a method that adapts under `Norm.EMA`."""
+
+    predict_norm: Literal["running", "batch"] = option(
+        "running", "normalisation while predicting", source="the authors' code predicts in eval mode"
+    )
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person should know about a method before trusting a row of it.
+
+    Attributes:
+        title: the method's full name.
+        paper: authors, title, venue.
+        source: what it trains on the source domain.
+        moves: what moves at test time, in words.
+        forwards: forward passes of a step, the prediction apart.
+        backwards: backward passes of a step.
+        sizes: how it copes with targets of another size or aspect than the source.
+        quirks: what is particular about the authors' code, and whether it is reproduced here.
+    """
+
+    title: str
+    paper: str
+    source: str
+    moves: str
+    forwards: int
+    backwards: int
+    sizes: str
+    quirks: tuple[str, ...] = ()
+
+
+class Context(ABC):
+    """What the harness hands to a method beside the network and the images."""
+
+    generator: torch.Generator
+    """A CPU generator, seeded by (seed, method, batch); drawing on the CPU makes all devices see the same numbers."""
+    recipe: Recipe
+    """The loss recipe: the source's while training, the target's while adapting."""
+
+    @abstractmethod
+    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
+        """Within the block the model's BatchNorm layers behave as `mode`.
+
+        With `stats`, a second set of running statistics (tensors named as the model's own buffers) is used in place of
+        the layers' own, and moved under `Norm.EMA`.
+        """
+
+    @abstractmethod
+    def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
+        """The recipe's supervised loss of a task (scalar, unweighted)."""
+
+    @abstractmethod
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of this shape, on the network's device, from `generator`."""
+
+    @abstractmethod
+    def fp32(self) -> AbstractContextManager[None]:
+        """Within the block nothing is computed in reduced precision."""
+
+
+class Adapter(ABC):
+    """A test-time method. See the module's text for the contract, `docs/adding-a-method.md` for a worked example."""
+
+    name: ClassVar[str]
+    card: ClassVar[Card]
+    Options: ClassVar[type[Options]] = Options
+    paper: ClassVar[Hparams] = PAPER
+    original: ClassVar[Hparams] = PAPER
+    uncounted: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters of `extra` that belong to the training recipe and are left out of parameter counts."""
+
+    def __init__(self, options: BaseModel | None = None) -> None:
+        self.options: Any = options if options is not None else type(self).Options()
+
+    def needs(self) -> Needs:
+        """What the method cannot run without."""
+        return Needs()
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module | None:
+        """Extra modules of the method; `tasks` maps each task to its output channels, in canonical order."""
+        return None
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Stretches of source training; by default the shared supervised source model alone."""
+        return (SHARED,)
+
+    def source_loss(
+        self,
+        net: Net,
+        batch: Batch,
+        features: list[Tensor],
+        predictions: dict[str, Tensor],
+        phase: Phase,
+        ctx: Context,
+    ) -> dict[str, Tensor]:
+        """Auxiliary terms of source training, given the main forward's stages and predictions.
+
+        A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key without a slash is a
+        plain addend.
+        """
+        return {}
+
+    def source_statistics(self, net: Net, images: Iterable[Tensor], ctx: Context) -> dict[str, Tensor]:
+        """Statistics of the source, computed once after training and stored with the checkpoint.
+
+        `images` are batches (B, 3, H, W) of source training images without augmentation; gradients are off and the
+        model is in `Norm.RUNNING`.
+        """
+        return {}
+
+    @abstractmethod
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        """Called once before adapting: register hooks, load statistics, and say what will move."""
+
+    def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        """Called after a batch's last step."""
+        return
+
+    @abstractmethod
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        """One adaptation step's losses on target images (B, 3, H, W), before any update."""
+
+    def predict(self, net: Net, images: Tensor, ctx: Context) -> dict[str, Tensor]:
+        """Predictions of every task, task -> (B, K, H, W)."""
+        return net.model(images)

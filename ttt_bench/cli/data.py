@@ -1,0 +1,81 @@
+"""`data show` and `data check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttt_bench.cli.output import Display, show_records, stderr
+from ttt_bench.cli.sweep import DataRoot, Json, PresetName
+
+app = typer.Typer(help="Look at data, and check them.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A domain, such as rooms.")],
+    count: Annotated[int, typer.Option(help="How many images.", min=1, max=64)] = 8,
+    split: Annotated[str, typer.Option(help="train, val, test or tune.")] = "test",
+    preset: PresetName = None,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH of an embedded domain. [default: the preset's]", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG file. [default: NAME.png]", show_default=False)] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a contact sheet: images and their labels."""
+    from ttt_bench.config import resolve_preset
+    from ttt_bench.data.domains import Pair, find_domain, open_domain
+    from ttt_bench.data.label_spaces import find_label_space
+    from ttt_bench.data.rooms.looks import SPLITS
+    from ttt_bench.data.show import contact_sheet
+    from ttt_bench.errors import unknown
+    from ttt_bench.plan import cache_folder
+
+    domain = find_domain(name)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    sizes = resolve_preset(preset or ("quick" if domain.embedded else "paper"), {}).data
+    chosen = _parse_size(size) if size else sizes.size(domain.name, "source" if name == "rooms" else "target")
+    display = Display()
+    dataset = open_domain(domain, split, chosen, count, data_root=data_root, cache=cache_folder(), progress=display)
+    dataset.prepare(display)
+    path = out or Path(f"{name}.png")
+    contact_sheet(
+        dataset, list(range(min(count, len(dataset)))), find_label_space(Pair(domain, domain).label_space).classes, path
+    )
+    stderr.print(f"contact sheet: {path}")
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 16):
+        raise typer.BadParameter(f"--size takes HEIGHTxWIDTH of at least 16x16 (such as 64x80), got {text!r}")
+    return int(height), int(width)
+
+
+@app.command("check")
+def check(
+    root: Annotated[Path, typer.Argument(help="A data root, or one data set's folder.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings make the exit code 1.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look a data set over. Exit code 0: fine; 1: warnings, with --strict; 2: unusable."""
+    from ttt_bench.data.check import check as look
+    from ttt_bench.data.check import exit_code
+
+    findings = look(root, Display())
+    records = [
+        {
+            "level": f.level,
+            "check": f.check,
+            "message": f.message,
+            "path": str(f.path) if f.path else None,
+            "count": f.count,
+        }
+        for f in findings
+    ]
+    show_records(records, ["level", "check", "message", "path", "count"], f"check of {root}", as_json)
+    raise typer.Exit(exit_code(findings, strict))

@@ -1,0 +1,181 @@
+"""`run`, `report` and `train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttt_bench.cli.output import Display, show_records, stderr, stdout
+from ttt_bench.config import Request, make_request, parse_setting, read_config_file
+from ttt_bench.names import check_names
+
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON array of objects, alone on stdout.")]
+Methods = Annotated[str | None, typer.Option(help="'all', or names joined by commas (base,tent,s4t).")]
+Pairs = Annotated[list[str] | None, typer.Option("--pair", help="source:target; repeat for several.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds joined by commas (0,1,2).")]
+PresetName = Annotated[str | None, typer.Option("--preset", help="How much: smoke, quick or paper.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="One setting, section.key=value (s4t.mask_ratio=0.5).")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file with the same names as these options.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Results = Annotated[Path | None, typer.Option(help="The results folder. [default: results/run]", show_default=False)]
+DataRoot = Annotated[
+    Path | None, typer.Option(envvar="TTT_BENCH_DATA", help="The folder that holds taskonomy/ and so on.")
+]
+
+
+def _request(config: Path | None, sets: list[str] | None, **given: Any) -> Request:
+    command_line = {key: value for key, value in given.items() if value is not None and value != []}
+    if sets:
+        command_line["set"] = dict(parse_setting(text) for text in sets)
+    request = make_request(read_config_file(config) if config else {}, command_line)
+    check_names(request)  # before PyTorch is loaded, so that a slip of the pen is answered at once
+    return request
+
+
+def run(
+    methods: Methods = None,
+    pair: Pairs = None,
+    seeds: Seeds = None,
+    steps: Annotated[int | None, typer.Option(help="Adaptation steps a batch.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="online, episodic, single-batch; several joined by commas.")
+    ] = None,
+    preset: PresetName = None,
+    hparams: Annotated[str | None, typer.Option(help="Whose settings: paper (S4T's protocol) or original.")] = None,
+    sets: Sets = None,
+    config: Config = None,
+    device: Device = None,
+    results: Results = None,
+    data_root: DataRoot = None,
+    source_weights: Annotated[Path | None, typer.Option(help="A source model of your own (safetensors).")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the cells and their state; do nothing else.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train or find the source models, adapt, and store what every task scored at every step."""
+    request = _request(
+        config,
+        sets,
+        methods=methods,
+        pair=pair,
+        seeds=seeds,
+        steps=steps,
+        protocol=protocol,
+        preset=preset,
+        hparams=hparams,
+        device=device,
+        results=results,
+        data_root=data_root,
+        source_weights=source_weights,
+    )
+    from ttt_bench.plan import make_plan
+    from ttt_bench.runner import Runner
+
+    display = Display()
+    made = make_plan(request, display)
+    if plan:
+        _show_plan(made, as_json)
+        return
+    outcome = Runner(made, display).run()
+    _show_summary(request.results, as_json)
+    counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items()) or "nothing to compute"
+    stderr.print(f"cells: {counts}, {outcome.kept} already finished")
+    stderr.print(
+        f"results: {request.results}   (`ttt-bench report --results {request.results}` writes tables and figures)"
+    )
+    if outcome.computed.get("failed"):
+        raise typer.Exit(1)
+
+
+def _show_plan(made: Any, as_json: bool) -> None:
+    records = [
+        {
+            "pair": cell.work.pair.name,
+            "method": cell.method,
+            "protocol": cell.protocol,
+            "seed": cell.seed,
+            "steps": cell.settings.steps,
+            "preset": cell.work.preset_name,
+            "hparams": made.request.hparams,
+            "settings": cell.identity["settings"],
+            "state": "not_applicable" if cell.reason else cell.state(made.request.results),
+            "reason": cell.reason,
+            "config": cell.hash,
+        }
+        for cell in made.cells
+    ]
+    constant = {"preset", "hparams", "config"} if not as_json else set()
+    columns = [column for column in records[0] if column not in constant]
+    how = f"preset {records[0]['preset']}, hparams {records[0]['hparams']}"
+    show_records(records, columns, f"plan for {made.request.results} ({how})", as_json)
+
+
+def _show_summary(results: Path, as_json: bool) -> None:
+    from ttt_bench.report.render import summary_records, summary_tables
+
+    if as_json:
+        print(json.dumps(summary_records(results), indent=1))
+        return
+    for table in summary_tables(results):
+        stdout.print(table)
+
+
+def report(
+    results: Results = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write. [default: reports/<name of the results folder>]", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write tables, figures and one page from what a run has stored."""
+    from ttt_bench.report.render import report as render
+
+    folder = results or Request().results
+    target = out or Path("reports") / folder.name
+    rendered = render(folder, target)
+    _show_summary(folder, as_json)
+    stderr.print(f"report: {rendered.page}")
+
+
+def train(
+    pair: Pairs = None,
+    methods: Methods = None,
+    seeds: Seeds = None,
+    preset: PresetName = None,
+    hparams: Annotated[str | None, typer.Option(help="Whose settings: paper or original.")] = None,
+    sets: Sets = None,
+    config: Config = None,
+    device: Device = None,
+    results: Results = None,
+    data_root: DataRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Train the source models alone, and score them on held-out source images beside the position prior."""
+    request = _request(
+        config,
+        sets,
+        pair=pair,
+        methods=methods,
+        seeds=seeds,
+        preset=preset,
+        hparams=hparams,
+        device=device,
+        results=results,
+        data_root=data_root,
+    )
+    from ttt_bench.plan import make_plan
+    from ttt_bench.source import train_sources
+
+    display = Display()
+    records = train_sources(make_plan(request, display), display)
+    columns = ["source", "model", "seed", "task", "metric", "score", "prior", "ratio", "checkpoint"]
+    show_records(
+        records,
+        columns,
+        "held-out source images: source model beside the per-pixel mean of the training labels",
+        as_json,
+    )
+    stderr.print(f"checkpoints: {request.results / 'checkpoints'}")

@@ -1,0 +1,53 @@
+"""What the harness hands to a method: normalisation modes, seeded randomness, the recipe's losses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from ttt_bench.adapter import Context, Norm
+from ttt_bench.losses import Recipe
+from ttt_bench.model import Net
+from ttt_bench.norm import NormController
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed that depends on every part and on nothing else (63 bits, equal on every machine)."""
+    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class HarnessContext(Context):
+    """The harness's own `Context`.
+
+    Args:
+        net: the network that the method works on.
+        recipe: the source's recipe while training, the target's while adapting.
+    """
+
+    def __init__(self, net: Net, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.generator = torch.Generator()
+        self.norms = NormController(net.model)
+        self._device = next(net.parameters()).device
+
+    def seed(self, *parts: object) -> None:
+        """Seed the generator by what it is used for: (seed, method, batch)."""
+        self.generator.manual_seed(derive_seed(*parts))
+
+    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
+        return self.norms.within(mode, stats)
+
+    def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.recipe.losses[task](prediction, target)
+
+    def rand(self, *shape: int) -> Tensor:
+        # drawn on the CPU, so that every device sees the same numbers
+        return torch.rand(shape, generator=self.generator).to(self._device, non_blocking=True)
+
+    def fp32(self) -> AbstractContextManager[None]:
+        return torch.autocast(self._device.type, enabled=False)

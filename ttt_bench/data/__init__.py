@@ -1,0 +1,1 @@
+"""Domains, pairs and the data sets behind them."""

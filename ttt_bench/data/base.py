@@ -1,0 +1,70 @@
+"""What every data set gives: batches of images in [0, 1] with per-task targets.
+
+Conventions, stated once:
+
+* `images` (B, 3, H, W) float32 RGB in [0, 1]; the model normalises, the data do not.
+* `semseg` (B, H, W) int64, class index or 255.
+* `depth` (B, 1, H, W) float32, distance along the optical axis; 255 where there is none. Metres, except on Taskonomy
+  (its log encoding, as published).
+* `normals` (B, 3, H, W) float32 unit vectors in the camera frame, x right, y down, z forward, pointing towards the
+  camera; 255 in all three channels where there is none.
+* `edge` (B, 1, H, W) float32, 0 or 1 (a real value on Taskonomy); 255 where there is none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttt_bench.progress import Progress
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their targets; shapes and conventions in the module's text."""
+
+    images: Tensor
+    targets: dict[str, Tensor]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return Batch(self.images.to(device), {name: value.to(device) for name, value in self.targets.items()})
+
+
+class Dataset(ABC):
+    """A split of a domain at one size.
+
+    Attributes:
+        domain: the domain's name.
+        size: (H, W) of every image.
+        tasks: the tasks it has targets for, in canonical order.
+        fingerprint: a hash that changes when any of its content does.
+    """
+
+    domain: str
+    size: tuple[int, int]
+    tasks: tuple[str, ...]
+    fingerprint: str
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The samples at these indices, in this order; deterministic, whatever the batch."""
+
+    def label(self, index: int) -> str:
+        """What a person would call this sample: a path or an index."""
+        return f"{self.domain}[{index}]"
+
+    def prepare(self, progress: Progress) -> None:
+        """Make ready before hours of work: render what is not in the cache, look for damage in files.
+
+        Raises:
+            DataError: a file that is missing, damaged or out of range, named with what is wrong.
+        """
+        return

@@ -1,0 +1,198 @@
+"""Rendered images on disk: plain .npy arrays that are mapped into memory, whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttt_bench.data.base import Batch
+from ttt_bench.data.rooms.looks import Look
+from ttt_bench.errors import BenchError
+from ttt_bench.progress import Progress
+
+FORMAT = 1
+CHUNK_PIXELS = 1 << 16  # rendered at once: what fits a processor's second-level cache, and little memory
+MILLIMETRES = 1000.0
+UNIT = 32767.0
+
+Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
+Arrays = dict[str, NDArray[Any]]
+
+
+def fingerprint(look: Look, seed: int, size: tuple[int, int], count: int) -> str:
+    """A hash of everything that decides the content: the renderer's own source, the look and what is asked of it."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    request = {"format": FORMAT, "look": asdict(look), "seed": seed, "size": size, "count": count}
+    digest.update(json.dumps(request, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _layout(size: tuple[int, int], count: int) -> dict[str, tuple[type, tuple[int, ...]]]:
+    height, width = size
+    return {
+        "images": (np.uint8, (count, 3, height, width)),
+        "semseg": (np.uint8, (count, height, width)),
+        "depth": (np.uint16, (count, height, width)),
+        "normals": (np.int16, (count, 3, height, width)),
+        "edge": (np.uint8, (count, height, width)),
+    }
+
+
+def _encode(batch: Batch) -> Arrays:
+    """A batch as it is stored: images in 1/255, depth in millimetres, normals in 1/32767."""
+    targets = {name: value.numpy() for name, value in batch.targets.items()}
+    return {
+        "images": np.rint(batch.images.numpy() * 255.0).astype(np.uint8),
+        "semseg": targets["semseg"].astype(np.uint8),
+        "depth": np.rint(np.minimum(targets["depth"][:, 0] * MILLIMETRES, 65535.0)).astype(np.uint16),
+        "normals": np.rint(targets["normals"] * UNIT).astype(np.int16),
+        "edge": targets["edge"][:, 0].astype(np.uint8),
+    }
+
+
+def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
+    """Stored samples as a batch, in this order."""
+    rows = np.asarray(indices, dtype=np.int64)
+
+    def take(name: str) -> torch.Tensor:
+        values = np.asarray(arrays[name])[rows]
+        return torch.from_numpy(values.astype(np.int64 if name == "semseg" else np.float32))
+
+    normals = take("normals")
+    x, y, z = normals.unbind(1)
+    length = (x * x + y * y + z * z).sqrt()
+    return Batch(
+        take("images") / 255.0,
+        {
+            "semseg": take("semseg"),
+            "depth": take("depth")[:, None] / MILLIMETRES,
+            "normals": normals / length[:, None],
+            "edge": take("edge")[:, None],
+        },
+    )
+
+
+def load(folder: Path, size: tuple[int, int], count: int) -> Arrays | None:
+    """The arrays in a folder as memory maps, or None where anything about them is not as it was written."""
+    try:
+        written = json.loads((folder / "meta.json").read_text())["bytes"]
+        arrays: Arrays = {}
+        for name, (dtype, shape) in _layout(size, count).items():
+            path = folder / f"{name}.npy"
+            if path.stat().st_size != written[name]:
+                return None
+            arrays[name] = np.load(path, mmap_mode="r")
+            if arrays[name].dtype != dtype or arrays[name].shape != shape:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return arrays
+
+
+def open_or_render(
+    look: Look, seed: int, size: tuple[int, int], count: int, cache: Path, progress: Progress, render: Render
+) -> Arrays:
+    """The arrays, rendered first where they are missing or damaged.
+
+    Raises:
+        BenchError: the cache cannot be written.
+    """
+    mark = fingerprint(look, seed, size, count)
+    folder = cache / "rooms" / mark
+    arrays = load(folder, size, count)
+    if arrays is None:
+        if folder.exists():
+            progress.say(f"{folder} is damaged; rendering {look.name} again")
+        try:
+            _render_into(folder, look, seed, size, count, progress, render)
+        except OSError as error:
+            raise _unwritable(cache, error) from error
+        arrays = load(folder, size, count)
+    if arrays is None:
+        raise BenchError(f"{folder} reads back otherwise than it was written; set TTT_BENCH_CACHE to another disk")
+    return arrays
+
+
+def _render_into(
+    folder: Path, look: Look, seed: int, size: tuple[int, int], count: int, progress: Progress, render: Render
+) -> None:
+    """Render into a sibling folder and put it in place at the end, so that a folder with the name is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        layout = _layout(size, count)
+        arrays = {
+            name: np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            for name, (dtype, shape) in layout.items()
+        }
+        _require_space(draft, sum(array.nbytes for array in arrays.values()))
+        step = max(1, CHUNK_PIXELS // (size[0] * size[1]))
+        chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
+
+        def fill(chunk: range) -> int:
+            for name, values in _encode(render(look, seed, chunk, size)).items():
+                arrays[name][chunk.start : chunk.stop] = values
+            return len(chunk)
+
+        with progress.bar(f"rendering {look.name}", count) as bar:
+            for done in _in_threads(fill, chunks):
+                bar.advance(done)
+        for array in arrays.values():
+            array.flush()
+        arrays.clear()
+        sizes = {name: (draft / f"{name}.npy").stat().st_size for name in layout}
+        meta = {"format": FORMAT, "look": look.name, "seed": seed, "size": size, "count": count, "bytes": sizes}
+        (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        if load(folder, size, count) is None:  # another process may have been faster
+            _put_in_place(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[int]:
+    """Work on chunks side by side, one operation at a time in each thread: the renderer's operations are too short
+    to be worth splitting, and split ones stall where other programs keep a core busy."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, chunks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    # A full disk would kill the process where it writes into the map, without a message; so it is asked beforehand.
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB free")
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    if folder.exists():
+        damaged = draft / "damaged"
+        os.replace(folder, damaged)
+        shutil.rmtree(damaged)
+    os.replace(draft, folder)
+
+
+def _unwritable(cache: Path, error: OSError) -> BenchError:
+    return BenchError(
+        f"cannot keep rendered rooms in {cache} ({error.strerror or error}); "
+        "make room or make it writable, or set TTT_BENCH_CACHE to a folder that is"
+    )

@@ -1,0 +1,67 @@
+"""A split of rendered rooms as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.data.rooms import renderer
+from ttt_bench.data.rooms.cache import Arrays, decode, fingerprint, open_or_render
+from ttt_bench.data.rooms.looks import LOOKS, SPLITS
+from ttt_bench.errors import BenchError, unknown
+from ttt_bench.progress import Progress, Silent
+from ttt_bench.tasks import TASKS
+
+
+class Rooms(Dataset):
+    """A split of a look, rendered once and read from memory maps afterwards.
+
+    Nothing is rendered until `prepare` is called or a first batch is read, so that a plan can be made at no cost.
+
+    Args:
+        domain: a name in `LOOKS`.
+        split: a name in `SPLITS`; splits share no image.
+        size: (H, W) in pixels.
+        count: how many images, the first ones of the split.
+        cache: the folder that keeps them, in `rooms/<fingerprint>/`.
+
+    Raises:
+        BenchError: an unknown domain or split, or no images asked for.
+    """
+
+    def __init__(self, domain: str, split: str, size: tuple[int, int], count: int, cache: Path) -> None:
+        if domain not in LOOKS:
+            raise unknown("domain", domain, LOOKS)
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        if count < 1 or min(size) < 1:
+            raise BenchError(f"{domain}/{split}: {count} images of {size[0]}x{size[1]} pixels are none; ask for more")
+        self.domain = domain
+        self.size = size
+        self.tasks = tuple(TASKS)
+        self.fingerprint = fingerprint(LOOKS[domain], SPLITS[split], size, count)
+        self._split, self._count, self._cache = split, count, cache
+        self._arrays: Arrays | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def prepare(self, progress: Progress) -> None:
+        """Render what is not in the cache, or is damaged there.
+
+        Raises:
+            BenchError: the cache cannot be written.
+        """
+        look, seed = LOOKS[self.domain], SPLITS[self._split]
+        self._arrays = open_or_render(look, seed, self.size, self._count, self._cache, progress, renderer.render)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The samples at these indices, in this order.
+
+        Depth is rounded to millimetres and normals to 1/32767, from when they were stored.
+        """
+        if self._arrays is None:
+            self.prepare(Silent())
+        assert self._arrays is not None
+        return decode(self._arrays, indices)

@@ -1,0 +1,236 @@
+"""What the rooms look like, as data: a look is five parts, and every pair's shift is made by exchanging parts.
+
+Nothing here imports torch, so that a listing can read names and descriptions. Strengths are changed in this file alone:
+each part has a source constant and a mix constant, and every named look is assembled from those ten, so that a
+single-part look cannot drift from the mix.
+
+A pair of numbers is a range that every image draws from uniformly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+CLASSES: tuple[str, ...] = ("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair")
+"""The classes of `semseg`, in label order; everything else in a room is 255."""
+
+SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3, "tune": 4}
+"""The seed of every split: `val` is held-out source, `tune` other images for choosing learning rates. A split shows
+the same rooms in every look that has the same layout."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Light:
+    """Illumination and exposure.
+
+    Attributes:
+        warmth: colour of the lamp, -1 (blue sky) to 1 (candle).
+        power: brightness of the lamp.
+        ambient: light that comes from everywhere, as a share of the lamp's.
+        spread: how far the lamp may hang from the middle of the room, as a share of half the room.
+        exposure: factor on everything.
+        gamma: exponent of the tone curve; above 1 darkens the middle tones.
+    """
+
+    warmth: Range
+    power: Range
+    ambient: Range
+    spread: float
+    exposure: Range
+    gamma: Range
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What the camera adds.
+
+    Attributes:
+        noise: standard deviation of Gaussian noise, in image units (0 to 1).
+        blur: standard deviation of a Gaussian blur, in pixels of a picture whose shorter side is 64; it comes on top
+            of the lens's own, which is under half a pixel at any size.
+        vignette: how much darker the corners are, 0 to 1.
+        levels: number of grey levels a channel can take.
+    """
+
+    noise: Range
+    blur: Range
+    vignette: Range
+    levels: Range
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours and textures.
+
+    Attributes:
+        keep: share of the pieces that have their class's own colours; the others have any colour.
+        hue: how far a hue may stray from its family's, in turns.
+        tone: how far saturation and brightness may stray, as a factor.
+        pattern: share of the pieces' materials that carry a pattern not their own (stripes, checks, dots).
+        contrast: strength of every texture.
+        walls: saturation of the walls.
+        papered: share of rooms with a patterned wallpaper.
+        floors: weights of the floors: planks, tiles, carpet, checks.
+    """
+
+    keep: float
+    hue: float
+    tone: float
+    pattern: float
+    contrast: Range
+    walls: Range
+    papered: float
+    floors: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What stands where.
+
+    Attributes:
+        stretch: factor on each of a piece's three extents.
+        pieces: how many pieces of the seven classes are tried.
+        clutter: how many unlabelled things are tried.
+        turn: how far a free-standing piece is turned away from the walls' directions, in degrees.
+        modern: share of pieces in their second form (a round table, a sink in a cupboard, a stool-like chair).
+        width, length, height: the room's extents in metres.
+    """
+
+    stretch: Range
+    pieces: tuple[int, int]
+    clutter: tuple[int, int]
+    turn: float
+    modern: float
+    width: Range
+    length: Range
+    height: Range
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the picture is taken from.
+
+    Attributes:
+        height: metres above the floor.
+        pitch: degrees below the horizon.
+        yaw: how far it may look past its target, in degrees.
+        roll: how far it may lean, in degrees.
+        fov: angle of view across the shorter side, in degrees.
+        shift: how far it may stand from the middle of the wall behind it, as a share of half that wall.
+    """
+
+    height: Range
+    pitch: Range
+    yaw: float
+    roll: float
+    fov: Range
+    shift: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """A named look; its name is the name of a domain."""
+
+    name: str
+    description: str
+    light: Light
+    sensor: Sensor
+    style: Style
+    layout: Layout
+    camera: Camera
+
+
+SOURCE_LIGHT = Light(
+    warmth=(-0.1, 0.25), power=(0.9, 1.15), ambient=(0.38, 0.5), spread=0.5, exposure=(0.92, 1.08), gamma=(0.95, 1.05)
+)
+MIX_LIGHT = Light(
+    warmth=(0.2, 0.75), power=(0.8, 1.2), ambient=(0.25, 0.4), spread=0.8, exposure=(0.7, 1.0), gamma=(0.95, 1.2)
+)
+
+SOURCE_SENSOR = Sensor(noise=(0.005, 0.015), blur=(0.0, 0.1), vignette=(0.0, 0.1), levels=(256, 256))
+MIX_SENSOR = Sensor(noise=(0.025, 0.05), blur=(0.3, 0.6), vignette=(0.2, 0.4), levels=(32, 64))
+
+SOURCE_STYLE = Style(
+    keep=1.0,
+    hue=0.025,
+    tone=0.12,
+    pattern=0.08,
+    contrast=(0.7, 1.0),
+    walls=(0.03, 0.16),
+    papered=0.1,
+    floors=(0.6, 0.2, 0.2, 0.0),
+)
+MIX_STYLE = Style(
+    keep=0.8,
+    hue=0.035,
+    tone=0.18,
+    pattern=0.2,
+    contrast=(0.9, 1.2),
+    walls=(0.08, 0.3),
+    papered=0.35,
+    floors=(0.3, 0.25, 0.25, 0.2),
+)
+
+SOURCE_LAYOUT = Layout(
+    stretch=(0.93, 1.07),
+    pieces=(5, 7),
+    clutter=(3, 6),
+    turn=12.0,
+    modern=0.1,
+    width=(3.0, 5.2),
+    length=(3.2, 5.8),
+    height=(2.4, 2.7),
+)
+MIX_LAYOUT = Layout(
+    stretch=(0.82, 1.22),
+    pieces=(6, 9),
+    clutter=(6, 10),
+    turn=45.0,
+    modern=0.6,
+    width=(2.8, 6.0),
+    length=(3.0, 6.4),
+    height=(2.3, 3.2),
+)
+
+SOURCE_CAMERA = Camera(height=(1.4, 1.7), pitch=(13.0, 20.0), yaw=8.0, roll=1.5, fov=(60.0, 66.0), shift=0.5)
+MIX_CAMERA = Camera(height=(1.2, 1.9), pitch=(9.0, 25.0), yaw=12.0, roll=4.0, fov=(56.0, 74.0), shift=0.7)
+
+ROOMS = Look(
+    "rooms",
+    "rendered rooms under even light, a clean sensor, one colour family a class",
+    SOURCE_LIGHT,
+    SOURCE_SENSOR,
+    SOURCE_STYLE,
+    SOURCE_LAYOUT,
+    SOURCE_CAMERA,
+)
+ROOMS_MIX = Look(
+    "rooms-mix",
+    "the same kinds of rooms with other light, sensor, colours, furniture and viewpoints at once",
+    MIX_LIGHT,
+    MIX_SENSOR,
+    MIX_STYLE,
+    MIX_LAYOUT,
+    MIX_CAMERA,
+)
+
+LOOKS: dict[str, Look] = {
+    look.name: look
+    for look in (
+        ROOMS,
+        ROOMS_MIX,
+        replace(ROOMS, name="rooms-light", description="rooms with rooms-mix's illumination alone", light=MIX_LIGHT),
+        replace(ROOMS, name="rooms-sensor", description="rooms with rooms-mix's sensor alone", sensor=MIX_SENSOR),
+        replace(
+            ROOMS, name="rooms-style", description="rooms with rooms-mix's colours and textures alone", style=MIX_STYLE
+        ),
+        replace(
+            ROOMS, name="rooms-layout", description="rooms with rooms-mix's furniture and room alone", layout=MIX_LAYOUT
+        ),
+        replace(ROOMS, name="rooms-camera", description="rooms with rooms-mix's viewpoints alone", camera=MIX_CAMERA),
+        replace(ROOMS_MIX, name="rooms-nolight", description="rooms-mix without its illumination", light=SOURCE_LIGHT),
+    )
+}
+"""Every look by name."""

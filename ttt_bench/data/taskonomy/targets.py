@@ -1,0 +1,139 @@
+"""Native arrays to targets: pure functions, numpy in and numpy out.
+
+The handling is the `corrected` variant: labels are resized to the nearest, what is invalid is masked at full resolution
+before anything is mixed, and normals keep the files' own axes (x right, y down, z forward). The encodings of depth and
+edges are those of S4T's public code. Continuous targets are resized with Pillow's bilinear filter (which averages when
+it shrinks), weighted by the mask, so that an invalid value never reaches a target. Sizes are (H, W).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ttt_bench.tasks import IGNORE
+
+Size = tuple[int, int]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+INVALID_DEPTH = 65_036
+"""Counts from here on are no depth: the annotator masks everything within 500 of the largest count."""
+DEPTH_MARGIN = 4
+"""Pixels at full resolution that are masked around invalid depth, as public loaders do."""
+EDGE_FULL_SCALE = 409.6
+"""Counts that map to 1 (0.00625 * 65536); stronger edges lie above it."""
+EDGE_SIGMA = 4.0
+"""Standard deviation of the blur on edges in pixels of a target of 256x256."""
+LOG_RANGE = float(np.log(65_536.0))
+
+_KEPT = 0.5  # a target pixel is valid if at least this share of what it averages is
+
+
+def image(rgb: NDArray[np.uint8], size: Size) -> Floats:
+    """(H, W, 3) uint8 -> (3, *size) RGB in [0, 1]."""
+    resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / np.float32(255.0)
+
+
+def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size) -> NDArray[np.int64]:
+    """(H, W) native ids -> (*size) class indices by `LabelSpace.table`, 255 where there is none."""
+    nearest = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return table[np.asarray(nearest)].astype(np.int64)
+
+
+def depth(counts: NDArray[Any], size: Size) -> Floats:
+    """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is no depth.
+
+    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `DEPTH_MARGIN` with them.
+    """
+    valid = depth_mask(counts)
+    resized, kept = _resize_masked(counts.astype(np.float32)[None], valid, size)
+    target = np.log1p(resized) / LOG_RANGE
+    return _marked(target, kept)
+
+
+def depth_mask(counts: NDArray[Any]) -> Mask:
+    """(H, W): where depth can be trusted, that is, no invalid pixel is within `DEPTH_MARGIN` rows and columns."""
+    invalid = counts >= INVALID_DEPTH
+    for _ in range(2):  # down, then across
+        near = invalid.copy()
+        for step in range(1, DEPTH_MARGIN + 1):
+            near[step:] |= invalid[:-step]
+            near[:-step] |= invalid[step:]
+        invalid = near.T
+    return np.asarray(~invalid)
+
+
+def normals(rgb: NDArray[np.uint8], size: Size) -> Floats:
+    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no geometry."""
+    vectors = decode_normals(rgb)
+    resized, kept = _resize_masked(vectors, normals_mask(rgb), size)
+    length = np.linalg.norm(resized, axis=0)
+    kept &= length > 1e-3  # opposite directions may cancel
+    return _marked(resized / np.where(kept, length, 1.0), kept)
+
+
+def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
+    """(H, W, 3) uint8 -> (3, H, W): (v - 127.5) / 127.5, of about unit length."""
+    return (rgb.astype(np.float32).transpose(2, 0, 1) - np.float32(127.5)) / np.float32(127.5)
+
+
+def normals_mask(rgb: NDArray[np.uint8]) -> Mask:
+    """(H, W): where there is geometry; the files hold (128, 128, 128), give or take one, where there is none."""
+    return np.asarray(((rgb < 127) | (rgb > 128)).any(axis=2))
+
+
+def edge(counts: NDArray[Any], size: Size) -> Floats:
+    """(H, W) counts of any integer type -> (1, *size): 2 e / 409.6 - 1, then blurred. Every pixel is valid.
+
+    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of range can spread. The
+    blur is `EDGE_SIGMA` at 256 pixels and grows with the size, on each axis.
+    """
+    everywhere = np.ones(counts.shape, dtype=np.bool_)
+    resized, _ = _resize_masked(counts.astype(np.float32)[None], everywhere, size)
+    scaled = 2.0 * resized[0] / np.float32(EDGE_FULL_SCALE) - 1.0
+    rows, columns = (_blur_matrix(length) for length in size)
+    return (rows @ scaled @ columns.T).astype(np.float32)[None]
+
+
+@lru_cache(maxsize=8)
+def _blur_matrix(length: int) -> Floats:
+    """(L, L): a Gaussian blur along an axis of that length as a matrix, cut at 4 sigma, the border mirrored."""
+    sigma = EDGE_SIGMA * length / 256.0
+    radius = max(round(4.0 * sigma), 1)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    weights /= weights.sum()
+    period = 2 * length
+    sources = (np.arange(length)[:, None] + offsets) % period
+    mirrored = np.where(sources < length, sources, period - 1 - sources)
+    matrix = np.zeros((length, length))
+    np.add.at(matrix, (np.arange(length)[:, None], mirrored), weights)
+    return matrix.astype(np.float32)
+
+
+def _resize_masked(values: Floats, valid: Mask, size: Size) -> tuple[Floats, Mask]:
+    """(C, H, W) -> (C, *size) averaged over valid pixels alone, and where enough of them were valid."""
+    if valid.all():
+        return np.stack([_resize(plane, size) for plane in values]), np.ones(size, dtype=np.bool_)
+    weight = _resize(valid.astype(np.float32), size)
+    kept = weight >= _KEPT
+    masked = np.where(valid, values, np.float32(0.0))
+    averaged = np.stack([_resize(plane, size) for plane in masked]) / np.where(kept, weight, 1.0)
+    return averaged.astype(np.float32), kept
+
+
+def _resize(plane: Floats, size: Size) -> Floats:
+    if plane.shape == size:
+        return plane
+    resized = Image.fromarray(np.ascontiguousarray(plane)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def _marked(target: NDArray[Any], kept: Mask) -> Floats:
+    return np.where(kept, target, IGNORE).astype(np.float32)

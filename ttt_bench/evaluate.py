@@ -1,0 +1,65 @@
+"""Scoring without adapting: a model on a data set, and the position prior that a model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ttt_bench.data.base import Dataset
+from ttt_bench.metrics import Scoring, statistics
+from ttt_bench.records import split_batches
+from ttt_bench.scores import task_score
+from ttt_bench.tasks import IGNORE
+
+Predictor = Callable[[Tensor], dict[str, Tensor]]
+"""Images (B, 3, H, W) -> task -> (B, K, H, W)."""
+
+
+def evaluate(
+    predict: Predictor,
+    dataset: Dataset,
+    batches: Sequence[Sequence[int]],
+    tasks: Sequence[str],
+    scoring: Scoring,
+    device: torch.device,
+) -> dict[str, float]:
+    """Task -> score of a predictor on these batches of a data set (units as in the rows)."""
+    found: dict[str, list[Tensor]] = {task: [] for task in tasks}
+    with torch.no_grad():
+        for indices in batches:
+            batch = dataset.batch(indices).to(device)
+            predictions = scoring.apply(predict(batch.images))
+            for task in tasks:
+                found[task].append(statistics(task, predictions[task], batch.targets[task]).cpu())
+    return {task: task_score(task, [values.numpy() for values in groups]) for task, groups in found.items()}
+
+
+def position_prior(dataset: Dataset, channels: dict[str, int], batch: int) -> dict[str, Tensor]:
+    """The mean of the training labels at every pixel, task -> (K, H, W): what can be said without looking.
+
+    Semantic segmentation: the share of each class among the labelled images.
+    """
+    sums = {task: torch.zeros(k, *dataset.size) for task, k in channels.items()}
+    counts = {task: torch.zeros(1, *dataset.size) for task in channels}
+    for indices in split_batches(len(dataset), batch):
+        for task, target in dataset.batch(indices).targets.items():
+            if task not in channels:
+                continue
+            if task == "semseg":
+                valid = (target != IGNORE)[:, None]
+                values = F.one_hot(target.clamp(max=channels[task] - 1), channels[task]).permute(0, 3, 1, 2).float()
+            else:
+                valid = (target != IGNORE).all(dim=1, keepdim=True)
+                values = target
+            sums[task] += torch.where(valid, values, 0.0).sum(0)
+            counts[task] += valid.sum(0)
+    return {task: total / counts[task].clamp(min=1) for task, total in sums.items()}
+
+
+def prior_predictor(prior: dict[str, Tensor], device: torch.device) -> Predictor:
+    """The position prior as a predictor."""
+    maps = {task: values.to(device) for task, values in prior.items()}
+    return lambda images: {task: values.expand(len(images), *values.shape) for task, values in maps.items()}

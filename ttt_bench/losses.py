@@ -1,0 +1,144 @@
+"""Supervised task losses and the two recipes that combine them.
+
+Every loss is 0, not NaN, where no pixel is valid. `255` marks an ignored pixel in class targets and in every channel of
+real-valued ones. Sources: the losses of S4T's public code, as named in each docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ttt_bench.tasks import IGNORE
+
+
+def _valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
+    """(N, C, H, W) -> (N, 1, H, W) bool: no channel of the target is ignored."""
+    return (target != ignore_index).all(dim=1, keepdim=True)
+
+
+def _mean_over(values: Tensor, valid: Tensor) -> Tensor:
+    """Sum of `values` where `valid`, over the number of valid pixels; 0 where there is none."""
+    kept = torch.where(valid, values, torch.zeros_like(values))
+    return kept.sum() / valid.sum().clamp(min=1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = IGNORE) -> Tensor:
+    """Mean cross-entropy over valid pixels; logits (N, C, H, W), target (N, H, W) int64. Nats."""
+    total = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
+    return total / (target != ignore_index).sum().clamp(min=1)
+
+
+def l1_loss(prediction: Tensor, target: Tensor, normalize: bool = False, ignore_index: int = IGNORE) -> Tensor:
+    """Absolute difference, summed over channels, averaged over valid pixels; both (N, C, H, W).
+
+    With `normalize` the prediction is made unit length over its channels first; the target is taken as it is.
+    """
+    if normalize:
+        prediction = F.normalize(prediction, dim=1)
+    difference = (prediction - target).abs().sum(dim=1, keepdim=True)
+    return _mean_over(difference, _valid_pixels(target, ignore_index))
+
+
+def balanced_binary_cross_entropy(
+    logits: Tensor, target: Tensor, pos_weight: float | None = None, ignore_index: int = IGNORE
+) -> Tensor:
+    """Cross-entropy of 0/1 targets with weight w on positives and 1 - w on negatives, mean over valid elements.
+
+    `pos_weight` is w; None takes the share of negatives among the valid elements. Both tensors (N, 1, H, W).
+    """
+    valid = target != ignore_index
+    count = valid.sum().clamp(min=1)
+    weight: Tensor | float
+    weight = ((target == 0) & valid).sum() / count if pos_weight is None else pos_weight
+    loss = weight * target * F.softplus(-logits) + (1 - weight) * (1 - target) * F.softplus(logits)
+    return _mean_over(loss, valid)
+
+
+def cosine_normal_loss(prediction: Tensor, target: Tensor, dim: int, ignore_index: int = IGNORE) -> Tensor:
+    """1 - cosine along `dim`, averaged; both (N, 3, H, W).
+
+    `dim=1` compares vectors and leaves out ignored pixels; `dim=-1` is what S4T's public code computes (along the
+    image's width, without a mask).
+    """
+    unit = [v / (v.norm(dim=dim, keepdim=True) + 1e-6) for v in (prediction, target)]
+    loss = 1 - (unit[0] * unit[1]).sum(dim=dim, keepdim=True)
+    if dim != 1:
+        return loss.mean()
+    return _mean_over(loss, _valid_pixels(target, ignore_index))
+
+
+def automatic_weighted_loss(losses: Sequence[Tensor], params: Tensor) -> Tensor:
+    """Uncertainty weighting, sum_i L_i / (2 p_i^2) + log(1 + p_i^2) (Liebel and Koerner 2018, eq. 2); params (n,)."""
+    total = params.new_zeros(())
+    for loss, param in zip(losses, params, strict=True):
+        total = total + loss / (2 * param**2) + torch.log1p(param**2)
+    return total
+
+
+TaskLoss = Callable[[Tensor, Tensor], Tensor]
+"""(prediction, target) -> scalar."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a source domain's task losses are computed and combined.
+
+    Attributes:
+        losses: task -> loss.
+        weights: task -> fixed weight (1 each under uncertainty weighting).
+        uncertainty: whether the tasks are combined by trained uncertainties instead of the fixed weights.
+    """
+
+    name: str
+    losses: Mapping[str, TaskLoss]
+    weights: Mapping[str, float]
+    uncertainty: bool
+
+    def combine(self, task_losses: Mapping[str, Tensor], params: Tensor | None = None) -> Tensor:
+        """The joint objective of per-task losses.
+
+        Args:
+            task_losses: task -> scalar.
+            params: (n,), the trained uncertainties in the order of `task_losses`; needed where `uncertainty` holds.
+        """
+        if self.uncertainty:
+            if params is None:
+                raise ValueError(f"recipe {self.name} needs the trained uncertainties")
+            return automatic_weighted_loss(list(task_losses.values()), params)
+        weighted = [self.weights[task] * loss for task, loss in task_losses.items()]
+        return torch.stack(weighted).sum()
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "weighted",  # NYUD-v2, PASCAL-Context and the embedded domains
+            {
+                "semseg": cross_entropy,
+                "depth": l1_loss,
+                "normals": partial(l1_loss, normalize=True),
+                "edge": partial(balanced_binary_cross_entropy, pos_weight=0.95),
+            },
+            {"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0},
+            uncertainty=False,
+        ),
+        Recipe(
+            "taskonomy",
+            {
+                "semseg": cross_entropy,
+                "depth": l1_loss,
+                "normals": partial(cosine_normal_loss, dim=1),
+                "edge": l1_loss,
+            },
+            {"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            uncertainty=True,
+        ),
+    )
+}

@@ -1,0 +1,40 @@
+"""How long work reports on itself, without knowing where the report goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Bar(Protocol):
+    """One piece of long work."""
+
+    def advance(self, amount: int = 1, note: str = "") -> None: ...
+
+
+class Progress(Protocol):
+    """Where long work shows its progress; the command line supplies one, a library caller need not."""
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]: ...
+
+    def say(self, message: str) -> None:
+        """A notice that the user should see once."""
+        ...
+
+
+class _SilentBar:
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        pass
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        yield _SilentBar()
+
+    def say(self, message: str) -> None:
+        pass

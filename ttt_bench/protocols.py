@@ -1,0 +1,152 @@
+"""The protocols: when a network is reset, what it adapts on, and what is scored when.
+
+* online: one pass over the target, never reset; at each batch adapt N steps and score it.
+* episodic: reset before each batch, adapt N steps on it, score it; batches are independent.
+* single-batch: adapt on the first batch only, score the whole target at every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.metrics import Scoring, statistics
+from ttt_bench.progress import Bar
+from ttt_bench.records import Record
+from ttt_bench.session import DivergedError, Session
+
+DESCRIPTIONS = {
+    "online": "one pass over the target, never reset; adapts N steps on each batch and scores it",
+    "episodic": "reset before each batch, adapts N steps on it and scores it",
+    "single-batch": "adapts N steps on the first batch only and scores the whole target at every step",
+}
+SAVE_SECONDS = 60.0
+
+
+@dataclass
+class Evaluation:
+    """A target set being adapted to and scored.
+
+    Attributes:
+        tasks: the pair's tasks; a data set may have targets of more.
+        save: called with the next unit of work (a batch; a step under single-batch) when it is time to save.
+        keep_examples: whether example images may be stored (embedded domains only).
+    """
+
+    session: Session
+    dataset: Dataset
+    tasks: Collection[str]
+    scoring: Scoring
+    record: Record
+    device: torch.device
+    save: Callable[[int], None]
+    bar: Bar
+    keep_examples: bool
+    save_seconds: float = SAVE_SECONDS
+
+    def run(self, protocol: str, start: int = 0) -> None:
+        """Measure the cell from unit `start` on.
+
+        Raises:
+            DivergedError: a loss or a prediction is not finite.
+        """
+        if protocol == "single-batch":
+            self._single_batch(start)
+        else:
+            self._batch_by_batch(start, reset=protocol == "episodic")
+
+    def _batch_by_batch(self, start: int, reset: bool) -> None:
+        saved = time.monotonic()
+        for number in range(start, len(self.record.batches)):
+            if reset:
+                self.session.reset()
+            self._adapt_and_score(number)
+            self.bar.advance()
+            if time.monotonic() - saved > self.save_seconds:
+                self.save(number + 1)
+                saved = time.monotonic()
+
+    def _adapt_and_score(self, number: int) -> None:
+        session, steps = self.session, self.record.steps
+        indices = self.record.batches[number]
+        batch = self._batch(indices)
+        session.begin_batch(number)
+        scores: list[dict[str, Tensor]] = []
+        losses: list[dict[str, Tensor]] = []
+        if session.moved:
+            for _, predictions, step_losses in session.trajectory(batch.images, steps):
+                scored = self.scoring.apply(predictions)
+                scores.append(self._statistics(scored, batch.targets))
+                losses.append(step_losses)
+            session.end_batch(batch.images)
+        else:
+            # nothing moves, so one forward pass is the whole trajectory
+            scored = self.scoring.apply(session.predict(batch.images))
+            scores = [self._statistics(scored, batch.targets)] * (steps + 1)
+        self._keep_losses(number, losses[:-1])
+        stacked = {task: torch.stack([score[task] for score in scores]) for task in scores[0]}
+        self._check(number, stacked)
+        self.record.put(indices, slice(None), stacked)
+        if self.keep_examples:
+            self.record.add_examples(indices, batch.images, batch.targets, scored)
+
+    def _single_batch(self, start: int) -> None:
+        session, record = self.session, self.record
+        first = self.dataset.batch(record.batches[0]).images.to(self.device)
+        if start == 0:
+            session.begin_batch(0)
+        for step in range(start, record.steps + 1):
+            if step > 0 and session.moved:
+                self._keep_losses(0, [session.adapt(first)], step - 1)
+            if step == 0 or session.moved:
+                self._score_everything(step)
+            else:
+                for values in record.statistics.values():
+                    values[:, step] = values[:, 0]
+            self.save(step + 1)
+
+    def _score_everything(self, step: int) -> None:
+        last = step == self.record.steps or not self.session.moved
+        for number, indices in enumerate(self.record.batches):
+            batch = self._batch(indices)
+            scored = self.scoring.apply(self.session.predict(batch.images))
+            found = {task: value[None] for task, value in self._statistics(scored, batch.targets).items()}
+            self._check(number, found, step)
+            self.record.put(indices, slice(step, step + 1), found)
+            if last and self.keep_examples:
+                self.record.add_examples(indices, batch.images, batch.targets, scored)
+            self.bar.advance()
+
+    def _batch(self, indices: list[int]) -> Batch:
+        batch = self.dataset.batch(indices)
+        return Batch(batch.images, {task: batch.targets[task] for task in self.tasks}).to(self.device)
+
+    def _statistics(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {task: statistics(task, predictions[task], target) for task, target in targets.items()}
+        if "semseg" in found:
+            # a class index hides a logit that is not finite; 0 x NaN does not
+            found["semseg"] = found["semseg"] + (predictions["semseg"] * 0).flatten(1).sum(1, keepdim=True)
+        return found
+
+    def _keep_losses(self, number: int, losses: list[dict[str, Tensor]], first: int = 0) -> None:
+        if not losses:
+            return
+        # one transfer a batch, not one a step
+        values = torch.stack([torch.stack(list(step.values())) for step in losses]).cpu()
+        for step, row in enumerate(values.tolist(), start=first):
+            for term, value in zip(losses[0], row, strict=True):
+                if value - value != 0:
+                    raise DivergedError(number, step, f"loss {term!r}")
+                self.record.losses.append((number, step, term, value))
+
+    def _check(self, number: int, found: dict[str, Tensor], first: int = 0) -> None:
+        for task, values in found.items():
+            finite = torch.isfinite(values).all(dim=2).all(dim=1).cpu()
+            if not finite.all():
+                step = first + int((~finite).nonzero()[0])
+                raise DivergedError(number, step, f"the prediction of {task}")

@@ -1,0 +1,62 @@
+"""Hashes and versions: what makes a number traceable."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors")
+
+
+def hash_of(value: Any, length: int = 12) -> str:
+    """Hash of a JSON-like value, equal wherever it is computed."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def code_hash(subject: type) -> str:
+    """Hash of the code of a class's module: comments, docstrings and layout do not count."""
+    return hash_source(Path(inspect.getfile(subject)).read_text(encoding="utf-8"))
+
+
+@cache
+def hash_source(source: str) -> str:
+    """Hash of a Python source text without its comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+
+
+@cache
+def harness_hash() -> str:
+    """Hash of all of the harness's own code."""
+    root = Path(__file__).parent
+    sources = sorted(root.rglob("*.py"))
+    return hash_of([(str(path.relative_to(root)), hash_source(path.read_text(encoding="utf-8"))) for path in sources])
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in (*PACKAGES, "ttt-bench"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,1 @@
+"""From stored rows to tables, figures and pages; imports no torch."""

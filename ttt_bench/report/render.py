@@ -1,0 +1,192 @@
+"""The whole report: from a results folder to a folder of tables, figures and one page.
+
+The folder that `report` writes:
+
+    index.html                      everything on one self-contained page
+    <comparison>/main.{md,tex,csv}  the main table
+    <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
+    <comparison>/curves.{png,svg}   every task's score and Delta_TTT over steps
+    <comparison>/pictures.png       example images, where the results hold some
+
+A comparison's folder is named by what its cells share (`Comparison.slug`). A comparison without any numbers has
+the main table alone, with the reasons. Files are replaced one by one, each as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from ttt_bench import store
+from ttt_bench.errors import BenchError
+from ttt_bench.report import main_table, summary, sync_table, tables
+from ttt_bench.report.comparison import Comparison, comparisons
+from ttt_bench.report.console import ConsoleTable
+from ttt_bench.report.load import load
+from ttt_bench.report.page import PageSection, html
+from ttt_bench.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was written.
+
+    Attributes:
+        page: `index.html`.
+        paths: every file, the page first.
+        tables: the tables for a console, main and synchronisation of every comparison.
+    """
+
+    page: Path
+    paths: tuple[Path, ...]
+    tables: tuple[RenderableType, ...]
+
+
+def report(results: Path, out: Path) -> Rendered:
+    """Write the report of a results folder.
+
+    Raises:
+        BenchError: no such folder, no results in it, a damaged file (named), or `out` cannot be written.
+    """
+    found = _comparisons(Path(results))
+    out = Path(out)
+    _check_writable(out)
+    paths: list[Path] = []
+    sections: list[PageSection] = []
+    shown: list[RenderableType] = []
+    for comparison in found:
+        section = _section(comparison)
+        sections.append(section)
+        for table in filter(None, (section.main, section.sync)):
+            shown.append(ConsoleTable(table))
+        paths += [_write(out / comparison.slug, name, content) for name, content in _files(section).items()]
+    page = _write(out, "index.html", html(sections, str(results)).encode())
+    return Rendered(page, (page, *paths), tuple(shown))
+
+
+def summary_tables(results: Path) -> list[RenderableType]:
+    """The main table of every comparison of a results folder, for a console; writes nothing.
+
+    Raises:
+        BenchError: no such folder, no results in it, or a damaged file (named).
+    """
+    return [ConsoleTable(_main(comparison)) for comparison in _comparisons(Path(results))]
+
+
+def summary_records(results: Path) -> list[dict[str, Any]]:
+    """The numbers of the main tables as plain records, one a number, full precision; writes nothing.
+
+    Keys: what the comparison shares, `selection` (oracle, fixed, constant or missing), `label`, `quantity`, `mean`,
+    `sd` and `seeds` (None where there is none), and for cells without numbers `seed`, `state` and `reason`.
+
+    Raises:
+        BenchError: no such folder, no results in it, or a damaged file (named).
+    """
+    return [record for comparison in _comparisons(Path(results)) for record in _records(comparison)]
+
+
+def _records(comparison: Comparison) -> list[dict[str, Any]]:
+    constants = _constants(comparison)
+    means = main_table.build(comparison, constants).summary
+    found = [
+        {**entry, "sd": None if math.isnan(entry["sd"]) else entry["sd"]}
+        for entry in means.astype(object).to_dict("records")
+    ]
+    for task, value in constants.items():
+        found.append({"selection": "constant", "label": "best constant", "quantity": task, "mean": value})
+    missing = comparison.cells[comparison.cells["state"] != "done"][["label", "seed", "state", "reason"]]
+    found += [{"selection": "missing", **entry} for entry in missing.astype(object).to_dict("records")]
+    keys = ("selection", "label", "quantity", "mean", "sd", "seeds", "seed", "state", "reason")
+    return [{**comparison.key._asdict(), **{key: entry.get(key) for key in keys}} for entry in found]
+
+
+def _comparisons(results: Path) -> list[Comparison]:
+    loaded = load(results)
+    return comparisons(loaded.cells, loaded.rows)
+
+
+def _main(comparison: Comparison) -> Table:
+    return main_table.build(comparison, _constants(comparison)).table
+
+
+def _constants(comparison: Comparison) -> dict[str, float]:
+    """The best constant's scores, from the statistics of Base, or of any cell: they depend on the truth alone."""
+    done = comparison.cells[comparison.cells["state"] == "done"]
+    if done.empty:
+        return {}
+    preferred = done[done["label"] == comparison.base] if comparison.base is not None else done
+    return summary.constant_predictor(store.read_table(Path(preferred["folder"].iloc[0]), "statistics"))
+
+
+def _section(comparison: Comparison) -> PageSection:
+    main = _main(comparison)
+    if comparison.rows.empty:
+        return PageSection(comparison, main)
+    # drawing takes seconds to import, and a console's tables do without it
+    from ttt_bench.report import curves, pictures
+
+    shown = curves.figure(comparison)
+    stored = pictures.examples_of(comparison)
+    seed, picture = (
+        (stored[0], pictures.png(pictures.compose(stored[1], pictures.classes_of(comparison))))
+        if stored
+        else (None, b"")
+    )
+    return PageSection(
+        comparison,
+        main,
+        sync_table.build(comparison),
+        curves_png=curves.png(shown),
+        curves_svg=curves.svg(shown),
+        pictures_png=picture,
+        pictures_seed=seed,
+        pictures_caption=pictures.CAPTION,
+    )
+
+
+def _files(section: PageSection) -> dict[str, bytes]:
+    """Name -> content of every file of a comparison; what is empty is left out."""
+    texts: dict[str, str] = {}
+    for name, table in (("main", section.main), ("sync", section.sync)):
+        if table is not None:
+            texts[f"{name}.md"] = tables.to_markdown(table)
+            texts[f"{name}.tex"] = tables.to_latex(table, f"tab:{section.slug}-{name}")
+            texts[f"{name}.csv"] = tables.to_csv(table)
+    contents = {name: text.encode() for name, text in texts.items()}
+    images = {
+        "curves.png": section.curves_png,
+        "curves.svg": section.curves_svg,
+        "pictures.png": section.pictures_png,
+    }
+    return contents | {name: image for name, image in images.items() if image}
+
+
+def _check_writable(out: Path) -> None:
+    """Prove that the folder can be written before anything is drawn."""
+    _write(out, f".write-test-{os.getpid()}", b"").unlink()
+
+
+def _write(folder: Path, name: str, content: bytes) -> Path:
+    """Write a file in one rename.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    path = folder / name
+    temporary = folder / f".{name}.tmp-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        message = f"report folder {folder} cannot be written ({error.strerror}); name another with --out"
+        raise BenchError(message) from error
+    return path

@@ -1,0 +1,152 @@
+"""The synchronisation table: step variance, DTW and cosine similarity of each method's trajectories over steps 1..N."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from ttt_bench import sync
+from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.main_table import task_head
+from ttt_bench.report.notes import Note, seeds_note
+from ttt_bench.report.summary import base_scores, score_frame, unmoved
+from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
+from ttt_bench.tasks import TASKS
+
+MEASURES = ("step_variance", "dtw", "cosine_similarity", "cosine_similarity_per_step")
+
+
+def sync_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
+    """The measures of every label and seed.
+
+    Args:
+        rows: stored rows with `label`.
+        base: the label of Base; its seed's scores make the trajectories comparable. Without it there is no DTW.
+
+    Returns:
+        Columns `label, seed`, `MEASURES`, `peak_<task>` (1-based step of the best score), `early` (tasks better at step
+        0 than at any later one) and `constant` (tasks that do not move), both tuples. NaN where a measure does not
+        exist: all of them where no task moves or there is one task only, similarities with a single step.
+    """
+    scores = score_frame(rows)
+    reference = base_scores(scores, base) if base is not None else scores.iloc[:0]
+    base_of = dict(zip(reference.index, reference.to_numpy(), strict=True))
+    flat = unmoved(scores)
+    flat_of = dict(zip(flat.index, flat.to_numpy(), strict=True))
+    records = []
+    for (label, seed), cell in scores.groupby(level=["label", "seed"], sort=False):
+        # a cell without steps has nothing that could move
+        constant = flat_of.get((label, seed), np.ones(cell.shape[1], dtype=bool))
+        trajectories = cell.droplevel(["label", "seed"])
+        records.append({"label": label, "seed": seed, **_measures(trajectories, constant, base_of.get(seed))})
+    return pd.DataFrame(records)
+
+
+def build(comparison: Comparison) -> Table:
+    """Lay out a comparison's synchronisation table; Base, which does not adapt, has no row."""
+    frame = sync_frame(comparison.rows, comparison.base)
+    methods = dict(zip(comparison.cells["label"], comparison.cells["method"], strict=True))
+    tasks = comparison.tasks
+    columns = (
+        Column("step_variance_steps", ("SV", "steps"), 2, higher_is_better=False),
+        Column("dtw_relative_percent", ("DTW", "points"), 1, higher_is_better=False),
+        Column("cosine_similarity_sum", ("CS", "sum"), 2, higher_is_better=True),
+        Column("cosine_similarity_per_step", ("CS", "per step"), 3, higher_is_better=True),
+        *(Column(f"peak_step_{task}", ("peak at", task_head(task)[0]), 1, secondary=True) for task in tasks),
+        Column("peaks_before_adapting", ("peaks before", "adapting"), wraps=True),
+    )
+    rows = [
+        Row(str(label), _cells(cells, columns, tasks))
+        for label, cells in frame.groupby("label", sort=False)
+        if methods[str(label)] != "base"
+    ]
+    order = {label: position for position, label in enumerate(comparison.labels)}
+    rows.sort(key=lambda row: order[row.label])
+    title = f"{comparison.title}: synchronisation of the tasks"
+    section = Section("steps 1..N", "steps 1..N", tuple(rows))
+    return Table(title, comparison.subtitle, columns, (section,), tuple(_notes(comparison, frame)))
+
+
+def _measures(cell: pd.DataFrame, constant: np.ndarray, base: np.ndarray | None) -> dict[str, object]:
+    tasks = [str(task) for task in cell.columns]
+    lower = [TASKS[task].lower_is_better for task in tasks]
+    before, after = cell.loc[cell.index == 0].to_numpy().T, cell.loc[cell.index >= 1].to_numpy().T
+    result: dict[str, object] = {
+        **dict.fromkeys((*MEASURES, *(f"peak_{task}" for task in tasks)), math.nan),
+        "early": (),
+        "constant": tuple(task for task, flat in zip(tasks, constant, strict=True) if flat),
+    }
+    if constant.all():
+        return result
+    early = (sync.orient(before, lower) > sync.orient(after, lower).max(axis=1, keepdims=True)).any(axis=1)
+    result["early"] = tuple(task for task, flag in zip(tasks, early, strict=True) if flag)
+    peaks = sync.peak_steps(after, lower)
+    result.update({f"peak_{task}": float(peak) for task, peak in zip(tasks, peaks, strict=True)})
+    if len(tasks) < 2:
+        return result
+    result["step_variance"] = sync.step_variance(after, lower)
+    if after.shape[1] > 1:
+        oriented = sync.orient(after, lower)
+        result["cosine_similarity"] = sync.cosine_similarity(oriented)
+        result["cosine_similarity_per_step"] = sync.cosine_similarity(oriented, "mean")
+    if base is not None and (base != 0).all():
+        result["dtw"] = sync.mean_dtw(sync.orient(sync.normalize(after, "relative", base), lower))
+    return result
+
+
+def _cells(cells: pd.DataFrame, columns: tuple[Column, ...], tasks: tuple[str, ...]) -> dict[str, Cell]:
+    sources = [*MEASURES, *(f"peak_{task}" for task in tasks)]
+    found: dict[str, Cell] = {
+        column.key: _number(cells[source]) for column, source in zip(columns, sources, strict=False)
+    }
+    counts = {task: sum(task in early for early in cells["early"]) for task in tasks}
+    found["peaks_before_adapting"] = _in_words(counts, len(cells)) or DASH
+    return found
+
+
+def _in_words(counts: dict[str, int], seeds: int) -> str:
+    """Which tasks, in how many of the seeds."""
+    if len(counts) > 1 and len(set(counts.values())) == 1:
+        counts = {"all tasks": next(iter(counts.values()))}
+    return ", ".join(f"{task} ({n} of {seeds})" if seeds > 1 else task for task, n in counts.items() if n)
+
+
+def _number(values: pd.Series) -> Cell:
+    there = values.dropna()
+    if there.empty:
+        return DASH
+    return Number(float(there.mean()), float(there.std()) if len(there) > 1 else None)
+
+
+def _notes(comparison: Comparison, frame: pd.DataFrame) -> list[Note]:
+    notes = [
+        seeds_note(comparison),
+        (
+            "Measures",
+            "S4T's supplement, eq. 1 to 4, over steps 1..N. SV: population standard deviation of the peak steps. "
+            "DTW: mean over pairs of tasks, on changes relative to Base in percent, higher always better. CS: signs of "
+            "the increments, summed over steps (which grows with N), and per step, between -1 and 1",
+        ),
+        ("Caution", "where curves are flat, peak steps measure noise: read SV with its spread over seeds"),
+    ]
+    if comparison.base is None:
+        notes.append(("No DTW", "Base was not run here, so changes relative to it do not exist"))
+    if len(comparison.tasks) < 2:
+        notes.append(("One task", "a single task has nothing to be in step with"))
+    by_label = frame[frame["label"] != comparison.base].groupby("label", sort=False)["constant"]
+    constant = {str(label): [set(tasks) for tasks in column] for label, column in by_label}
+    everything = set(comparison.tasks)
+    still = [label for label, seeds in constant.items() if all(tasks == everything for tasks in seeds)]
+    if still:
+        notes.append(
+            ("Dash", f"{', '.join(still)}: the scores do not change over steps 1..N, so nothing can be in step")
+        )
+    for label, seeds in constant.items():
+        partly = sorted(set.union(*seeds)) if label not in still else []
+        if partly:
+            notes.append(
+                ("Unmoved", f"{label}: {', '.join(partly)} does not move in every seed; its peak counts as step 1")
+            )
+    return notes

@@ -1,0 +1,243 @@
+"""The sweep: find or train the source models, adapt, and store what was measured, cell by cell."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ttt_bench import store, tensors
+from ttt_bench.adapter import Norm
+from ttt_bench.context import HarnessContext
+from ttt_bench.errors import BenchError
+from ttt_bench.evaluate import evaluate
+from ttt_bench.losses import RECIPES
+from ttt_bench.metrics import Scoring
+from ttt_bench.model import Net, load_weights
+from ttt_bench.plan import Cell, PairWork, RunPlan
+from ttt_bench.progress import Progress
+from ttt_bench.protocols import Evaluation
+from ttt_bench.provenance import harness_hash, versions
+from ttt_bench.records import Record
+from ttt_bench.session import DivergedError, Session
+from ttt_bench.train import Trainer, build_net, stretches, trains_own_source
+
+FINISHED = ("done", "diverged", "not_applicable")
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU where there is one.
+
+    Raises:
+        BenchError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BenchError(
+            f"device {name!r} cannot be used here; try --device cpu ({str(error).splitlines()[0]})"
+        ) from error
+    return device
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        computed: cells computed now, by how they ended.
+        kept: cells that were there already.
+    """
+
+    computed: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
+
+    def count(self, state: str) -> None:
+        """Add one computed cell."""
+        self.computed[state] = self.computed.get(state, 0) + 1
+
+
+class Runner:
+    """Runs a plan into its results folder; cells that are finished there are left alone."""
+
+    def __init__(self, plan: RunPlan, progress: Progress, save_seconds: float = 60.0) -> None:
+        self.plan, self.request, self.progress = plan, plan.request, progress
+        self.device = find_device(plan.request.device)
+        self.save_seconds = save_seconds
+        store.check_writable(plan.request.results)
+        checkpoints = plan.request.results / "checkpoints"
+        self.trainer = Trainer(checkpoints, self.device, progress, save_seconds=save_seconds)
+
+    def run(self) -> Outcome:
+        """Compute every cell that is not finished.
+
+        Raises:
+            BenchError: the data are damaged, or the results folder cannot be written.
+        """
+        outcome = Outcome()
+        for notice in self.plan.notices:
+            self.progress.say(notice)
+        pending = [cell for cell in self.plan.cells if cell.state(self.request.results) not in FINISHED]
+        outcome.kept = len(self.plan.cells) - len(pending)
+        for work in {id(cell.work): cell.work for cell in pending if cell.reason is None}.values():
+            if self.request.source_weights is None:
+                work.source.prepare(self.progress)
+            work.target.prepare(self.progress)
+        for cell in pending:
+            outcome.count(self._cell(cell))
+        return outcome
+
+    def _cell(self, cell: Cell) -> str:
+        started = datetime.now(UTC)
+        manifest = self._manifest(cell)
+        if cell.reason is not None:
+            return self._finish(cell, store.CellFiles(manifest | _state("not_applicable", cell.reason), {}), started)
+        try:
+            files = self._measure(cell, manifest)
+        except DivergedError as error:
+            files = store.CellFiles(manifest | _state("diverged", str(error)) | {"diverged_at": error.step}, {})
+        except Exception as error:  # one cell must not stop the sweep; a full disk shows when the failure is stored
+            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            details = {} if isinstance(error, BenchError) else {"traceback": traceback.format_exc()}
+            self.progress.say(f"{cell.method} on {cell.work.pair.name} failed: {reason}")
+            files = store.CellFiles(manifest | _state("failed", reason), details)
+        return self._finish(cell, files, started)
+
+    def _finish(self, cell: Cell, files: store.CellFiles, started: datetime) -> str:
+        results = self.request.results
+        finished = datetime.now(UTC)
+        attempts = {
+            **files.attempts,
+            "started": started.isoformat(),
+            "finished": finished.isoformat(),
+            "seconds": (finished - started).total_seconds(),
+            "host": socket.gethostname(),
+            "platform": platform.platform(),
+        }
+        store.write_cell(
+            cell.folder(results),
+            store.CellFiles(files.manifest, attempts, files.rows, files.statistics, files.losses, files.examples),
+        )
+        cell.partial(results).unlink(missing_ok=True)
+        return str(files.manifest["state"])
+
+    def _measure(self, cell: Cell, manifest: dict[str, Any]) -> store.CellFiles:
+        work, adapter = cell.work, cell.settings.adapter
+        job, scoring = work.job(cell.seed), scoring_of(work)
+        net, statistics = self._source(cell)
+        recipe = RECIPES[work.pair.target.recipe]
+        if trains_own_source(adapter):
+            manifest = manifest | {"own_source_scores": self._own_scores(net, work, scoring)}
+        session = Session(net, adapter, cell.settings.optimiser, statistics, recipe, work.preset.batch, cell.seed)
+        if not session.moved:
+            manifest = manifest | {"optimiser": None}
+        record = Record(work.batches, cell.settings.steps)
+        start = self._resume(cell, session, record)
+        single = cell.protocol == "single-batch"
+        units = len(record.batches) * (record.steps + 1 if single and session.moved else 1)
+        title = f"{adapter.name} on {work.pair.name}, {cell.protocol}, seed {cell.seed}"
+        with self.progress.bar(title, units, start * (len(record.batches) if single else 1)) as bar:
+            save = self._saver(cell, session, record)
+            Evaluation(
+                session,
+                work.target,
+                job.tasks,
+                scoring,
+                record,
+                self.device,
+                save,
+                bar,
+                work.pair.target.embedded,
+                self.save_seconds,
+            ).run(cell.protocol, start)
+        return store.CellFiles(
+            manifest | _state("done", None),
+            {},
+            record.rows(cell.identity),
+            record.statistics_table(),
+            record.losses_table(),
+            record.examples if record.examples else None,
+        )
+
+    def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
+        work, adapter = cell.work, cell.settings.adapter
+        job = work.job(cell.seed)
+        if self.request.source_weights is not None:
+            net = build_net(job, adapter).to(self.device)
+            load_weights(net.model, self.request.source_weights)
+            return net, {}
+        net = self.trainer.source_model(job, adapter, work.source)
+        return net, self.trainer.source_statistics(net, job, adapter, work.source)
+
+    def _own_scores(self, net: Net, work: PairWork, scoring: Scoring) -> dict[str, float]:
+        HarnessContext(net.eval(), RECIPES[work.pair.target.recipe]).norms.set(Norm.RUNNING)
+        return evaluate(net.model, work.target, work.batches, work.tasks, scoring, self.device)
+
+    def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
+        def save(unit: int) -> None:
+            state = session.state() | tensors.with_prefix("record.", record.to_tensors())
+            tensors.save(cell.partial(self.request.results), state, {"unit": unit, "losses": record.losses})
+
+        return save
+
+    def _resume(self, cell: Cell, session: Session, record: Record) -> int:
+        partial = cell.partial(self.request.results)
+        if not partial.exists():
+            return 0
+        state, about = tensors.load(partial)
+        session.restore(state)
+        record.from_tensors(tensors.below_prefix("record.", state))
+        record.losses = [tuple(entry) for entry in about["losses"]]
+        return int(about["unit"])
+
+    def _manifest(self, cell: Cell) -> dict[str, Any]:
+        work = cell.work
+        own = trains_own_source(cell.settings.adapter)
+        return {
+            **cell.identity,
+            "configuration": cell.config,
+            "optimiser": cell.config["optimiser"],
+            "options": cell.config["options"],
+            "preset_values": work.preset.model_dump(mode="json", exclude={"methods"}),
+            "classes": list(work.labels.classes),
+            "scoring": scoring_of(work).words(),
+            "notices": list(work.notices),
+            "source_model": cell.method if own else "base",
+            "images": work.target_images,
+            "provenance": {
+                "harness": harness_hash(),
+                "method": cell.config["code"],
+                "versions": versions(),
+                "device": self._device_name(),
+                "precision": cell.config["precision"],
+                "source_data": work.source.fingerprint,
+                "target_data": work.target.fingerprint,
+                "checkpoints": []
+                if self.request.source_weights
+                else [s.key for s in stretches(work.job(cell.seed), cell.settings.adapter)],
+                "source_weights": str(self.request.source_weights) if self.request.source_weights else None,
+            },
+        }
+
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+
+
+def scoring_of(work: PairWork) -> Scoring:
+    """How raw outputs are scored on the pair's target."""
+    target = work.pair.target
+    return Scoring(edge_sigmoid=target.edge_sigmoid, depth_nonnegative=target.depth_nonnegative)
+
+
+def _state(state: str, reason: str | None) -> dict[str, Any]:
+    return {"state": state, "reason": reason}

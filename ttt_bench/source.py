@@ -1,0 +1,68 @@
+"""Training source models alone, and what they score on held-out source images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ttt_bench.adapter import Norm
+from ttt_bench.context import HarnessContext
+from ttt_bench.evaluate import evaluate, position_prior, prior_predictor
+from ttt_bench.losses import RECIPES
+from ttt_bench.metrics import Scoring
+from ttt_bench.plan import Cell, RunPlan, open_split
+from ttt_bench.progress import Progress
+from ttt_bench.records import split_batches
+from ttt_bench.runner import Runner
+from ttt_bench.tasks import TASKS
+from ttt_bench.train import stretches
+
+
+def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
+    """Train every source model of a plan; one record a model and task.
+
+    `prior` is the score of the per-pixel mean of the training labels, `ratio` the model's score over it.
+
+    Raises:
+        BenchError: training diverged, or data are missing or damaged.
+    """
+    runner = Runner(plan, progress)
+    records: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for cell in plan.cells:
+        key = stretches(cell.work.job(cell.seed), cell.settings.adapter)[-1].key
+        if cell.reason is None and key not in seen:
+            seen.add(key)
+            records += _train_one(runner, cell, key, progress)
+    return records
+
+
+def _train_one(runner: Runner, cell: Cell, key: str, progress: Progress) -> list[dict[str, Any]]:
+    work, adapter = cell.work, cell.settings.adapter
+    job, source = work.job(cell.seed), work.pair.source
+    held_out = open_split(source, "val", "source", work.preset, runner.request, progress)
+    for dataset in (work.source, held_out):
+        dataset.prepare(progress)
+    net = runner.trainer.source_model(job, adapter, work.source).eval()
+    HarnessContext(net, RECIPES[job.recipe]).norms.set(Norm.RUNNING)
+    batches = split_batches(len(held_out), work.preset.batch)
+    prior = prior_predictor(position_prior(work.source, dict(job.tasks), 256), runner.device)
+    own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
+    # the prior is made of targets already, so nothing has to be transformed
+    plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
+    scores = evaluate(net.model, held_out, batches, work.tasks, own, runner.device)
+    priors = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
+    model = stretches(job, adapter)[-1].name
+    return [
+        {
+            "source": source.name,
+            "model": model,
+            "seed": cell.seed,
+            "task": task,
+            "metric": TASKS[task].metric,
+            "score": scores[task],
+            "prior": priors[task],
+            "ratio": scores[task] / priors[task] if priors[task] else None,
+            "checkpoint": key,
+        }
+        for task in work.tasks
+    ]

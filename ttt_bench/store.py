@@ -1,0 +1,216 @@
+"""Where results land: plain tables in Parquet beside JSON manifests, written atomically. The schema is stated here.
+
+A results folder holds one folder a cell, `cells/<pair>/<method>-<hash>/` (`+` stands for the colon of the pair):
+
+    manifest.json       state, reason, the complete configuration and provenance
+    rows.parquet        one tidy row a number (`ROW_COLUMNS`)
+    statistics.parquet  per-image sufficient statistics (`STATISTICS_COLUMNS`)
+    losses.parquet      the method's losses (`LOSS_COLUMNS`)
+    examples.npz        embedded domains only: a few images with truth and predictions
+    attempts.json       what changes from run to run: times, hosts, attempts
+
+A cell without numbers (`diverged`, `failed`, `not_applicable`) has its manifest alone, with the reason. Rows and
+statistics of two runs of one configuration are equal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttt_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+ROW_COLUMNS = {
+    "pair": "source:target",
+    "method": "the method's name",
+    "control": "'none', or the control under which the method ran",
+    "hparams": "which settings the method used: paper or original",
+    "settings": "what was set beside preset and hparams, 'key=value' joined by '; '; empty where nothing was",
+    "preset": "smoke, quick or paper",
+    "protocol": "online, episodic or single-batch",
+    "data_variant": "corrected or official",
+    "seed": "seed of source training and adaptation",
+    "steps": "adaptation steps of the cell",
+    "step": "adaptation step, 0 (before adapting) to `steps`",
+    "task": "semseg, depth, normals or edge",
+    "metric": "miou (percent), rmse, merr (degrees)",
+    "value": "the score, finite",
+    "n": "number of images scored",
+    "config": "hash of the cell's configuration",
+    "schema_version": "version of this table",
+}
+"""Columns of `rows.parquet`: name -> meaning."""
+
+STATISTICS_COLUMNS = {
+    "step": "adaptation step",
+    "batch": "number of the evaluation batch",
+    "image": "index of the image in the target set",
+    "task": "the task",
+    "values": "float64 list. semseg: the K x K confusion counts, truth by row, flattened; depth and edge: n, sum p, "
+    "sum t, sum p^2, sum t^2, sum p t over valid pixels (p after the scoring transform of the target); normals: n, "
+    "sum of angles in degrees",
+}
+"""Columns of `statistics.parquet`: name -> meaning."""
+
+LOSS_COLUMNS = {
+    "batch": "number of the batch adapted on",
+    "step": "updates made before this loss was computed",
+    "term": "the loss's name",
+    "value": "its value",
+}
+"""Columns of `losses.parquet`: name -> meaning."""
+
+STATES = ("done", "diverged", "failed", "not_applicable")
+"""How a cell can end; the last three come with a reason."""
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """What is written for one cell."""
+
+    manifest: dict[str, Any]
+    attempts: dict[str, Any]
+    rows: pd.DataFrame | None = None
+    statistics: pd.DataFrame | None = None
+    losses: pd.DataFrame | None = None
+    examples: Mapping[str, np.ndarray] | None = None
+
+
+def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
+    """The folder of a cell below a results folder."""
+    return root / "cells" / pair.replace(":", "+") / f"{method}-{config_hash}"
+
+
+def check_writable(root: Path) -> None:
+    """Make the results folder and prove that it can be written, before anything is computed.
+
+    Raises:
+        BenchError: it cannot.
+    """
+    probe = root / f".write-test-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BenchError(
+            f"results folder {root} cannot be written ({error.strerror}); name another with --results"
+        ) from error
+
+
+def write_cell(folder: Path, files: CellFiles) -> None:
+    """Write a cell's folder in one rename, in place of what was there."""
+    import numpy as np
+
+    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        _write_json(temporary / "manifest.json", files.manifest)
+        _write_json(temporary / "attempts.json", files.attempts)
+        for name in ("rows", "statistics", "losses"):
+            table = getattr(files, name)
+            if table is not None:
+                table.to_parquet(temporary / f"{name}.parquet", index=False, compression="zstd")
+        if files.examples is not None:
+            np.savez_compressed(temporary / "examples.npz", allow_pickle=False, **dict(files.examples))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """A cell's manifest; None where the cell has not been written."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise BenchError(f"{path}: damaged ({error}); delete the folder {folder} and run again") from error
+
+
+def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every cell of a results folder: (folder, manifest), in order of path.
+
+    Raises:
+        BenchError: there is no such folder, or it holds no cell.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise BenchError(f"results folder {root}: no such folder; `ttt-bench run --results {root}` makes one")
+    found = sorted((root / "cells").glob("*/*/manifest.json"))
+    if not found:
+        raise BenchError(f"results folder {root} holds no results; `ttt-bench run --results {root}` makes some")
+    for path in found:
+        if path.parent.name.startswith("."):
+            continue
+        manifest = read_manifest(path.parent)
+        assert manifest is not None
+        version = manifest.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise BenchError(f"{path}: schema version {version}; this version of ttt-bench reads {SCHEMA_VERSION}")
+        yield path.parent, manifest
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """Every row of a results folder, with the columns of `ROW_COLUMNS`.
+
+    Raises:
+        BenchError: no such folder, no results in it, or a damaged file (named).
+    """
+    import pandas as pd
+
+    tables = [read_table(folder, "rows") for folder, manifest in cells(Path(path)) if manifest["state"] == "done"]
+    if not tables:
+        return pd.DataFrame(columns=list(ROW_COLUMNS))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """One of a cell's tables: rows, statistics or losses.
+
+    Raises:
+        BenchError: it is missing or damaged.
+    """
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    path = folder / f"{name}.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, ArrowException) as error:
+        raise BenchError(f"{path}: missing or damaged ({error}); delete the folder {folder} and run again") from error
+
+
+def read_examples(folder: Path) -> dict[str, np.ndarray]:
+    """A cell's example images; empty where none were stored.
+
+    Keys: `indices` (n,), `image` (n, H, W, 3) uint8, and per task `truth_<task>` and `prediction_<task>`, with
+    semseg (n, H, W) uint8 class or 255, depth and edge (n, H, W) float16, normals (n, 3, H, W) float16 (unit vectors;
+    255 where a truth is missing). Predictions are those of the last step, after the scoring transform.
+    """
+    import numpy as np
+
+    path = folder / "examples.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as data:
+        return {key: data[key] for key in data.files}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

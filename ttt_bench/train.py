@@ -1,0 +1,351 @@
+"""Source training: joint loss, Adam with polynomial decay, resumable in mid-training.
+
+A source model is a chain of stretches. Every source model of a seed starts from the same supervised stretch; then
+comes a stretch of equal length for each of them, supervised and with the method's auxiliary losses where it has any
+(Base and the methods that train nothing of their own share the plain one). So all of them have had the same number of
+supervised iterations on the same images in the same order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ttt_bench import tensors
+from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
+from ttt_bench.config import ModelConfig, TrainingSettings
+from ttt_bench.context import HarnessContext, derive_seed
+from ttt_bench.data.augment import hflip
+from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.errors import BenchError
+from ttt_bench.losses import RECIPES
+from ttt_bench.model import Net, build_model
+from ttt_bench.progress import Bar, Progress
+from ttt_bench.provenance import code_hash, hash_of
+
+FORMAT = 1
+"""Raised when a change of the harness makes earlier checkpoints wrong."""
+SAVE_SECONDS = 60.0
+CHECK_EVERY = 50
+STATISTICS_BATCH = 8
+
+
+def polynomial_lr(
+    base_lr: float, iteration: int, max_iterations: int, gamma: float = 0.9, min_lr: float = 0.0
+) -> float:
+    """(base_lr - min_lr) (1 - iteration / max_iterations)^gamma + min_lr, the schedule of S4T's public code."""
+    return (base_lr - min_lr) * (1 - iteration / max_iterations) ** gamma + min_lr
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One stretch of source training.
+
+    Attributes:
+        name: what a person sees: "shared", "base", or the method's name.
+        about: everything that its result depends on; `key` is its hash.
+        adapter: whose auxiliary losses are minimised; None for a plain supervised stretch.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    iterations: int
+    lr: float
+    phase: Phase
+    adapter: Adapter | None
+
+    @cached_property
+    def key(self) -> str:
+        return hash_of(self.about, 16)
+
+
+@dataclass(frozen=True)
+class SourceJob:
+    """What every source model of one source domain and seed has in common."""
+
+    domain: str
+    model: ModelConfig
+    tasks: Mapping[str, int]
+    recipe: str
+    training: TrainingSettings
+    fingerprint: str
+    seed: int
+
+    def initial(self) -> dict[str, Any]:
+        """What the untrained network depends on."""
+        return {
+            "format": FORMAT,
+            "model": self.model.model_dump(mode="json"),
+            "tasks": dict(self.tasks),
+            "seed": self.seed,
+        }
+
+
+def trains_own_source(adapter: Adapter) -> bool:
+    """Whether a method's source model differs from Base's."""
+    return any(phase.supervised and phase != SHARED for phase in adapter.phases())
+
+
+def stretches(job: SourceJob, adapter: Adapter) -> list[Stretch]:
+    """The chain that ends in the method's source model, the first stretch first."""
+    training = job.training
+    common = {
+        "recipe": job.recipe,
+        "data": job.fingerprint,
+        **training.model_dump(include={"batch", "weight_decay", "flip"}),
+    }
+    chain: list[Stretch] = []
+
+    def add(name: str, phase: Phase, iterations: int, lr: float, owner: Adapter | None) -> None:
+        parent = chain[-1].key if chain else job.initial()
+        method = (
+            {"method": owner.name, "options": source_options(owner), "code": code_hash(type(owner))} if owner else None
+        )
+        stretch = {"phase": phase.name, "iterations": iterations, "lr": lr, "method": method}
+        chain.append(Stretch(name, {"parent": parent, **common, **stretch}, iterations, lr, phase, owner))
+
+    if training.shared_iterations:
+        add("shared", SHARED, training.shared_iterations, training.shared_lr, None)
+    for phase in adapter.phases():
+        owner = None if phase == SHARED else adapter
+        add(owner.name if owner else "base", phase, training.iterations, training.lr, owner)
+    return chain
+
+
+def source_options(adapter: Adapter) -> dict[str, Any]:
+    """The method's options that shape its source model."""
+    return adapter.options.model_dump(mode="json", include=set(adapter.options.source_fields()))
+
+
+def build_net(job: SourceJob, adapter: Adapter) -> Net:
+    """The untrained network of a method; the shared part is the same for every method of a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(job.seed, "model"))
+        model = build_model(job.model, job.tasks)
+        torch.manual_seed(derive_seed(job.seed, "extra", adapter.name))
+        return Net(model, adapter.build(model, job.tasks))
+
+
+def checkpoint_path(folder: Path, key: str) -> Path:
+    """Where the checkpoint of a stretch lies."""
+    return folder / f"{key}.safetensors"
+
+
+@dataclass
+class Trainer:
+    """Makes, finds and resumes source models in one folder of checkpoints."""
+
+    folder: Path
+    device: torch.device
+    progress: Progress
+    workers: int = 0
+    save_seconds: float = SAVE_SECONDS
+
+    def source_model(self, job: SourceJob, adapter: Adapter, dataset: Dataset) -> Net:
+        """The method's trained network on `device`; what has been trained before is loaded.
+
+        Raises:
+            BenchError: the training diverged, or a checkpoint is damaged.
+        """
+        chain = stretches(job, adapter)
+        net = build_net(job, adapter).to(self.device)
+        done = [number for number, s in enumerate(chain) if checkpoint_path(self.folder, s.key).exists()]
+        start = done[-1] + 1 if done else 0
+        if done:
+            self._load(net, chain[done[-1]].key)
+        for stretch in chain[start:]:
+            self._train(net, stretch, job, dataset)
+        return net
+
+    def source_statistics(self, net: Net, job: SourceJob, adapter: Adapter, dataset: Dataset) -> dict[str, Tensor]:
+        """The method's source statistics, computed once a checkpoint."""
+        if type(adapter).source_statistics is Adapter.source_statistics:
+            return {}
+        about = {
+            "parent": stretches(job, adapter)[-1].key,
+            "options": source_options(adapter),
+            "code": code_hash(type(adapter)),
+        }
+        path = checkpoint_path(self.folder, f"statistics-{adapter.name}-{hash_of(about, 16)}")
+        if path.exists():
+            return {name: tensor.to(self.device) for name, tensor in tensors.load(path)[0].items()}
+        ctx = HarnessContext(net, RECIPES[job.recipe])
+        ctx.seed(job.seed, adapter.name, "statistics")
+        ctx.norms.set(Norm.RUNNING)
+        order = torch.randperm(len(dataset), generator=ctx.generator).tolist()
+        batches = [order[i : i + STATISTICS_BATCH] for i in range(0, len(order), STATISTICS_BATCH)]
+        with torch.no_grad():
+            images = (batch.images.to(self.device) for batch in loader(dataset, batches, self.workers))
+            found = adapter.source_statistics(net.eval(), images, ctx)
+        tensors.save(path, found, about)
+        return found
+
+    def _load(self, net: Net, key: str) -> None:
+        state, _ = tensors.load(checkpoint_path(self.folder, key))
+        own = net.state_dict()
+        # a shared stretch knows nothing of the method's extra modules: they keep their initial values
+        own.update(state)
+        net.load_state_dict(own)
+
+    def _train(self, net: Net, stretch: Stretch, job: SourceJob, dataset: Dataset) -> None:
+        run = _Run(net, stretch, job, self.device)
+        partial = self.folder / f"{stretch.key}.partial.safetensors"
+        if partial.exists():
+            run.restore(*tensors.load(partial))
+        batches = [
+            sample_indices(
+                job.seed, stretch.phase.supervised, i, len(dataset), job.training.batch, stretch.name == "shared"
+            )
+            for i in range(run.iteration, stretch.iterations)
+        ]
+        title = f"training {stretch.name} on {job.domain}, seed {job.seed}"
+        saved = time.monotonic()
+        with (
+            torch.random.fork_rng(devices=_cuda(self.device)),
+            self.progress.bar(title, stretch.iterations, run.iteration) as bar,
+        ):
+            try:
+                for batch in loader(dataset, batches, self.workers):
+                    run.iterate(batch, bar)
+                    if time.monotonic() - saved > self.save_seconds:
+                        tensors.save(partial, *run.state())
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                tensors.save(partial, *run.state())
+                raise
+        kept = net.state_dict() if stretch.adapter else tensors.with_prefix("model.", net.model.state_dict())
+        tensors.save(checkpoint_path(self.folder, stretch.key), kept, stretch.about)
+        partial.unlink(missing_ok=True)
+
+
+class _Run:
+    """The state of one stretch: network, optimiser, iteration."""
+
+    def __init__(self, net: Net, stretch: Stretch, job: SourceJob, device: torch.device) -> None:
+        self.net, self.stretch, self.job, self.device = net, stretch, job, device
+        self.iteration = 0
+        self.ctx = HarnessContext(net, RECIPES[job.recipe])
+        self.uncertainties = nn.Parameter(torch.ones(len(job.tasks), device=device))
+        self.net.train()
+        self.ctx.norms.set(Norm.EMA if "model" in stretch.phase.trains else Norm.RUNNING)
+        trained = {"model": net.model, "extra": net.extra if stretch.adapter else None}
+        for name, module in trained.items():
+            if module is not None:
+                module.requires_grad_(name in stretch.phase.trains)
+        parameters = [
+            p for module in trained.values() if module is not None for p in module.parameters() if p.requires_grad
+        ]
+        self.optimiser = torch.optim.Adam(
+            [*parameters, self.uncertainties], lr=stretch.lr, weight_decay=job.training.weight_decay
+        )
+
+    def iterate(self, batch: Batch, bar: Bar) -> None:
+        """One update."""
+        stretch, job = self.stretch, self.job
+        seed = (job.seed, stretch.name == "shared", self.iteration)
+        torch.manual_seed(derive_seed(*seed, "global"))
+        self.ctx.seed(*seed, stretch.name)
+        if job.training.flip:
+            draw = torch.Generator().manual_seed(derive_seed(*seed, "flip"))
+            batch = hflip(batch, torch.rand(len(batch.images), generator=draw) < 0.5)
+        for group in self.optimiser.param_groups:
+            group["lr"] = polynomial_lr(stretch.lr, self.iteration, stretch.iterations)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.objective(batch.to(self.device))
+        loss.backward()
+        self.optimiser.step()
+        self.iteration += 1
+        note = ""
+        if self.iteration % CHECK_EVERY == 0 or self.iteration == stretch.iterations:
+            note = f"loss {self._finite(loss):.3f}"
+        bar.advance(note=note)
+
+    def objective(self, batch: Batch) -> Tensor:
+        """The joint loss: weighted task losses, with the method's auxiliary terms (module `losses`, methods 0.3)."""
+        stages = self.net.model.stages(batch.images)
+        predictions = self.net.model.outputs(stages, batch.images.shape[-2:])
+        supervised = self.stretch.phase.supervised
+        task_losses = (
+            {t: self.ctx.task_loss(t, predictions[t], batch.targets[t]) for t in self.job.tasks} if supervised else {}
+        )
+        plain: list[Tensor] = []
+        if self.stretch.adapter is not None:
+            terms = self.stretch.adapter.source_loss(self.net, batch, stages, predictions, self.stretch.phase, self.ctx)
+            for name, term in terms.items():
+                _, slash, task = name.rpartition("/")
+                if slash and supervised:
+                    task_losses[task] = task_losses[task] + term
+                else:
+                    plain.append(term)
+        joint = [self.ctx.recipe.combine(task_losses, self.uncertainties)] if task_losses else []
+        return torch.stack([*joint, *plain]).sum()
+
+    def _finite(self, loss: Tensor) -> float:
+        value = float(loss.detach())
+        if value != value or abs(value) == float("inf"):
+            raise BenchError(
+                f"source training of {self.stretch.name} on {self.job.domain} (seed {self.job.seed}) diverged at "
+                f"iteration {self.iteration}: the loss is {value}; try a smaller rate (--set training.lr=...)"
+            )
+        return value
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next iteration depends on."""
+        state = tensors.with_prefix("net.", self.net.state_dict())
+        state |= tensors.with_prefix("optimiser.", tensors.optimiser_tensors(self.optimiser))
+        return state | {"uncertainties": self.uncertainties}, {"iteration": self.iteration}
+
+    def restore(self, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        self.net.load_state_dict(tensors.below_prefix("net.", state))
+        tensors.restore_optimiser(self.optimiser, tensors.below_prefix("optimiser.", state))
+        with torch.no_grad():
+            self.uncertainties.copy_(state["uncertainties"])
+        self.iteration = int(about["iteration"])
+
+
+def sample_indices(seed: int, supervised: bool, iteration: int, images: int, batch: int, shared: bool) -> list[int]:
+    """Which images an iteration sees: consecutive pieces of seeded permutations, the same for every method."""
+    first = iteration * batch
+    indices: list[int] = []
+    while len(indices) < batch:
+        epoch, offset = divmod(first + len(indices), images)
+        indices += _permutation(derive_seed(seed, "order", supervised, shared, epoch), images)[
+            offset : offset + batch - len(indices)
+        ]
+    return indices
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, images: int) -> list[int]:
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+class _Batches(torch.utils.data.Dataset[Batch]):
+    """A data set as PyTorch's loader wants it: whole batches at once."""
+
+    def __init__(self, dataset: Dataset, batches: Sequence[Sequence[int]]) -> None:
+        self.dataset, self.batches = dataset, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.dataset.batch(self.batches[number])
+
+
+def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+    """The batches of these indices, in order; decoded by worker processes where `workers` is not 0."""
+    yield from DataLoader(_Batches(dataset, batches), batch_size=None, num_workers=workers)
+
+
+def _cuda(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
