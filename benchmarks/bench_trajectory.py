@@ -16,7 +16,6 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ttt_bench.adapter import Norm
 from ttt_bench.config import ModelConfig, TrainingSettings, make_request, resolve_preset
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.losses import RECIPES
@@ -26,12 +25,13 @@ from ttt_bench.protocols import Evaluation
 from ttt_bench.records import Record
 from ttt_bench.registry import load_method
 from ttt_bench.session import Session, make_optimiser
-from ttt_bench.settings import resolve_method
+from ttt_bench.settings import MethodSettings, resolve_method
 from ttt_bench.train import SourceJob, build_net
 
 STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
 SIZE, BATCH = 256, 8
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
+RESNET50 = ModelConfig(backbone="resnet50")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TRAINING = TrainingSettings(batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0)
 
@@ -60,59 +60,57 @@ class Noise(Dataset):
         return self.whole
 
 
-def _session(name: str) -> Session:
-    request = make_request({}, {})
-    settings = resolve_method(load_method(name), resolve_preset("paper", {}), request)
-    job = SourceJob("noise", ModelConfig(backbone="resnet50"), TASKS, "weighted", TRAINING, "noise", 0)
+def settings_of(name: str) -> MethodSettings:
+    """A method under the paper's protocol."""
+    return resolve_method(load_method(name), resolve_preset("paper", {}), make_request({}, {}))
+
+
+def session(name: str, model: ModelConfig) -> Session:
+    """A method bound to an untrained network; how long a step takes does not depend on the weights."""
+    settings = settings_of(name)
+    job = SourceJob("noise", model, TASKS, "weighted", TRAINING, "noise", 0)
     net = build_net(job, settings.adapter).to(DEVICE)
     return Session(net, settings.adapter, settings.optimiser, {}, RECIPES["weighted"], BATCH, 0)
 
 
+def evaluate(one: Session, protocol: str, batches: int, steps: int) -> None:
+    """Adapt and score as a run does."""
+    record = Record([list(range(i * BATCH, (i + 1) * BATCH)) for i in range(batches)], steps)
+    with Silent().bar("", batches) as bar:
+        scoring = Scoring(edge_sigmoid=True, depth_nonnegative=True)
+        Evaluation(one, Noise(), tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False).run(protocol)
+
+
 def _harness(name: str) -> Callable[[], None]:
-    session, data = _session(name), Noise()
-
-    def run() -> None:
-        record = Record([list(range(BATCH))], STEPS)
-        with Silent().bar("", 1) as bar:
-            scoring = Scoring(edge_sigmoid=True, depth_nonnegative=True)
-            Evaluation(session, data, tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False).run(
-                "episodic"
-            )
-
-    return run
+    one = session(name, RESNET50)
+    return lambda: evaluate(one, "episodic", 1, STEPS)
 
 
 def _bare(name: str) -> Callable[[], None]:
     """The method's own passes and nothing else: no scoring, no resetting, no records."""
-    session = _session(name)
+    one = session(name, RESNET50)
     images = Noise().whole.images.to(DEVICE)
-    moved, plan, net = list(session.moved.values()), session.plan, session.net
-    optimiser = make_optimiser(moved, session_settings(name), BATCH)
-    session.begin_batch(0)
+    moved, plan, net = list(one.moved.values()), one.plan, one.net
+    optimiser = make_optimiser(moved, settings_of(name).optimiser, BATCH)
+    one.begin_batch(0)
 
     def forward() -> None:
-        session.ctx.norms.set(plan.predict)
+        one.ctx.norms.set(plan.predict)
         with torch.no_grad():
             net.model(images)
 
     def run() -> None:
         for _ in range(STEPS):
-            session.ctx.norms.set(plan.adapt)
-            out = session.adapter.step(net, images, session.ctx)
+            one.ctx.norms.set(plan.adapt)
+            out = one.adapter.step(net, images, one.ctx)
             optimiser.zero_grad(set_to_none=True)
             sum(out.losses.values(), torch.zeros((), device=DEVICE)).backward()
             optimiser.step()
             if not plan.exact:
                 forward()
         forward()
-        session.ctx.norms.set(Norm.RUNNING)
 
     return run
-
-
-def session_settings(name: str) -> Any:
-    """The optimiser settings of a method under the paper's protocol."""
-    return resolve_method(load_method(name), resolve_preset("paper", {}), make_request({}, {})).optimiser
 
 
 def _seconds(run: Callable[[], None]) -> float:

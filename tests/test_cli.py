@@ -114,7 +114,7 @@ def test_version_and_help() -> None:
         (("data", "show", "rooms", "--split", "tset"), "unknown split 'tset'; did you mean test"),
         (("data", "show", "rooms", "--size", "64"), "--size takes HEIGHTxWIDTH"),
         (("params", "--tasks", "depht"), "unknown task 'depht'; did you mean depth"),
-        (("params", "--backbone", "resnet51"), "unknown backbone 'resnet51'; did you mean resnet50"),
+        (("params", "--backbone", "resnet51"), "unknown backbone 'resnet51'; did you mean resnet5"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_names(arguments: tuple[str, ...], message: str) -> None:
@@ -184,6 +184,7 @@ def test_a_card_says_what_a_method_does(tmp_path: Path) -> None:
     }
     assert fields["own source model"] == "yes"
     assert fields["option lambda_tp"]["original"] == "0.01"
+    assert "every method" in fields["--hparams paper"]
 
 
 def test_a_plan_shows_states_and_does_nothing(results: Path, tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_run_again_computes_nothing_and_json_is_alone_on_stdout(results: Path) -
         "--json",
     )
     assert "nothing to compute, 3 already finished" in done.stderr
-    assert {record["method"] for record in json.loads(done.stdout)} >= {"base", "norm", "tent"}
+    assert {record["label"] for record in json.loads(done.stdout)} >= {"base", "norm", "tent"}
 
 
 def test_a_config_file_says_what_the_options_say(results: Path, tmp_path: Path) -> None:

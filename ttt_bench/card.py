@@ -17,6 +17,18 @@ from ttt_bench.settings import resolve_method
 from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.train import trains_own_source
 
+_OPTIMISER_WORDS = {
+    "optimiser": "what descends: sgd or adam",
+    "lr": "learning rate",
+    "momentum": "momentum of sgd",
+    "nesterov": "Nesterov's form of that momentum",
+    "weight_decay": "added to the gradient, times the weight",
+    "beta1": "adam's decay of the gradient's mean",
+    "beta2": "adam's decay of its square",
+    "lr_per_sample": "whether lr is multiplied with the batch size",
+    "steps": "adaptation steps a batch",
+}
+
 
 def card_records(name: str) -> list[dict[str, str]]:
     """A method's card, one record a field.
@@ -39,6 +51,8 @@ def card_records(name: str) -> list[dict[str, str]]:
         "passes a step": f"{card.forwards} forward, {card.backwards} backward (a separate prediction apart)",
         "sizes": card.sizes,
         "needs": ", ".join(conditions) or "nothing",
+        "--hparams paper": method.paper.source,
+        "--hparams original": method.original.source,
         "code": registered()[name].location,
     }
     records = [{"field": field, "value": value} for field, value in fields.items()]
@@ -49,14 +63,13 @@ def option_records(name: str) -> list[dict[str, Any]]:
     """A method's settings with their values under both sets of hyperparameters, and where each comes from."""
     method = load_method(name)
     paper, original = _values(method.paper), _values(method.original)
-    sources = f"paper: {method.paper.source}; original: {method.original.source}"
     records = [
         {
             "option": key,
             "paper": str(value),
             "original": str(original[key]),
-            "meaning": "how it descends",
-            "source": sources,
+            "meaning": _OPTIMISER_WORDS[key],
+            "source": "see --hparams above",
         }
         for key, value in paper.items()
         if key not in method.Options.model_fields

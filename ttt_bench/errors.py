@@ -20,7 +20,7 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:
     >>> str(unknown("method", "tnet", ["tent", "base"]))
     "unknown method 'tnet'; did you mean tent? (available: base, tent)"
     """
-    names = sorted(available)
+    names = sorted(set(available))
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ";"
     listed = f" (available: {', '.join(names)})" if near else f" available: {', '.join(names) or 'none'}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttt_bench.cli.output import Display, show_records, stderr
 from ttt_bench.cli.sweep import DataRoot, Json, PresetName
+
+if TYPE_CHECKING:
+    from ttt_bench.data.check import Finding
 
 app = typer.Typer(help="Look at data, and check them.", no_args_is_help=True)
 
@@ -41,7 +44,8 @@ def show(
     chosen = _parse_size(size) if size else sizes.size(domain.name, "source" if name == "rooms" else "target")
     display = Display()
     dataset = open_domain(domain, split, chosen, count, data_root=data_root, cache=cache_folder(), progress=display)
-    dataset.prepare(display)
+    if domain.embedded:  # files are looked at when they are read, and only those that are drawn
+        dataset.prepare(display)
     path = out or Path(f"{name}.png")
     contact_sheet(
         dataset, list(range(min(count, len(dataset)))), find_label_space(Pair(domain, domain).label_space).classes, path
@@ -54,6 +58,10 @@ def _parse_size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 16):
         raise typer.BadParameter(f"--size takes HEIGHTxWIDTH of at least 16x16 (such as 64x80), got {text!r}")
     return int(height), int(width)
+
+
+def _with_example(finding: Finding) -> str:
+    return f"{finding.message}\n  {finding.path}" if finding.path and finding.level != "ok" else finding.message
 
 
 @app.command("check")
@@ -77,5 +85,9 @@ def check(
         }
         for f in findings
     ]
-    show_records(records, ["level", "check", "message", "path", "count"], f"check of {root}", as_json)
+    if as_json:
+        show_records(records, ["level", "check", "message", "path", "count"], "", True)
+    else:
+        lines = [{"level": f.level, "check": f.check, "message": _with_example(f)} for f in findings]
+        show_records(lines, ["level", "check", "message"], f"check of {root}", False)
     raise typer.Exit(exit_code(findings, strict))

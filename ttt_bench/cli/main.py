@@ -56,13 +56,14 @@ def main() -> None:
     except BenchError as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        stderr.print("\ninterrupted; the same command goes on from here")
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         # typer's usage errors; their class lives in click or in typer, depending on the version
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code in some versions, and passes it on in others
+        stderr.print("interrupted; the same command goes on from here")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,0 +1,43 @@
+"""Peak memory of adapting: it should not grow with the number of steps or of batches.
+
+Each measurement is a process of its own; what is reported is the peak resident size beyond that of the same process
+with one batch and one step, as a share of it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+PROGRAM = """
+import resource, sys
+import bench_trajectory as bench
+from ttt_bench.config import ModelConfig
+
+name, protocol, batches, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+session = bench.session(name, ModelConfig(backbone="test_resnet"))
+bench.evaluate(session, protocol, batches, steps)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def _peak(name: str, protocol: str, batches: int, steps: int) -> int:
+    """Peak resident size in KiB."""
+    command = [sys.executable, "-c", PROGRAM, name, protocol, str(batches), str(steps)]
+    return int(
+        subprocess.run(command, capture_output=True, text=True, check=True, cwd=__file__.rpartition("/")[0]).stdout
+    )
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic"])
+@pytest.mark.parametrize("name", ["tent", "s4t"])
+def test_peak_memory(benchmark: BenchmarkFixture, name: str, protocol: str) -> None:
+    small = _peak(name, protocol, 1, 2)
+    more_steps = benchmark.pedantic(_peak, args=(name, protocol, 1, 12), rounds=1)
+    more_batches = _peak(name, protocol, 6, 2)
+    growth = {"steps_2_to_12": more_steps / small - 1, "batches_1_to_6": more_batches / small - 1}
+    benchmark.extra_info |= {"peak_mib": small // 1024, **{key: round(value, 3) for key, value in growth.items()}}
+    print(f"\n{name}, {protocol}: {small / 1024:.0f} MiB; " + ", ".join(f"{k}: {v:+.1%}" for k, v in growth.items()))
