@@ -303,6 +303,10 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+MOVES = ("model.backbone.*", "extra.projection.*", "extra.synchronizer.*", "extra.uncertainties")
+"""All that the target loss reaches: the main heads are its target, and the auxiliary heads are not run."""
+
+
 class S4T(Adapter):
     """Adaptation by synchronizing the tasks' outputs."""
 
@@ -361,7 +365,7 @@ class S4T(Adapter):
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         predict = Norm(self.options.predict_norm)
-        return Plan(moves=("*",), adapt=Norm.EMA, predict=predict, exact=predict is Norm.BATCH)
+        return Plan(moves=MOVES, adapt=Norm.EMA, predict=predict, exact=predict is Norm.BATCH)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         extra, size = _modules(net), _size(images)

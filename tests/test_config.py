@@ -137,10 +137,19 @@ def test_a_config_file_that_is_wrong_is_named(tmp_path: Path) -> None:
         read_config_file(path)
 
 
-def test_rows_say_what_was_set_of_what_concerns_them() -> None:
-    request = make_request({}, {"set": {"tent.lr": 0.5, "s4t.mask_ratio": 0.5, "data.rendered_target": 64}, "steps": 5})
-    changed = resolve_method(Rated, PRESET, request).changed
-    assert describe_changes(request, changed) == "data.rendered_target=64; steps=5; tent.lr=0.5"
+def described(method: Any = Rated, **given: Any) -> str:
+    request = make_request({}, given)
+    preset = resolve_preset("quick", request.set)
+    return describe_changes(method, resolve_method(method, preset, request), "quick", preset, request)
+
+
+def test_rows_say_what_differs_of_what_concerns_them() -> None:
+    given = {"tent.lr": 0.5, "s4t.mask_ratio": 0.5, "data.rendered_target": 64, "data.workers": 3}
+    assert described(set=given, steps=5) == "data.rendered_target=64; steps=5; tent.lr=0.5"
+
+
+def test_a_setting_that_repeats_the_usual_value_is_none() -> None:
+    assert described(set={"data.rendered_target": 128, "tent.lr": 1e-5, "batch": 8}, steps=20) == ""
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -167,3 +176,41 @@ def test_the_paper_preset_is_the_published_protocol() -> None:
     assert preset.data.size("taskonomy", "source") == preset.data.size("taskonomy", "target") == (256, 256)
     settings = resolve_method(Toy, preset, make_request({}, {}))
     assert settings.optimiser == Optimiser(optimiser="sgd", lr=2e-5, momentum=0.0, weight_decay=1e-6)
+
+
+def test_the_data_root_comes_from_the_environment_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTT_BENCH_DATA", "/environment")
+    assert make_request({}, {}).data_root == Path("/environment")
+    assert make_request({"data_root": "/file"}, {}).data_root == Path("/file")
+    assert make_request({"data_root": "/file"}, {"data_root": Path("/line")}).data_root == Path("/line")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": ""}, "methods: .*at least 1 item"),
+        ({"seeds": ""}, "seeds: .*at least 1 item"),
+    ],
+)
+def test_an_empty_list_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        make_request({}, given)
+
+
+def test_what_is_named_twice_runs_once() -> None:
+    request = make_request({}, {"seeds": "0,0,1", "methods": "base,base", "protocol": "online,online"})
+    assert (request.seeds, request.methods, request.protocol) == ((0, 1), ("base",), ("online",))
+
+
+def test_momentum_of_nesterov_is_asked_for_when_settings_are_resolved() -> None:
+    with pytest.raises(BenchError, match="nesterov needs a momentum above 0"):
+        resolved(set={"tent.nesterov": True})
+
+
+def test_a_table_where_a_value_belongs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="backbone is a single value"):
+        resolve_preset("quick", {"model.backbone.x": 1})
+    path = tmp_path / "a.toml"
+    path.write_text("set = 3\n")
+    with pytest.raises(BenchError, match="set must be a table"):
+        read_config_file(path)

@@ -169,10 +169,14 @@ def test_scoring_transforms_what_the_target_asks_for_and_leaves_the_rest() -> No
 
 def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
     first, second = Scoring(edge_sigmoid=True, depth_nonnegative=False), Scoring(False, True)
-    assert "sigmoid" in first.words()["edge"]
-    assert "sigmoid" not in second.words()["edge"]
-    assert first.words()["depth"] != second.words()["depth"]
-    assert first.words()["alignment"] == "one scale and shift per evaluation batch of depth and edge"
+    one, other = (scoring.words(("depth", "edge"), 8, "metres", "0 or 1") for scoring in (first, second))
+    assert "sigmoid" in one["edge"]
+    assert "sigmoid" not in other["edge"]
+    assert one["depth"] != other["depth"]
+    assert "metres" in one["depth"]
+    assert "evaluation batch of 8" in one["alignment"]
+    assert "semseg" not in one
+    assert "alignment" not in first.words(("semseg",), 8, "metres", "0 or 1")
 
 
 @pytest.mark.gpu

@@ -142,13 +142,15 @@ def test_a_loss_that_is_not_a_number_is_reported_with_its_step(protocol: str) ->
     assert (caught.value.batch, caught.value.step) == (0, 2)
 
 
-def test_a_prediction_that_is_not_a_number_is_reported_even_in_class_logits() -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_prediction_that_is_not_finite_is_reported_even_where_scoring_hides_it(task: str, value: float) -> None:
     class Broken(Toy):
         def predict(self, net: Any, images: Any, ctx: Any) -> Any:
             predictions = super().predict(net, images, ctx)
-            return {**predictions, "semseg": predictions["semseg"] * float("nan")}
+            return {**predictions, task: torch.full_like(predictions[task], value)}
 
-    with pytest.raises(DivergedError, match="prediction of semseg is not finite at step 3"):
+    with pytest.raises(DivergedError, match=f"prediction of {task} is not finite at step 3"):
         measure(Broken(), "episodic")
 
 

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from safetensors.torch import save_file
 from toy import Drifting, Exploding, Toy
 
 import ttt_bench
+from ttt_bench import names as naming
 from ttt_bench import plan as planning
 from ttt_bench import registry, store
 from ttt_bench.adapter import Needs
 from ttt_bench.config import Request, make_request
+from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError
 from ttt_bench.model import MultiTaskModel
 from ttt_bench.plan import make_plan
-from ttt_bench.progress import Silent
+from ttt_bench.progress import Noting, Silent
 from ttt_bench.protocols import Evaluation
 from ttt_bench.runner import Outcome, Runner, find_device
 
@@ -45,9 +46,10 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Any:
         known = {method.name: method for method in methods}
         real_list, real_load = registry.registered, registry.load_method
         entries = {name: registry.Registered(name, "toy", "0", "toy") for name in known}
-        for module in (registry, planning):
+        for module in (registry, planning, naming):
             monkeypatch.setattr(module, "registered", lambda: {**real_list(), **entries})
-            monkeypatch.setattr(module, "load_method", lambda name: known.get(name) or real_load(name))
+            if module is not naming:
+                monkeypatch.setattr(module, "load_method", lambda name: known.get(name) or real_load(name))
 
     return add
 
@@ -124,7 +126,8 @@ def test_a_manifest_traces_every_number(swept: Path) -> None:
         for checkpoint in provenance["checkpoints"]:
             assert (swept / "checkpoints" / f"{checkpoint}.safetensors").is_file()
         attempts = json.loads((folder / "attempts.json").read_text())
-        assert {"started", "finished", "seconds", "host"} <= attempts.keys()
+        assert attempts["finished"] == attempts["attempts"][-1]["finished"]
+        assert {"started", "finished", "seconds", "host", "state"} <= attempts["attempts"][-1].keys()
         assert manifest["source_model"] == ("s4t" if manifest["method"] == "s4t" else "base")
         assert ("own_source_scores" in manifest) == (manifest["method"] == "s4t")
 
@@ -199,8 +202,73 @@ def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: 
     assert run(tmp_path, methods="broken,toy").computed == {"failed": 1, "done": 1}
     ((folder, manifest),) = [cell for cell in store.cells(tmp_path) if cell[1]["method"] == "broken"]
     assert manifest["reason"] == "ZeroDivisionError: a bug"
-    assert "bind" in json.loads((folder / "attempts.json").read_text())["traceback"]
     assert run(tmp_path, methods="broken,toy").computed == {"failed": 1}
+    attempts = json.loads((folder / "attempts.json").read_text())["attempts"]
+    assert [attempt["state"] for attempt in attempts] == ["failed", "failed"]
+    assert "bind" in attempts[0]["traceback"]
+
+
+def test_a_cell_that_fails_midway_goes_on_from_its_last_save(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Evaluation._keep_losses, []
+
+    def failing(self: Evaluation, number: int, losses: Any, first: int = 0) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise OSError("the disk went away")
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(Evaluation, "_keep_losses", failing)
+    plan = make_plan(request(tmp_path, methods="s4t"), Silent())
+    assert Runner(plan, Silent(), save_seconds=0).run().computed == {"failed": 1}
+    assert list(tmp_path.rglob("*.partial.safetensors"))
+    assert run(tmp_path, methods="s4t").computed == {"done": 1}
+    assert calls == [0, 1, 1], "the first batch was not measured again"
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "statistics", "losses"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name), store.read_table(swept / folder.relative_to(tmp_path), name)
+        )
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(BenchError, match=r"cannot be written.*No space left"):
+        run(tmp_path, methods="base")
+    assert not [path for path in (tmp_path / "cells").rglob("*") if path.is_file()]
+
+
+def test_a_task_without_a_valid_pixel_is_no_number(
+    tmp_path: Path, register: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Rooms.batch
+
+    def blind(self: Rooms, indices: Any) -> Any:
+        batch = read(self, indices)
+        batch.targets["depth"].fill_(255)
+        return batch
+
+    run(tmp_path, methods="base")
+    monkeypatch.setattr(Rooms, "batch", blind)
+    register(Toy)
+    assert run(tmp_path, methods="toy").computed == {"failed": 1}
+    reasons = [m["reason"] for _, m in store.cells(tmp_path) if m["method"] == "toy"]
+    assert reasons == ["no valid target pixel of depth in the 9 target images"]
+
+
+def test_spelling_out_the_usual_values_computes_nothing_again(swept: Path) -> None:
+    assert run(swept, methods="base,s4t", steps=3, set={"batch": 4, "data.workers": 2}).kept == 2
+    assert run(swept, methods="base", set={"model.backbone": "test_resnet"}).kept == 1
+
+
+def test_notices_are_said_when_the_plan_is_made(tmp_path: Path) -> None:
+    noting = Noting(Silent())
+    make_plan(request(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}), noting)
+    assert noting.said == ["test_convnext has no BatchNorm layers: norm will equal base"]
 
 
 class Demanding(Toy):
@@ -274,7 +342,6 @@ def test_rows_say_how_many_steps_were_asked_for(tmp_path: Path, register: Any) -
 @pytest.mark.gpu
 def test_cuda_rows_agree_with_the_cpus(swept: Path, tmp_path: Path) -> None:
     """Convolutions differ in rounding, and training and three steps of adapting amplify it: 2 % of each score."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     run(tmp_path, methods=LINE, device="cuda", protocol="online,episodic,single-batch")
     key = ["method", "protocol", "step", "task"]
     cuda, cpu = (ttt_bench.read_results(path).set_index(key).value.sort_index() for path in (tmp_path, swept))

@@ -132,6 +132,15 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
         session(Wrong())
 
 
+def test_a_plan_that_moves_nothing_cannot_adapt_under_moving_statistics() -> None:
+    class Wrong(Toy):
+        def bind(self, *args: Any) -> Plan:
+            return Plan((), Norm.EMA, Norm.RUNNING, exact=False)
+
+    with pytest.raises(BenchError, match="moves no parameter, yet adapts under moving statistics"):
+        session(Wrong())
+
+
 def test_a_plan_that_claims_exact_predictions_must_return_them() -> None:
     class Wrong(Drifting):
         def bind(self, *args: Any) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,26 @@ from typing import Any
 import pytest
 import torch
 from golden_cases import cases
+from safetensors.torch import save_file
 from toy import TASKS, Joint, Toy, ToyDataset, job, same, values
 
-from ttt_bench.config import TrainingSettings
+from ttt_bench import train as training
+from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.progress import Silent
 from ttt_bench.train import Trainer, _Run, build_net, checkpoint_path, polynomial_lr, sample_indices, stretches
 
 CPU = torch.device("cpu")
+OTHER_TRAINING = {
+    "batch": 5,
+    "iterations": 9,
+    "lr": 0.5,
+    "shared_lr": 0.5,
+    "shared_iterations": 5,
+    "weight_decay": 0.5,
+    "flip": False,
+}
 
 
 def trainer(folder: Path, **kwargs: Any) -> Trainer:
@@ -48,15 +60,16 @@ def test_only_options_that_shape_the_source_model_change_its_key() -> None:
 
 
 def test_every_setting_of_a_job_changes_the_key() -> None:
-    training = job().training
+    usual = job().training
     changed = [
         replace(job(), seed=1),
         replace(job(), recipe="taskonomy"),
         replace(job(), fingerprint="other"),
         replace(job(), tasks={"depth": 1}),
+        replace(job(), model=ModelConfig(backbone="resnet18")),
         *(
-            replace(job(), training=TrainingSettings(**{**training.model_dump(), name: value}))
-            for name, value in {"batch": 5, "iterations": 9, "lr": 0.5, "shared_lr": 0.5, "flip": False}.items()
+            replace(job(), training=TrainingSettings(**{**usual.model_dump(), name: value}))
+            for name, value in OTHER_TRAINING.items()
         ),
     ]
     keys = {stretches(one, Toy())[-1].key for one in [job(), *changed]}
@@ -64,10 +77,13 @@ def test_every_setting_of_a_job_changes_the_key() -> None:
 
 
 def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
-    seen = [i for iteration in range(5) for i in sample_indices(0, True, iteration, images=10, batch=4, shared=True)]
+    shared, own = stretches(job(), Toy())
+    seen = [i for iteration in range(5) for i in sample_indices(0, shared, iteration, images=10, batch=4)]
     assert Counter(seen) == dict.fromkeys(range(10), 2)
-    assert sample_indices(0, True, 3, 10, 4, True) == seen[12:16]
-    assert sample_indices(1, True, 0, 10, 4, True) != seen[:4]
+    assert sample_indices(0, shared, 3, 10, 4) == seen[12:16]
+    assert sample_indices(1, shared, 0, 10, 4) != seen[:4]
+    joint = stretches(job(), Joint())[1]
+    assert sample_indices(0, own, 0, 10, 4) == sample_indices(0, joint, 0, 10, 4), "all methods see the same images"
 
 
 def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> None:
@@ -79,43 +95,41 @@ def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> N
     assert same(first, again)
 
 
-class _Interrupted:
-    """A progress display that interrupts after so many advances, as Ctrl-C would."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def bar(self, title: str, total: int, done: int = 0) -> Any:
-        outer = self
-
-        class Bar:
-            def __enter__(self) -> Any:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                return None
-
-            def advance(self, amount: int = 1, note: str = "") -> None:
-                outer.left -= 1
-                if outer.left == 0:
-                    raise KeyboardInterrupt
-
-        return Bar()
-
-    def say(self, message: str) -> None:
-        pass
-
-
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [2, 6])
-def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path: Path, after: int) -> None:
+def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
+    tmp_path: Path, after: int, number: signal.Signals
+) -> None:
     undisturbed = values(trainer(tmp_path / "a").source_model(job(), Joint(), ToyDataset()))
+
+    class Interrupting(Joint):
+        calls = 0
+
+        def source_loss(self, *arguments: Any) -> Any:
+            # the forward pass has moved the running statistics, the update is yet to come
+            Interrupting.calls += 1
+            if Interrupting.calls == 2:
+                signal.raise_signal(number)
+            return super().source_loss(*arguments)
+
+    class InterruptingData(ToyDataset):
+        def batch(self, indices: Any) -> Any:
+            if self.reads == after - 1:
+                signal.raise_signal(number)
+            return super().batch(indices)
+
     folder = tmp_path / "b"
     with pytest.raises(KeyboardInterrupt):
-        Trainer(folder, CPU, _Interrupted(after)).source_model(job(), Joint(), ToyDataset())
+        trainer(folder).source_model(job(), Joint(), InterruptingData())
     assert list(folder.glob("*.partial.safetensors"))
-    resumed = values(trainer(folder).source_model(job(), Joint(), ToyDataset()))
-    assert same(undisturbed, resumed)
+    assert same(undisturbed, values(trainer(folder).source_model(job(), Joint(), ToyDataset())))
     assert not list(folder.glob("*.partial.safetensors"))
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset())
+    Interrupting.calls = 9
+    resumed = values(trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset()))
+    assert same(undisturbed, resumed)
 
 
 def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
@@ -133,6 +147,40 @@ def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
     data = ToyDataset()
     assert same(undisturbed, values(trainer(folder).source_model(job(), Toy(), data)))
     assert data.reads == 2, "of seven iterations the first five were kept"
+
+
+def test_local_weights_count_by_their_content(tmp_path: Path) -> None:
+    def key(path: Path) -> str:
+        return stretches(replace(job(), model=ModelConfig(backbone="test_resnet", weights=path)), Toy())[-1].key
+
+    first, second, moved = (tmp_path / name for name in ("a", "b", "c"))
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    moved.write_bytes(b"one")
+    assert key(first) == key(moved) != key(second)
+
+
+def test_a_trained_model_is_loaded_without_looking_for_pretrained_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    save_file(build_net(job(), Toy()).model.backbone.state_dict(), weights)
+    local = replace(job(), model=ModelConfig(backbone="test_resnet", weights=weights))
+    first = values(trainer(tmp_path).source_model(local, Toy(), ToyDataset()))
+    seen: list[ModelConfig] = []
+    build = training.build_model
+    monkeypatch.setattr(training, "build_model", lambda config, tasks: (seen.append(config), build(config, tasks))[1])
+    assert same(first, values(trainer(tmp_path).source_model(local, Toy(), ToyDataset())))
+    assert [config.weights for config in seen] == [None]
+
+
+def test_a_diverged_training_is_not_repeated(tmp_path: Path) -> None:
+    data, one = ToyDataset(), trainer(tmp_path)
+    data.targets["depth"].fill_(float("nan"))
+    for _ in range(2):
+        with pytest.raises(BenchError, match="diverged"):
+            one.source_model(job(), Toy(), data)
+    assert data.reads == 4
 
 
 def test_the_second_stretch_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:
@@ -209,8 +257,8 @@ def test_source_statistics_are_computed_once(tmp_path: Path) -> None:
 
     data, folder = ToyDataset(images=16), trainer(tmp_path)
     net = folder.source_model(job(), Measuring(), data)
-    first = folder.source_statistics(net, job(), Measuring(), data)
+    first = folder.source_statistics(net, "weights", job(), Measuring(), data)
     torch.testing.assert_close(first["mean"], data.images.mean())
     reads = data.reads
-    assert same(first, folder.source_statistics(net, job(), Measuring(), data))
+    assert same(first, folder.source_statistics(net, "weights", job(), Measuring(), data))
     assert data.reads == reads

@@ -13,7 +13,7 @@ What the harness promises and asks:
 * `step` sees weights after k updates and returns losses; the harness sums them, descends, and calls again. A step may
   call `torch.autograd.grad`, never `backward`, and never an optimiser.
 * What changes between steps lives in parameters and buffers of `net`. The harness restores moved parameters, buffers,
-  optimiser and generator in place; that is a complete reset.
+  and optimiser in place and seeds the generator anew; that is a complete reset.
 * Randomness comes from `ctx.rand` or `ctx.generator`, seeded by (seed, method, batch), so that order and shards do not
   matter. Initialisation in `build` runs under a seeded global generator.
 * A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent shapes).
@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Plan:
     """What happens at test time.
 
     Attributes:
-        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move.
+        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move. Without any, `step` is never
+            called and one prediction is the whole trajectory.
         adapt: normalisation of the model while `step` runs.
         predict: normalisation of the model while `predict` runs.
         exact: the predictions that `step` returns equal those of a separate `predict` with the same weights.
@@ -122,6 +123,12 @@ class Optimiser(BaseModel):
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     lr_per_sample: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 @dataclass(frozen=True)

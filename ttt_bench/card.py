@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from ttt_bench.config import ModelConfig, Request, resolve_preset
 from ttt_bench.errors import BenchError
 from ttt_bench.model import Net, build_model, count_parameters
 from ttt_bench.registry import load_method, registered
+from ttt_bench.session import moved_parameters
 from ttt_bench.settings import resolve_method
 from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.train import trains_own_source
@@ -112,16 +112,10 @@ def parameter_records(
             model = build_model(ModelConfig(backbone=backbone), outputs)
             net = Net(model, adapter.build(model, outputs))
         counts = count_parameters(net, method.uncounted)
-        if not adapter.needs().tasks <= outputs.keys():
-            moved = None
-        else:
-            moves = adapter.bind(net, {}).moves
-            moved = sum(
-                p.numel()
-                for n, p in net.named_parameters()
-                if any(fnmatchcase(n, pattern) for pattern in moves)
-                and n.removeprefix("extra.") not in method.uncounted
-            )
+        moved = None
+        if adapter.needs().tasks <= outputs.keys():
+            found = moved_parameters(net, adapter.bind(net, {}).moves, name)
+            moved = sum(p.numel() for n, p in found.items() if n.removeprefix("extra.") not in method.uncounted)
         records.append(
             {
                 "method": name,

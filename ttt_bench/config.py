@@ -6,6 +6,7 @@ steps: a preset's optimiser settings are left out there, its options (such as a 
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -42,6 +43,10 @@ class ModelConfig(Strict):
     backbone_args: dict[str, Any] = {}
     pretrained: bool = False
     weights: Path | None = None
+
+    def untrained(self) -> ModelConfig:
+        """The same network without weights to load."""
+        return self.model_copy(update={"pretrained": False, "weights": None})
 
 
 class DataSettings(Strict):
@@ -115,11 +120,11 @@ class Request(Strict):
         set: `section.key` or `method.key` -> value, over everything else.
     """
 
-    methods: tuple[str, ...] = ("all",)
-    pair: tuple[str, ...] = ("rooms:rooms-mix",)
-    seeds: tuple[int, ...] = (0,)
+    methods: tuple[str, ...] = Field(("all",), min_length=1)
+    pair: tuple[str, ...] = Field(("rooms:rooms-mix",), min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
     steps: int | None = Field(None, gt=0)
-    protocol: tuple[Literal["online", "episodic", "single-batch"], ...] = ("online",)
+    protocol: tuple[Literal["online", "episodic", "single-batch"], ...] = Field(("online",), min_length=1)
     preset: Literal["smoke", "quick", "paper"] | None = None
     hparams: Literal["paper", "original"] = "paper"
     set: dict[str, Any] = {}
@@ -161,7 +166,10 @@ def resolve_preset(name: str, settings: Mapping[str, Any]) -> Preset:
 
 def _assign(target: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for part in path[:-1]:
-        target = target.setdefault(part, {})
+        inner = target.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise BenchError(f"--set {'.'.join(path)}: {part} is a single value ({inner!r}) and has no parts")
+        target = inner
     target[path[-1]] = value
 
 
@@ -197,6 +205,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     for name in entries.keys() - Request.model_fields.keys():
         raise BenchError(f"config file {path}: {unknown('option', name, Request.model_fields)}")
     if "set" in entries:
+        if not isinstance(entries["set"], dict):
+            raise BenchError(f"config file {path}: set must be a table, such as [set.s4t] with mask_ratio = 0.5")
         entries["set"] = dict(_flatten(entries["set"]))
     return entries
 
@@ -209,19 +219,34 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{key}", value
 
 
+def default_data_root() -> Path | None:
+    """The data root that the environment variable TTT_BENCH_DATA names, if any."""
+    root = os.environ.get("TTT_BENCH_DATA")
+    return Path(root) if root else None
+
+
 def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> Request:
     """One request from a config file's entries and the command line's (None: not given), which win.
+
+    A data root that neither names is looked for in the environment variable TTT_BENCH_DATA.
 
     Raises:
         BenchError: a value that does not fit, with what is allowed.
     """
     given = {key: value for key, value in command_line.items() if value is not None}
-    merged = {**config, **given, "set": {**config.get("set", {}), **given.get("set", {})}}
+    merged = {
+        "data_root": default_data_root(),
+        **config,
+        **given,
+        "set": {**config.get("set", {}), **given.get("set", {})},
+    }
     for key in ("methods", "pair", "protocol", "seeds"):
         if isinstance(merged.get(key), str):
             merged[key] = [part.strip() for part in merged[key].split(",") if part.strip()]
         elif key in merged and not isinstance(merged[key], list | tuple):
             merged[key] = [merged[key]]
+        if isinstance(merged.get(key), list | tuple):
+            merged[key] = list(dict.fromkeys(merged[key]))
     _check_choices(merged)
     return validated(Request, merged, "--")
 

@@ -7,7 +7,7 @@ parts as what a run stores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +40,20 @@ class Scoring:
             scored["depth"] = scored["depth"].clamp(min=0)
         return scored
 
-    def words(self) -> dict[str, str]:
-        """The same in words, for manifests and reports."""
-        return {
+    def words(self, tasks: Iterable[str], batch: int, depth_unit: str, edge_unit: str) -> dict[str, str]:
+        """The scoring of these tasks in words, for manifests and reports; `batch`: images of an evaluation batch."""
+        depth = "negative depths set to 0" if self.depth_nonnegative else "raw output"
+        edge = "sigmoid of the raw output" if self.edge_sigmoid else "raw output"
+        words = {
             "semseg": "class of the largest logit; IoU of counts pooled over the set, mean over all classes",
-            "depth": "negative depths set to 0" if self.depth_nonnegative else "raw output",
+            "depth": f"{depth}, in {depth_unit}",
             "normals": "angle between unit vectors, mean over the set's valid pixels",
-            "edge": "sigmoid of the raw output" if self.edge_sigmoid else "raw output",
-            "alignment": "one scale and shift per evaluation batch of depth and edge",
+            "edge": f"{edge}, targets {edge_unit}",
         }
+        found = {task: words[task] for task in words if task in set(tasks)}
+        if {"depth", "edge"} & found.keys():
+            found["alignment"] = f"depth and edge: one scale and shift for each evaluation batch of {batch}, file order"
+        return found
 
 
 def statistics(task: str, prediction: Tensor, target: Tensor) -> Tensor:

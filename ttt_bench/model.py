@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ttt_bench.config import ModelConfig
 from ttt_bench.errors import BenchError
+from ttt_bench.provenance import hash_file
 
 STAGES = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -216,6 +217,16 @@ def _reason(error: Exception) -> str:
     """What an error says, on one line of bounded length (PyTorch lists every key that does not fit)."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 240 else f"{text[:240]} ..."
+
+
+def initial_weights(config: ModelConfig) -> dict[str, str | None]:
+    """Which weights a backbone starts from: the hash of a local file, timm's tag, or neither."""
+    if config.weights:
+        if not config.weights.is_file():
+            raise BenchError(f"backbone weights {config.weights}: no such file")
+        return {"weights": hash_file(config.weights)}
+    tag = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True) if config.pretrained else None
+    return {"weights": f"timm {tag.tag}" if tag else None}
 
 
 def load_weights(model: MultiTaskModel, path: Path) -> None:

@@ -24,7 +24,9 @@ def check_names(request: Request) -> None:
 def _problems(request: Request) -> Iterator[str]:
     methods = registered()
     for name in request.methods:
-        if name not in methods and request.methods != ("all",):
+        if name == "all" and len(request.methods) > 1:
+            yield "--methods all stands alone: it means every registered method"
+        elif name != "all" and name not in methods:
             yield str(unknown("method", name, [*methods, "all"]))
     for name in request.pair:
         try:

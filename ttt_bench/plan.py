@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,19 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.data.domains import Domain, Pair, find_pair, open_domain
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
 from ttt_bench.errors import BenchError
-from ttt_bench.model import build_model
+from ttt_bench.metrics import Scoring
+from ttt_bench.model import MultiTaskModel, build_model, load_weights
 from ttt_bench.names import check_names
 from ttt_bench.progress import Progress
-from ttt_bench.provenance import code_hash, hash_of
+from ttt_bench.provenance import code_hash, hash_file, hash_of
 from ttt_bench.records import split_batches
 from ttt_bench.registry import load_method, registered
 from ttt_bench.settings import MethodSettings, describe_changes, resolve_method
 from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.train import SourceJob, stretches, trains_own_source
 
+FORMAT = 1
+"""Raised when a change of the harness makes earlier cells wrong."""
 DATA_VARIANT = "corrected"
 CONTROL = "none"
 
@@ -60,6 +62,17 @@ class PairWork:
             self.source.fingerprint,
             seed,
         )
+
+    @property
+    def scoring(self) -> Scoring:
+        """How raw outputs are scored on the target."""
+        target = self.pair.target
+        return Scoring(edge_sigmoid=target.edge_sigmoid, depth_nonnegative=target.depth_nonnegative)
+
+    def scoring_words(self) -> dict[str, str]:
+        """The same in words."""
+        target = self.pair.target
+        return self.scoring.words(self.tasks, self.preset.batch, target.depth_unit, target.edge_unit)
 
     @property
     def batches(self) -> list[list[int]]:
@@ -109,13 +122,12 @@ class Cell:
         return "interrupted" if self.partial(results).exists() else "missing"
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunPlan:
     """Every cell of a request, in the order in which they run."""
 
     request: Request
     cells: list[Cell]
-    notices: list[str] = field(default_factory=list)
 
 
 def cache_folder() -> Path:
@@ -124,22 +136,24 @@ def cache_folder() -> Path:
 
 
 def make_plan(request: Request, progress: Progress) -> RunPlan:
-    """Resolve a request into cells; opens (and, if embedded, renders) the data sets.
+    """Resolve a request into cells. Data sets are opened, but nothing is rendered, trained or written.
+
+    What a person should know of the plan is said on `progress`.
 
     Raises:
         BenchError: everything that is wrong with the request, one line each.
     """
     check_names(request)
     problems: list[str] = []
-    plan = RunPlan(request, [])
+    cells: list[Cell] = []
     named = request.methods != ("all",)
-    methods = _load_methods(request, named, plan, problems)
+    methods = _load_methods(request, named, progress, problems)
     pairs = [find_pair(name) for name in dict.fromkeys(request.pair)]
     _raise(problems)
     for pair in pairs:
         preset_name = request.preset or ("quick" if pair.embedded else "paper")
         preset = resolve_preset(preset_name, request.set)
-        settings = []
+        settings: list[MethodSettings] = []
         for method in methods:
             try:
                 settings.append(resolve_method(method, preset, request))
@@ -147,12 +161,16 @@ def make_plan(request: Request, progress: Progress) -> RunPlan:
                 problems.append(str(error))
         _raise(problems)
         work = open_pair(pair, preset_name, preset, request, progress)
-        plan.notices += work.notices
         problems += _size_problems(work)
         network = _skeleton(work)
-        plan.cells += _cells(request, work, settings, network, named, problems)
+        if request.source_weights is not None:
+            load_weights(network, request.source_weights)
+        notices = [*work.notices, *_method_notices(settings, network, preset)]
+        for notice in notices:
+            progress.say(notice)
+        cells += _cells(request, work, settings, network, named, problems)
     _raise(problems)
-    return plan
+    return RunPlan(request, cells)
 
 
 def open_pair(pair: Pair, preset_name: str, preset: Preset, request: Request, progress: Progress) -> PairWork:
@@ -176,7 +194,8 @@ def open_pair(pair: Pair, preset_name: str, preset: Preset, request: Request, pr
     limit = preset.data.target_limit
     images = len(target) if limit is None or pair.target.embedded else min(limit, len(target))
     labels = find_label_space(pair.label_space)
-    return PairWork(pair, preset_name, preset, source, target, images, tasks, labels, tuple(notices))
+    notices += [*source.notices, *target.notices]
+    return PairWork(pair, preset_name, preset, source, target, images, tasks, labels, tuple(dict.fromkeys(notices)))
 
 
 def open_split(domain: Domain, split: str, role: str, preset: Preset, request: Request, progress: Progress) -> Dataset:
@@ -198,14 +217,16 @@ def _lacking(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
     return " and ".join(missing)
 
 
-def _load_methods(request: Request, named: bool, plan: RunPlan, problems: list[str]) -> list[type[Adapter]]:
-    methods = []
+def _load_methods(request: Request, named: bool, progress: Progress, problems: list[str]) -> list[type[Adapter]]:
+    methods: list[type[Adapter]] = []
     for name in dict.fromkeys(request.methods if named else registered()):
         try:
             methods.append(load_method(name))
         except BenchError as error:
-            # under `all` a broken plugin must not stop the others
-            (problems if named else plan.notices).append(str(error))
+            if named:
+                problems.append(str(error))
+            else:  # a broken plugin must not stop the others
+                progress.say(str(error))
     return methods
 
 
@@ -220,10 +241,20 @@ def _size_problems(work: PairWork) -> list[str]:
     return []
 
 
-def _skeleton(work: PairWork) -> nn.Module:
+def _method_notices(settings: list[MethodSettings], network: nn.Module, preset: Preset) -> list[str]:
+    names = [one.adapter.name for one in settings]
+    if "norm" in names and not _has_batchnorm(network):
+        return [f"{preset.model.backbone} has no BatchNorm layers: norm will equal base"]
+    return []
+
+
+def _has_batchnorm(network: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def _skeleton(work: PairWork) -> MultiTaskModel:
     """The network without its weights, to look at its layers."""
-    config = work.preset.model.model_copy(update={"pretrained": False, "weights": None})
-    return build_model(config, output_channels(work.tasks, len(work.labels.classes)))
+    return build_model(work.preset.model.untrained(), output_channels(work.tasks, len(work.labels.classes)))
 
 
 def _cells(
@@ -254,7 +285,7 @@ def _reason(work: PairWork, adapter: Adapter, network: nn.Module, request: Reque
     smallest = min(len(batch) for batch in work.batches)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
-    if needs.batchnorm and not any(isinstance(module, _BatchNorm) for module in network.modules()):
+    if needs.batchnorm and not _has_batchnorm(network):
         return f"needs BatchNorm layers, which {work.preset.model.backbone} does not have"
     if request.source_weights is not None and trains_own_source(adapter):
         return "trains a source model of its own, so that --source-weights cannot replace it"
@@ -270,7 +301,7 @@ def _cell(
         "method": adapter.name,
         "control": CONTROL,
         "hparams": request.hparams,
-        "settings": describe_changes(request, settings.changed),
+        "settings": describe_changes(type(adapter), settings, work.preset_name, work.preset, request),
         "preset": work.preset_name,
         "protocol": protocol,
         "data_variant": DATA_VARIANT,
@@ -278,30 +309,48 @@ def _cell(
         "steps": settings.steps,
     }
     config = {
-        **identity,
+        **{key: value for key, value in identity.items() if key != "settings"},  # their values stand below
+        "evaluation": FORMAT,
         "options": adapter.options.model_dump(mode="json"),
         "optimiser": settings.optimiser.model_dump(),
         "code": code_hash(type(adapter)),
-        "source": _source_identity(request, work, adapter, seed),
+        "source": source_key(request, work.job(seed), adapter),
+        **_common(work),
+    }
+    identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
+    return Cell(work, settings, protocol, seed, identity, config, reason)
+
+
+def _common(work: PairWork) -> dict[str, Any]:
+    """What every cell of a pair has in common, and every number of it depends on."""
+    return {
         "target": work.target.fingerprint,
         "target_images": work.target_images,
         "target_size": list(work.target.size),
         "tasks": list(work.tasks),
         "label_space": work.labels.name,
         "batch": work.preset.batch,
+        "target_recipe": work.pair.target.recipe,
+        "scoring": work.scoring_words(),
+        "model": work.preset.model.model_dump(mode="json", exclude={"weights"}),
         "precision": "fp32",
     }
-    identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
-    return Cell(work, settings, protocol, seed, identity, config, reason)
 
 
-def _source_identity(request: Request, work: PairWork, adapter: Adapter, seed: int) -> Mapping[str, Any] | str:
-    if request.source_weights is None:
-        return stretches(work.job(seed), adapter)[-1].key
-    try:
-        return {"weights": hash_of(request.source_weights.read_bytes().hex(), 16)}
-    except OSError as error:
-        raise BenchError(f"source weights {request.source_weights}: {error.strerror}") from error
+def comparison_key(request: Request, work: PairWork) -> str:
+    """Hash of what cells must share to be compared: target data, scoring, and how source models come about."""
+    weights = request.source_weights
+    initial = work.job(seed=0).initial()
+    training = work.preset.training.model_dump()
+    source = hash_file(weights) if weights else [initial, training, work.source.fingerprint, work.pair.source.recipe]
+    return hash_of([_common(work), source])
+
+
+def source_key(request: Request, job: SourceJob, adapter: Adapter) -> str:
+    """What names the weights that a method starts from."""
+    if request.source_weights is not None:
+        return f"file {hash_file(request.source_weights)}"
+    return stretches(job, adapter)[-1].key
 
 
 def _raise(problems: list[str]) -> None:

@@ -29,6 +29,17 @@ class _SilentBar:
         pass
 
 
+class Noting:
+    """Shows bars where another display does, and keeps what is said instead of showing it."""
+
+    def __init__(self, display: Progress) -> None:
+        self.bar = display.bar
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
 class Silent:
     """A progress display that shows nothing."""
 

@@ -80,14 +80,14 @@ class Evaluation:
         losses: list[dict[str, Tensor]] = []
         if session.moved:
             for _, predictions, step_losses in session.trajectory(batch.images, steps):
-                scored = self.scoring.apply(predictions)
-                scores.append(self._statistics(scored, batch.targets))
+                scored, found = self._score(predictions, batch.targets)
+                scores.append(found)
                 losses.append(step_losses)
             session.end_batch(batch.images)
         else:
             # nothing moves, so one forward pass is the whole trajectory
-            scored = self.scoring.apply(session.predict(batch.images))
-            scores = [self._statistics(scored, batch.targets)] * (steps + 1)
+            scored, found = self._score(session.predict(batch.images), batch.targets)
+            scores = [found] * (steps + 1)
         self._keep_losses(number, losses[:-1])
         stacked = {task: torch.stack([score[task] for score in scores]) for task in scores[0]}
         self._check(number, stacked)
@@ -100,6 +100,7 @@ class Evaluation:
         first = self.dataset.batch(record.batches[0]).images.to(self.device)
         if start == 0:
             session.begin_batch(0)
+        saved = time.monotonic()
         for step in range(start, record.steps + 1):
             if step > 0 and session.moved:
                 self._keep_losses(0, [session.adapt(first)], step - 1)
@@ -108,14 +109,16 @@ class Evaluation:
             else:
                 for values in record.statistics.values():
                     values[:, step] = values[:, 0]
-            self.save(step + 1)
+            if session.moved and time.monotonic() - saved > self.save_seconds:
+                self.save(step + 1)
+                saved = time.monotonic()
 
     def _score_everything(self, step: int) -> None:
         last = step == self.record.steps or not self.session.moved
         for number, indices in enumerate(self.record.batches):
             batch = self._batch(indices)
-            scored = self.scoring.apply(self.session.predict(batch.images))
-            found = {task: value[None] for task, value in self._statistics(scored, batch.targets).items()}
+            scored, values = self._score(self.session.predict(batch.images), batch.targets)
+            found = {task: value[None] for task, value in values.items()}
             self._check(number, found, step)
             self.record.put(indices, slice(step, step + 1), found)
             if last and self.keep_examples:
@@ -126,12 +129,17 @@ class Evaluation:
         batch = self.dataset.batch(indices)
         return Batch(batch.images, {task: batch.targets[task] for task in self.tasks}).to(self.device)
 
-    def _statistics(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = {task: statistics(task, predictions[task], target) for task, target in targets.items()}
-        if "semseg" in found:
-            # a class index hides a logit that is not finite; 0 x NaN does not
-            found["semseg"] = found["semseg"] + (predictions["semseg"] * 0).flatten(1).sum(1, keepdim=True)
-        return found
+    def _score(
+        self, predictions: dict[str, Tensor], targets: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The predictions as they are scored, and their statistics, task -> (B, S)."""
+        scored = self.scoring.apply(predictions)
+        found = {}
+        for task, target in targets.items():
+            # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity does not
+            hidden = (predictions[task] * 0).flatten(1).sum(1, keepdim=True)
+            found[task] = statistics(task, scored[task], target) + hidden
+        return scored, found
 
     def _keep_losses(self, number: int, losses: list[dict[str, Tensor]], first: int = 0) -> None:
         if not losses:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from ttt_bench.evaluate import evaluate
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics import Scoring
 from ttt_bench.model import Net, load_weights
-from ttt_bench.plan import Cell, PairWork, RunPlan
+from ttt_bench.plan import Cell, PairWork, RunPlan, comparison_key, source_key
 from ttt_bench.progress import Progress
 from ttt_bench.protocols import Evaluation
 from ttt_bench.provenance import harness_hash, versions
@@ -42,6 +43,8 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda have the double precision that scoring needs")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BenchError(
@@ -74,6 +77,8 @@ class Runner:
         self.plan, self.request, self.progress = plan, plan.request, progress
         self.device = find_device(plan.request.device)
         self.save_seconds = save_seconds
+        # full single precision, as the manifests say; cuDNN's default rounds convolutions to 10 bits
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         store.check_writable(plan.request.results)
         checkpoints = plan.request.results / "checkpoints"
         self.trainer = Trainer(checkpoints, self.device, progress, save_seconds=save_seconds)
@@ -85,17 +90,22 @@ class Runner:
             BenchError: the data are damaged, or the results folder cannot be written.
         """
         outcome = Outcome()
-        for notice in self.plan.notices:
-            self.progress.say(notice)
         pending = [cell for cell in self.plan.cells if cell.state(self.request.results) not in FINISHED]
         outcome.kept = len(self.plan.cells) - len(pending)
-        for work in {id(cell.work): cell.work for cell in pending if cell.reason is None}.values():
-            if self.request.source_weights is None:
-                work.source.prepare(self.progress)
-            work.target.prepare(self.progress)
+        for cell in {id(cell.work): cell for cell in pending if cell.reason is None}.values():
+            self._prepare(cell)
         for cell in pending:
             outcome.count(self._cell(cell))
         return outcome
+
+    def _prepare(self, cell: Cell) -> None:
+        """Everything that can fail before hours of work: initial weights, files, rendering."""
+        work = cell.work
+        if self.request.source_weights is None:
+            if not self.trainer.has(work.job(cell.seed), cell.settings.adapter):
+                build_net(work.job(cell.seed), cell.settings.adapter)
+            work.source.prepare(self.progress)
+        work.target.prepare(self.progress)
 
     def _cell(self, cell: Cell) -> str:
         started = datetime.now(UTC)
@@ -116,24 +126,28 @@ class Runner:
     def _finish(self, cell: Cell, files: store.CellFiles, started: datetime) -> str:
         results = self.request.results
         finished = datetime.now(UTC)
-        attempts = {
+        attempt = {
             **files.attempts,
+            "state": files.manifest["state"],
             "started": started.isoformat(),
             "finished": finished.isoformat(),
             "seconds": (finished - started).total_seconds(),
             "host": socket.gethostname(),
             "platform": platform.platform(),
         }
+        earlier = store.read_attempts(cell.folder(results))
+        attempts = {"finished": finished.isoformat(), "attempts": [*earlier, attempt]}
         store.write_cell(
             cell.folder(results),
             store.CellFiles(files.manifest, attempts, files.rows, files.statistics, files.losses, files.examples),
         )
-        cell.partial(results).unlink(missing_ok=True)
+        if files.manifest["state"] != "failed":  # what failed may go on from its last save once its cause is mended
+            cell.partial(results).unlink(missing_ok=True)
         return str(files.manifest["state"])
 
     def _measure(self, cell: Cell, manifest: dict[str, Any]) -> store.CellFiles:
         work, adapter = cell.work, cell.settings.adapter
-        job, scoring = work.job(cell.seed), scoring_of(work)
+        job, scoring = work.job(cell.seed), work.scoring
         net, statistics = self._source(cell)
         recipe = RECIPES[work.pair.target.recipe]
         if trains_own_source(adapter):
@@ -160,10 +174,14 @@ class Runner:
                 work.pair.target.embedded,
                 self.save_seconds,
             ).run(cell.protocol, start)
+        rows = record.rows(cell.identity)
+        empty = rows[~np.isfinite(rows["value"])]["task"].unique()
+        if len(empty):
+            raise BenchError(f"no valid target pixel of {', '.join(empty)} in the {record.images} target images")
         return store.CellFiles(
             manifest | _state("done", None),
             {},
-            record.rows(cell.identity),
+            rows,
             record.statistics_table(),
             record.losses_table(),
             record.examples if record.examples else None,
@@ -172,12 +190,14 @@ class Runner:
     def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
         work, adapter = cell.work, cell.settings.adapter
         job = work.job(cell.seed)
+        workers = work.preset.data.workers
         if self.request.source_weights is not None:
-            net = build_net(job, adapter).to(self.device)
+            net = build_net(job, adapter, pretrained=False).to(self.device)
             load_weights(net.model, self.request.source_weights)
-            return net, {}
-        net = self.trainer.source_model(job, adapter, work.source)
-        return net, self.trainer.source_statistics(net, job, adapter, work.source)
+        else:
+            net = self.trainer.source_model(job, adapter, work.source, workers)
+        parent = source_key(self.request, job, adapter)
+        return net, self.trainer.source_statistics(net, parent, job, adapter, work.source, workers)
 
     def _own_scores(self, net: Net, work: PairWork, scoring: Scoring) -> dict[str, float]:
         HarnessContext(net.eval(), RECIPES[work.pair.target.recipe]).norms.set(Norm.RUNNING)
@@ -210,7 +230,8 @@ class Runner:
             "options": cell.config["options"],
             "preset_values": work.preset.model_dump(mode="json", exclude={"methods"}),
             "classes": list(work.labels.classes),
-            "scoring": scoring_of(work).words(),
+            "scoring": work.scoring_words(),
+            "comparison": comparison_key(self.request, work),
             "notices": list(work.notices),
             "source_model": cell.method if own else "base",
             "images": work.target_images,
@@ -231,12 +252,6 @@ class Runner:
 
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-
-
-def scoring_of(work: PairWork) -> Scoring:
-    """How raw outputs are scored on the pair's target."""
-    target = work.pair.target
-    return Scoring(edge_sigmoid=target.edge_sigmoid, depth_nonnegative=target.depth_nonnegative)
 
 
 def _state(state: str, reason: str | None) -> dict[str, Any]:

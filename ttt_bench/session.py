@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
 from ttt_bench import tensors
-from ttt_bench.adapter import Adapter, Optimiser, Plan
+from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan
 from ttt_bench.context import HarnessContext
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
@@ -49,12 +49,22 @@ class Session:
         self.ctx = HarnessContext(net, recipe)
         self.ctx.norms.set_momentum(adapter.options.norm_momentum)
         self.plan: Plan = adapter.bind(net, statistics)
-        self.moved = self._free_moved()
+        if not self.plan.moves and self.plan.adapt is Norm.EMA:
+            raise BenchError(
+                f"method {adapter.name} moves no parameter, yet adapts under moving statistics: a plan without moves "
+                "makes no step; let it predict under Norm.BATCH, or move something"
+            )
+        self.moved = moved_parameters(net, self.plan.moves, adapter.name)
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name in self.moved)
         self.optimiser = make_optimiser(list(self.moved.values()), optimiser, batch) if self.moved else None
         self._initial = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def reset(self) -> None:
-        """Back to the source model: moved parameters, all buffers and the optimiser, in place."""
+        """Back to the source model: moved parameters, all buffers and the optimiser, in place.
+
+        The method's generator is seeded anew by `begin_batch`.
+        """
         with torch.no_grad():
             for name, tensor in self._changing().items():
                 tensor.copy_(self._initial[name])
@@ -128,16 +138,18 @@ class Session:
     def _changing(self) -> dict[str, Tensor]:
         return {**self.moved, **dict(self.net.named_buffers())}
 
-    def _free_moved(self) -> dict[str, torch.nn.Parameter]:
-        patterns = self.plan.moves
-        named = dict(self.net.named_parameters())
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in named):
-                raise BenchError(f"method {self.adapter.name} moves {pattern!r}, which matches no parameter")
-        moved = {name: p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
-        for name, parameter in named.items():
-            parameter.requires_grad_(name in moved)
-        return moved
+
+def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, torch.nn.Parameter]:
+    """The parameters that a plan's names and patterns mean, in the network's order.
+
+    Raises:
+        BenchError: a pattern that matches no parameter.
+    """
+    named = dict(net.named_parameters())
+    for pattern in moves:
+        if not any(fnmatchcase(name, pattern) for name in named):
+            raise BenchError(f"method {method} moves {pattern!r}, which matches no parameter")
+    return {name: p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in moves)}
 
 
 def make_optimiser(parameters: list[torch.nn.Parameter], settings: Optimiser, batch: int) -> torch.optim.Optimizer:

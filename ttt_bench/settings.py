@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttt_bench.adapter import Adapter, Optimiser
-from ttt_bench.config import Preset, Request, validated
+from ttt_bench.config import Preset, Request, resolve_preset, validated
 from ttt_bench.errors import BenchError, unknown
 
 _OPTIMISER = frozenset(Optimiser.model_fields)
+_NO_NUMBER = frozenset({"data.workers"})
+"""Settings that no number depends on."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,15 @@ class MethodSettings:
     Attributes:
         adapter: the method with its options.
         steps: adaptation steps a batch.
-        changed: what was set beside preset and hparams, `method.key` -> value.
     """
 
     adapter: Adapter
     optimiser: Optimiser
     steps: int
-    changed: dict[str, Any]
+
+    def values(self) -> dict[str, Any]:
+        """Options and optimiser settings by name."""
+        return {**self.optimiser.model_dump(mode="json"), **self.adapter.options.model_dump(mode="json")}
 
 
 def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> MethodSettings:
@@ -38,8 +42,8 @@ def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> M
     hparams = method.original if request.hparams == "original" else method.paper
     values: dict[str, Any] = {**hparams.optimiser.model_dump(), "steps": hparams.steps, **hparams.options}
     values.update(_preset_values(method.name, preset, original=request.hparams == "original"))
-    changed = {k: v for k, v in request.set.items() if k.startswith(f"{method.name}.")}
-    values.update({key.removeprefix(f"{method.name}."): value for key, value in changed.items()})
+    prefix = f"{method.name}."
+    values.update({k.removeprefix(prefix): v for k, v in request.set.items() if k.startswith(prefix)})
     if request.steps is not None:
         values["steps"] = request.steps
     known = {*_OPTIMISER, "steps", *method.Options.model_fields}
@@ -48,10 +52,9 @@ def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> M
     steps = values.pop("steps")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise BenchError(f"{method.name}.steps: a whole number of at least 1 is needed, got {steps!r}")
-    prefix = f"{method.name}."
     optimiser = validated(Optimiser, {k: v for k, v in values.items() if k in _OPTIMISER}, prefix)
     options = validated(method.Options, {k: v for k, v in values.items() if k not in _OPTIMISER}, prefix)
-    return MethodSettings(method(options), optimiser, steps, changed)
+    return MethodSettings(method(options), optimiser, steps)
 
 
 def _preset_values(name: str, preset: Preset, original: bool) -> Mapping[str, Any]:
@@ -62,15 +65,29 @@ def _preset_values(name: str, preset: Preset, original: bool) -> Mapping[str, An
     return {"steps": preset.steps, **own} if preset.steps is not None else own
 
 
-def describe_changes(request: Request, changed: Mapping[str, Any]) -> str:
-    """The `settings` column: what was set beside preset and hparams, 'key=value' joined by '; '.
+def describe_changes(
+    method: type[Adapter], settings: MethodSettings, preset_name: str, preset: Preset, request: Request
+) -> str:
+    """The `settings` column: what differs from preset and hparams, 'key=value' joined by '; '.
 
-    `changed` are the method's own settings; those of other methods do not concern its rows.
+    A setting that repeats the usual value is none; those of other methods do not concern this one's rows, nor do those
+    that no number depends on.
     """
-    shared = {k: v for k, v in request.set.items() if k.partition(".")[0] in ("model", "data", "training", "batch")}
-    entries = {**shared, **changed}
-    if request.steps is not None:
-        entries["steps"] = request.steps
+    plain = resolve_preset(preset_name, {})
+    usual = resolve_method(method, plain, Request(hparams=request.hparams))
+    given, before = _flat(preset.model_dump(mode="json")), _flat(plain.model_dump(mode="json"))
+    entries = {key: value for key, value in given.items() if value != before.get(key) and key not in _NO_NUMBER}
+    own, usual_own = settings.values(), usual.values()
+    entries |= {f"{method.name}.{key}": value for key, value in own.items() if value != usual_own[key]}
+    if settings.steps != usual.steps:
+        entries["steps"] = settings.steps
     if request.source_weights is not None:
         entries["source_weights"] = request.source_weights.name
     return "; ".join(f"{key}={value}" for key, value in sorted(entries.items()))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

@@ -27,30 +27,35 @@ def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
     """
     runner = Runner(plan, progress)
     records: list[dict[str, Any]] = []
+    priors: dict[str, dict[str, float]] = {}
     seen: set[str] = set()
     for cell in plan.cells:
         key = stretches(cell.work.job(cell.seed), cell.settings.adapter)[-1].key
         if cell.reason is None and key not in seen:
             seen.add(key)
-            records += _train_one(runner, cell, key, progress)
+            records += _train_one(runner, cell, key, priors, progress)
     return records
 
 
-def _train_one(runner: Runner, cell: Cell, key: str, progress: Progress) -> list[dict[str, Any]]:
+def _train_one(
+    runner: Runner, cell: Cell, key: str, known_priors: dict[str, dict[str, float]], progress: Progress
+) -> list[dict[str, Any]]:
     work, adapter = cell.work, cell.settings.adapter
     job, source = work.job(cell.seed), work.pair.source
     held_out = open_split(source, "val", "source", work.preset, runner.request, progress)
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
-    net = runner.trainer.source_model(job, adapter, work.source).eval()
+    net = runner.trainer.source_model(job, adapter, work.source, work.preset.data.workers).eval()
     HarnessContext(net, RECIPES[job.recipe]).norms.set(Norm.RUNNING)
     batches = split_batches(len(held_out), work.preset.batch)
-    prior = prior_predictor(position_prior(work.source, dict(job.tasks), 256), runner.device)
     own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
     # the prior is made of targets already, so nothing has to be transformed
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
     scores = evaluate(net.model, held_out, batches, work.tasks, own, runner.device)
-    priors = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
+    if work.source.fingerprint not in known_priors:
+        prior = prior_predictor(position_prior(work.source, dict(job.tasks), 256), runner.device)
+        known_priors[work.source.fingerprint] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
+    priors = known_priors[work.source.fingerprint]
     model = stretches(job, adapter)[-1].name
     return [
         {

@@ -7,7 +7,7 @@ A results folder holds one folder a cell, `cells/<pair>/<method>-<hash>/` (`+` s
     statistics.parquet  per-image sufficient statistics (`STATISTICS_COLUMNS`)
     losses.parquet      the method's losses (`LOSS_COLUMNS`)
     examples.npz        embedded domains only: a few images with truth and predictions
-    attempts.json       what changes from run to run: times, hosts, attempts
+    attempts.json       what changes from run to run: `finished`, and of every attempt its times, host and state
 
 A cell without numbers (`diverged`, `failed`, `not_applicable`) has its manifest alone, with the reason. Rows and
 statistics of two runs of one configuration are equal.
@@ -110,8 +110,13 @@ def check_writable(root: Path) -> None:
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
-    """Write a cell's folder in one rename, in place of what was there."""
+    """Write a cell's folder in one rename, in place of what was there.
+
+    Raises:
+        BenchError: the disk is full or the folder cannot be written; what was there stays.
+    """
     import numpy as np
+    from pyarrow import ArrowException
 
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -127,9 +132,16 @@ def write_cell(folder: Path, files: CellFiles) -> None:
             np.savez_compressed(temporary / "examples.npz", allow_pickle=False, **dict(files.examples))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
-    except BaseException:
+    except (OSError, ArrowException) as error:
+        raise BenchError(f"{folder} cannot be written ({error}); free some space or name another --results") from error
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def read_attempts(folder: Path) -> list[dict[str, Any]]:
+    """How a cell was tried before; empty where it was not."""
+    path = folder / "attempts.json"
+    return json.loads(path.read_text(encoding="utf-8"))["attempts"] if path.is_file() else []
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -180,8 +192,11 @@ def read_results(path: str | Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def read_table(folder: Path, name: str) -> pd.DataFrame:
+def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:
     """One of a cell's tables: rows, statistics or losses.
+
+    Args:
+        step: only the rows of this adaptation step.
 
     Raises:
         BenchError: it is missing or damaged.
@@ -191,7 +206,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
 
     path = folder / f"{name}.parquet"
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, filters=None if step is None else [("step", "==", step)])
     except (OSError, ValueError, ArrowException) as error:
         raise BenchError(f"{path}: missing or damaged ({error}); delete the folder {folder} and run again") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from ttt_bench.context import HarnessContext, derive_seed
 from ttt_bench.data.augment import hflip
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.errors import BenchError
+from ttt_bench.interrupts import held_interrupts
 from ttt_bench.losses import RECIPES
-from ttt_bench.model import Net, build_model
+from ttt_bench.model import Net, build_model, initial_weights
 from ttt_bench.progress import Bar, Progress
 from ttt_bench.provenance import code_hash, hash_of
 
@@ -53,6 +54,7 @@ class Stretch:
         name: what a person sees: "shared", "base", or the method's name.
         about: everything that its result depends on; `key` is its hash.
         adapter: whose auxiliary losses are minimised; None for a plain supervised stretch.
+        first: whether every source model of the seed starts with it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Stretch:
     lr: float
     phase: Phase
     adapter: Adapter | None
+    first: bool
 
     @cached_property
     def key(self) -> str:
@@ -80,10 +83,10 @@ class SourceJob:
     seed: int
 
     def initial(self) -> dict[str, Any]:
-        """What the untrained network depends on."""
+        """What the untrained network depends on: its weights by their content, not by where they lie."""
         return {
             "format": FORMAT,
-            "model": self.model.model_dump(mode="json"),
+            "model": self.model.model_dump(mode="json", exclude={"weights"}) | initial_weights(self.model),
             "tasks": dict(self.tasks),
             "seed": self.seed,
         }
@@ -104,16 +107,16 @@ def stretches(job: SourceJob, adapter: Adapter) -> list[Stretch]:
     }
     chain: list[Stretch] = []
 
-    def add(name: str, phase: Phase, iterations: int, lr: float, owner: Adapter | None) -> None:
+    def add(name: str, phase: Phase, iterations: int, lr: float, owner: Adapter | None, first: bool = False) -> None:
         parent = chain[-1].key if chain else job.initial()
         method = (
             {"method": owner.name, "options": source_options(owner), "code": code_hash(type(owner))} if owner else None
         )
         stretch = {"phase": phase.name, "iterations": iterations, "lr": lr, "method": method}
-        chain.append(Stretch(name, {"parent": parent, **common, **stretch}, iterations, lr, phase, owner))
+        chain.append(Stretch(name, {"parent": parent, **common, **stretch}, iterations, lr, phase, owner, first))
 
     if training.shared_iterations:
-        add("shared", SHARED, training.shared_iterations, training.shared_lr, None)
+        add("shared", SHARED, training.shared_iterations, training.shared_lr, None, first=True)
     for phase in adapter.phases():
         owner = None if phase == SHARED else adapter
         add(owner.name if owner else "base", phase, training.iterations, training.lr, owner)
@@ -125,11 +128,15 @@ def source_options(adapter: Adapter) -> dict[str, Any]:
     return adapter.options.model_dump(mode="json", include=set(adapter.options.source_fields()))
 
 
-def build_net(job: SourceJob, adapter: Adapter) -> Net:
-    """The untrained network of a method; the shared part is the same for every method of a seed."""
+def build_net(job: SourceJob, adapter: Adapter, pretrained: bool = True) -> Net:
+    """The untrained network of a method; the shared part is the same for every method of a seed.
+
+    Without `pretrained` no weights are looked for: the caller overwrites them.
+    """
+    config = job.model if pretrained else job.model.untrained()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(job.seed, "model"))
-        model = build_model(job.model, job.tasks)
+        model = build_model(config, job.tasks)
         torch.manual_seed(derive_seed(job.seed, "extra", adapter.name))
         return Net(model, adapter.build(model, job.tasks))
 
@@ -146,31 +153,41 @@ class Trainer:
     folder: Path
     device: torch.device
     progress: Progress
-    workers: int = 0
     save_seconds: float = SAVE_SECONDS
+    _diverged: dict[str, BenchError] = field(default_factory=dict)
 
-    def source_model(self, job: SourceJob, adapter: Adapter, dataset: Dataset) -> Net:
-        """The method's trained network on `device`; what has been trained before is loaded.
+    def has(self, job: SourceJob, adapter: Adapter) -> bool:
+        """Whether any stretch of the method's source model has been trained, so that no initial weights are needed."""
+        return any(checkpoint_path(self.folder, stretch.key).exists() for stretch in stretches(job, adapter))
+
+    def source_model(self, job: SourceJob, adapter: Adapter, dataset: Dataset, workers: int = 0) -> Net:
+        """The method's network on `device`, trained; what has been trained before is loaded.
+
+        Args:
+            workers: processes that decode images.
 
         Raises:
-            BenchError: the training diverged, or a checkpoint is damaged.
+            BenchError: the training diverged (now, or earlier with this trainer), or a checkpoint is damaged.
         """
         chain = stretches(job, adapter)
-        net = build_net(job, adapter).to(self.device)
         done = [number for number, s in enumerate(chain) if checkpoint_path(self.folder, s.key).exists()]
-        start = done[-1] + 1 if done else 0
+        net = build_net(job, adapter, pretrained=not done).to(self.device)
         if done:
             self._load(net, chain[done[-1]].key)
-        for stretch in chain[start:]:
-            self._train(net, stretch, job, dataset)
+        for stretch in chain[done[-1] + 1 if done else 0 :]:
+            if stretch.key in self._diverged:
+                raise self._diverged[stretch.key]
+            self._train(net, stretch, job, dataset, workers)
         return net
 
-    def source_statistics(self, net: Net, job: SourceJob, adapter: Adapter, dataset: Dataset) -> dict[str, Tensor]:
-        """The method's source statistics, computed once a checkpoint."""
+    def source_statistics(
+        self, net: Net, parent: str, job: SourceJob, adapter: Adapter, dataset: Dataset, workers: int = 0
+    ) -> dict[str, Tensor]:
+        """The method's source statistics of a network, computed once; `parent` names the network's weights."""
         if type(adapter).source_statistics is Adapter.source_statistics:
             return {}
         about = {
-            "parent": stretches(job, adapter)[-1].key,
+            "parent": parent,
             "options": source_options(adapter),
             "code": code_hash(type(adapter)),
         }
@@ -183,7 +200,7 @@ class Trainer:
         order = torch.randperm(len(dataset), generator=ctx.generator).tolist()
         batches = [order[i : i + STATISTICS_BATCH] for i in range(0, len(order), STATISTICS_BATCH)]
         with torch.no_grad():
-            images = (batch.images.to(self.device) for batch in loader(dataset, batches, self.workers))
+            images = (batch.images.to(self.device) for batch in loader(dataset, batches, workers))
             found = adapter.source_statistics(net.eval(), images, ctx)
         tensors.save(path, found, about)
         return found
@@ -195,15 +212,13 @@ class Trainer:
         own.update(state)
         net.load_state_dict(own)
 
-    def _train(self, net: Net, stretch: Stretch, job: SourceJob, dataset: Dataset) -> None:
+    def _train(self, net: Net, stretch: Stretch, job: SourceJob, dataset: Dataset, workers: int) -> None:
         run = _Run(net, stretch, job, self.device)
         partial = self.folder / f"{stretch.key}.partial.safetensors"
         if partial.exists():
             run.restore(*tensors.load(partial))
         batches = [
-            sample_indices(
-                job.seed, stretch.phase.supervised, i, len(dataset), job.training.batch, stretch.name == "shared"
-            )
+            sample_indices(job.seed, stretch, i, len(dataset), job.training.batch)
             for i in range(run.iteration, stretch.iterations)
         ]
         title = f"training {stretch.name} on {job.domain}, seed {job.seed}"
@@ -211,19 +226,29 @@ class Trainer:
         with (
             torch.random.fork_rng(devices=_cuda(self.device)),
             self.progress.bar(title, stretch.iterations, run.iteration) as bar,
+            held_interrupts() as interrupted,
         ):
-            try:
-                for batch in loader(dataset, batches, self.workers):
-                    run.iterate(batch, bar)
-                    if time.monotonic() - saved > self.save_seconds:
-                        tensors.save(partial, *run.state())
-                        saved = time.monotonic()
-            except KeyboardInterrupt:
-                tensors.save(partial, *run.state())
-                raise
+            for batch in loader(dataset, batches, workers):
+                self._iterate(run, batch, bar)
+                if interrupted() or time.monotonic() - saved > self.save_seconds:
+                    tensors.save(partial, *run.state())
+                    saved = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt
         kept = net.state_dict() if stretch.adapter else tensors.with_prefix("model.", net.model.state_dict())
         tensors.save(checkpoint_path(self.folder, stretch.key), kept, stretch.about)
         partial.unlink(missing_ok=True)
+
+    def _iterate(self, run: _Run, batch: Batch, bar: Bar) -> None:
+        try:
+            run.iterate(batch, bar)
+        except DivergedTrainingError as error:
+            self._diverged[run.stretch.key] = error
+            raise
+
+
+class DivergedTrainingError(BenchError):
+    """A source training whose loss is not finite."""
 
 
 class _Run:
@@ -250,7 +275,7 @@ class _Run:
     def iterate(self, batch: Batch, bar: Bar) -> None:
         """One update."""
         stretch, job = self.stretch, self.job
-        seed = (job.seed, stretch.name == "shared", self.iteration)
+        seed = (job.seed, stretch.first, self.iteration)
         torch.manual_seed(derive_seed(*seed, "global"))
         self.ctx.seed(*seed, stretch.name)
         if job.training.flip:
@@ -291,7 +316,7 @@ class _Run:
     def _finite(self, loss: Tensor) -> float:
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
-            raise BenchError(
+            raise DivergedTrainingError(
                 f"source training of {self.stretch.name} on {self.job.domain} (seed {self.job.seed}) diverged at "
                 f"iteration {self.iteration}: the loss is {value}; try a smaller rate (--set training.lr=...)"
             )
@@ -312,13 +337,14 @@ class _Run:
         self.iteration = int(about["iteration"])
 
 
-def sample_indices(seed: int, supervised: bool, iteration: int, images: int, batch: int, shared: bool) -> list[int]:
+def sample_indices(seed: int, stretch: Stretch, iteration: int, images: int, batch: int) -> list[int]:
     """Which images an iteration sees: consecutive pieces of seeded permutations, the same for every method."""
+    purpose = (stretch.phase.supervised, stretch.first)
     first = iteration * batch
     indices: list[int] = []
     while len(indices) < batch:
         epoch, offset = divmod(first + len(indices), images)
-        indices += _permutation(derive_seed(seed, "order", supervised, shared, epoch), images)[
+        indices += _permutation(derive_seed(seed, "order", *purpose, epoch), images)[
             offset : offset + batch - len(indices)
         ]
     return indices

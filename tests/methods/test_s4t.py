@@ -21,6 +21,7 @@ from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.methods import s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer
 from ttt_bench.model import Net, build_model, count_parameters
+from ttt_bench.session import moved_parameters
 
 TINY = {"R": 32, "patch": 8, "latent": 4, "embed": 8, "heads": 2, "depth": (1, 1), "mask_ratio": 0.5}
 WEIGHTS = {"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0}
@@ -170,7 +171,10 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int, adde
     counts = count_parameters(net, method.uncounted)
     assert (counts.total, counts.added) == (total, added)
     assert sum(p.numel() for name, p in net.named_parameters() if gets_gradient(name)) == gradients
-    assert method.bind(net, {}).moves == ("*",)
+    moved = moved_parameters(net, method.bind(net, {}).moves, "s4t")
+    assert {name for name in moved if name != "extra.uncertainties"} == {
+        name for name, _ in net.named_parameters() if gets_gradient(name)
+    }
 
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])

@@ -69,7 +69,7 @@ def add_cell(
         "state": state,
         "reason": reason,
         "optimiser": {"optimiser": "sgd", "lr": 1e-3, "momentum": 0.0, "weight_decay": 1e-6},
-        "scoring": {"depth": "one scale and shift a batch", "edge": "one scale and shift a batch"},
+        "scoring": {"depth": "one scale and shift a batch, metres", "edge": "one scale and shift a batch"},
         "notices": [],
         "classes": ["wall", "box", "lamp"],
         "source_model": "base",
@@ -77,7 +77,7 @@ def add_cell(
     }
     rows = None if trajectories is None else rows_of(own, trajectories, config)
     if rows is not None and statistics is None:
-        statistics = pd.DataFrame(columns=list(store.STATISTICS_COLUMNS))
+        statistics = statistics_frame()
     folder = store.cell_folder(root, own["pair"], method, config)
     store.write_cell(folder, store.CellFiles(whole, {"finished": finished}, rows, statistics, None, examples))
     return folder
@@ -104,8 +104,8 @@ def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -
 def statistics_frame() -> pd.DataFrame:
     """Two batches of one image each at step 0; the truths by hand.
 
-    semseg, 2 classes: 60 and 20 pixels of class 0, 10 and 10 of class 1. Depth: (1, 3) and (2, 2, 5). Edge: (0, 1) and
-    (0, 0, 0). All predictions are wrong in a way that must not matter.
+    semseg, 3 classes: 60 and 20 pixels of class 0, 10 and 10 of class 1, none of class 2. Depth: (1, 3) and
+    (2, 2, 5). Edge: (0, 1) and (0, 0, 0). All predictions are wrong in a way that must not matter.
     """
 
     def sums(truth: list[float]) -> list[float]:
@@ -113,8 +113,8 @@ def statistics_frame() -> pd.DataFrame:
         return [float(x) for x in (len(t), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum())]
 
     values: list[tuple[int, str, list[float]]] = [
-        (0, "semseg", [30.0, 30.0, 5.0, 5.0]),
-        (1, "semseg", [0.0, 20.0, 10.0, 0.0]),
+        (0, "semseg", [30.0, 30.0, 0.0, 5.0, 3.0, 2.0, 0.0, 0.0, 0.0]),
+        (1, "semseg", [0.0, 20.0, 0.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
         (0, "depth", sums([1, 3])),
         (1, "depth", sums([2, 2, 5])),
         (0, "edge", sums([0, 1])),
@@ -160,7 +160,7 @@ def build(root: Path) -> Path:
     for seed in (0, 1, 2):
         scale = {task: value * (1 + 0.01 * seed) for task, value in BASE.items()}
         add_cell(
-            root, "base", constant(scale), config=f"b{seed}", seed=seed, statistics=statistics_frame(),
+            root, "base", constant(scale), config=f"b{seed}", seed=seed,
             manifest={"optimiser": None, "notices": ["one class of semseg never occurs in the target"]},
             examples=example_images(1.0) if seed == 0 else None,
         )  # fmt: skip

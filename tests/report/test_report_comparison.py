@@ -6,6 +6,7 @@ from pathlib import Path
 
 from synthetic import BASE, add_cell, compared, constant, gains
 
+from ttt_bench.report import main_table, sync_table
 from ttt_bench.report.comparison import Comparison, method_rank, split_settings
 
 
@@ -14,7 +15,7 @@ def test_rows_and_labels(comparison: Comparison) -> None:
     assert comparison.base == "base"
     assert comparison.tasks == ("semseg", "depth", "normals", "edge")
     assert comparison.notes == ()
-    assert comparison.key == ("rooms:rooms-mix", "quick", "episodic", "corrected", "paper", "")
+    assert comparison.key == ("rooms:rooms-mix", "quick", "episodic", "corrected", "paper", "", "")
 
 
 def test_settings_split_by_owner() -> None:
@@ -74,6 +75,29 @@ def test_frozen_base_serves_where_the_plain_one_is_missing(tmp_path: Path) -> No
     add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", control="frozen")
     (comparison,) = compared(tmp_path)
     assert comparison.base == "base (frozen)"
+
+
+def test_other_data_or_source_models_are_comparisons_of_their_own(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", manifest={"comparison": "aaaaaabbbb"})
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", manifest={"comparison": "aaaaaabbbb"})
+    # newer, and of the same name: neither shown in place of the other, nor measured against its Base
+    add_cell(
+        tmp_path, "tent", gains(1, 1, 1, 1), config="c", manifest={"comparison": "ccccccdddd"},
+        finished="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="d")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="e", preset="smoke", manifest={"comparison": "eeeeeeffff"})
+    unknown, first, second, alone = compared(tmp_path)
+    assert first.labels == ["base", "tent"]
+    assert (first.base, second.base, first.notes, second.notes) == ("base", None, (), ())
+    assert [c.slug[-7:] for c in (unknown, first, second)] == ["unknown", "_aaaaaa", "_cccccc"]
+    assert first.subtitle.endswith(", data and source model aaaaaa")
+    for table in (main_table.build(first, {}).table, sync_table.build(first)):
+        note = dict(table.notes)["Not to be compared"]
+        assert note.startswith("other comparisons in this folder (unknown, cccccc; this one is aaaaaa) have the same")
+    # what no other comparison can be taken for needs no mark
+    assert "eeeeee" not in alone.slug + alone.subtitle
+    assert "Not to be compared" not in dict(main_table.build(alone, {}).table.notes)
 
 
 def test_unknown_methods_follow_the_papers() -> None:

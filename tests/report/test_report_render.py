@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
-from synthetic import add_cell, example_images
+from synthetic import add_cell, example_images, gains, statistics_frame
 
+from ttt_bench import store
 from ttt_bench.errors import BenchError
 from ttt_bench.report import pictures
 from ttt_bench.report.comparison import Comparison
@@ -25,6 +27,8 @@ from ttt_bench.report.render import Rendered, report, summary_records, summary_t
 FILES = [
     "index.html",
     *(f"{name}.{form}" for name in ("main", "sync") for form in ("md", "tex", "csv")),
+    "classes.csv",
+    "curves.csv",
     "curves.png",
     "curves.svg",
     "pictures.png",
@@ -80,8 +84,31 @@ def test_csv_has_the_numbers_of_the_table(rendered: Rendered) -> None:
     )
     assert frame.loc[("oracle", "tent"), "delta_ttt_percent"] == pytest.approx(12.0)
     assert frame.loc[("fixed", "tent"), "delta_ttt_percent_sd"] == pytest.approx(7**0.5)
-    assert frame.loc[("constant", "best constant"), "semseg_miou_percent"] == pytest.approx(40.0)
+    assert frame.loc[("constant", "best constant"), "semseg_miou_percent"] == pytest.approx(80 / 3)
     assert frame.loc[("missing", "tipi"), "state"] == "not applicable"
+    pixels = pd.read_csv(next(path for path in rendered.paths if path.name == "classes.csv")).set_index("class")
+    assert pixels["pixels"].to_dict() == {"wall": 80, "box": 20, "lamp": 0}
+    assert pixels["share_percent"].tolist() == [80, 20, 0]
+    page = rendered.page.read_text(encoding="utf-8")
+    assert "Pixels of each class" in page
+    assert "lamp: no pixel in the target" in page
+
+
+def test_csv_has_the_numbers_of_the_curves(rendered: Rendered, comparison: Comparison) -> None:
+    frame = pd.read_csv(next(path for path in rendered.paths if path.name == "curves.csv"))
+    assert list(frame.columns) == ["method", "quantity", "step", "mean", "sd", "seeds"]
+    keys = frame.set_index(["method", "quantity", "step"]).sort_index()
+    assert keys.index.is_unique
+    tent = keys.loc[("tent", "delta_ttt_percent")]
+    assert tent["mean"].tolist() == pytest.approx([1, 9, 28 / 3, 7])
+    assert tent.loc[3].tolist() == pytest.approx([7, 7**0.5, 3])
+    s4t = keys.loc[("s4t", "depth_rmse", 2)]
+    assert s4t["mean"] == pytest.approx(0.8 * 0.85)
+    assert np.isnan(s4t["sd"])
+    # every line of the figure, point for point
+    drawn = [line for ax in figure(comparison).axes if ax.axison for line in ax.get_lines()]
+    shown = frame[frame["quantity"] != "delta_ttt_without_edge_percent"]
+    assert sorted(value for line in drawn for value in line.get_ydata()) == sorted(shown["mean"])
 
 
 def test_summary_for_a_console_and_for_programs(results: Path) -> None:
@@ -97,6 +124,35 @@ def test_summary_for_a_console_and_for_programs(results: Path) -> None:
     assert found["oracle", "tent", "delta_ttt"]["mean"] == pytest.approx(12.0)
     assert found["oracle", "s4t", "delta_ttt"]["sd"] is None
     assert found["missing", "s4t", None]["reason"].startswith("loss not finite")
+    json.dumps(records, allow_nan=False)
+
+
+def test_json_is_json_without_base_and_without_a_pixel(tmp_path: Path) -> None:
+    statistics = statistics_frame()
+    statistics["values"] = [[0.0] * len(values) for values in statistics["values"]]
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), statistics=statistics)
+    add_cell(tmp_path, "tipi", state="failed", reason="out of memory", config="b")
+    records = summary_records(tmp_path)
+    json.dumps(records, allow_nan=False)
+    found = {(r["selection"], r["label"], r["quantity"]): r for r in records}
+    assert found["fixed", "tent", "semseg"]["mean"] == pytest.approx(20.8)
+    assert found["constant", "best constant", "depth"]["mean"] is None
+
+
+def test_only_the_first_step_of_the_statistics_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = statistics_frame()
+    folder = add_cell(tmp_path, "base", gains(0, 0), statistics=pd.concat([first, first.assign(step=1)]))
+    assert len(store.read_table(folder, "statistics")) == 2 * len(first)
+    assert set(store.read_table(folder, "statistics", step=1)["step"]) == {1}
+    asked, whole = [], pd.read_parquet
+
+    def read(path: Path, **options: object) -> pd.DataFrame:
+        asked.append((path.stem, options["filters"]))
+        return whole(path, **options)
+
+    monkeypatch.setattr(pd, "read_parquet", read)
+    summary_records(tmp_path)
+    assert asked == [("rows", None), ("statistics", [("step", "==", 0)])]
 
 
 def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:

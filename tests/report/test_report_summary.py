@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from synthetic import BASE, add_cell, compared, constant, gains, statistics_frame
 
-from ttt_bench.report import main_table, summary
+from ttt_bench.report import classes, main_table, summary
 from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.curves import figure
+from ttt_bench.report.page import PageSection
 from ttt_bench.report.sync_table import build as build_sync
 from ttt_bench.report.sync_table import sync_frame
 from ttt_bench.report.tables import DASH, Number
@@ -20,8 +22,7 @@ from ttt_bench.report.tables import DASH, Number
 @pytest.fixture(scope="module")
 def means(comparison: Comparison) -> pd.DataFrame:
     own = {("s4t", 0): {task: values[0] for task, values in gains(8).items()}}
-    table, _ = summary.main_table(comparison.rows, comparison.base, own)
-    return table.set_index(["selection", "label", "quantity"])
+    return summary.main_table(comparison.rows, comparison.base, own).set_index(["selection", "label", "quantity"])
 
 
 @pytest.mark.parametrize(
@@ -78,14 +79,15 @@ def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
 
 def test_without_base_there_is_no_delta_and_no_oracle() -> None:
     rows = frame("tent", [20.0, 21.0])
-    means, values = summary.main_table(rows, None)
+    means = summary.main_table(rows, None)
     assert set(means["selection"]) == {"fixed"}
-    assert set(values["quantity"]) == {"semseg", "step"}
+    assert set(means["quantity"]) == {"semseg", "step"}
+    assert set(summary.curve_frame(rows, None)["quantity"]) == {"semseg"}
 
 
 def test_a_seed_without_base_has_no_delta() -> None:
     rows = pd.concat([frame("base", [20.0, 20.0]), frame("tent", [20.0, 22.0]), frame("tent", [20.0, 30.0], seed=1)])
-    means, _ = summary.main_table(rows, "base")
+    means = summary.main_table(rows, "base")
     fixed = means[means["selection"] == "fixed"].set_index(["label", "quantity"])
     assert fixed.loc[("tent", "delta_ttt"), "mean"] == pytest.approx(10.0)
     assert fixed.loc[("tent", "delta_ttt"), "seeds"] == 1
@@ -94,15 +96,15 @@ def test_a_seed_without_base_has_no_delta() -> None:
 
 def test_a_base_of_zero_leaves_delta_undefined() -> None:
     rows = pd.concat([frame("base", [0.0, 0.0]), frame("tent", [1.0, 2.0])])
-    means, _ = summary.main_table(rows, "base")
+    means = summary.main_table(rows, "base")
     assert "delta_ttt" not in set(means["quantity"])
 
 
 def test_constant_predictor_by_hand() -> None:
     found = summary.constant_predictor(statistics_frame())
     assert list(found) == ["semseg", "depth", "edge"]
-    # 80 pixels of class 0, 20 of class 1: all 0 gives IoU 0.8 and 0
-    assert found["semseg"] == pytest.approx(40.0)
+    # 80 pixels of class 0, 20 of class 1, none of class 2: all 0 gives IoU 0.8, 0 and 0
+    assert found["semseg"] == pytest.approx(80 / 3)
     # within batches: (1, 3) about 2 and (2, 2, 5) about 3; (0, 1) about 0.5 and three zeros
     assert found["depth"] == pytest.approx(math.sqrt((2 + 6) / 5))
     assert found["edge"] == pytest.approx(math.sqrt(0.5 / 5))
@@ -134,6 +136,35 @@ def test_main_table_cells(comparison: Comparison) -> None:
     assert notes["Notice"] == "one class of semseg never occurs in the target"
     assert "tent" in notes["Optimisers"]
     assert "SGD, learning rate 0.001, weight decay 1e-06" in notes["Optimisers"]
+    scoring = [text for about, text in built.notes if about == "Scoring"]
+    assert scoring == ["depth: one scale and shift a batch, metres", "edge: one scale and shift a batch"]
+
+
+def test_what_cells_score_differently_stands_side_by_side(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", manifest={"scoring": {"depth": "raw, in metres"}})
+    other = {"depth": "raw, in log units", "edge": "0 or 1"}
+    add_cell(tmp_path, "tent", constant(BASE), config="b", manifest={"scoring": other})
+    (comparison,) = compared(tmp_path)
+    notes = main_table.build(comparison, {}).table.notes
+    scoring = [text for about, text in notes if about == "Scoring"]
+    assert scoring == ["depth: raw, in metres | or: raw, in log units", "edge: 0 or 1"]
+
+
+def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
+    counts = summary.class_pixels(statistics_frame())
+    assert counts.tolist() == [80, 20, 0]
+    assert summary.class_pixels(statistics_frame().query("task == 'depth'")).tolist() == []
+    pixels = classes.named(counts, comparison.classes)
+    assert pixels == {"wall": 80, "box": 20, "lamp": 0}
+    text = "lamp: no pixel in the target, so that its IoU counts 0 and mIoU cannot exceed 66.7 %"
+    assert dict(main_table.build(comparison, {}, pixels).table.notes)["Classes"] == text
+    assert "Classes" not in dict(main_table.build(comparison, {}, {"wall": 1, "box": 2}).table.notes)
+    table = classes.build(comparison, pixels)
+    assert table is not None
+    assert [row.cells["share_percent"] for row in table.sections[0].rows] == [Number(80.0), Number(20.0), Number(0.0)]
+    assert classes.build(comparison, {}) is None
+    # names that do not fit are not guessed
+    assert list(classes.named(counts, ("wall", "box"))) == ["class 0", "class 1", "class 2"]
 
 
 def test_sync_by_hand() -> None:
@@ -172,8 +203,51 @@ def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
     (row,) = table.sections[0].rows
     assert row.cells["dtw_relative_percent"] == DASH
     assert row.cells["cosine_similarity_sum"] == Number(2.0)
-    assert row.cells["peaks_before_adapting"] == "all tasks"
+    assert row.cells["best_at_step_0"] == "all tasks"
+    assert table.columns[-1].head == ("best before", "adapting")
     assert "No DTW" in dict(table.notes)
+    assert not {"Step 0", "One step", "Number of steps"} & dict(table.notes).keys()
+
+
+def test_best_at_step_zero_is_flagged_where_nothing_else_can_be_measured(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a")
+    add_cell(tmp_path, "norm", gains(5, 1, 1, 1), config="b")
+    add_cell(tmp_path, "tent", gains(5, 1), config="c")
+    add_cell(tmp_path, "actmad", gains(5, 6), config="d")
+    # equal but for rounding
+    add_cell(tmp_path, "tipi", gains(5 + 1e-11, 5, 5, 5), config="e")
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    rows = {row.label.split(" ")[0]: row.cells for row in table.sections[0].rows}
+    flags = {label: cells["best_at_step_0"] for label, cells in rows.items()}
+    assert flags == {"norm": "all tasks", "tent": "all tasks", "actmad": DASH, "tipi": DASH}
+    assert rows["tent"]["step_variance_steps"] == rows["norm"]["step_variance_steps"] == DASH
+
+
+def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE, steps=9), config="a")
+    add_cell(tmp_path, "norm", gains(1, 1, 1, 1), config="b")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 2), config="c")
+    add_cell(tmp_path, "tent", gains(1, 2), config="d")
+    (comparison,) = compared(tmp_path)
+    notes = dict(build_sync(comparison).notes)
+    assert notes["Number of steps"].endswith("compare only rows that share it (1: tent (1 step); 3: norm, tent)")
+    assert notes["One step"] == "tent (1 step): a single step makes no curve to measure"
+    # one step is no curve that stands still
+    assert notes["Dash"].startswith("norm: ")
+
+
+def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", protocol="online")
+    add_cell(tmp_path, "tent", gains(5, 1, 4, 3), config="b", protocol="online")
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    assert table.columns[-1].head == ("best at step 0", "of the batch")
+    said = "step 0 of a batch is the state that the batches before it left, and so is not Base"
+    assert said in dict(table.notes)["Step 0"]
+    assert said in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
+    assert "not Base" in figure(comparison).axes[0].get_xlabel()
+    assert said in PageSection(comparison, table).curves_caption
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:

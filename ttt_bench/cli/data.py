@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ttt_bench.cli.output import Display, show_records, stderr
+from ttt_bench.cli.output import Display, say, show_records
 from ttt_bench.cli.sweep import DataRoot, Json, PresetName
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def show(
     data_root: DataRoot = None,
 ) -> None:
     """Write a contact sheet: images and their labels."""
-    from ttt_bench.config import resolve_preset
+    from ttt_bench.config import default_data_root, resolve_preset
     from ttt_bench.data.domains import Pair, find_domain, open_domain
     from ttt_bench.data.label_spaces import find_label_space
     from ttt_bench.data.rooms.looks import SPLITS
@@ -43,14 +43,17 @@ def show(
     sizes = resolve_preset(preset or ("quick" if domain.embedded else "paper"), {}).data
     chosen = _parse_size(size) if size else sizes.size(domain.name, "source" if name == "rooms" else "target")
     display = Display()
-    dataset = open_domain(domain, split, chosen, count, data_root=data_root, cache=cache_folder(), progress=display)
+    root, cache = data_root or default_data_root(), cache_folder()
+    dataset = open_domain(domain, split, chosen, count, data_root=root, cache=cache, progress=display)
+        domain, split, chosen, count, data_root=data_root or default_data_root(), cache=cache_folder(), progress=display
+    )
     if domain.embedded:  # files are looked at when they are read, and only those that are drawn
         dataset.prepare(display)
     path = out or Path(f"{name}.png")
     contact_sheet(
         dataset, list(range(min(count, len(dataset)))), find_label_space(Pair(domain, domain).label_space).classes, path
     )
-    stderr.print(f"contact sheet: {path}")
+    say(f"contact sheet: {path}")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -75,9 +75,11 @@ def params(
 ) -> None:
     """Trainable parameters of every method: total, and where they are."""
     from ttt_bench.card import parameter_records
-    from ttt_bench.config import parse_setting
+    from ttt_bench.config import Request, parse_setting
+    from ttt_bench.names import check_names
 
     settings = dict(parse_setting(text) for text in sets or [])
+    check_names(Request(set=settings))
     records = parameter_records(backbone, [task.strip() for task in tasks.split(",")], classes, settings)
     columns = ["method", "total", "backbone", "heads", "added", "moved"]
     show_records(records, columns, f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes", as_json)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -20,13 +21,18 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False)
 
 
+def say(message: str) -> None:
+    """One line beside the results: where things lie, what was done."""
+    stderr.print(message, markup=False)
+
+
 def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, as_json: bool) -> None:
     """Print records as a table (columns without any value left out), or as a JSON array alone on stdout."""
     if as_json:
         print(json.dumps([{column: record.get(column) for column in columns} for record in records], indent=1))
         return
     columns = [c for c in columns if any(record.get(c) not in (None, "") for record in records)]
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     for column in columns:
         numeric = any(isinstance(record.get(column), int | float) for record in records)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -44,7 +50,7 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return escape(str(value))
 
 
 class Display:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.output import Display, show_records, stderr, stdout
+from ttt_bench.cli.output import Display, say, show_records, stdout
 from ttt_bench.config import Request, make_request, parse_setting, read_config_file
 from ttt_bench.names import check_names
 
@@ -22,7 +22,7 @@ Config = Annotated[Path | None, typer.Option(help="A TOML file with the same nam
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Results = Annotated[Path | None, typer.Option(help="The results folder. [default: results/run]", show_default=False)]
 DataRoot = Annotated[
-    Path | None, typer.Option(envvar="TTT_BENCH_DATA", help="The folder that holds taskonomy/ and so on.")
+    Path | None, typer.Option(help="The folder that holds taskonomy/ and so on. [env var: TTT_BENCH_DATA]")
 ]
 
 
@@ -81,10 +81,8 @@ def run(
     outcome = Runner(made, display).run()
     _show_summary(request.results, as_json)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items()) or "nothing to compute"
-    stderr.print(f"cells: {counts}, {outcome.kept} already finished")
-    stderr.print(
-        f"results: {request.results}   (`ttt-bench report --results {request.results}` writes tables and figures)"
-    )
+    say(f"cells: {counts}, {outcome.kept} already finished")
+    say(f"results: {request.results}   (`ttt-bench report --results {request.results}` writes tables and figures)")
     if outcome.computed.get("failed"):
         raise typer.Exit(1)
 
@@ -137,7 +135,7 @@ def report(
     target = out or Path("reports") / folder.name
     rendered = render(folder, target)
     _show_summary(folder, as_json)
-    stderr.print(f"report: {rendered.page}")
+    say(f"report: {rendered.page}")
 
 
 def train(
@@ -178,4 +176,4 @@ def train(
         "held-out source images: source model beside the per-pixel mean of the training labels",
         as_json,
     )
-    stderr.print(f"checkpoints: {request.results / 'checkpoints'}")
+    say(f"checkpoints: {request.results / 'checkpoints'}")

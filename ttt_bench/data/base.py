@@ -42,13 +42,15 @@ class Dataset(ABC):
         domain: the domain's name.
         size: (H, W) of every image.
         tasks: the tasks it has targets for, in canonical order.
-        fingerprint: a hash that changes when any of its content does.
+        fingerprint: a hash that changes when anything that it gives does.
+        notices: what a reader of its results has to know: what was left out, assumed or chosen.
     """
 
     domain: str
     size: tuple[int, int]
     tasks: tuple[str, ...]
     fingerprint: str
+    notices: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -56,10 +58,6 @@ class Dataset(ABC):
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at these indices, in this order; deterministic, whatever the batch."""
-
-    def label(self, index: int) -> str:
-        """What a person would call this sample: a path or an index."""
-        return f"{self.domain}[{index}]"
 
     def prepare(self, progress: Progress) -> None:
         """Make ready before hours of work: render what is not in the cache, look for damage in files.

@@ -24,6 +24,8 @@ class Domain:
         recipe: how a source model is trained on it (`ttt_bench.losses.RECIPES`).
         edge_sigmoid: its edge targets are 0/1, so that an edge output is scored through a sigmoid.
         depth_nonnegative: a depth output is clamped at 0 before scoring.
+        depth_unit: what depth targets are given in.
+        edge_unit: the values of edge targets.
         folder: the data root's folder that holds it; None if embedded.
     """
 
@@ -34,12 +36,14 @@ class Domain:
     recipe: str
     edge_sigmoid: bool
     depth_nonnegative: bool
+    depth_unit: str
+    edge_unit: str
     folder: str | None = None
 
 
 def _rooms(name: str, description: str) -> Domain:
     # the embedded rooms use NYUD-v2's encodings, losses, masks and scoring
-    return Domain(name, description, tuple(TASKS), True, "weighted", edge_sigmoid=True, depth_nonnegative=True)
+    return Domain(name, description, tuple(TASKS), True, "weighted", True, True, "metres", "0 or 1")
 
 
 DOMAINS: dict[str, Domain] = {
@@ -52,6 +56,8 @@ DOMAINS: dict[str, Domain] = {
         "taskonomy",
         edge_sigmoid=False,
         depth_nonnegative=False,
+        depth_unit="log(1 + counts) / log(65536)",
+        edge_unit="blurred gradients, -1 on flat areas",
         folder="taskonomy",
     ),
 }

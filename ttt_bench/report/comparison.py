@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Key(NamedTuple):
     data_variant: str
     hparams: str
     settings: str
+    comparison: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Comparison:
         cells: one row a cell, with `label`: what its row is called.
         rows: the stored rows of its done cells, with `label`.
         base: the label of the untouched source model; None where it was not run.
+        others: the `mark` of every comparison whose key differs in `comparison` alone: other data or another source
+            model under the same names.
         notes: what a reader must know about how the cells were chosen.
     """
 
@@ -41,6 +45,7 @@ class Comparison:
     cells: pd.DataFrame
     rows: pd.DataFrame
     base: str | None
+    others: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -52,7 +57,8 @@ class Comparison:
         """Everything else that the cells share, in words."""
         key = self.key
         words = f"preset {key.preset}, {key.protocol}, hparams {key.hparams}, data variant {key.data_variant}"
-        return f"{words}, {key.settings}" if key.settings else words
+        words += f", {key.settings}" if key.settings else ""
+        return f"{words}, data and source model {mark(key)}" if self.others else words
 
     @property
     def slug(self) -> str:
@@ -60,7 +66,8 @@ class Comparison:
         key = self.key
         words = [key.pair.replace(":", "+"), key.preset, key.protocol, key.hparams, key.data_variant]
         plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
-        return f"{plain}_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else plain
+        plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
+        return f"{plain}_{mark(key)}" if self.others else plain
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -72,13 +79,24 @@ class Comparison:
         """Every row's name, in table order."""
         return list(dict.fromkeys(self.cells["label"]))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the semantic classes, where the manifests have them."""
+        return next((tuple(m["classes"]) for m in self.cells["manifest"] if m.get("classes")), ())
+
 
 def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
     """Sort cells (`load.CELL_COLUMNS`) and their rows into comparisons, in order of their keys."""
     split = [split_settings(s, m) for s, m in zip(cells["settings"], cells["method"], strict=True)]
     named = cells.assign(shared=[shared for shared, _ in split], own=[own for _, own in split])
-    groups = named.groupby(["pair", "preset", "protocol", "data_variant", "hparams", "shared"], sort=True)
-    return [_comparison(Key(*map(str, key)), group, rows) for key, group in groups]
+    names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
+    groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
+    return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
+
+
+def mark(key: Key) -> str:
+    """What tells a comparison from others of the same names: the beginning of its hash."""
+    return key.comparison[:6] or "unknown"
 
 
 def split_settings(settings: str, method: str) -> tuple[str, str]:
@@ -100,7 +118,12 @@ def method_rank(method: str) -> tuple[int, str]:
     return (METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER), method)
 
 
-def _comparison(key: Key, group: pd.DataFrame, rows: pd.DataFrame) -> Comparison:
+def _others(key: Key, keys: Iterable[Key]) -> tuple[str, ...]:
+    """The marks of those keys that differ from this one in `comparison` alone."""
+    return tuple(mark(other) for other in keys if other != key and other[:-1] == key[:-1])
+
+
+def _comparison(key: Key, group: pd.DataFrame, rows: pd.DataFrame, others: tuple[str, ...]) -> Comparison:
     labelled = group.assign(label=_labels(group))
     kept, notes = _newest(labelled)
     names = zip(kept["method"].tolist(), kept["label"].tolist(), kept["seed"].tolist(), strict=True)
@@ -108,7 +131,8 @@ def _comparison(key: Key, group: pd.DataFrame, rows: pd.DataFrame) -> Comparison
     kept = kept.iloc[sorted(range(len(kept)), key=ranks.__getitem__)].reset_index(drop=True)
     labels = dict(zip(kept["folder"], kept["label"], strict=True))
     own_rows = rows[rows["folder"].isin(list(labels))]
-    return Comparison(key, kept, own_rows.assign(label=own_rows["folder"].map(labels)), _base(kept), tuple(notes))
+    own_rows = own_rows.assign(label=own_rows["folder"].map(labels))
+    return Comparison(key, kept, own_rows, _base(kept), others, tuple(notes))
 
 
 def _labels(group: pd.DataFrame) -> list[str]:

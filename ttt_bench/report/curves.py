@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.report.comparison import METHOD_ORDER, Comparison
-from ttt_bench.report.summary import DELTA, delta_frame, score_frame
+from ttt_bench.report.summary import DELTA, curve_frame
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.tasks import TASKS
 
@@ -29,6 +29,7 @@ _COLOURS = dict(zip(METHOD_ORDER[2:], _FREE, strict=True))
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = "osD^vPX*<>hp"
 _PANEL = (3.3, 2.6)
+_ONLINE_AXIS = "adaptation step within batch\n(0: as the batches before left it, not Base)"
 _LOOK = {
     "grid.color": ".9",
     "font.size": 8,
@@ -53,9 +54,8 @@ def figure(comparison: Comparison) -> Figure:
 
     Labels of one method share its colour and differ in dashes.
     """
-    scores = score_frame(comparison.rows)
-    deltas = delta_frame(scores, comparison.base)
-    panels = [*scores.columns, *([DELTA] if len(deltas) else [])]
+    values = curve_frame(comparison.rows, comparison.base)
+    panels = [*comparison.tasks, *([DELTA] if (values["quantity"] == DELTA).any() else [])]
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
     # seaborn sets its style through matplotlib's settings, which are the caller's again afterwards
@@ -65,8 +65,7 @@ def figure(comparison: Comparison) -> Figure:
         axes = list(shown.subplots(lines, columns, squeeze=False).flat)
         styles = _styles(comparison)
         for ax, name in zip(axes, panels, strict=False):
-            values = (deltas if name == DELTA else scores)[name].dropna().rename("value").reset_index()
-            _panel(ax, name, values, styles, comparison.key.protocol)
+            _panel(ax, name, values[values["quantity"] == name], styles, comparison.key.protocol)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
         handles = [Line2D([], [], label=label, linewidth=1.8, markersize=4, **style) for label, style in styles.items()]
@@ -100,8 +99,8 @@ def _saved(shown: Figure, form: str, **options: object) -> bytes:
 
 def _panel(ax: Axes, name: str, values: pd.DataFrame, styles: dict[str, Style], protocol: str) -> None:
     for position, (label, style) in enumerate(styles.items()):
-        over_steps = values[values["label"] == label].groupby("step")["value"]
-        mean, spread = over_steps.mean(), over_steps.std()
+        over_steps = values[values["label"] == label].set_index("step")
+        mean, spread = over_steps["mean"], over_steps["sd"]
         if mean.empty:
             continue
         # about ten markers a line, not all at the same steps, so that lines that coincide can be told apart
@@ -110,7 +109,7 @@ def _panel(ax: Axes, name: str, values: pd.DataFrame, styles: dict[str, Style], 
         if spread.notna().all():
             ax.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.1, linewidth=0)
     ax.set_title(_heading(name), loc="left")
-    ax.set_xlabel("adaptation step within batch" if protocol == "online" else "adaptation step")
+    ax.set_xlabel(_ONLINE_AXIS if protocol == "online" else "adaptation step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if len(values):
         ax.set_xlim(0, max(1, values["step"].max()))

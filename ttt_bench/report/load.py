@@ -26,7 +26,7 @@ IDENTITY = (
 )
 """What tells cells apart, in manifests as in rows."""
 
-CELL_COLUMNS = (*IDENTITY, "state", "reason", "config", "finished", "folder", "manifest")
+CELL_COLUMNS = (*IDENTITY, "comparison", "state", "reason", "config", "finished", "folder", "manifest")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Loaded:
     """A results folder in memory.
 
     Attributes:
-        cells: one row a cell: `CELL_COLUMNS` (`finished`: UTC time or NaT; `manifest`: the whole dict).
+        cells: one row a cell: `CELL_COLUMNS` (`comparison`: hash of what cells must share to be compared, empty where
+            the manifest has none; `finished`: UTC time or NaT; `manifest`: the whole dict).
         rows: the stored rows of all done cells (`store.ROW_COLUMNS`) and the `folder` of their cell.
     """
 
@@ -67,6 +68,7 @@ def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise BenchError(f"{path}: lacks {', '.join(missing)}; delete the folder {folder} and run again")
     return {
         **{name: manifest[name] for name in (*IDENTITY, "state")},
+        "comparison": manifest.get("comparison") or "",
         "reason": manifest.get("reason") or "",
         "config": folder.name.removeprefix(f"{manifest['method']}-"),
         "finished": _finished(folder),

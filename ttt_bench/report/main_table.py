@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ttt_bench.report import summary
+from ttt_bench.report.classes import absent_notes
 from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.notes import STATES, Note, published_notes, run_notes, seeds_note
 from ttt_bench.report.published import PublishedTable, for_pair
@@ -41,17 +42,20 @@ class MainTable:
     summary: pd.DataFrame
 
 
-def build(comparison: Comparison, constants: Mapping[str, float]) -> MainTable:
+def build(
+    comparison: Comparison, constants: Mapping[str, float], pixels: Mapping[str, float] | None = None
+) -> MainTable:
     """Lay out a comparison's main table.
 
     Args:
         constants: `summary.constant_predictor` of one of its cells; empty where there is none.
+        pixels: class -> pixels of the target, where there is semantic segmentation.
     """
     if comparison.rows.empty:
         result, about = (Column("result", ("result",)),), tuple(run_notes(comparison))
         table = Table(comparison.title, comparison.subtitle, result, _without_numbers(comparison), about)
         return MainTable(table, pd.DataFrame(columns=["selection", "label", "quantity", "mean", "sd", "seeds"]))
-    means, _ = summary.main_table(comparison.rows, comparison.base, _own_sources(comparison))
+    means = summary.main_table(comparison.rows, comparison.base, _own_sources(comparison))
     published = for_pair(comparison.key.pair)
     columns = _columns(comparison, means, published)
     still = _still(summary.score_frame(comparison.rows))
@@ -64,7 +68,8 @@ def build(comparison: Comparison, constants: Mapping[str, float]) -> MainTable:
         cells: dict[str, Cell] = {task_key(task): Number(value) for task, value in constants.items()}
         sections.append(Section("constant", "constant predictor", (Row("best constant", cells),)))
     sections += [_published_section(comparison, published)] if published else []
-    notes = [*_reading_notes(comparison, means, constants, still), *run_notes(comparison)]
+    notes = _reading_notes(comparison, means, constants, still)
+    notes += [*absent_notes(pixels or {}), *run_notes(comparison)]
     if published:
         notes += published_notes(comparison, published, list(comparison.cells["method"]))
     return MainTable(
@@ -83,6 +88,11 @@ def task_key(task: str) -> str:
     """A task's column in CSV: task, metric and unit."""
     unit = {"%": "_percent", "deg": "_degrees"}.get(TASKS[task].unit, "")
     return f"{task}_{TASKS[task].metric}{unit}"
+
+
+def quantity_key(quantity: str) -> str:
+    """The name in CSV of a task or of another quantity of `summary`, with its unit."""
+    return task_key(quantity) if quantity in TASKS else _KEYS.get(quantity, quantity)
 
 
 def task_head(task: str) -> tuple[str, str]:
@@ -134,7 +144,7 @@ def _section(
         if own.empty:
             continue
         cells: dict[str, Cell] = {
-            _KEYS.get(quantity) or (task_key(quantity) if quantity in TASKS else quantity): _number(mean, sd, best)
+            quantity_key(quantity): _number(mean, sd, best)
             for quantity, mean, sd, best in zip(own.index, own["mean"], own["sd"], own["best"], strict=True)
         }
         if label == comparison.base:

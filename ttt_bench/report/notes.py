@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ttt_bench.report.comparison import Comparison
-from ttt_bench.report.published import PublishedTable
+from ttt_bench.report.comparison import Comparison, mark
+from ttt_bench.report.published import STEPS, PublishedTable
+
+ONLINE_STEP_ZERO = "step 0 of a batch is the state that the batches before it left, and so is not Base"
 
 PROTOCOLS = {
     "online": "online: one pass over the target, never reset; on each batch the method adapts and is then scored. "
-    "Steps are within a batch: a run of fewer steps is no prefix of this one",
+    f"Steps are within a batch: a run of fewer steps is no prefix of this one, and {ONLINE_STEP_ZERO}",
     "episodic": "episodic: the model is reset before each batch, adapts on it and is then scored on it",
     "single-batch": "single-batch: the method adapts on the first batch alone, and the whole target is scored",
 }
@@ -25,11 +27,10 @@ Note = tuple[str, str]
 def run_notes(comparison: Comparison) -> list[Note]:
     """Protocol, data, optimisers and scoring of a comparison, and what is missing from it."""
     cells, key = comparison.cells, comparison.key
-    notes = [("Protocol", PROTOCOLS.get(key.protocol, key.protocol)), *_images(comparison)]
+    notes = [*others_notes(comparison), ("Protocol", PROTOCOLS.get(key.protocol, key.protocol)), *_images(comparison)]
     notes += _own_source_models(comparison)
     notes += [("Optimisers", "; ".join(optimisers(comparison)))] if len(comparison.rows) else []
-    scoring = _distinct(_scoring(manifest) for manifest in cells["manifest"])
-    notes += [("Scoring", "; or ".join(scoring))] if scoring else []
+    notes += _scoring(comparison)
     missing = missing_cells(comparison)
     notes += [("Missing", "; ".join(missing))] if missing else []
     if comparison.base is None and len(comparison.rows):
@@ -39,6 +40,22 @@ def run_notes(comparison: Comparison) -> list[Note]:
     notes += [("Cells", note) for note in comparison.notes]
     notices = _distinct(notice for manifest in cells["manifest"] for notice in manifest.get("notices") or [])
     return notes + [("Notice", notice) for notice in notices]
+
+
+def others_notes(comparison: Comparison) -> list[Note]:
+    """That comparisons of other data or another source model have the same names, where there are any."""
+    if not comparison.others:
+        return []
+    several = len(comparison.others) > 1
+    return [
+        (
+            "Not to be compared",
+            f"{'other comparisons' if several else 'another comparison'} in this folder "
+            f"({', '.join(comparison.others)}; this one is {mark(comparison.key)}) {'have' if several else 'has'} the "
+            f"same names but other data or another source model: do not compare {'their' if several else 'its'} "
+            "numbers with these",
+        )
+    ]
 
 
 def seeds_note(comparison: Comparison) -> Note:
@@ -102,16 +119,41 @@ def describe_optimiser(settings: Mapping[str, Any]) -> str:
 
 
 def published_notes(comparison: Comparison, published: PublishedTable, methods: Sequence[str]) -> list[Note]:
-    """Where the published numbers come from, and what is known against them."""
+    """Where the published numbers come from, how this run differs from theirs, and what is known against them."""
     text = f"{published.name}: mean ± standard deviation as printed, at the step with the best average Delta_TTT"
-    if comparison.key.preset != "paper":
-        text += f"; this run's preset is {comparison.key.preset}, not paper: the two are not comparable"
+    differences = _unlike_published(comparison)
+    if differences:
+        small = comparison.key.preset != "paper"
+        so = "the two are not comparable" if small else "a difference between the two need not come from the methods"
+        text += f". This run was made in another way: {'; '.join(differences)}; so {so}"
     flags = [f"{row.method}: {row.flag}" for row in published.rows if row.flag and row.method in methods]
     return [
         ("Published", text),
         *[("† Published", flag) for flag in flags],
         *[("Published", note) for note in published.notes],
     ]
+
+
+def _unlike_published(comparison: Comparison) -> list[str]:
+    """In what a comparison differs from the published runs, a clause each."""
+    key, cells = comparison.key, comparison.cells
+    clauses = []
+    if key.preset != "paper":
+        clauses.append(f"its preset is {key.preset}, not paper")
+    if key.data_variant != "official":
+        clauses.append(f"the data handling differs ({key.data_variant}, where the published one is official)")
+    if key.protocol != "online":
+        clauses.append(f"its protocol is {key.protocol}, not online")
+    if key.hparams != "paper":
+        clauses.append(f"its hyperparameters are {key.hparams}, not the common ones of the paper")
+    if key.settings:
+        clauses.append(f"settings were changed ({key.settings.replace('; ', ', ')})")
+    steps = set(cells.loc[(cells["method"] != "base") & (cells["state"] == "done"), "steps"])
+    others = sorted(steps - {STEPS})
+    if others:
+        who = "some rows adapt" if STEPS in steps else "methods adapt"
+        clauses.append(f"{who} for {' or '.join(map(str, others))} steps, not {STEPS}")
+    return clauses
 
 
 def _images(comparison: Comparison) -> list[Note]:
@@ -128,8 +170,13 @@ def _own_source_models(comparison: Comparison) -> list[Note]:
     return [("Own source model", ", ".join(labels))] if labels else []
 
 
-def _scoring(manifest: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in (manifest.get("scoring") or {}).items())
+def _scoring(comparison: Comparison) -> list[Note]:
+    """A note for every entry of the manifests' `scoring`; what cells say differently stands side by side."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for manifest in comparison.cells["manifest"]:
+        for name, text in (manifest.get("scoring") or {}).items():
+            texts[name.replace("_", " ")].append(str(text))
+    return [("Scoring", f"{name}: {' | or: '.join(_distinct(said))}") for name, said in texts.items()]
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

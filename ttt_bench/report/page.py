@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ttt_bench import __version__
 from ttt_bench.report import tables
 from ttt_bench.report.comparison import Comparison
+from ttt_bench.report.notes import ONLINE_STEP_ZERO
 from ttt_bench.report.tables import Table
 
 
@@ -24,6 +25,7 @@ class PageSection:
     comparison: Comparison
     main: Table
     sync: Table | None = None
+    classes: Table | None = None
     curves_png: bytes = b""
     curves_svg: bytes = b""
     pictures_png: bytes = b""
@@ -49,6 +51,18 @@ class PageSection:
     @property
     def sync_html(self) -> Markup:
         return tables.to_html(self.sync) if self.sync else Markup("")
+
+    @property
+    def classes_html(self) -> Markup:
+        return tables.to_html(self.classes) if self.classes else Markup("")
+
+    @property
+    def curves_caption(self) -> str:
+        text = (
+            "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does not adapt."
+        )
+        online = self.comparison.key.protocol == "online"
+        return f"{text} Online: {ONLINE_STEP_ZERO}." if online else text
 
     @property
     def curves(self) -> str:

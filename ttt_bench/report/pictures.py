@@ -41,11 +41,6 @@ def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | Non
     return None
 
 
-def classes_of(comparison: Comparison) -> tuple[str, ...]:
-    """Names of the semantic classes, where the manifests have them."""
-    return next((tuple(m["classes"]) for m in comparison.cells["manifest"] if m.get("classes")), ())
-
-
 def compose(examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = 4) -> Picture:
     """One picture: a line for every example and task, columns image, truth and each label, and the classes below.
 

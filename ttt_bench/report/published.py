@@ -19,6 +19,9 @@ from ttt_bench.tasks import TASKS, canonical
 TOLERANCE = 0.1
 """How far, in points, a published Delta_TTT may lie from the recomputed one before it is flagged."""
 
+STEPS = 40
+"""Adaptation steps of the published runs."""
+
 CAUSES = {
     ("taskonomy:pascal", "tttflow"): "cause unknown (a digit?)",
     ("pascal:taskonomy", "tent"): "printed as a fraction, not percent",

@@ -5,7 +5,8 @@ The folder that `report` writes:
     index.html                      everything on one self-contained page
     <comparison>/main.{md,tex,csv}  the main table
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
-    <comparison>/curves.{png,svg}   every task's score and Delta_TTT over steps
+    <comparison>/classes.csv        pixels of each semantic class in the target
+    <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, where the results hold some
 
 A comparison's folder is named by what its cells share (`Comparison.slug`). A comparison without any numbers has
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rich.console import RenderableType
 
 from ttt_bench import store
 from ttt_bench.errors import BenchError
-from ttt_bench.report import main_table, summary, sync_table, tables
+from ttt_bench.report import classes, main_table, summary, sync_table, tables
 from ttt_bench.report.comparison import Comparison, comparisons
 from ttt_bench.report.console import ConsoleTable
 from ttt_bench.report.load import load
@@ -92,18 +93,19 @@ def summary_records(results: Path) -> list[dict[str, Any]]:
 
 
 def _records(comparison: Comparison) -> list[dict[str, Any]]:
-    constants = _constants(comparison)
-    means = main_table.build(comparison, constants).summary
-    found = [
-        {**entry, "sd": None if math.isnan(entry["sd"]) else entry["sd"]}
-        for entry in means.astype(object).to_dict("records")
-    ]
-    for task, value in constants.items():
+    truth = _truth(comparison)
+    found = main_table.build(comparison, truth.constants).summary.astype(object).to_dict("records")
+    for task, value in truth.constants.items():
         found.append({"selection": "constant", "label": "best constant", "quantity": task, "mean": value})
     missing = comparison.cells[comparison.cells["state"] != "done"][["label", "seed", "state", "reason"]]
     found += [{"selection": "missing", **entry} for entry in missing.astype(object).to_dict("records")]
     keys = ("selection", "label", "quantity", "mean", "sd", "seeds", "seed", "state", "reason")
-    return [{**comparison.key._asdict(), **{key: entry.get(key) for key in keys}} for entry in found]
+    return [{**comparison.key._asdict(), **{key: _finite(entry.get(key)) for key in keys}} for entry in found]
+
+
+def _finite(value: Any) -> Any:
+    """The value, None in place of a number that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _comparisons(results: Path) -> list[Comparison]:
@@ -112,20 +114,32 @@ def _comparisons(results: Path) -> list[Comparison]:
 
 
 def _main(comparison: Comparison) -> Table:
-    return main_table.build(comparison, _constants(comparison)).table
+    truth = _truth(comparison)
+    return main_table.build(comparison, truth.constants, truth.pixels).table
 
 
-def _constants(comparison: Comparison) -> dict[str, float]:
-    """The best constant's scores, from the statistics of Base, or of any cell: they depend on the truth alone."""
+@dataclass(frozen=True)
+class _Truth:
+    """What the target alone tells: the best constant's scores, task -> score, and class -> pixels."""
+
+    constants: dict[str, float] = field(default_factory=dict)
+    pixels: dict[str, float] = field(default_factory=dict)
+
+
+def _truth(comparison: Comparison) -> _Truth:
+    """From the statistics of Base before adapting, or of any cell: they depend on the truth alone."""
     done = comparison.cells[comparison.cells["state"] == "done"]
     if done.empty:
-        return {}
+        return _Truth()
     preferred = done[done["label"] == comparison.base] if comparison.base is not None else done
-    return summary.constant_predictor(store.read_table(Path(preferred["folder"].iloc[0]), "statistics"))
+    statistics = store.read_table(Path(preferred["folder"].iloc[0]), "statistics", step=0)
+    pixels = classes.named(summary.class_pixels(statistics), comparison.classes)
+    return _Truth(summary.constant_predictor(statistics), pixels)
 
 
 def _section(comparison: Comparison) -> PageSection:
-    main = _main(comparison)
+    truth = _truth(comparison)
+    main = main_table.build(comparison, truth.constants, truth.pixels).table
     if comparison.rows.empty:
         return PageSection(comparison, main)
     # drawing takes seconds to import, and a console's tables do without it
@@ -134,14 +148,13 @@ def _section(comparison: Comparison) -> PageSection:
     shown = curves.figure(comparison)
     stored = pictures.examples_of(comparison)
     seed, picture = (
-        (stored[0], pictures.png(pictures.compose(stored[1], pictures.classes_of(comparison))))
-        if stored
-        else (None, b"")
+        (stored[0], pictures.png(pictures.compose(stored[1], comparison.classes))) if stored else (None, b"")
     )
     return PageSection(
         comparison,
         main,
         sync_table.build(comparison),
+        classes.build(comparison, truth.pixels),
         curves_png=curves.png(shown),
         curves_svg=curves.svg(shown),
         pictures_png=picture,
@@ -158,6 +171,10 @@ def _files(section: PageSection) -> dict[str, bytes]:
             texts[f"{name}.md"] = tables.to_markdown(table)
             texts[f"{name}.tex"] = tables.to_latex(table, f"tab:{section.slug}-{name}")
             texts[f"{name}.csv"] = tables.to_csv(table)
+    if section.classes is not None:
+        texts["classes.csv"] = tables.to_csv(section.classes)
+    if section.curves_svg:
+        texts["curves.csv"] = _curves_csv(section.comparison)
     contents = {name: text.encode() for name, text in texts.items()}
     images = {
         "curves.png": section.curves_png,
@@ -165,6 +182,12 @@ def _files(section: PageSection) -> dict[str, bytes]:
         "pictures.png": section.pictures_png,
     }
     return contents | {name: image for name, image in images.items() if image}
+
+
+def _curves_csv(comparison: Comparison) -> str:
+    """What the curves show, tidy: one mean a row; quantities are named as in the main table's CSV."""
+    frame = summary.curve_frame(comparison.rows, comparison.base).rename(columns={"label": "method"})
+    return frame.assign(quantity=frame["quantity"].map(main_table.quantity_key)).to_csv(index=False)
 
 
 def _check_writable(out: Path) -> None:

@@ -122,22 +122,34 @@ def unmoved(scores: pd.DataFrame) -> pd.DataFrame:
     return (high - low) <= UNMOVED * np.maximum(high.abs(), low.abs())
 
 
-def main_table(
-    rows: pd.DataFrame, base: str | None = "base", own_source: OwnSource | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The main table of one comparison, and the values a seed behind it.
+def main_table(rows: pd.DataFrame, base: str | None = "base", own_source: OwnSource | None = None) -> pd.DataFrame:
+    """The main table of one comparison, as `summarise` makes it.
 
     Args:
         rows: stored rows with `label`.
         base: the label of Base; None where it was not run: no Delta_TTT, and the fixed step alone.
-
-    Returns:
-        As of `summarise`, and of `at_selected_steps`.
     """
     scores = score_frame(rows)
     deltas = delta_frame(scores, base)
-    values = at_selected_steps(scores, deltas, select_steps(scores, deltas), own_source or {})
-    return summarise(values), values
+    return summarise(at_selected_steps(scores, deltas, select_steps(scores, deltas), own_source or {}))
+
+
+def curve_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
+    """Every task's score and Delta_TTT over steps, mean and sample standard deviation over seeds (NaN for one seed).
+
+    Args:
+        rows: stored rows with `label`.
+        base: the label of Base; None where it was not run: no Delta_TTT.
+
+    Returns:
+        Columns `label, quantity, step, mean, sd, seeds`; the quantities are those of `at_selected_steps` without
+        `step` and `own_gain`.
+    """
+    scores = score_frame(rows)
+    wide = scores.join(delta_frame(scores, base)).reset_index()
+    long = wide.melt(["label", "seed", "step"], var_name="quantity").dropna(subset="value")
+    groups = long.groupby(["label", "quantity", "step"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
 def indistinguishable_best(means: Sequence[float], sds: Sequence[float], higher_is_better: bool) -> list[bool]:
@@ -163,11 +175,10 @@ def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
     every pixel in the class that gives the best mean IoU. Normals keep angles alone, from which it cannot be told.
 
     Args:
-        statistics: `store.STATISTICS_COLUMNS` of any done cell: only the truth counts.
+        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
     """
-    first = statistics[statistics["step"] == statistics["step"].min()]
     found = {}
-    for task, group in first.groupby("task", sort=False):
+    for task, group in statistics.groupby("task", sort=False):
         batches = [np.sum(np.stack(list(batch)), axis=0) for _, batch in group.groupby("batch")["values"]]
         if task == "semseg":
             found["semseg"] = _constant_miou(np.sum(batches, axis=0))
@@ -176,9 +187,25 @@ def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
     return {task: found[task] for task in canonical(found)}
 
 
-def _constant_miou(counts: np.ndarray) -> float:
+def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
+    """How many scored pixels of the target belong to each semantic class, (K,); empty without semseg.
+
+    Args:
+        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
+    """
+    counts = list(statistics.loc[statistics["task"] == "semseg", "values"])
+    return _truth(np.sum(np.stack(counts), axis=0)) if counts else np.zeros(0)
+
+
+def _truth(counts: np.ndarray) -> np.ndarray:
+    """Pixels of each class in truth, (K,), from flattened confusion counts (K * K,)."""
     classes = round(len(counts) ** 0.5)
-    truth = counts.reshape(classes, classes).sum(axis=1)
+    return counts.reshape(classes, classes).sum(axis=1)
+
+
+def _constant_miou(counts: np.ndarray) -> float:
+    truth = _truth(counts)
+    classes = len(truth)
     confusions = [np.where(np.arange(classes) == label, truth[:, None], 0.0) for label in range(classes)]
     return float(100.0 * max(class_iou(confusion).mean() for confusion in confusions))
 

@@ -10,8 +10,8 @@ import pandas as pd
 from ttt_bench import sync
 from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.main_table import task_head
-from ttt_bench.report.notes import Note, seeds_note
-from ttt_bench.report.summary import base_scores, score_frame, unmoved
+from ttt_bench.report.notes import ONLINE_STEP_ZERO, Note, others_notes, seeds_note
+from ttt_bench.report.summary import UNMOVED, base_scores, score_frame, unmoved
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
 from ttt_bench.tasks import TASKS
 
@@ -26,9 +26,9 @@ def sync_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
         base: the label of Base; its seed's scores make the trajectories comparable. Without it there is no DTW.
 
     Returns:
-        Columns `label, seed`, `MEASURES`, `peak_<task>` (1-based step of the best score), `early` (tasks better at step
-        0 than at any later one) and `constant` (tasks that do not move), both tuples. NaN where a measure does not
-        exist: all of them where no task moves or there is one task only, similarities with a single step.
+        Columns `label, seed, steps`, `MEASURES`, `peak_<task>` (1-based step of the best score), `early` (tasks better
+        at step 0 than at any later one) and `constant` (tasks that do not move over steps 1..N), both tuples. NaN where
+        a measure does not exist: all of them where no task moves, as with a single step, or there is one task only.
     """
     scores = score_frame(rows)
     reference = base_scores(scores, base) if base is not None else scores.iloc[:0]
@@ -40,28 +40,28 @@ def sync_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
         # a cell without steps has nothing that could move
         constant = flat_of.get((label, seed), np.ones(cell.shape[1], dtype=bool))
         trajectories = cell.droplevel(["label", "seed"])
-        records.append({"label": label, "seed": seed, **_measures(trajectories, constant, base_of.get(seed))})
+        about = {"label": label, "seed": seed, "steps": int(trajectories.index.max())}
+        records.append(about | _measures(trajectories, constant, base_of.get(seed)))
     return pd.DataFrame(records)
 
 
 def build(comparison: Comparison) -> Table:
     """Lay out a comparison's synchronisation table; Base, which does not adapt, has no row."""
-    frame = sync_frame(comparison.rows, comparison.base)
     methods = dict(zip(comparison.cells["label"], comparison.cells["method"], strict=True))
+    frame = sync_frame(comparison.rows, comparison.base)
+    frame = frame[frame["label"].map(methods) != "base"]
     tasks = comparison.tasks
+    # what earlier batches left is not the model before adapting
+    at_zero = ("best at step 0", "of the batch") if comparison.key.protocol == "online" else ("best before", "adapting")
     columns = (
         Column("step_variance_steps", ("SV", "steps"), 2, higher_is_better=False),
         Column("dtw_relative_percent", ("DTW", "points"), 1, higher_is_better=False),
         Column("cosine_similarity_sum", ("CS", "sum"), 2, higher_is_better=True),
         Column("cosine_similarity_per_step", ("CS", "per step"), 3, higher_is_better=True),
         *(Column(f"peak_step_{task}", ("peak at", task_head(task)[0]), 1, secondary=True) for task in tasks),
-        Column("peaks_before_adapting", ("peaks before", "adapting"), wraps=True),
+        Column("best_at_step_0", at_zero, wraps=True),
     )
-    rows = [
-        Row(str(label), _cells(cells, columns, tasks))
-        for label, cells in frame.groupby("label", sort=False)
-        if methods[str(label)] != "base"
-    ]
+    rows = [Row(str(label), _cells(cells, columns, tasks)) for label, cells in frame.groupby("label", sort=False)]
     order = {label: position for position, label in enumerate(comparison.labels)}
     rows.sort(key=lambda row: order[row.label])
     title = f"{comparison.title}: synchronisation of the tasks"
@@ -75,25 +75,30 @@ def _measures(cell: pd.DataFrame, constant: np.ndarray, base: np.ndarray | None)
     before, after = cell.loc[cell.index == 0].to_numpy().T, cell.loc[cell.index >= 1].to_numpy().T
     result: dict[str, object] = {
         **dict.fromkeys((*MEASURES, *(f"peak_{task}" for task in tasks)), math.nan),
-        "early": (),
+        "early": tuple(task for task, flag in zip(tasks, _early(before, after, lower), strict=True) if flag),
         "constant": tuple(task for task, flat in zip(tasks, constant, strict=True) if flat),
     }
     if constant.all():
         return result
-    early = (sync.orient(before, lower) > sync.orient(after, lower).max(axis=1, keepdims=True)).any(axis=1)
-    result["early"] = tuple(task for task, flag in zip(tasks, early, strict=True) if flag)
     peaks = sync.peak_steps(after, lower)
     result.update({f"peak_{task}": float(peak) for task, peak in zip(tasks, peaks, strict=True)})
     if len(tasks) < 2:
         return result
+    oriented = sync.orient(after, lower)
     result["step_variance"] = sync.step_variance(after, lower)
-    if after.shape[1] > 1:
-        oriented = sync.orient(after, lower)
-        result["cosine_similarity"] = sync.cosine_similarity(oriented)
-        result["cosine_similarity_per_step"] = sync.cosine_similarity(oriented, "mean")
+    result["cosine_similarity"] = sync.cosine_similarity(oriented)
+    result["cosine_similarity_per_step"] = sync.cosine_similarity(oriented, "mean")
     if base is not None and (base != 0).all():
         result["dtw"] = sync.mean_dtw(sync.orient(sync.normalize(after, "relative", base), lower))
     return result
+
+
+def _early(before: np.ndarray, after: np.ndarray, lower: list[bool]) -> np.ndarray:
+    """Which tasks score better at step 0, (n, 1), than at any step of (n, T), by more than rounding: (n,) of bool."""
+    if after.shape[1] == 0:
+        return np.zeros(len(lower), dtype=bool)
+    gap = sync.orient(before, lower)[:, 0] - sync.orient(after, lower).max(axis=1)
+    return gap > UNMOVED * np.abs(before[:, 0])
 
 
 def _cells(cells: pd.DataFrame, columns: tuple[Column, ...], tasks: tuple[str, ...]) -> dict[str, Cell]:
@@ -102,7 +107,7 @@ def _cells(cells: pd.DataFrame, columns: tuple[Column, ...], tasks: tuple[str, .
         column.key: _number(cells[source]) for column, source in zip(columns, sources, strict=False)
     }
     counts = {task: sum(task in early for early in cells["early"]) for task in tasks}
-    found["peaks_before_adapting"] = _in_words(counts, len(cells)) or DASH
+    found["best_at_step_0"] = _in_words(counts, len(cells)) or DASH
     return found
 
 
@@ -123,6 +128,7 @@ def _number(values: pd.Series) -> Cell:
 def _notes(comparison: Comparison, frame: pd.DataFrame) -> list[Note]:
     notes = [
         seeds_note(comparison),
+        *others_notes(comparison),
         (
             "Measures",
             "S4T's supplement, eq. 1 to 4, over steps 1..N. SV: population standard deviation of the peak steps. "
@@ -135,10 +141,38 @@ def _notes(comparison: Comparison, frame: pd.DataFrame) -> list[Note]:
         notes.append(("No DTW", "Base was not run here, so changes relative to it do not exist"))
     if len(comparison.tasks) < 2:
         notes.append(("One task", "a single task has nothing to be in step with"))
-    by_label = frame[frame["label"] != comparison.base].groupby("label", sort=False)["constant"]
-    constant = {str(label): [set(tasks) for tasks in column] for label, column in by_label}
-    everything = set(comparison.tasks)
-    still = [label for label, seeds in constant.items() if all(tasks == everything for tasks in seeds)]
+    if comparison.key.protocol == "online":
+        notes.append(
+            (
+                "Step 0",
+                f"online: {ONLINE_STEP_ZERO}; where a task is best there, adapting on its own batch did not help it",
+            )
+        )
+    return notes + _step_notes(frame) + _still_notes(frame[frame["steps"] > 1], set(comparison.tasks))
+
+
+def _step_notes(frame: pd.DataFrame) -> list[Note]:
+    """Rows of a single step, and rows whose measures differ in their number of steps."""
+    labels: dict[int, list[str]] = {}
+    for label, steps in frame.groupby("label", sort=False)["steps"].max().items():
+        labels.setdefault(int(steps), []).append(str(label))
+    notes = []
+    if 1 in labels:
+        notes.append(("One step", f"{', '.join(labels[1])}: a single step makes no curve to measure"))
+    if len(labels) > 1:
+        counts = "; ".join(f"{steps}: {', '.join(labels[steps])}" for steps in sorted(labels))
+        text = "SV, DTW and summed CS grow with it, and peaks may lie later: compare only rows that share it"
+        notes.append(("Number of steps", f"{text} ({counts})"))
+    return notes
+
+
+def _still_notes(frame: pd.DataFrame, tasks: set[str]) -> list[Note]:
+    """Rows of several steps in which all tasks, or some, do not move."""
+    constant = {
+        str(label): [set(own) for own in column] for label, column in frame.groupby("label", sort=False)["constant"]
+    }
+    still = [label for label, seeds in constant.items() if all(own == tasks for own in seeds)]
+    notes = []
     if still:
         notes.append(
             ("Dash", f"{', '.join(still)}: the scores do not change over steps 1..N, so nothing can be in step")

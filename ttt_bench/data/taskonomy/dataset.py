@@ -17,8 +17,12 @@ from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Frames, find_folders
 from ttt_bench.data.taskonomy.selection import fingerprint, select, spread
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Progress
+from ttt_bench.progress import Noting, Progress
+from ttt_bench.provenance import hash_of
 
+FORMAT = 1
+"""Raised when the targets that are made of the same files change."""
+AXES = "right / down / forward"
 _DECODE_ALL = 6_000  # selections up to this size are decoded whole before a run
 _DECODED_SAMPLE = 200  # of larger ones so many frames are decoded, and all headers read
 _LISTED = 5  # problems that a message names
@@ -35,7 +39,7 @@ class Taskonomy(Dataset):
         frames: what to give, in this order; each complete in `tasks`.
         size: (H, W) of images and targets.
         tasks: tasks to give targets for, in canonical order.
-        mark: the fingerprint.
+        mark: the fingerprint of the files.
         space: the label space of `semseg`.
     """
 
@@ -48,8 +52,10 @@ class Taskonomy(Dataset):
         tasks: tuple[str, ...],
         mark: str,
         space: LabelSpace = LABEL_SPACES["taskonomy_nyud_7"],
+        notices: tuple[str, ...] = (),
     ) -> None:
-        self.frames, self.size, self.tasks, self.fingerprint = frames, size, tasks, mark
+        self.frames, self.size, self.tasks, self.notices = frames, size, tasks, notices
+        self.fingerprint = hash_of([FORMAT, mark, size, space.name], 16)
         self._table = space.table(self.domain)
         self._problems: list[decode.Problem] | None = None
 
@@ -69,16 +75,16 @@ class Taskonomy(Dataset):
             DataError: no such folder, no known layout, or nothing in it for the split.
             BenchError: no such split or subset.
         """
-        frames = select(find_folders(root), split, subset, progress)
+        noting = Noting(progress)
+        frames = select(find_folders(root), split, subset, noting)
         tasks = frames.tasks
-        return cls(frames, size, tasks, fingerprint(frames, tasks, progress))
+        mark = fingerprint(frames, tasks, noting)
+        if "normals" in tasks:
+            noting.say(f"Taskonomy: normal axes are taken as {AXES}; nobody has measured them on these files")
+        return cls(frames, size, tasks, mark, notices=tuple(noting.said))
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def label(self, index: int) -> str:
-        """The path of the rgb file."""
-        return str(self.frames.path(index, IMAGE))
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Images and targets of `ttt_bench.data.base`.

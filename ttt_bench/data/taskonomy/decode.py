@@ -113,9 +113,11 @@ def problems(frames: Frames, index: int, tasks: Sequence[str], full: bool) -> li
 
 def _opened(path: Path, part: str) -> Image.Image:
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=["PNG"])
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read; check its permissions") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: empty file (0 bytes)") from error

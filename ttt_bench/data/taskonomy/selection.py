@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt_bench.data.taskonomy.index import IMAGE, Folders, Frames, list_frames
-from ttt_bench.data.taskonomy.splits import DAMAGED, EXCLUDED, FRAMES, KNOWN, PUBLISHED_TEST, TINY, wanted
+from ttt_bench.data.taskonomy.splits import DAMAGED, EXCLUDED, KNOWN, PUBLISHED_TEST, TINY, wanted
 from ttt_bench.errors import BenchError, DataError, unknown
 from ttt_bench.progress import Progress
 
@@ -57,6 +57,12 @@ def select(folders: Folders, split: str, subset: str, progress: Progress) -> Fra
         raise DataError(
             f"Taskonomy: split {split} ({subset}) is empty: it takes none of the {len(frames)} complete frames of "
             f"{', '.join(names)} below {folders.root} (a tenth needs ten); complete the download of these buildings"
+        )
+    if split == "test":
+        used = ", ".join(frames.buildings[i] for i in np.unique(chosen.building))
+        progress.say(
+            f"Taskonomy: test subset {subset}: {len(chosen)} frames, from {used} (published: first_tenth, "
+            f"{PUBLISHED_TEST} frames)"
         )
     return chosen
 
@@ -142,11 +148,10 @@ def _choose(frames: Frames, split: str, subset: str) -> NDArray[np.int64]:
 def first_tenth(counts: dict[str, int]) -> int:
     """How many frames the first tenth of the test buildings has, given each one's frames in order.
 
-    The published number where the first building is whole, since it alone holds the published tenth: the others need
-    not be downloaded. Else a tenth of what is there, rounded down.
+    The published number where the first building has that many, since it alone holds the published tenth: the others
+    need not be downloaded, and a frame that is damaged may be deleted. Else a tenth of what is there, rounded down.
     """
-    first = TINY["test"][0]
-    if counts.get(first) == FRAMES[first]:
+    if counts.get(TINY["test"][0], 0) >= PUBLISHED_TEST:
         return PUBLISHED_TEST
     return sum(counts.values()) // 10
 
