@@ -45,14 +45,11 @@ def show(
     display = Display()
     root, cache = data_root or default_data_root(), cache_folder()
     dataset = open_domain(domain, split, chosen, count, data_root=root, cache=cache, progress=display)
-        domain, split, chosen, count, data_root=data_root or default_data_root(), cache=cache_folder(), progress=display
-    )
     if domain.embedded:  # files are looked at when they are read, and only those that are drawn
         dataset.prepare(display)
     path = out or Path(f"{name}.png")
-    contact_sheet(
-        dataset, list(range(min(count, len(dataset)))), find_label_space(Pair(domain, domain).label_space).classes, path
-    )
+    classes = find_label_space(Pair(domain, domain).label_space).classes
+    contact_sheet(dataset, list(range(min(count, len(dataset)))), classes, path)
     say(f"contact sheet: {path}")
 
 
