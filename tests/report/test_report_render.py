@@ -90,7 +90,7 @@ def test_csv_has_the_numbers_of_the_table(rendered: Rendered) -> None:
     assert pixels["pixels"].to_dict() == {"wall": 80, "box": 20, "lamp": 0}
     assert pixels["share_percent"].tolist() == [80, 20, 0]
     page = rendered.page.read_text(encoding="utf-8")
-    assert "Pixels of each class" in page
+    assert '<th scope="row">lamp</th><td>0</td><td>0.00</td>' in page
     assert "lamp: no pixel in the target" in page
 
 
