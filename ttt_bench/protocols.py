@@ -137,7 +137,7 @@ class Evaluation:
         found = {}
         for task, target in targets.items():
             # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity does not
-            hidden = (predictions[task] * 0).flatten(1).sum(1, keepdim=True)
+            hidden = predictions[task].flatten(1).sum(1, keepdim=True) * 0
             found[task] = statistics(task, scored[task], target) + hidden
         return scored, found
 
