@@ -49,7 +49,7 @@ def test_what_is_no_adapter_is_refused(plugins: Any) -> None:
     with pytest.raises(BenchError, match="no subclass"):
         load_method("mine")
     plugins("other", "misnamed_plugin", GOOD)
-    with pytest.raises(BenchError, match="'other' .*calls itself 'mine'"):
+    with pytest.raises(BenchError, match=r"'other' .*calls itself 'mine'"):
         load_method("other")
 
 
