@@ -1,8 +1,8 @@
 """What the harness adds to a trajectory: episodic, ResNet-50, 256x256, batch 8, over the bare passes of the method.
 
 Bare passes: 40 x (forward + backward + update) and n forwards, n = 1 where the plan is exact, 41 where it is not. Both
-are measured in turn in one run; the ratio stands in the benchmark's extra info (aim: at most 1.05). Steps can be fewer
-with TTT_BENCH_STEPS.
+are measured in turn, three times; the ratio of the fastest ones stands in the benchmark's extra info (aim: at most
+1.05). Steps can be fewer with TTT_BENCH_STEPS.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ttt_bench.settings import MethodSettings, resolve_method
 from ttt_bench.train import SourceJob, build_net
 
 STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
+ROUNDS = 3
 SIZE, BATCH = 256, 8
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 RESNET50 = ModelConfig(backbone="resnet50")
@@ -124,8 +125,9 @@ def _seconds(run: Callable[[], None]) -> float:
 @pytest.mark.parametrize("name", ["tent", "s4t"])
 def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     harness, bare = _harness(name), _bare(name)
-    bare_seconds = _seconds(bare)
-    benchmark.pedantic(harness, rounds=1)
-    seconds = benchmark.stats.stats.median
-    benchmark.extra_info |= {"steps": STEPS, "bare_seconds": bare_seconds, "ratio": round(seconds / bare_seconds, 3)}
-    print(f"\n{name}: {seconds:.1f} s over {bare_seconds:.1f} s bare = {seconds / bare_seconds:.3f} ({STEPS} steps)")
+    bare_seconds: list[float] = []
+    # in turn, because a machine's speed drifts by more than what is measured
+    benchmark.pedantic(harness, setup=lambda: bare_seconds.append(_seconds(bare)), rounds=ROUNDS)
+    seconds, bare_best = benchmark.stats.stats.min, min(bare_seconds)
+    benchmark.extra_info |= {"steps": STEPS, "bare_seconds": bare_seconds, "ratio": round(seconds / bare_best, 3)}
+    print(f"\n{name}: {seconds:.1f} s over {bare_best:.1f} s bare = {seconds / bare_best:.3f} ({STEPS} steps)")

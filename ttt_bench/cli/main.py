@@ -50,8 +50,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one message and exit code 2."""
-    # threads that wait must not spin: beside another busy program that makes a step ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # threads that wait must not spin for long: beside another busy program that makes a step ten times slower
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # a cluster's polite kill should leave a resumable run, as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
