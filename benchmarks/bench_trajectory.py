@@ -20,11 +20,12 @@ from ttt_bench.config import ModelConfig, TrainingSettings, make_request, resolv
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics import Scoring
+from ttt_bench.optimisers import make_optimiser
 from ttt_bench.progress import Silent
 from ttt_bench.protocols import Evaluation
 from ttt_bench.records import Record
 from ttt_bench.registry import load_method
-from ttt_bench.session import Session, make_optimiser
+from ttt_bench.session import Session
 from ttt_bench.settings import MethodSettings, resolve_method
 from ttt_bench.train import SourceJob, build_net
 
@@ -93,7 +94,7 @@ def _bare(name: str) -> Callable[[], None]:
     images = Noise().whole.images.to(DEVICE)
     moved, plan, net = list(one.moved.values()), one.plan, one.net
     optimiser = make_optimiser(moved, settings_of(name).optimiser, BATCH)
-    one.begin_batch(0)
+    one.begin_batch(0, images)
 
     def forward() -> None:
         one.ctx.norms.set(plan.predict)

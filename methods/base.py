@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Plan, StepOut
+from ttt_bench.adapter import Adapter, Card, Context, Norm, Passes, Plan, StepOut
 from ttt_bench.model import Net
 
 
@@ -23,13 +23,14 @@ class Base(Adapter):
         paper="the row that Delta_TTT is relative to in Jeong et al. (S4T), ICCV 2025",
         source="the shared network on the supervised task losses",
         moves="nothing",
-        forwards=0,
-        backwards=0,
         sizes="any",
     )
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(0, 0)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         return StepOut({}, net.model(images))

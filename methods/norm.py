@@ -6,7 +6,8 @@ and the (biased) variance of a layer's inputs over batch and pixels, every Batch
 
     y = weight (x - m) / sqrt(v + eps) + bias
 
-in place of the same with the source's running statistics. No parameter moves.
+in place of the same with the source's running statistics. No parameter moves. With a momentum a, the running statistics
+are mixed with those of each batch once, r <- (1 - a) r + a (m, v), and used as they then stand.
 """
 
 from __future__ import annotations
@@ -16,30 +17,50 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Plan, StepOut
+from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Passes, Plan, Quirk, StepOut, option
 from ttt_bench.model import Net
+
+
+class NormOptions(Options):
+    """Options of `NormAdapt`."""
+
+    momentum: float | None = option(
+        None,
+        "share of a batch in running statistics that move once a batch and are predicted with; none: the statistics of "
+        "the batch alone",
+        source="Nado et al.: the batch alone",
+        gt=0,
+        le=1,
+    )
 
 
 class NormAdapt(Adapter):
     """Prediction-time batch normalisation."""
 
     name: ClassVar[str] = "norm"
+    Options: ClassVar[type[Options]] = NormOptions
     card: ClassVar[Card] = Card(
         title="Norm: prediction-time batch normalisation",
         paper="Schneider et al., NeurIPS 2020; Nado et al., 2020",
         source="nothing of its own; Base's source model",
-        moves="no parameter; BatchNorm uses the statistics of the batch",
-        forwards=0,
-        backwards=0,
+        moves="no parameter; BatchNorm uses the statistics of the batch (on a backbone without BatchNorm this is Base)",
         sizes="any",
         quirks=(
-            "On a backbone without BatchNorm this is Base.",
-            "The authors' code also moves the running statistics, which it never reads; here they stay.",
+            Quirk("moves the running statistics too, which it never reads", "they stay; the outputs are the same"),
         ),
     )
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return Plan(moves=(), adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
+        mode = Norm.BATCH if self.options.momentum is None else Norm.RUNNING
+        return Plan(moves=(), adapt=mode, predict=mode, exact=True)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(0, 0)
+
+    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        if self.options.momentum is not None:
+            with ctx.norm(Norm.EMA, momentum=self.options.momentum):
+                net.model.stages(images)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         return StepOut({}, net.model(images))

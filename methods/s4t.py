@@ -22,7 +22,6 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -38,12 +37,13 @@ from ttt_bench.adapter import (
     Options,
     Phase,
     Plan,
+    Quirk,
     StepOut,
     option,
 )
 from ttt_bench.data.base import Batch
 from ttt_bench.losses import automatic_weighted_loss
-from ttt_bench.model import MultiTaskModel, Net
+from ttt_bench.model import MultiTaskModel, Net, linear_weights, resize
 
 
 def kept_tokens(tokens: int, mask_ratio: float) -> int:
@@ -98,16 +98,10 @@ def stretched_patches(latents: Tensor, side: int, patch_size: int) -> Tensor:
     Bilinear resizing is a matrix product along each axis. So written, with channels last, a step takes less than half
     the time on a CPU, and its gradient is summed in the same order every time on a GPU.
     """
-    rows, columns = (_interpolation(length, side, latents) for length in latents.shape[-2:])
+    rows, columns = (linear_weights(length, side, latents) for length in latents.shape[-2:])
     square = rows @ (columns @ latents.permute(0, 2, 3, 1)).flatten(2)
     cut = (side // patch_size, patch_size)
     return square.unflatten(2, (*cut, -1)).unflatten(1, cut).transpose(2, 3).flatten(3).flatten(1, 2)
-
-
-def _interpolation(length: int, side: int, like: Tensor) -> Tensor:
-    """(side, length): the weights of linear interpolation, as those of the identity's rows."""
-    identity = torch.eye(length, dtype=like.dtype, device=like.device)
-    return F.interpolate(identity[None], size=side, mode="linear", align_corners=False)[0].T
 
 
 def tbs_task_losses(tbs: Mapping[str, Tensor], main: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -298,11 +292,6 @@ class S4TModules(nn.Module):
         return {task: resize(head(z), size) for (task, head), z in zip(heads, own, strict=True)}
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear."""
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
 MOVES = ("model.backbone.*", "extra.projection.*", "extra.synchronizer.*", "extra.uncertainties")
 """All that the target loss reaches: the main heads are its target, and the auxiliary heads are not run."""
 
@@ -324,15 +313,17 @@ class S4T(Adapter):
         paper="Jeong et al., Synchronizing Task Behavior: Aligning Multiple Tasks during Test-Time Training, ICCV 2025",
         source="the shared network jointly with the task-specific projection and the synchronizer",
         moves="everything; the heads get no gradient",
-        forwards=1,
-        backwards=1,
         sizes="any: latents are resized to R x R, so that the aspect is squeezed and the patch grid stays",
+        architecture="known",
         quirks=(
-            "Fixed task weights multiply the target loss twice in the authors' code (weight_power); reproduced.",
-            "The authors' code lists the tasks in another order on Taskonomy than elsewhere and loads the projection "
-            "and the synchronizer by position; here tasks are matched by name.",
-            "The authors' code drops the semseg term where a batch has no target labels; here labels are never read.",
-            "The authors' code adapts on the first batch only: protocol single-batch.",
+            Quirk("multiplies the target loss with the fixed task weights twice", "reproduced", "weight_power=2"),
+            Quirk(
+                "lists the tasks in another order on Taskonomy than elsewhere and loads the projection and the "
+                "synchronizer by position",
+                "tasks are matched by name",
+            ),
+            Quirk("drops the semseg term where a batch has no target labels", "labels are never read"),
+            Quirk("adapts on the first batch only", "what --protocol says; single-batch does the same"),
         ),
     )
 

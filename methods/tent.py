@@ -15,13 +15,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Hparams, Needs, Norm, Optimiser, Options, Plan, StepOut, option
-from ttt_bench.errors import BenchError
+from ttt_bench.adapter import (
+    Adapter,
+    Card,
+    Context,
+    Hparams,
+    Needs,
+    Norm,
+    Optimiser,
+    Options,
+    Plan,
+    Quirk,
+    StepOut,
+    option,
+)
 from ttt_bench.model import Net
+from ttt_bench.norm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:
@@ -62,31 +73,26 @@ class Tent(Adapter):
         paper="Wang et al., Tent: fully test-time adaptation by entropy minimization, ICLR 2021",
         source="nothing of its own; Base's source model",
         moves="scale and shift of every BatchNorm layer",
-        forwards=1,
-        backwards=1,
         sizes="any",
         quirks=(
-            "The authors return the outputs of the last adapting forward, those before the last update: y(k - 1) here.",
-            "The authors delete the running statistics; here the layers ignore them, so that a reset can put all back.",
+            Quirk(
+                "returns the outputs of the last adapting forward, made before the last update",
+                "a row after k steps is predicted after k updates; the authors' one-step outputs are those of step 0",
+            ),
+            Quirk(
+                "deletes the running statistics",
+                "the layers ignore them, which gives the same outputs and lets a reset put all back",
+            ),
         ),
     )
 
     def needs(self) -> Needs:
-        return Needs(tasks=frozenset({"semseg"}), batchnorm=self.options.affine == "bn")
+        bn = self.options.affine == "bn"
+        return Needs(tasks=frozenset({"semseg"}), batchnorm=bn, affine=not bn)
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        # subclasses count: timm has BatchNorm fused with an activation
-        kinds: tuple[type[nn.Module], ...] = (_BatchNorm,)
-        if self.options.affine == "any":
-            kinds += (nn.GroupNorm, nn.LayerNorm, _InstanceNorm)
-        moves = tuple(
-            f"model.{layer}.{parameter}"
-            for layer, module in net.model.named_modules()
-            if isinstance(module, kinds)
-            for parameter, _ in module.named_parameters(recurse=False)
-        )
-        if not moves:
-            raise BenchError("tent: the network has no normalisation layer with a scale and a shift to move")
+        kinds = BATCH_NORMS if self.options.affine == "bn" else AFFINE_NORMS
+        moves = affine_parameters(net.model, kinds, prefix="model.")
         return Plan(moves=moves, adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:

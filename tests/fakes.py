@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -48,11 +50,18 @@ def tiny_net(adapter: Adapter, tasks: dict[str, int] = TASKS, seed: int = 0) -> 
 
 
 def tiny_session(
-    adapter: Adapter, optimiser: Optimiser, tasks: dict[str, int] = TASKS, recipe: str = "weighted", batch: int = 2
+    adapter: Adapter,
+    optimiser: Optimiser,
+    tasks: dict[str, int] = TASKS,
+    recipe: str = "weighted",
+    batch: int = 2,
+    statistics: Mapping[str, Tensor] | None = None,
+    images: Tensor | None = None,
 ) -> Session:
-    """A session on a `tiny_net`, at the beginning of batch 0."""
-    session = Session(tiny_net(adapter, tasks), adapter, optimiser, {}, RECIPES[recipe], batch, seed=0)
-    session.begin_batch(0)
+    """A session on a `tiny_net`, at the beginning of batch 0, which is `images` (`random_images()` by default)."""
+    net = tiny_net(adapter, tasks)
+    session = Session(net, adapter, optimiser, statistics or {}, RECIPES[recipe], batch, seed=0)
+    session.begin_batch(0, random_images() if images is None else images)
     return session
 
 

@@ -149,7 +149,10 @@ def test_an_unwritable_results_folder_fails_at_once(tmp_path: Path) -> None:
     [
         (("methods", "list"), ["method", "package", "version", "location"]),
         (("pairs", "list"), ["pair", "tasks", "data", "preset"]),
-        (("params", "--backbone", "test_resnet"), ["method", "total", "backbone", "heads", "added", "moved"]),
+        (
+            ("params", "--backbone", "test_resnet"),
+            ["method", "total", "millions", "published", "backbone", "heads", "added", "moved", "architecture"],
+        ),
     ],
 )
 def test_a_listing_is_a_table_or_json_alone_on_stdout(arguments: tuple[str, ...], columns: list[str]) -> None:
@@ -166,10 +169,13 @@ def test_params_are_the_papers_at_resnet_50() -> None:
     assert records["base"] == {
         "method": "base",
         "total": 23554124,
+        "millions": 23.55,
+        "published": None,
         "backbone": 23508032,
         "heads": 46092,
         "added": 0,
         "moved": 0,
+        "architecture": "adds no modules",
     }
     assert records["tent"]["moved"] == 53120
     assert (records["s4t"]["total"], records["s4t"]["added"]) == (29236632, 5682508)

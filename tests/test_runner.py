@@ -135,11 +135,14 @@ def test_a_manifest_traces_every_number(swept: Path) -> None:
 def test_a_finished_run_repeats_no_forward_pass(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
     forward, stages = MultiTaskModel.forward, MultiTaskModel.stages
-    monkeypatch.setattr(MultiTaskModel, "forward", lambda *a: (passes.append(1), forward(*a))[1])
-    monkeypatch.setattr(MultiTaskModel, "stages", lambda *a, **k: (passes.append(1), stages(*a, **k))[1])
+    # the plan looks at shapes on the meta device, which computes nothing
+    monkeypatch.setattr(MultiTaskModel, "forward", lambda s, x: (passes.append(x.device.type), forward(s, x))[1])
+    monkeypatch.setattr(
+        MultiTaskModel, "stages", lambda s, x, *a, **k: (passes.append(x.device.type), stages(s, x, *a, **k))[1]
+    )
     before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
     outcome = run(swept, methods=LINE, protocol="online,episodic,single-batch")
-    assert (passes, outcome.kept, outcome.computed) == ([], 12, {})
+    assert (set(passes), outcome.kept, outcome.computed) == ({"meta"}, 12, {})
     assert before == {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
 
 
@@ -195,7 +198,7 @@ def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: 
     class Broken(Toy):
         name = "broken"
 
-        def bind(self, *args: Any) -> Any:
+        def step(self, *args: Any) -> Any:
             raise ZeroDivisionError("a bug")
 
     register(Broken, Toy)
@@ -205,7 +208,22 @@ def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: 
     assert run(tmp_path, methods="broken,toy").computed == {"failed": 1}
     attempts = json.loads((folder / "attempts.json").read_text())["attempts"]
     assert [attempt["state"] for attempt in attempts] == ["failed", "failed"]
-    assert "bind" in attempts[0]["traceback"]
+    assert "in step" in attempts[0]["traceback"]
+
+
+def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(tmp_path: Path, register: Any) -> None:
+    class Unbound(Toy):
+        name = "unbound"
+
+        def bind(self, *args: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    register(Unbound, Toy)
+    with pytest.raises(BenchError, match="unbound cannot be bound to test_resnet: ZeroDivisionError: a bug"):
+        make_plan(request(tmp_path, methods="unbound,toy"), Silent())
+    reasons = {cell.method: cell.reason for cell in make_plan(request(tmp_path), Silent()).cells}
+    assert "a bug" in str(reasons["unbound"])
+    assert reasons["toy"] is None
 
 
 def test_a_cell_that_fails_midway_goes_on_from_its_last_save(
@@ -325,9 +343,7 @@ def test_a_model_trained_elsewhere_replaces_the_source_training(tmp_path: Path, 
         for path in (results, swept)
     )
     assert (mine == theirs[mine.index]).all()
-    with pytest.raises(
-        BenchError, match="s4t trains a source model of its own, so that --source-weights cannot replace it"
-    ):
+    with pytest.raises(BenchError, match="s4t trains on the source, and a model given with --source-weights has not"):
         make_plan(request(results, methods="s4t", source_weights=tmp_path / "mine.safetensors"), Silent())
 
 

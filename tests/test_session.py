@@ -11,7 +11,8 @@ from toy import Drifting, Toy, ToyDataset, job, same, values
 from ttt_bench.adapter import Norm, Optimiser, Plan
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
-from ttt_bench.session import Session, make_optimiser
+from ttt_bench.optimisers import make_optimiser
+from ttt_bench.session import Session
 from ttt_bench.train import build_net
 
 SGD = Optimiser(lr=0.1)
@@ -23,7 +24,7 @@ def session(adapter: Any, optimiser: Optimiser = SGD, batch: int = 4) -> Session
 
 
 def run(one: Session, steps: int = 3, number: int = 0) -> list[dict[str, torch.Tensor]]:
-    one.begin_batch(number)
+    one.begin_batch(number, IMAGES)
     return [{task: p.clone() for task, p in predictions.items()} for _, predictions, _ in one.trajectory(IMAGES, steps)]
 
 
@@ -95,7 +96,7 @@ def test_an_exact_trajectory_equals_separate_predictions_and_saves_their_passes(
 def test_predictions_of_step_k_are_made_after_k_updates_with_buffers_moved_k_times() -> None:
     one = session(Drifting())
     counts = []
-    one.begin_batch(0)
+    one.begin_batch(0, IMAGES)
     for _ in one.trajectory(IMAGES, 3):
         counts.append(int(one.net.model.backbone.get_buffer("bn1.num_batches_tracked")))
     # the buffers have moved once more when a step's losses are out; its predictions were made before
@@ -159,7 +160,7 @@ def test_a_learning_rate_a_sample_grows_with_the_batch() -> None:
 def test_momentum_of_the_running_statistics_is_the_methods_option() -> None:
     adapter = Drifting(Drifting.Options(norm_momentum=1.0))
     one = session(adapter)
-    one.begin_batch(0)
+    one.begin_batch(0, IMAGES)
     one.adapt(IMAGES)
     norm = one.net.model.backbone.get_submodule("bn1")
     assert norm.momentum == 1.0

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from toy import TASKS, Joint, Toy, ToyDataset, job, same, values
 
 from ttt_bench import train as training
+from ttt_bench.adapter import SourcePass
 from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
@@ -248,17 +249,32 @@ def test_an_unsupervised_phase_moves_the_extra_modules_alone(tmp_path: Path) -> 
     assert not torch.equal(before["extra.weight"], after["extra.weight"])
 
 
-def test_source_statistics_are_computed_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_target_size", [False, True])
+def test_source_statistics_are_computed_once_from_whole_batches(tmp_path: Path, at_target_size: bool) -> None:
+    seen: list[torch.Tensor] = []
+
     class Measuring(Toy):
         name = "measuring"
 
+        def source_pass(self) -> SourcePass:
+            return SourcePass(images=14, batch=4, at_target_size=at_target_size)
+
         def source_statistics(self, net: Any, images: Any, ctx: Any) -> Any:
-            return {"mean": torch.stack([batch.mean() for batch in images]).mean()}
+            assert not torch.is_grad_enabled()
+            seen.extend(images)
+            return {"mean": torch.stack([batch.mean() for batch in seen]).mean()}
 
     data, folder = ToyDataset(images=16), trainer(tmp_path)
     net = folder.source_model(job(), Measuring(), data)
-    first = folder.source_statistics(net, "weights", job(), Measuring(), data)
-    torch.testing.assert_close(first["mean"], data.images.mean())
+    first = folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64))
+    size = (48, 64) if at_target_size else (32, 32)
+    assert [tuple(batch.shape) for batch in seen] == [(4, 3, *size)] * 3, "14 images, the last two left out"
+    resized = torch.nn.functional.interpolate(data.images, size, mode="bilinear")
+    drawn = {tuple(image.flatten().tolist()[:8]) for batch in seen for image in batch}
+    assert drawn <= {tuple(image.flatten().tolist()[:8]) for image in resized}
+    assert len(drawn) == 12
     reads = data.reads
-    assert same(first, folder.source_statistics(net, "weights", job(), Measuring(), data))
+    assert same(first, folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64)))
     assert data.reads == reads
+    folder.source_statistics(net, "other weights", job(), Measuring(), data, (48, 64))
+    assert data.reads > reads

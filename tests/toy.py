@@ -55,7 +55,7 @@ def job(seed: int = 0, shared: int = 4, iterations: int = 3, recipe: str = "weig
     return SourceJob("toy", MODEL, TASKS, recipe, training, "toy", seed)
 
 
-CARD = Card("a toy", "none", "nothing", "the heads' biases", 1, 1, "any")
+CARD = Card("a toy", "none", "nothing", "the heads' biases", "any")
 
 
 class Toy(Adapter):
@@ -133,6 +133,8 @@ class Joint(Toy):
         phase: Phase,
         ctx: Context,
     ) -> dict[str, Tensor]:
+        if not phase.supervised:
+            features = net.model.stages(batch.images, last=1)
         pooled = net.extra(features[0].mean(dim=(2, 3)))  # type: ignore[misc]
         if not phase.supervised:
             return {"late": (pooled**2).mean()}

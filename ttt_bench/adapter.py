@@ -14,7 +14,8 @@ What the harness promises and asks:
   call `torch.autograd.grad`, never `backward`, and never an optimiser.
 * What changes between steps lives in parameters and buffers of `net`. The harness restores moved parameters, buffers,
   and optimiser in place and seeds the generator anew; that is a complete reset.
-* Randomness comes from `ctx.rand` or `ctx.generator`, seeded by (seed, method, batch), so that order and shards do not
+* What never changes (source statistics, hooks, caches) may be kept on the adapter from `bind` on.
+* Randomness comes from `ctx.rand` and its relatives, seeded by (seed, method, batch), so that order and shards do not
   matter. Initialisation in `build` runs under a seeded global generator.
 * A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent shapes).
 """
@@ -22,7 +23,7 @@ What the harness promises and asks:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,29 +52,19 @@ class Norm(StrEnum):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method cannot run without; checked when the plan is made."""
+    """What a method cannot run without; checked when the plan is made.
+
+    Attributes:
+        tasks: tasks that the pair must have.
+        min_batch: images that the smallest batch must have.
+        batchnorm: the network must have BatchNorm layers.
+        affine: the network must have normalisation layers of any kind with a scale and a shift.
+    """
 
     tasks: frozenset[str] = frozenset()
     min_batch: int = 1
     batchnorm: bool = False
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of source training.
-
-    Attributes:
-        name: a phase called "shared" is Base's own supervised training; methods that have only it share its checkpoint.
-        trains: "model", "extra", or both.
-        supervised: whether the task losses are part of the objective.
-    """
-
-    name: str
-    trains: tuple[str, ...] = ("model",)
-    supervised: bool = True
-
-
-SHARED = Phase("shared")
+    affine: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +123,59 @@ class Optimiser(BaseModel):
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of source training.
+
+    Attributes:
+        name: a phase called "shared" is Base's own supervised training; methods that have only it share its checkpoint.
+        trains: "model", "extra", or both. What is not trained is in eval mode.
+        supervised: whether the task losses are part of the objective.
+        iterations: how many; None for as many as the preset trains each source model.
+        optimiser: what descends; None for the preset's Adam.
+        schedule: how the learning rate falls to 0: as a power of the iterations left (S4T's), or as a half cosine.
+    """
+
+    name: str
+    trains: tuple[str, ...] = ("model",)
+    supervised: bool = True
+    iterations: int | None = None
+    optimiser: Optimiser | None = None
+    schedule: Literal["polynomial", "cosine"] = "polynomial"
+
+
+SHARED = Phase("shared")
+
+
+@dataclass(frozen=True)
+class SourcePass:
+    """The source training images that `Adapter.source_statistics` is given.
+
+    Attributes:
+        images: at most so many, drawn by the seed, without augmentation.
+        batch: images a batch; a last smaller batch is left out.
+        at_target_size: resized (bilinear) to the size of the target's images.
+    """
+
+    images: int = 4096
+    batch: int = 8
+    at_target_size: bool = False
+
+
+class Passes(NamedTuple):
+    """What one adaptation step costs, in passes of a whole batch; a separate prediction comes on top.
+
+    Attributes:
+        forwards: forward passes through the backbone.
+        backwards: backward passes through it.
+        stages: the last stage that they reach.
+    """
+
+    forwards: int
+    backwards: int
+    stages: int = 4
+
+
+@dataclass(frozen=True)
 class Hparams:
     """One complete choice of how a method is run: optimiser, steps and options, and who chose them."""
 
@@ -183,17 +227,33 @@ class EmaOptions(Options):
 
 
 @dataclass(frozen=True)
+class Quirk:
+    """Something particular about the authors' code.
+
+    Attributes:
+        code: what the authors' code does.
+        here: what is done here.
+        option: the setting that does as the authors' code, `name=value`; empty where none does.
+    """
+
+    code: str
+    here: str
+    option: str = ""
+
+
+@dataclass(frozen=True)
 class Card:
     """What a person should know about a method before trusting a row of it.
+
+    What the code can say of itself (needs, what moves, normalisation modes, passes, settings) is not repeated here.
 
     Attributes:
         title: the method's full name.
         paper: authors, title, venue.
         source: what it trains on the source domain.
         moves: what moves at test time, in words.
-        forwards: forward passes of a step, the prediction apart.
-        backwards: backward passes of a step.
         sizes: how it copes with targets of another size or aspect than the source.
+        architecture: how sure it is that its modules are those of the published numbers.
         quirks: what is particular about the authors' code, and whether it is reproduced here.
     """
 
@@ -201,10 +261,9 @@ class Card:
     paper: str
     source: str
     moves: str
-    forwards: int
-    backwards: int
     sizes: str
-    quirks: tuple[str, ...] = ()
+    architecture: str = "adds no modules"
+    quirks: tuple[Quirk, ...] = ()
 
 
 class Context(ABC):
@@ -214,13 +273,17 @@ class Context(ABC):
     """A CPU generator, seeded by (seed, method, batch); drawing on the CPU makes all devices see the same numbers."""
     recipe: Recipe
     """The loss recipe: the source's while training, the target's while adapting."""
+    source_recipe: Recipe
+    """The source's loss recipe, at any time."""
 
     @abstractmethod
-    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
+    def norm(
+        self, mode: Norm, stats: Mapping[str, Tensor] | None = None, momentum: float | None = None
+    ) -> AbstractContextManager[None]:
         """Within the block the model's BatchNorm layers behave as `mode`.
 
-        With `stats`, a second set of running statistics (tensors named as the model's own buffers) is used in place of
-        the layers' own, and moved under `Norm.EMA`.
+        With `stats`, a second set of running statistics (named as by `ttt_bench.norm.running_statistics`) is used in
+        place of the layers' own, and moved under `Norm.EMA`; with `momentum`, by that share of the batch.
         """
 
     @abstractmethod
@@ -230,6 +293,18 @@ class Context(ABC):
     @abstractmethod
     def rand(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) of this shape, on the network's device, from `generator`."""
+
+    @abstractmethod
+    def uniform_like(self, x: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1), as many as `x` has, drawn on its device.
+
+        For images and feature maps: quicker than `rand` and seeded as it is, but other numbers on another kind of
+        device.
+        """
+
+    @abstractmethod
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normal numbers, as many as `x` has; drawn as by `uniform_like`."""
 
     @abstractmethod
     def fp32(self) -> AbstractContextManager[None]:
@@ -262,6 +337,10 @@ class Adapter(ABC):
         """Stretches of source training; by default the shared supervised source model alone."""
         return (SHARED,)
 
+    def own_tasks(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Those of a pair's tasks that the method's network has; fewer than all only for a single-task variant."""
+        return tuple(tasks)
+
     def source_loss(
         self,
         net: Net,
@@ -274,24 +353,39 @@ class Adapter(ABC):
         """Auxiliary terms of source training, given the main forward's stages and predictions.
 
         A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key without a slash is a
-        plain addend.
+        plain addend. An unsupervised phase has no main forward: both are empty, and the method runs what it needs.
         """
         return {}
+
+    def source_pass(self) -> SourcePass | None:
+        """The source images that `source_statistics` is to see; None where the method needs no statistics."""
+        return None
 
     def source_statistics(self, net: Net, images: Iterable[Tensor], ctx: Context) -> dict[str, Tensor]:
         """Statistics of the source, computed once after training and stored with the checkpoint.
 
-        `images` are batches (B, 3, H, W) of source training images without augmentation; gradients are off and the
-        model is in `Norm.RUNNING`.
+        `images` are batches (B, 3, H, W) as `source_pass` asks for, read once; gradients are off and the model is in
+        `Norm.RUNNING`.
         """
         return {}
 
     @abstractmethod
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        """Called once before adapting: register hooks, load statistics, and say what will move."""
+        """Called once before adapting: register hooks, load statistics, and say what will move.
+
+        Where only the plan is asked for (listings), `statistics` is empty.
+        """
+
+    def passes(self, batch: int) -> Passes:
+        """What a step on `batch` images costs; the conformance check counts and compares."""
+        return Passes(1, 1)
+
+    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        """Called when a batch to adapt to arrives, before its first step or prediction; gradients are off."""
+        return
 
     def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
-        """Called after a batch's last step."""
+        """Called after a batch's last step; gradients are off."""
         return
 
     @abstractmethod

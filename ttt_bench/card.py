@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
-from ttt_bench.adapter import Hparams
+from ttt_bench.adapter import Adapter, Hparams, Needs, Norm, Passes, Phase, Plan, Quirk, SourcePass
 from ttt_bench.config import ModelConfig, Request, resolve_preset
 from ttt_bench.errors import BenchError
-from ttt_bench.model import Net, build_model, count_parameters
+from ttt_bench.model import STAGES, Net, count_parameters
 from ttt_bench.registry import load_method, registered
+from ttt_bench.report.published import published_parameters
 from ttt_bench.session import moved_parameters
 from ttt_bench.settings import resolve_method
-from ttt_bench.tasks import canonical, output_channels
+from ttt_bench.skeleton import planned, skeleton
+from ttt_bench.tasks import TASKS, canonical, output_channels
 from ttt_bench.train import trains_own_source
 
+CLASSES, BATCH = 7, 8
+"""Classes of semantic segmentation and images a batch of the published main table."""
+NORM_WORDS = {
+    Norm.RUNNING: "stored statistics, untouched",
+    Norm.BATCH: "statistics of the batch, stored ones untouched",
+    Norm.EMA: "statistics of the batch, stored ones moved",
+}
 _OPTIMISER_WORDS = {
     "optimiser": "what descends: sgd or adam",
     "lr": "learning rate",
@@ -31,32 +38,72 @@ _OPTIMISER_WORDS = {
 
 
 def card_records(name: str) -> list[dict[str, str]]:
-    """A method's card, one record a field.
+    """A method's card, one record a field: what its code says of itself, under its default options.
 
     Raises:
         BenchError: no such method.
     """
     method = load_method(name)
     card, adapter = method.card, method()
-    needs = adapter.needs()
-    conditions = [f"the task {task}" for task in canonical(needs.tasks)]
-    conditions += [f"batches of at least {needs.min_batch}"] if needs.min_batch > 1 else []
-    conditions += ["BatchNorm layers"] if needs.batchnorm else []
+    net = skeleton(ModelConfig(), output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES), adapter)
+    plan = planned(net, adapter)
     fields = {
         "method": card.title,
         "paper": card.paper,
         "source training": card.source,
+        "source phases": "; ".join(_phase_words(phase) for phase in adapter.phases()),
+        "source statistics": _statistics_words(adapter.source_pass()),
         "own source model": "yes" if trains_own_source(adapter) else "no, Base's",
-        "moves at test": card.moves,
-        "passes a step": f"{card.forwards} forward, {card.backwards} backward (a separate prediction apart)",
+        "moves at test": f"{card.moves} ({len(plan.moves)} names or patterns)" if plan.moves else card.moves,
+        "BatchNorm adapting": NORM_WORDS[plan.adapt] if plan.moves else "no step",
+        "BatchNorm predicting": NORM_WORDS[plan.predict],
+        "passes a step": _passes_words(adapter.passes(BATCH), plan),
         "sizes": card.sizes,
-        "needs": ", ".join(conditions) or "nothing",
+        "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
+        "architecture": card.architecture,
         "--hparams paper": method.paper.source,
         "--hparams original": method.original.source,
         "code": registered()[name].location,
     }
     records = [{"field": field, "value": value} for field, value in fields.items()]
-    return records + [{"field": "quirk", "value": quirk} for quirk in card.quirks]
+    return records + [{"field": "quirk", "value": _quirk_words(name, quirk)} for quirk in card.quirks]
+
+
+def _conditions(needs: Needs) -> Iterator[str]:
+    yield from (f"the task {task}" for task in canonical(needs.tasks))
+    if needs.min_batch > 1:
+        yield f"batches of at least {needs.min_batch}"
+    if needs.batchnorm:
+        yield "BatchNorm layers"
+    if needs.affine:
+        yield "normalisation layers with a scale and a shift"
+
+
+def _phase_words(phase: Phase) -> str:
+    trained = {"model": "the network", "extra": "the method's modules"}
+    words = f"{phase.name}: {' and '.join(trained[part] for part in phase.trains)}"
+    words += "" if phase.supervised else ", without labels"
+    return words + (f", {phase.iterations:,} iterations" if phase.iterations else "")
+
+
+def _statistics_words(wanted: SourcePass | None) -> str:
+    if wanted is None:
+        return "none"
+    size = ", resized to the target's size" if wanted.at_target_size else ""
+    return f"of at most {wanted.images:,} training images in batches of {wanted.batch}{size}"
+
+
+def _passes_words(passes: Passes, plan: Plan) -> str:
+    if not plan.moves:
+        return "no step; one forward a batch"
+    words = f"{passes.forwards} forward, {passes.backwards} backward"
+    words += f", up to stage {passes.stages}" if passes.stages < STAGES else ""
+    return f"{words}; {'predictions are made on the way' if plan.exact else 'and one forward a prediction'}"
+
+
+def _quirk_words(name: str, quirk: Quirk) -> str:
+    option = f" (--set {name}.{quirk.option} does as the authors')" if quirk.option else ""
+    return f"the authors' code {quirk.code}; here: {quirk.here}{option}"
 
 
 def option_records(name: str) -> list[dict[str, Any]]:
@@ -99,33 +146,39 @@ def parameter_records(
 ) -> list[dict[str, Any]]:
     """Trainable parameters of every method: total, backbone, heads, added by the method, moved at test time.
 
+    `published` is what S4T's supplement prints for ResNet-50 and four tasks (Table 6), in millions.
+
     Raises:
         BenchError: an unknown backbone or task, or a setting that does not fit.
     """
-    outputs = output_channels(canonical(tasks), classes)
+    names = canonical(tasks)
     preset = resolve_preset("paper", {})
+    published = published_parameters() if backbone == "resnet50" and len(names) == len(TASKS) else {}
     records = []
     for name in registered():
         method = load_method(name)
         adapter = resolve_method(method, preset, Request(set=dict(settings))).adapter
-        with torch.device("meta"):
-            model = build_model(ModelConfig(backbone=backbone), outputs)
-            net = Net(model, adapter.build(model, outputs))
+        own = adapter.own_tasks(names)
+        net = skeleton(ModelConfig(backbone=backbone), output_channels(own, classes), adapter)
         counts = count_parameters(net, method.uncounted)
-        moved = None
-        if adapter.needs().tasks <= outputs.keys():
-            found = moved_parameters(net, adapter.bind(net, {}).moves, name)
-            moved = sum(p.numel() for n, p in found.items() if n.removeprefix("extra.") not in method.uncounted)
         records.append(
             {
                 "method": name,
                 "total": counts.total,
+                "millions": round(counts.total / 1e6, 2),
+                "published": published.get(name),
                 "backbone": counts.backbone,
                 "heads": counts.heads,
                 "added": counts.added,
-                "moved": moved,
+                "moved": _moved(net, adapter) if adapter.needs().tasks <= set(own) else None,
+                "architecture": method.card.architecture,
             }
         )
     if not records:
         raise BenchError("no method is registered; is ttt-bench installed (pip install -e .)?")
     return records
+
+
+def _moved(net: Net, adapter: Adapter) -> int:
+    found = moved_parameters(net, adapter.bind(net, {}).moves, adapter.name)
+    return sum(p.numel() for n, p in found.items() if n.removeprefix("extra.") not in adapter.uncounted)

@@ -20,6 +20,7 @@ from ttt_bench.errors import BenchError, unknown
 PRESETS = ("smoke", "quick", "paper")
 HPARAMS = ("paper", "original")
 PROTOCOLS = ("online", "episodic", "single-batch")
+CONTROLS = ("none", "frozen")
 Size = tuple[int, int]
 
 
@@ -125,6 +126,7 @@ class Request(Strict):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     steps: int | None = Field(None, gt=0)
     protocol: tuple[Literal["online", "episodic", "single-batch"], ...] = Field(("online",), min_length=1)
+    control: tuple[Literal["none", "frozen"], ...] = Field(("none",), min_length=1)
     preset: Literal["smoke", "quick", "paper"] | None = None
     hparams: Literal["paper", "original"] = "paper"
     set: dict[str, Any] = {}
@@ -240,7 +242,7 @@ def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> 
         **given,
         "set": {**config.get("set", {}), **given.get("set", {})},
     }
-    for key in ("methods", "pair", "protocol", "seeds"):
+    for key in ("methods", "pair", "protocol", "control", "seeds"):
         if isinstance(merged.get(key), str):
             merged[key] = [part.strip() for part in merged[key].split(",") if part.strip()]
         elif key in merged and not isinstance(merged[key], list | tuple):
@@ -255,9 +257,10 @@ def _check_choices(merged: Mapping[str, Any]) -> None:
     for key, kind, allowed in (("preset", "preset", PRESETS), ("hparams", "hparams", HPARAMS)):
         if merged.get(key) is not None and merged[key] not in allowed:
             raise unknown(kind, str(merged[key]), allowed)
-    for protocol in merged.get("protocol", ()):
-        if protocol not in PROTOCOLS:
-            raise unknown("protocol", str(protocol), PROTOCOLS)
+    for key, allowed in (("protocol", PROTOCOLS), ("control", CONTROLS)):
+        for name in merged.get(key, ()):
+            if name not in allowed:
+                raise unknown(key, str(name), allowed)
 
 
 Record = TypeVar("Record", bound=BaseModel)

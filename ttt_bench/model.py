@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers.format import Format
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
@@ -65,6 +66,8 @@ class MultiTaskModel(nn.Module):
     def __init__(self, backbone: nn.Module, channels: Sequence[int], tasks: Mapping[str, int]) -> None:
         super().__init__()
         self.backbone = backbone
+        # some of timm's transformers give (B, H, W, C)
+        self._channels_last = getattr(backbone, "output_fmt", Format.NCHW) == Format.NHWC
         self.channels = tuple(channels)
         self.tasks = dict(tasks)
         width = sum(self.channels)
@@ -80,21 +83,41 @@ class MultiTaskModel(nn.Module):
         """The features s1..s`last` (B, C_l, h_l, w_l); nothing behind the last one wanted is computed."""
         x = self.normalise(images)
         if not isinstance(self.backbone, FeatureListNet):
-            return list(self.backbone(x))[:last]
-        wanted = set(self.backbone.return_layers)
-        features: list[Tensor] = []
-        for name, module in self.backbone.items():
-            x = module(x)
-            if name in wanted:
-                features.append(x)
-                if len(features) == last:
-                    break
-        return features
+            features = list(self.backbone(x))[:last]
+        else:
+            features = []
+            for name, module in self.backbone.items():
+                x = module(x)
+                if name in self.backbone.return_layers:
+                    features.append(x)
+                    if len(features) == last:
+                        break
+        return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
+
+    def upstream(self, last: int) -> tuple[str, ...]:
+        """Names of the parameters that s1..s`last` depend on; all of the backbone's where timm cannot tell."""
+        below: list[str] = []
+        reached = 0
+        for name, module in self.backbone.named_children():
+            below += [f"backbone.{name}.{parameter}" for parameter, _ in module.named_parameters()]
+            reached += isinstance(self.backbone, FeatureListNet) and name in self.backbone.return_layers
+            if reached == last:
+                break
+        return tuple(below)
+
+    def pooled(self, stages: Sequence[Tensor]) -> Tensor:
+        """The hypercolumn's mean over all places, (B, sum C_l), without building it.
+
+        Bilinear resizing keeps a stage's mean where its size divides that of s1, as it does for images whose sides are
+        multiples of 32; elsewhere the weights that resizing gives to its pixels are applied to it.
+        """
+        size = stages[0].shape[-2:]
+        return torch.cat([_resized_mean(stage, size) for stage in stages], dim=1)
 
     def hypercolumn(self, stages: Sequence[Tensor]) -> Tensor:
         """The stages at the size of the first, concatenated: (B, sum C_l, H/4, W/4). Large: see the class's text."""
         size = stages[0].shape[-2:]
-        return torch.cat([_resize(stage, size) for stage in stages], dim=1)
+        return torch.cat([resize(stage, size) for stage in stages], dim=1)
 
     def project(self, stages: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """A 1x1 convolution of the hypercolumn, (B, outputs, H/4, W/4), equal to the definition up to rounding.
@@ -108,7 +131,7 @@ class MultiTaskModel(nn.Module):
         first, *rest = weight.split(self.channels, dim=1)
         fused = F.conv2d(stages[0], first, bias)
         for stage, part in zip(stages[1:], rest, strict=True):
-            fused = fused + _resize(F.conv2d(stage, part), size)
+            fused = fused + resize(F.conv2d(stage, part), size)
         return fused
 
     def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
@@ -116,7 +139,7 @@ class MultiTaskModel(nn.Module):
         heads = [cast(nn.Conv2d, self.heads[task]) for task in self.tasks]
         weight = torch.cat([head.weight for head in heads])
         bias = torch.cat([cast(Tensor, head.bias) for head in heads])
-        fused = _resize(self.project(stages, weight, bias), size)
+        fused = resize(self.project(stages, weight, bias), size)
         return dict(zip(self.tasks, fused.split(list(self.tasks.values()), dim=1), strict=True))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -124,10 +147,26 @@ class MultiTaskModel(nn.Module):
         return self.outputs(self.stages(images), images.shape[-2:])
 
 
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear without aligned corners."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def linear_weights(length: int, wanted: int, like: Tensor) -> Tensor:
+    """(wanted, length): what each of `length` places contributes when `resize` makes `wanted` of them."""
+    identity = torch.eye(length, dtype=like.dtype, device=like.device)
+    return F.interpolate(identity[None], size=wanted, mode="linear", align_corners=False)[0].T
+
+
+def _resized_mean(x: Tensor, size: Sequence[int]) -> Tensor:
+    if all(wanted % length == 0 for wanted, length in zip(size, x.shape[-2:], strict=True)):
+        return x.mean(dim=(2, 3))
+    rows, columns = (
+        linear_weights(length, wanted, x).mean(dim=0) for length, wanted in zip(x.shape[-2:], size, strict=True)
+    )
+    return torch.einsum("bchw,h,w->bc", x, rows, columns)
 
 
 def count_parameters(net: Net, uncounted: Sequence[str] = ()) -> Counts:

@@ -7,8 +7,30 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ttt_bench.adapter import Norm
+
+BATCH_NORMS: tuple[type[nn.Module], ...] = (_BatchNorm,)
+"""BatchNorm of any dimension, and timm's kinds that are fused with an activation: they derive from it."""
+AFFINE_NORMS: tuple[type[nn.Module], ...] = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, _InstanceNorm)
+"""Every kind of normalisation layer that can have a scale and a shift."""
+
+
+def affine_parameters(model: nn.Module, kinds: tuple[type[nn.Module], ...], prefix: str = "") -> tuple[str, ...]:
+    """Names of the scales and shifts of a model's normalisation layers of these kinds, in the model's order."""
+    return tuple(
+        f"{prefix}{layer}.{parameter}"
+        for layer, module in model.named_modules()
+        if isinstance(module, kinds)
+        for parameter, _ in module.named_parameters(recurse=False)
+    )
+
+
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The running mean and variance of a model's BatchNorm layers, named as the model names them."""
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    return {f"{n}.{b}": m.get_buffer(b) for n, m in layers.items() for b in ("running_mean", "running_var")}
 
 
 class NormController:
@@ -18,6 +40,7 @@ class NormController:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self.layers: dict[str, _BatchNorm] = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
 
     def set(self, mode: Norm) -> None:
@@ -35,26 +58,25 @@ class NormController:
             layer.momentum = momentum
 
     @contextmanager
-    def within(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> Iterator[None]:
-        """Behave as `mode` within the block, on a second set of buffers if `stats` is given; then as before."""
-        before = {name: (layer.training, layer.track_running_stats) for name, layer in self.layers.items()}
+    def within(
+        self, mode: Norm, stats: Mapping[str, Tensor] | None = None, momentum: float | None = None
+    ) -> Iterator[None]:
+        """Behave as `mode` within the block, with other buffers and another momentum if given; then as before."""
+        before = {n: (layer.training, layer.track_running_stats, layer.momentum) for n, layer in self.layers.items()}
         own = self._exchange(stats) if stats is not None else None
         self.set(mode)
+        if momentum is not None:
+            self.set_momentum(momentum)
         try:
             yield
         finally:
             if own is not None:
                 self._exchange(own)
             for name, layer in self.layers.items():
-                layer.training, layer.track_running_stats = before[name]
-
-    def buffers(self) -> dict[str, Tensor]:
-        """Every layer's running mean and variance, named as the model names them."""
-        names = ("running_mean", "running_var")
-        return {f"{n}.{b}": layer.get_buffer(b) for n, layer in self.layers.items() for b in names}
+                layer.training, layer.track_running_stats, layer.momentum = before[name]
 
     def _exchange(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        own = self.buffers()
+        own = running_statistics(self._model)
         for name in own:
             layer, _, buffer = name.rpartition(".")
             self.layers[layer]._buffers[buffer] = stats[name]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ttt_bench import store
 from ttt_bench.adapter import Adapter
@@ -22,18 +22,19 @@ from ttt_bench.errors import BenchError
 from ttt_bench.metrics import Scoring
 from ttt_bench.model import MultiTaskModel, build_model, load_weights
 from ttt_bench.names import check_names
+from ttt_bench.norm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 from ttt_bench.progress import Progress
 from ttt_bench.provenance import code_hash, hash_file, hash_of
 from ttt_bench.records import split_batches
 from ttt_bench.registry import load_method, registered
-from ttt_bench.settings import MethodSettings, describe_changes, resolve_method
+from ttt_bench.settings import MethodSettings, controlled, describe_changes, resolve_method
+from ttt_bench.skeleton import planned, skeleton
 from ttt_bench.tasks import canonical, output_channels
-from ttt_bench.train import SourceJob, stretches, trains_own_source
+from ttt_bench.train import SourceJob, statistics_key, stretches, trains_on_source
 
 FORMAT = 1
 """Raised when a change of the harness makes earlier cells wrong."""
 DATA_VARIANT = "corrected"
-CONTROL = "none"
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ class PairWork:
     labels: LabelSpace
     notices: tuple[str, ...]
 
-    def job(self, seed: int) -> SourceJob:
-        """The source model's job for a seed."""
-        tasks = output_channels(self.tasks, len(self.labels.classes))
+    def channels(self, adapter: Adapter | None = None) -> dict[str, int]:
+        """Task -> output channels of the shared network, or of a method's where that has fewer tasks."""
+        tasks = adapter.own_tasks(self.tasks) if adapter else self.tasks
+        return output_channels(tasks, len(self.labels.classes))
+
+    def job(self, seed: int, adapter: Adapter | None = None) -> SourceJob:
+        """The job of the shared network's source model for a seed, or of a method's."""
         return SourceJob(
             self.pair.source.name,
             self.preset.model,
-            tasks,
+            self.channels(adapter),
             self.pair.source.recipe,
             self.preset.training,
             self.source.fingerprint,
@@ -82,7 +87,7 @@ class PairWork:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method under one protocol and seed on one pair.
+    """One method under one protocol, control and seed on one pair.
 
     Attributes:
         config: everything that the cell's numbers depend on; `hash` identifies it.
@@ -91,6 +96,7 @@ class Cell:
 
     work: PairWork
     settings: MethodSettings
+    control: str
     protocol: str
     seed: int
     identity: dict[str, Any]
@@ -161,14 +167,14 @@ def make_plan(request: Request, progress: Progress) -> RunPlan:
                 problems.append(str(error))
         _raise(problems)
         work = open_pair(pair, preset_name, preset, request, progress)
-        problems += _size_problems(work)
-        network = _skeleton(work)
+        network = skeleton(preset.model, work.channels()).model
+        problems += _size_problems(work, network)
         if request.source_weights is not None:
-            load_weights(network, request.source_weights)
+            load_weights(build_model(preset.model.untrained(), work.channels()), request.source_weights)
         notices = [*work.notices, *_method_notices(settings, network, preset)]
         for notice in notices:
             progress.say(notice)
-        cells += _cells(request, work, settings, network, named, problems)
+        cells += _cells(request, work, settings, named, problems)
     _raise(problems)
     return RunPlan(request, cells)
 
@@ -218,27 +224,40 @@ def _lacking(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
 
 
 def _load_methods(request: Request, named: bool, progress: Progress, problems: list[str]) -> list[type[Adapter]]:
+    """The wanted methods. A broken one is a problem if it was named; any other is said, and the rest goes on."""
     methods: list[type[Adapter]] = []
-    for name in dict.fromkeys(request.methods if named else registered()):
+    wanted = request.methods if named else registered()
+    for name in dict.fromkeys([*wanted, *registered()]):
         try:
-            methods.append(load_method(name))
+            method = load_method(name)
         except BenchError as error:
-            if named:
+            if named and name in wanted:
                 problems.append(str(error))
-            else:  # a broken plugin must not stop the others
-                progress.say(str(error))
+            else:
+                progress.say(f"left out: {error}")
+        else:
+            methods += [method] if name in wanted else []
     return methods
 
 
-def _size_problems(work: PairWork) -> list[str]:
+def _size_problems(work: PairWork, network: MultiTaskModel) -> list[str]:
     height, width = work.target.size
     smallest = min(len(batch) for batch in work.batches)
+    problems = []
     if smallest * ceil(height / 32) * ceil(width / 32) < 2:
-        return [
+        problems.append(
             f"{work.pair.name}: a batch of {smallest} image of {height}x{width} leaves batch statistics a single value "
             "at the last stage; use larger images or more of them"
-        ]
-    return []
+        )
+    for role, size in (("source", work.source.size), ("target", work.target.size)):
+        try:
+            network(torch.empty(2, 3, *size, device="meta"))
+        except Exception as error:  # whatever timm's networks raise where their size is fixed
+            problems.append(
+                f"{work.pair.name}: {work.preset.model.backbone} cannot take the {role}'s images of "
+                f"{size[0]}x{size[1]} ({error}); take another backbone, or other sizes (--set data.sizes.{role}=[H, W])"
+            )
+    return problems
 
 
 def _method_notices(settings: list[MethodSettings], network: nn.Module, preset: Preset) -> list[str]:
@@ -249,35 +268,59 @@ def _method_notices(settings: list[MethodSettings], network: nn.Module, preset: 
 
 
 def _has_batchnorm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
-
-
-def _skeleton(work: PairWork) -> MultiTaskModel:
-    """The network without its weights, to look at its layers."""
-    return build_model(work.preset.model.untrained(), output_channels(work.tasks, len(work.labels.classes)))
+    return any(isinstance(module, BATCH_NORMS) for module in network.modules())
 
 
 def _cells(
     request: Request,
     work: PairWork,
     settings: list[MethodSettings],
-    network: nn.Module,
     named: bool,
     problems: list[str],
 ) -> list[Cell]:
     cells = []
+    verdicts = [_verdict(request, work, one.adapter) for one in settings]
+    if named:
+        problems += [
+            f"{work.pair.name}: {one.adapter.name} {verdict.reason}"
+            for one, verdict in zip(settings, verdicts, strict=True)
+            if verdict.reason
+        ]
     for seed in request.seeds:
-        for one in settings:
-            reason = _reason(work, one.adapter, network, request)
-            if reason and named:
-                problems.append(f"{work.pair.name}: {one.adapter.name} {reason}")
-                continue
-            cells += [_cell(request, work, one, protocol, seed, reason) for protocol in request.protocol]
+        for one, verdict in zip(settings, verdicts, strict=True):
+            for control in request.control if verdict.moves else ("none",):  # what does not move need not be frozen
+                cells += [
+                    _cell(request, work, one, control, protocol, seed, verdict.reason) for protocol in request.protocol
+                ]
     return cells
 
 
-def _reason(work: PairWork, adapter: Adapter, network: nn.Module, request: Request) -> str | None:
-    """Why a method cannot run on a pair; None where it can."""
+@dataclass(frozen=True)
+class _Verdict:
+    """Why a method cannot run on a pair (None where it can), and whether it moves any parameter."""
+
+    reason: str | None
+    moves: bool = True
+
+
+def _verdict(request: Request, work: PairWork, adapter: Adapter) -> _Verdict:
+    reason = _unmet_need(request, work, adapter)
+    if reason:
+        return _Verdict(reason)
+    needs, backbone = adapter.needs(), work.preset.model.backbone
+    try:
+        net = skeleton(work.preset.model, work.channels(adapter), adapter)
+        moves = bool(planned(net, adapter).moves)
+    except Exception as error:  # a plugin can fail in any way; the others must go on
+        return _Verdict(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
+    if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
+        return _Verdict(f"needs BatchNorm layers, which {backbone} does not have")
+    if needs.affine and not affine_parameters(net.model, AFFINE_NORMS):
+        return _Verdict(f"needs normalisation layers with a scale and a shift, which {backbone} does not have")
+    return _Verdict(None, moves)
+
+
+def _unmet_need(request: Request, work: PairWork, adapter: Adapter) -> str | None:
     needs = adapter.needs()
     lacking = [task for task in canonical(needs.tasks) if task not in work.tasks]
     if lacking:
@@ -285,23 +328,33 @@ def _reason(work: PairWork, adapter: Adapter, network: nn.Module, request: Reque
     smallest = min(len(batch) for batch in work.batches)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
-    if needs.batchnorm and not _has_batchnorm(network):
-        return f"needs BatchNorm layers, which {work.preset.model.backbone} does not have"
-    if request.source_weights is not None and trains_own_source(adapter):
-        return "trains a source model of its own, so that --source-weights cannot replace it"
+    if request.source_weights is not None and trains_on_source(adapter):
+        return (
+            "trains on the source, and a model given with --source-weights has not had that training: leave the method "
+            "out, or run it without --source-weights"
+        )
     return None
 
 
 def _cell(
-    request: Request, work: PairWork, settings: MethodSettings, protocol: str, seed: int, reason: str | None
+    request: Request,
+    work: PairWork,
+    settings: MethodSettings,
+    control: str,
+    protocol: str,
+    seed: int,
+    reason: str | None,
 ) -> Cell:
-    adapter = settings.adapter
+    changes = describe_changes(type(settings.adapter), settings, work.preset_name, work.preset, request)
+    settings = controlled(settings, control)
+    adapter, job = settings.adapter, work.job(seed, settings.adapter)
+    source = source_key(request, job, adapter)
     identity = {
         "pair": work.pair.name,
         "method": adapter.name,
-        "control": CONTROL,
+        "control": control,
         "hparams": request.hparams,
-        "settings": describe_changes(type(adapter), settings, work.preset_name, work.preset, request),
+        "settings": changes,
         "preset": work.preset_name,
         "protocol": protocol,
         "data_variant": DATA_VARIANT,
@@ -314,11 +367,13 @@ def _cell(
         "options": adapter.options.model_dump(mode="json"),
         "optimiser": settings.optimiser.model_dump(),
         "code": code_hash(type(adapter)),
-        "source": source_key(request, work.job(seed), adapter),
+        "source": source,
+        "statistics": statistics_key(source, job, adapter, work.target.size),
         **_common(work),
+        "tasks": list(job.tasks),
     }
     identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
-    return Cell(work, settings, protocol, seed, identity, config, reason)
+    return Cell(work, settings, control, protocol, seed, identity, config, reason)
 
 
 def _common(work: PairWork) -> dict[str, Any]:

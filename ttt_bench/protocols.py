@@ -75,7 +75,7 @@ class Evaluation:
         session, steps = self.session, self.record.steps
         indices = self.record.batches[number]
         batch = self._batch(indices)
-        session.begin_batch(number)
+        session.begin_batch(number, batch.images)
         scores: list[dict[str, Tensor]] = []
         losses: list[dict[str, Tensor]] = []
         if session.moved:
@@ -99,7 +99,7 @@ class Evaluation:
         session, record = self.session, self.record
         first = self.dataset.batch(record.batches[0]).images.to(self.device)
         if start == 0:
-            session.begin_batch(0)
+            session.begin_batch(0, first)
         saved = time.monotonic()
         for step in range(start, record.steps + 1):
             if step > 0 and session.moved:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -102,8 +102,9 @@ class Runner:
         """Everything that can fail before hours of work: initial weights, files, rendering."""
         work = cell.work
         if self.request.source_weights is None:
-            if not self.trainer.has(work.job(cell.seed), cell.settings.adapter):
-                build_net(work.job(cell.seed), cell.settings.adapter)
+            job = work.job(cell.seed, cell.settings.adapter)
+            if not self.trainer.has(job, cell.settings.adapter):
+                build_net(job, cell.settings.adapter)
             work.source.prepare(self.progress)
         work.target.prepare(self.progress)
 
@@ -147,12 +148,13 @@ class Runner:
 
     def _measure(self, cell: Cell, manifest: dict[str, Any]) -> store.CellFiles:
         work, adapter = cell.work, cell.settings.adapter
-        job, scoring = work.job(cell.seed), work.scoring
+        job, scoring = work.job(cell.seed, adapter), work.scoring
         net, statistics = self._source(cell)
-        recipe = RECIPES[work.pair.target.recipe]
         if trains_own_source(adapter):
-            manifest = manifest | {"own_source_scores": self._own_scores(net, work, scoring)}
-        session = Session(net, adapter, cell.settings.optimiser, statistics, recipe, work.preset.batch, cell.seed)
+            manifest = manifest | {"own_source_scores": self._own_scores(net, work, job.tasks, scoring)}
+        target_recipe, source_recipe = RECIPES[work.pair.target.recipe], RECIPES[job.recipe]
+        settings = (cell.settings.optimiser, statistics, target_recipe, work.preset.batch, cell.seed, source_recipe)
+        session = Session(net, adapter, *settings)
         if not session.moved:
             manifest = manifest | {"optimiser": None}
         record = Record(work.batches, cell.settings.steps)
@@ -189,7 +191,7 @@ class Runner:
 
     def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
         work, adapter = cell.work, cell.settings.adapter
-        job = work.job(cell.seed)
+        job = work.job(cell.seed, adapter)
         workers = work.preset.data.workers
         if self.request.source_weights is not None:
             net = build_net(job, adapter, pretrained=False).to(self.device)
@@ -197,11 +199,12 @@ class Runner:
         else:
             net = self.trainer.source_model(job, adapter, work.source, workers)
         parent = source_key(self.request, job, adapter)
-        return net, self.trainer.source_statistics(net, parent, job, adapter, work.source, workers)
+        size = work.target.size
+        return net, self.trainer.source_statistics(net, parent, job, adapter, work.source, size, workers)
 
-    def _own_scores(self, net: Net, work: PairWork, scoring: Scoring) -> dict[str, float]:
+    def _own_scores(self, net: Net, work: PairWork, tasks: Iterable[str], scoring: Scoring) -> dict[str, float]:
         HarnessContext(net.eval(), RECIPES[work.pair.target.recipe]).norms.set(Norm.RUNNING)
-        return evaluate(net.model, work.target, work.batches, work.tasks, scoring, self.device)
+        return evaluate(net.model, work.target, work.batches, tuple(tasks), scoring, self.device)
 
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
         def save(unit: int) -> None:
@@ -245,7 +248,7 @@ class Runner:
                 "target_data": work.target.fingerprint,
                 "checkpoints": []
                 if self.request.source_weights
-                else [s.key for s in stretches(work.job(cell.seed), cell.settings.adapter)],
+                else [s.key for s in stretches(work.job(cell.seed, cell.settings.adapter), cell.settings.adapter)],
                 "source_weights": str(self.request.source_weights) if self.request.source_weights else None,
             },
         }

@@ -14,6 +14,7 @@ from ttt_bench.context import HarnessContext
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
 from ttt_bench.model import Net
+from ttt_bench.optimisers import make_optimiser
 
 
 class DivergedError(Exception):
@@ -33,6 +34,7 @@ class Session:
         recipe: the target's loss recipe.
         batch: images a batch, for learning rates that are given per sample.
         seed: with the method's name and the batch's number it seeds the method's randomness.
+        source_recipe: the source's loss recipe; by default that of the target.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class Session:
         recipe: Recipe,
         batch: int,
         seed: int,
+        source_recipe: Recipe | None = None,
     ) -> None:
         self.net, self.adapter, self.seed = net.eval(), adapter, seed
-        self.ctx = HarnessContext(net, recipe)
+        self.ctx = HarnessContext(net, recipe, source_recipe)
         self.ctx.norms.set_momentum(adapter.options.norm_momentum)
         self.plan: Plan = adapter.bind(net, statistics)
         if not self.plan.moves and self.plan.adapt is Norm.EMA:
@@ -63,7 +66,7 @@ class Session:
     def reset(self) -> None:
         """Back to the source model: moved parameters, all buffers and the optimiser, in place.
 
-        The method's generator is seeded anew by `begin_batch`.
+        The method's generators are seeded anew by `begin_batch`.
         """
         with torch.no_grad():
             for name, tensor in self._changing().items():
@@ -71,9 +74,12 @@ class Session:
         if self.optimiser is not None:
             self.optimiser.state.clear()
 
-    def begin_batch(self, number: int) -> None:
-        """Seed the method's randomness for a batch, so that shards and orders do not matter."""
+    def begin_batch(self, number: int, images: Tensor) -> None:
+        """Seed the method's randomness for a batch, so that shards and orders do not matter, and show it the batch."""
         self.ctx.seed(self.seed, self.adapter.name, number)
+        self.ctx.norms.set(self.plan.predict)
+        with torch.no_grad():
+            self.adapter.begin_batch(self.net, images, self.ctx)
 
     def trajectory(self, images: Tensor, steps: int) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
         """Adapt on a batch: yields (k, predictions after k updates, losses computed before update k + 1), k = 0..steps.
@@ -114,7 +120,8 @@ class Session:
     def state(self) -> dict[str, Tensor]:
         """What carries over from batch to batch, as flat tensors."""
         state = tensors.with_prefix("net.", self._changing())
-        state["generator"] = self.ctx.generator.get_state()
+        for number, generator in enumerate(self.ctx.generators):
+            state[f"generator.{number}"] = generator.get_state()
         if self.optimiser is not None:
             state |= tensors.with_prefix("optimiser.", tensors.optimiser_tensors(self.optimiser))
         return state
@@ -125,7 +132,8 @@ class Session:
         with torch.no_grad():
             for name, tensor in self._changing().items():
                 tensor.copy_(saved[name])
-        self.ctx.generator.set_state(state["generator"])
+        for number, generator in enumerate(self.ctx.generators):
+            generator.set_state(state[f"generator.{number}"])
         if self.optimiser is not None:
             tensors.restore_optimiser(self.optimiser, tensors.below_prefix("optimiser.", state))
 
@@ -150,14 +158,3 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
         if not any(fnmatchcase(name, pattern) for name in named):
             raise BenchError(f"method {method} moves {pattern!r}, which matches no parameter")
     return {name: p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in moves)}
-
-
-def make_optimiser(parameters: list[torch.nn.Parameter], settings: Optimiser, batch: int) -> torch.optim.Optimizer:
-    """The adapting optimiser of these settings; `batch` scales a learning rate that is given per sample."""
-    lr = settings.lr * batch if settings.lr_per_sample else settings.lr
-    if settings.optimiser == "adam":
-        betas = (settings.beta1, settings.beta2)
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ttt_bench.adapter import Adapter, Optimiser
@@ -55,6 +55,13 @@ def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> M
     optimiser = validated(Optimiser, {k: v for k, v in values.items() if k in _OPTIMISER}, prefix)
     options = validated(method.Options, {k: v for k, v in values.items() if k not in _OPTIMISER}, prefix)
     return MethodSettings(method(options), optimiser, steps)
+
+
+def controlled(settings: MethodSettings, control: str) -> MethodSettings:
+    """The settings under a control: `frozen` runs a method with learning rate 0, `none` as it is."""
+    if control == "none":
+        return settings
+    return replace(settings, optimiser=settings.optimiser.model_copy(update={"lr": 0.0}))
 
 
 def _preset_values(name: str, preset: Preset, original: bool) -> Mapping[str, Any]:

@@ -30,7 +30,8 @@ def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
     priors: dict[str, dict[str, float]] = {}
     seen: set[str] = set()
     for cell in plan.cells:
-        key = stretches(cell.work.job(cell.seed), cell.settings.adapter)[-1].key
+        adapter = cell.settings.adapter
+        key = stretches(cell.work.job(cell.seed, adapter), adapter)[-1].key
         if cell.reason is None and key not in seen:
             seen.add(key)
             records += _train_one(runner, cell, key, priors, progress)
@@ -41,7 +42,7 @@ def _train_one(
     runner: Runner, cell: Cell, key: str, known_priors: dict[str, dict[str, float]], progress: Progress
 ) -> list[dict[str, Any]]:
     work, adapter = cell.work, cell.settings.adapter
-    job, source = work.job(cell.seed), work.pair.source
+    job, source = work.job(cell.seed, adapter), work.pair.source
     held_out = open_split(source, "val", "source", work.preset, runner.request, progress)
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
@@ -51,9 +52,9 @@ def _train_one(
     own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
     # the prior is made of targets already, so nothing has to be transformed
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
-    scores = evaluate(net.model, held_out, batches, work.tasks, own, runner.device)
+    scores = evaluate(net.model, held_out, batches, tuple(job.tasks), own, runner.device)
     if work.source.fingerprint not in known_priors:
-        prior = prior_predictor(position_prior(work.source, dict(job.tasks), 256), runner.device)
+        prior = prior_predictor(position_prior(work.source, work.channels(), 256), runner.device)
         known_priors[work.source.fingerprint] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
     priors = known_priors[work.source.fingerprint]
     model = stretches(job, adapter)[-1].name
@@ -69,5 +70,5 @@ def _train_one(
             "ratio": scores[task] / priors[task] if priors[task] else None,
             "checkpoint": key,
         }
-        for task in work.tasks
+        for task in job.tasks
     ]

@@ -8,6 +8,7 @@ supervised iterations on the same images in the same order.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ttt_bench import tensors
-from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
+from ttt_bench.adapter import SHARED, Adapter, Norm, Optimiser, Phase
 from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.context import HarnessContext, derive_seed
 from ttt_bench.data.augment import hflip
@@ -28,7 +29,8 @@ from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.errors import BenchError
 from ttt_bench.interrupts import held_interrupts
 from ttt_bench.losses import RECIPES
-from ttt_bench.model import Net, build_model, initial_weights
+from ttt_bench.model import Net, build_model, initial_weights, resize
+from ttt_bench.optimisers import make_optimiser
 from ttt_bench.progress import Bar, Progress
 from ttt_bench.provenance import code_hash, hash_of
 
@@ -36,7 +38,6 @@ FORMAT = 1
 """Raised when a change of the harness makes earlier checkpoints wrong."""
 SAVE_SECONDS = 60.0
 CHECK_EVERY = 50
-STATISTICS_BATCH = 8
 
 
 def polynomial_lr(
@@ -44,6 +45,14 @@ def polynomial_lr(
 ) -> float:
     """(base_lr - min_lr) (1 - iteration / max_iterations)^gamma + min_lr, the schedule of S4T's public code."""
     return (base_lr - min_lr) * (1 - iteration / max_iterations) ** gamma + min_lr
+
+
+def cosine_lr(base_lr: float, iteration: int, max_iterations: int) -> float:
+    """base_lr (1 + cos(pi iteration / max_iterations)) / 2: a half cosine from base_lr to 0."""
+    return base_lr * (1 + math.cos(math.pi * iteration / max_iterations)) / 2
+
+
+SCHEDULES = {"polynomial": polynomial_lr, "cosine": cosine_lr}
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Stretch:
     name: str
     about: Mapping[str, Any]
     iterations: int
-    lr: float
+    optimiser: Optimiser
     phase: Phase
     adapter: Adapter | None
     first: bool
@@ -94,7 +103,12 @@ class SourceJob:
 
 def trains_own_source(adapter: Adapter) -> bool:
     """Whether a method's source model differs from Base's."""
-    return any(phase.supervised and phase != SHARED for phase in adapter.phases())
+    return any("model" in phase.trains and phase != SHARED for phase in adapter.phases())
+
+
+def trains_on_source(adapter: Adapter) -> bool:
+    """Whether a method trains anything on the source that Base does not."""
+    return any(phase != SHARED for phase in adapter.phases())
 
 
 def stretches(job: SourceJob, adapter: Adapter) -> list[Stretch]:
@@ -103,29 +117,55 @@ def stretches(job: SourceJob, adapter: Adapter) -> list[Stretch]:
     common = {
         "recipe": job.recipe,
         "data": job.fingerprint,
-        **training.model_dump(include={"batch", "weight_decay", "flip"}),
+        **training.model_dump(include={"batch", "flip"}),
     }
     chain: list[Stretch] = []
 
     def add(name: str, phase: Phase, iterations: int, lr: float, owner: Adapter | None, first: bool = False) -> None:
         parent = chain[-1].key if chain else job.initial()
+        optimiser = phase.optimiser or Optimiser(optimiser="adam", lr=lr, weight_decay=training.weight_decay)
         method = (
             {"method": owner.name, "options": source_options(owner), "code": code_hash(type(owner))} if owner else None
         )
-        stretch = {"phase": phase.name, "iterations": iterations, "lr": lr, "method": method}
-        chain.append(Stretch(name, {"parent": parent, **common, **stretch}, iterations, lr, phase, owner, first))
+        stretch = {
+            "phase": phase.name,
+            "iterations": iterations,
+            "optimiser": optimiser.model_dump(),
+            "schedule": phase.schedule,
+            "method": method,
+        }
+        chain.append(Stretch(name, {"parent": parent, **common, **stretch}, iterations, optimiser, phase, owner, first))
 
     if training.shared_iterations:
         add("shared", SHARED, training.shared_iterations, training.shared_lr, None, first=True)
     for phase in adapter.phases():
         owner = None if phase == SHARED else adapter
-        add(owner.name if owner else "base", phase, training.iterations, training.lr, owner)
+        name = owner.name if owner else "base"
+        add(name, phase, phase.iterations or training.iterations, training.lr, owner)
     return chain
 
 
 def source_options(adapter: Adapter) -> dict[str, Any]:
     """The method's options that shape its source model."""
     return adapter.options.model_dump(mode="json", include=set(adapter.options.source_fields()))
+
+
+def statistics_key(
+    parent: str, job: SourceJob, adapter: Adapter, target_size: tuple[int, int]
+) -> dict[str, Any] | None:
+    """What a method's source statistics depend on; None where it has none. `parent` names the network's weights."""
+    wanted = adapter.source_pass()
+    if wanted is None:
+        return None
+    return {
+        "parent": parent,
+        "data": job.fingerprint,
+        "seed": job.seed,
+        "pass": [wanted.images, wanted.batch],
+        "size": list(target_size) if wanted.at_target_size else None,
+        "options": source_options(adapter),
+        "code": code_hash(type(adapter)),
+    }
 
 
 def build_net(job: SourceJob, adapter: Adapter, pretrained: bool = True) -> Net:
@@ -181,29 +221,50 @@ class Trainer:
         return net
 
     def source_statistics(
-        self, net: Net, parent: str, job: SourceJob, adapter: Adapter, dataset: Dataset, workers: int = 0
+        self,
+        net: Net,
+        parent: str,
+        job: SourceJob,
+        adapter: Adapter,
+        dataset: Dataset,
+        target_size: tuple[int, int],
+        workers: int = 0,
     ) -> dict[str, Tensor]:
-        """The method's source statistics of a network, computed once; `parent` names the network's weights."""
-        if type(adapter).source_statistics is Adapter.source_statistics:
+        """The method's source statistics of a network, computed once; `parent` names the network's weights.
+
+        Raises:
+            BenchError: the source has too few images for one batch of them.
+        """
+        about = statistics_key(parent, job, adapter, target_size)
+        wanted = adapter.source_pass()
+        if about is None or wanted is None:
             return {}
-        about = {
-            "parent": parent,
-            "options": source_options(adapter),
-            "code": code_hash(type(adapter)),
-        }
         path = checkpoint_path(self.folder, f"statistics-{adapter.name}-{hash_of(about, 16)}")
         if path.exists():
             return {name: tensor.to(self.device) for name, tensor in tensors.load(path)[0].items()}
         ctx = HarnessContext(net, RECIPES[job.recipe])
         ctx.seed(job.seed, adapter.name, "statistics")
         ctx.norms.set(Norm.RUNNING)
-        order = torch.randperm(len(dataset), generator=ctx.generator).tolist()
-        batches = [order[i : i + STATISTICS_BATCH] for i in range(0, len(order), STATISTICS_BATCH)]
-        with torch.no_grad():
-            images = (batch.images.to(self.device) for batch in loader(dataset, batches, workers))
-            found = adapter.source_statistics(net.eval(), images, ctx)
+        order = torch.randperm(len(dataset), generator=ctx.generator).tolist()[: wanted.images]
+        batches = [order[i : i + wanted.batch] for i in range(0, len(order) - wanted.batch + 1, wanted.batch)]
+        if not batches:
+            raise BenchError(
+                f"{adapter.name} takes its source statistics in batches of {wanted.batch}; {job.domain} has "
+                f"{len(order)} images for them"
+            )
+        title = f"source statistics of {adapter.name} on {job.domain}, seed {job.seed}"
+        with torch.no_grad(), self.progress.bar(title, len(batches)) as bar:
+            found = adapter.source_statistics(net.eval(), self._images(dataset, batches, workers, about, bar), ctx)
         tensors.save(path, found, about)
         return found
+
+    def _images(
+        self, dataset: Dataset, batches: list[list[int]], workers: int, about: Mapping[str, Any], bar: Bar
+    ) -> Iterator[Tensor]:
+        for batch in loader(dataset, batches, workers):
+            images = batch.images.to(self.device)
+            yield resize(images, about["size"]) if about["size"] else images
+            bar.advance()
 
     def _load(self, net: Net, key: str) -> None:
         state, _ = tensors.load(checkpoint_path(self.folder, key))
@@ -259,18 +320,16 @@ class _Run:
         self.iteration = 0
         self.ctx = HarnessContext(net, RECIPES[job.recipe])
         self.uncertainties = nn.Parameter(torch.ones(len(job.tasks), device=device))
-        self.net.train()
-        self.ctx.norms.set(Norm.EMA if "model" in stretch.phase.trains else Norm.RUNNING)
         trained = {"model": net.model, "extra": net.extra if stretch.adapter else None}
         for name, module in trained.items():
             if module is not None:
-                module.requires_grad_(name in stretch.phase.trains)
+                module.train(name in stretch.phase.trains).requires_grad_(name in stretch.phase.trains)
+        self.ctx.norms.set(Norm.EMA if "model" in stretch.phase.trains else Norm.RUNNING)
         parameters = [
             p for module in trained.values() if module is not None for p in module.parameters() if p.requires_grad
         ]
-        self.optimiser = torch.optim.Adam(
-            [*parameters, self.uncertainties], lr=stretch.lr, weight_decay=job.training.weight_decay
-        )
+        self.optimiser = make_optimiser([*parameters, self.uncertainties], stretch.optimiser, job.training.batch)
+        self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def iterate(self, batch: Batch, bar: Bar) -> None:
         """One update."""
@@ -281,8 +340,8 @@ class _Run:
         if job.training.flip:
             draw = torch.Generator().manual_seed(derive_seed(*seed, "flip"))
             batch = hflip(batch, torch.rand(len(batch.images), generator=draw) < 0.5)
-        for group in self.optimiser.param_groups:
-            group["lr"] = polynomial_lr(stretch.lr, self.iteration, stretch.iterations)
+        for group, first in zip(self.optimiser.param_groups, self.first_rates, strict=True):
+            group["lr"] = SCHEDULES[stretch.phase.schedule](first, self.iteration, stretch.iterations)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.objective(batch.to(self.device))
         loss.backward()
@@ -295,12 +354,10 @@ class _Run:
 
     def objective(self, batch: Batch) -> Tensor:
         """The joint loss: weighted task losses, with the method's auxiliary terms (module `losses`, methods 0.3)."""
-        stages = self.net.model.stages(batch.images)
-        predictions = self.net.model.outputs(stages, batch.images.shape[-2:])
         supervised = self.stretch.phase.supervised
-        task_losses = (
-            {t: self.ctx.task_loss(t, predictions[t], batch.targets[t]) for t in self.job.tasks} if supervised else {}
-        )
+        stages = self.net.model.stages(batch.images) if supervised else []
+        predictions = self.net.model.outputs(stages, batch.images.shape[-2:]) if supervised else {}
+        task_losses = {t: self.ctx.task_loss(t, p, batch.targets[t]) for t, p in predictions.items()}
         plain: list[Tensor] = []
         if self.stretch.adapter is not None:
             terms = self.stretch.adapter.source_loss(self.net, batch, stages, predictions, self.stretch.phase, self.ctx)

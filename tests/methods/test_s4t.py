@@ -187,7 +187,7 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 def first_loss(number: int) -> float:
     session = tiny_session(adapter(), Optimiser())
-    session.begin_batch(number)
+    session.begin_batch(number, random_images())
     return next(session.trajectory(random_images(), 1))[2]["tbs"].item()
 
 
@@ -250,7 +250,8 @@ def step_loss(recipe: str, **options: Any) -> tuple[Net, Tensor, dict[str, Tenso
     loss = method.step(session.net, random_images(), session.ctx).losses["tbs"]
     distances = {}
     for task in TASKS:
-        session.begin_batch(0)
+        session.begin_batch(0, random_images())
+        session.ctx.norms.set(Norm.EMA)
         only = adapter(**{**options, "weighting": "fixed", "weight_power": 1, "scale": 1.0})
         session.ctx.recipe = Recipe("one", {}, {t: float(t == task) for t in TASKS}, False)
         distances[task] = only.step(session.net, random_images(), session.ctx).losses["tbs"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.output import show_records, stdout
+from ttt_bench.cli.output import say, show_records, stdout
 from ttt_bench.cli.sweep import Json, Sets
 
 methods = typer.Typer(help="The registered methods.", no_args_is_help=True)
@@ -81,5 +81,7 @@ def params(
     settings = dict(parse_setting(text) for text in sets or [])
     check_names(Request(set=settings))
     records = parameter_records(backbone, [task.strip() for task in tasks.split(",")], classes, settings)
-    columns = ["method", "total", "backbone", "heads", "added", "moved"]
+    columns = ["method", "total", "millions", "published", "backbone", "heads", "added", "moved", "architecture"]
     show_records(records, columns, f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes", as_json)
+    if not as_json:
+        say("published: S4T, supplement, Table 6, in millions; moved: receive a gradient at test time, or may")

@@ -43,6 +43,10 @@ def run(
     protocol: Annotated[
         str | None, typer.Option(help="online, episodic, single-batch; several joined by commas.")
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="none, or frozen: learning rate 0, what a method's normalisation alone gives; or both."),
+    ] = None,
     preset: PresetName = None,
     hparams: Annotated[str | None, typer.Option(help="Whose settings: paper (S4T's protocol) or original.")] = None,
     sets: Sets = None,
@@ -63,6 +67,7 @@ def run(
         seeds=seeds,
         steps=steps,
         protocol=protocol,
+        control=control,
         preset=preset,
         hparams=hparams,
         device=device,
@@ -92,6 +97,7 @@ def _show_plan(made: Any, as_json: bool) -> None:
         {
             "pair": cell.work.pair.name,
             "method": cell.method,
+            "control": cell.control if cell.control != "none" else "",
             "protocol": cell.protocol,
             "seed": cell.seed,
             "steps": cell.settings.steps,

@@ -101,6 +101,14 @@ def for_pair(pair: str) -> PublishedTable | None:
     return PublishedTable(str(paper), str(table), pair, rows, notes)
 
 
+@cache
+def published_parameters() -> dict[str, float]:
+    """Method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
+    frame = numbers()
+    chosen = frame[(frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")]
+    return {str(method): float(value) for method, value in zip(chosen["method"], chosen["value"], strict=True)}
+
+
 def _row(pair: str, method: str, group: pd.DataFrame, base: dict[str, tuple[float, float]]) -> PublishedRow:
     scores = _scores(group)
     printed = group[group["metric"] == "delta_ttt"].iloc[0]
