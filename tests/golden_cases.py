@@ -1,11 +1,4 @@
-"""Reads the golden vectors (`tests/golden/README.md` states their format and every function's contract).
-
-from golden_cases import cases
-
-@pytest.mark.parametrize("case", cases("sync_orient"))
-def test_orient(case):
-    assert_close(sync.orient(**case.inputs), case.outputs["oriented"], case)
-"""
+"""Reads the golden vectors (`tests/golden/README.md` states their format and every function's contract)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_cases import Case, assert_close, cases
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,35 +14,6 @@ from ttt_bench import metrics, scores
 from ttt_bench.metrics import Scoring, statistics
 
 CLASSES = 4
-
-
-@pytest.mark.parametrize("case", cases("metrics_mean_iou"))
-def test_golden_mean_iou(case: Case) -> None:
-    miou, iou = metrics.mean_iou(**case.inputs)
-    assert_close(miou, case.outputs["miou"], case)
-    assert_close(iou, case.outputs["iou"], case)
-
-
-@pytest.mark.parametrize("case", cases("metrics_normal_angle_error"))
-def test_golden_normal_angle_error(case: Case) -> None:
-    assert_close(metrics.normal_angle_error(**case.inputs), case.outputs["degrees"], case)
-
-
-@pytest.mark.parametrize("case", cases("metrics_align_scale_shift"))
-def test_golden_align_scale_shift(case: Case) -> None:
-    scale, shift = metrics.align_scale_shift(**case.inputs)
-    assert_close(scale, case.outputs["scale"], case)
-    assert_close(shift, case.outputs["shift"], case)
-
-
-@pytest.mark.parametrize("case", cases("metrics_aligned_rmse"))
-def test_golden_aligned_rmse(case: Case) -> None:
-    assert_close(metrics.aligned_rmse(**case.inputs), case.outputs["rmse"], case)
-
-
-@pytest.mark.parametrize("case", cases("metrics_delta_ttt"))
-def test_golden_delta_ttt(case: Case) -> None:
-    assert_close(metrics.delta_ttt(**case.inputs), case.outputs["percent"], case)
 
 
 def draw(task: str, images: int = 3, size: tuple[int, int] = (7, 9)) -> tuple[Tensor, Tensor]:

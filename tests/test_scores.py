@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
-from golden_cases import Case, assert_close, cases
 
 from ttt_bench import scores
 
@@ -100,11 +98,6 @@ def test_normals_are_a_mean_over_pixels() -> None:
     statistics = [np.array([[len(a), a.sum()]]) for a in angles]
     assert math.isclose(scores.task_score("normals", statistics), np.concatenate(angles).mean())
     assert math.isnan(scores.task_score("normals", [np.zeros((2, 2))]))
-
-
-@pytest.mark.parametrize("case", cases("metrics_delta_ttt"))
-def test_delta_ttt_golden(case: Case) -> None:
-    assert_close(scores.delta_ttt(**case.inputs), case.outputs["percent"], case)
 
 
 def test_delta_ttt_by_hand() -> None:

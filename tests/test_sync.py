@@ -1,4 +1,4 @@
-"""The synchronisation measures against golden vectors, by-hand examples and properties."""
+"""The synchronisation measures against by-hand examples and properties."""
 
 from __future__ import annotations
 
@@ -6,36 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from golden_cases import Case, assert_close, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_bench import sync
 
-RESULTS = {
-    "peak_steps": "steps",
-    "step_variance": "sv",
-    "dtw_distance": "distance",
-    "mean_dtw": "dtw",
-    "cosine_similarity": "cs",
-    "orient": "oriented",
-    "normalize": "normalized",
-}
-GOLDEN = [
-    pytest.param(name, result, case, id=f"{name}-{number}")
-    for name, result in RESULTS.items()
-    for number, case in enumerate(cases(f"sync_{name}"))
-]
-
 walks = st.lists(st.integers(-5, 5), min_size=2, max_size=8)
-
-
-@pytest.mark.parametrize(("name", "result", "case"), GOLDEN)
-def test_golden(name: str, result: str, case: Case) -> None:
-    before = {key: value.numpy().copy() for key, value in case.inputs.items() if hasattr(value, "numpy")}
-    assert_close(getattr(sync, name)(**case.inputs), case.outputs[result], case)
-    for key, value in before.items():
-        np.testing.assert_array_equal(case.inputs[key].numpy(), value)
 
 
 def test_peaks_and_their_spread_by_hand() -> None:

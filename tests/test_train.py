@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden_cases import cases
 from safetensors.torch import save_file
 from toy import TASKS, Joint, Toy, ToyDataset, job, same, values
 
@@ -20,7 +19,7 @@ from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.progress import Silent
-from ttt_bench.train import Trainer, _Run, build_net, checkpoint_path, polynomial_lr, sample_indices, stretches
+from ttt_bench.train import Trainer, _Run, build_net, checkpoint_path, sample_indices, stretches
 
 CPU = torch.device("cpu")
 OTHER_TRAINING = {
@@ -36,12 +35,6 @@ OTHER_TRAINING = {
 
 def trainer(folder: Path, **kwargs: Any) -> Trainer:
     return Trainer(folder, CPU, Silent(), **kwargs)
-
-
-@pytest.mark.parametrize("case", cases("train_polynomial_lr"))
-def test_polynomial_lr_agrees_with_the_golden_vectors(case: Any) -> None:
-    inputs, outputs, rtol, atol = case
-    assert polynomial_lr(**inputs) == pytest.approx(outputs["lr"], rel=rtol, abs=atol)
 
 
 def test_methods_without_source_training_share_bases_checkpoint() -> None:
