@@ -6,8 +6,8 @@ and the (biased) variance of a layer's inputs over batch and pixels, every Batch
 
     y = weight (x - m) / sqrt(v + eps) + bias
 
-in place of the same with the source's running statistics. No parameter moves. With a momentum a, the running statistics
-are mixed with those of each batch once, r <- (1 - a) r + a (m, v), and used as they then stand.
+in place of the same with the source's running statistics. No parameter moves. With the option `mix`, the running
+statistics move once a batch, r <- (1 - a) r + a (m, v), and are used as they then stand.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ from ttt_bench.model import Net
 class NormOptions(Options):
     """Options of `NormAdapt`."""
 
-    momentum: float | None = option(
-        None,
-        "share of a batch in running statistics that move once a batch and are predicted with; none: the statistics of "
-        "the batch alone",
+    mix: bool = option(
+        False,
+        "move the running statistics towards those of each batch once (by norm_momentum) and predict with them, not with "
+        "those of the batch alone",
         source="Nado et al.: the batch alone",
-        gt=0,
-        le=1,
     )
 
 
@@ -51,15 +49,15 @@ class NormAdapt(Adapter):
     )
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        mode = Norm.BATCH if self.options.momentum is None else Norm.RUNNING
+        mode = Norm.BATCH if not self.options.mix else Norm.RUNNING
         return Plan(moves=(), adapt=mode, predict=mode, exact=True)
 
     def passes(self, batch: int) -> Passes:
         return Passes(0, 0)
 
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
-        if self.options.momentum is not None:
-            with ctx.norm(Norm.EMA, momentum=self.options.momentum):
+        if self.options.mix:
+            with ctx.norm(Norm.EMA):
                 net.model.stages(images)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:

@@ -151,7 +151,7 @@ def test_an_unwritable_results_folder_fails_at_once(tmp_path: Path) -> None:
         (("pairs", "list"), ["pair", "tasks", "data", "preset"]),
         (
             ("params", "--backbone", "test_resnet"),
-            ["method", "total", "millions", "published", "backbone", "heads", "added", "moved", "architecture"],
+            ["method", "published", "millions", "total", "backbone", "heads", "added", "moved", "architecture"],
         ),
     ],
 )

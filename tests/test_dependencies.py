@@ -42,7 +42,9 @@ def test_the_harness_knows_no_method(path: Path) -> None:
 
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.name)
 def test_methods_import_public_names_only(path: Path) -> None:
-    ours = {name for name in imports(path) if name.startswith("ttt_bench")}
+    # a large method may keep a part of itself in a private module beside it
+    private = tuple(f"ttt_bench.methods.{other.stem}" for other in METHODS if other.stem.startswith(f"_{path.stem}_"))
+    ours = {name for name in imports(path) if name.startswith("ttt_bench") and not name.startswith(private)}
     assert all(any(name == public or name.startswith(f"{public}.") for public in PUBLIC) for name in ours), ours
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ttt_bench import registry
 from ttt_bench.errors import BenchError
-from ttt_bench.provenance import hash_of, hash_source
+from ttt_bench.provenance import code_hash, hash_of, hash_source
 from ttt_bench.registry import load_method, registered
 
 
@@ -65,3 +65,16 @@ def test_code_is_hashed_without_comments_and_docstrings() -> None:
     assert hash_source(plain) == hash_source(talkative)
     assert hash_source(plain) != hash_source(plain.replace("1", "2"))
     assert hash_of({"a": 1, "b": [2]}) == hash_of({"b": [2], "a": 1})
+
+
+def test_the_code_of_a_private_module_beside_a_method_counts(plugins: Any, tmp_path: Path) -> None:
+    plugins("mine", "split_plugin", f"from _split_part import VALUE\nimport toy\n{GOOD}")
+    part, other = tmp_path / "_split_part.py", tmp_path / "_no_part.py"
+    hashes = []
+    for text in ("VALUE = 1\n", "VALUE = 1  # a comment\n", "VALUE = 2\n"):
+        part.write_text(text)
+        other.write_text(text)
+        hashes.append(code_hash(load_method("mine")))
+    assert hashes[0] == hashes[1] != hashes[2]
+    plugins("whole", "whole_plugin", GOOD.replace("mine", "whole"))
+    assert code_hash(load_method("whole")) == hash_source(GOOD.replace("mine", "whole"))

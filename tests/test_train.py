@@ -19,7 +19,7 @@ from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.progress import Silent
-from ttt_bench.train import Trainer, _Run, build_net, checkpoint_path, sample_indices, stretches
+from ttt_bench.train import StretchRun, Trainer, build_net, checkpoint_path, sample_indices, stretches
 
 CPU = torch.device("cpu")
 OTHER_TRAINING = {
@@ -205,7 +205,7 @@ def test_a_diverging_training_says_where(tmp_path: Path) -> None:
 def test_the_objective_weights_a_tasks_own_terms_with_the_task(recipe: str) -> None:
     one = job(recipe=recipe)
     net = build_net(one, Joint())
-    run = _Run(net, stretches(one, Joint())[-1], one, CPU)
+    run = StretchRun(net, stretches(one, Joint())[-1], one, CPU)
     with torch.no_grad():
         run.uncertainties.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     batch = ToyDataset().batch([0, 1, 2])

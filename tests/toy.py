@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Phase, Plan, StepOut, option
+from ttt_bench.adapter import Adapter, Card, Context, Needs, Norm, Options, Passes, Phase, Plan, StepOut, option
 from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.model import Net
@@ -67,6 +67,9 @@ class Toy(Adapter):
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=True)
 
+    def passes(self, batch: int) -> Passes:
+        return Passes(1, 0)
+
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         predictions = net.model(images)
         return StepOut({"size": sum((p**2).mean() for p in predictions.values())}, predictions)  # type: ignore[dict-item]
@@ -77,8 +80,14 @@ class Drifting(Toy):
 
     name = "drifting"
 
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"depth"}))
+
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(("model.*",), Norm.EMA, Norm.RUNNING, exact=False)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(1, 1)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         noisy = images + 0.1 * ctx.rand(*images.shape)
@@ -116,6 +125,9 @@ class Joint(Toy):
     name = "joint"
     Options = JointOptions
     second_phase = False
+
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"depth"}))
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
         return nn.Linear(model.channels[0], 1)  # type: ignore[index]

@@ -277,13 +277,11 @@ class Context(ABC):
     """The source's loss recipe, at any time."""
 
     @abstractmethod
-    def norm(
-        self, mode: Norm, stats: Mapping[str, Tensor] | None = None, momentum: float | None = None
-    ) -> AbstractContextManager[None]:
+    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
         """Within the block the model's BatchNorm layers behave as `mode`.
 
         With `stats`, a second set of running statistics (named as by `ttt_bench.norm.running_statistics`) is used in
-        place of the layers' own, and moved under `Norm.EMA`; with `momentum`, by that share of the batch.
+        place of the layers' own, and moved under `Norm.EMA`.
         """
 
     @abstractmethod

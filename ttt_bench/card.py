@@ -9,6 +9,7 @@ from ttt_bench.adapter import Adapter, Hparams, Needs, Norm, Passes, Phase, Plan
 from ttt_bench.config import ModelConfig, Request, resolve_preset
 from ttt_bench.errors import BenchError
 from ttt_bench.model import STAGES, Net, count_parameters
+from ttt_bench.progress import Progress
 from ttt_bench.registry import load_method, registered
 from ttt_bench.report.published import published_parameters
 from ttt_bench.session import moved_parameters
@@ -54,7 +55,7 @@ def card_records(name: str) -> list[dict[str, str]]:
         "source phases": "; ".join(_phase_words(phase) for phase in adapter.phases()),
         "source statistics": _statistics_words(adapter.source_pass()),
         "own source model": "yes" if trains_own_source(adapter) else "no, Base's",
-        "moves at test": f"{card.moves} ({len(plan.moves)} names or patterns)" if plan.moves else card.moves,
+        "moves at test": card.moves,
         "BatchNorm adapting": NORM_WORDS[plan.adapt] if plan.moves else "no step",
         "BatchNorm predicting": NORM_WORDS[plan.predict],
         "passes a step": _passes_words(adapter.passes(BATCH), plan),
@@ -142,11 +143,11 @@ def _values(hparams: Hparams) -> dict[str, Any]:
 
 
 def parameter_records(
-    backbone: str, tasks: Sequence[str], classes: int, settings: Mapping[str, Any]
+    backbone: str, tasks: Sequence[str], classes: int, settings: Mapping[str, Any], progress: Progress
 ) -> list[dict[str, Any]]:
     """Trainable parameters of every method: total, backbone, heads, added by the method, moved at test time.
 
-    `published` is what S4T's supplement prints for ResNet-50 and four tasks (Table 6), in millions.
+    A method that does not load is left out, and said on `progress`. `published` is what S4T's supplement prints for ResNet-50 and four tasks (Table 6), in millions.
 
     Raises:
         BenchError: an unknown backbone or task, or a setting that does not fit.
@@ -156,7 +157,11 @@ def parameter_records(
     published = published_parameters() if backbone == "resnet50" and len(names) == len(TASKS) else {}
     records = []
     for name in registered():
-        method = load_method(name)
+        try:
+            method = load_method(name)
+        except BenchError as error:  # a broken plugin must not stop the others
+            progress.say(f"left out: {error}")
+            continue
         adapter = resolve_method(method, preset, Request(set=dict(settings))).adapter
         own = adapter.own_tasks(names)
         net = skeleton(ModelConfig(backbone=backbone), output_channels(own, classes), adapter)
@@ -164,9 +169,9 @@ def parameter_records(
         records.append(
             {
                 "method": name,
-                "total": counts.total,
-                "millions": round(counts.total / 1e6, 2),
                 "published": published.get(name),
+                "millions": round(counts.total / 1e6, 2),
+                "total": counts.total,
                 "backbone": counts.backbone,
                 "heads": counts.heads,
                 "added": counts.added,

@@ -47,10 +47,8 @@ class HarnessContext(Context):
         for generator in self.generators:
             generator.manual_seed(derive_seed(*parts))
 
-    def norm(
-        self, mode: Norm, stats: Mapping[str, Tensor] | None = None, momentum: float | None = None
-    ) -> AbstractContextManager[None]:
-        return self.norms.within(mode, stats, momentum)
+    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
+        return self.norms.within(mode, stats)
 
     def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
         return self.recipe.losses[task](prediction, target)

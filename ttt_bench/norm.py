@@ -58,22 +58,18 @@ class NormController:
             layer.momentum = momentum
 
     @contextmanager
-    def within(
-        self, mode: Norm, stats: Mapping[str, Tensor] | None = None, momentum: float | None = None
-    ) -> Iterator[None]:
-        """Behave as `mode` within the block, with other buffers and another momentum if given; then as before."""
-        before = {n: (layer.training, layer.track_running_stats, layer.momentum) for n, layer in self.layers.items()}
+    def within(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+        """Behave as `mode` within the block, on a second set of buffers if `stats` is given; then as before."""
+        before = {name: (layer.training, layer.track_running_stats) for name, layer in self.layers.items()}
         own = self._exchange(stats) if stats is not None else None
         self.set(mode)
-        if momentum is not None:
-            self.set_momentum(momentum)
         try:
             yield
         finally:
             if own is not None:
                 self._exchange(own)
             for name, layer in self.layers.items():
-                layer.training, layer.track_running_stats, layer.momentum = before[name]
+                layer.training, layer.track_running_stats = before[name]
 
     def _exchange(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         own = running_statistics(self._model)

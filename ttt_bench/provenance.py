@@ -29,8 +29,21 @@ def hash_file(path: Path) -> str:
 
 
 def code_hash(subject: type) -> str:
-    """Hash of the code of a class's module: comments, docstrings and layout do not count."""
-    return hash_source(Path(inspect.getfile(subject)).read_text(encoding="utf-8"))
+    """Hash of the code of a class's module, and of the private modules beside it that it imports.
+
+    Comments, docstrings and layout do not count.
+    """
+    files = _own_files(Path(inspect.getfile(subject)))
+    hashes = [hash_source(file.read_text(encoding="utf-8")) for file in files]
+    return hashes[0] if len(hashes) == 1 else hash_of(hashes)
+
+
+def _own_files(module: Path) -> list[Path]:
+    """A module's file, and those of the private modules (`_name`) in its folder that it imports."""
+    imports = [n for n in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+    names = {name for n in imports for name in (*(n.module or "").split("."), *(alias.name for alias in n.names))}
+    beside = (module.with_name(f"{name}.py") for name in sorted(names) if name.startswith("_"))
+    return [module, *(file for file in beside if file.is_file())]
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import BenchError, unknown
 
@@ -50,10 +51,8 @@ def load_method(name: str) -> type[Adapter]:
     """The class of a method.
 
     Raises:
-        BenchError: no such method, its module does not import, or it is no `Adapter`.
+        BenchError: no such method, its module does not import, or it is no complete `Adapter`.
     """
-    from ttt_bench.adapter import Adapter
-
     entry = registered().get(name)
     if entry is None:
         raise unknown("method", name, registered())
@@ -64,11 +63,33 @@ def load_method(name: str) -> type[Adapter]:
         raise BenchError(
             f"method {name!r} ({entry.location}, package {entry.package}) does not import: {error}"
         ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
-        raise BenchError(f"method {name!r} ({entry.location}) is no subclass of ttt_bench.adapter.Adapter")
-    if loaded.name != name:
-        raise BenchError(f"method {name!r} ({entry.location}) calls itself {loaded.name!r}; both names must agree")
+    problems = list(_interface_problems(loaded, name))
+    if problems:
+        raise BenchError(f"method {name!r} ({entry.location}, package {entry.package}) {'; '.join(problems)}")
     return loaded
+
+
+def _interface_problems(loaded: Any, name: str) -> Iterator[str]:
+    """In what an object that an entry point names falls short of a method."""
+    from ttt_bench.adapter import Adapter, Card, Hparams, Optimiser, Options
+
+    if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
+        yield "is no subclass of ttt_bench.adapter.Adapter"
+        return
+    if getattr(loaded, "name", None) != name:
+        yield f"calls itself {getattr(loaded, 'name', None)!r}; its name must be that of the entry point"
+    missing = sorted(getattr(loaded, "__abstractmethods__", ()))
+    if missing:
+        yield f"does not define {', '.join(missing)}"
+    if not isinstance(getattr(loaded, "card", None), Card):
+        yield "has no `card` (a ttt_bench.adapter.Card)"
+    if not (isinstance(loaded.Options, type) and issubclass(loaded.Options, Options)):
+        yield "has `Options` that do not derive from ttt_bench.adapter.Options"
+    elif taken := sorted({*Optimiser.model_fields, "steps"} & loaded.Options.model_fields.keys()):
+        yield f"has options with names that belong to the optimiser ({', '.join(taken)})"
+    for attribute in ("paper", "original"):
+        if not isinstance(getattr(loaded, attribute), Hparams):
+            yield f"has a `{attribute}` that is no ttt_bench.adapter.Hparams"
 
 
 def _describe(point: EntryPoint) -> Registered:

@@ -274,7 +274,7 @@ class Trainer:
         net.load_state_dict(own)
 
     def _train(self, net: Net, stretch: Stretch, job: SourceJob, dataset: Dataset, workers: int) -> None:
-        run = _Run(net, stretch, job, self.device)
+        run = StretchRun(net, stretch, job, self.device)
         partial = self.folder / f"{stretch.key}.partial.safetensors"
         if partial.exists():
             run.restore(*tensors.load(partial))
@@ -300,7 +300,7 @@ class Trainer:
         tensors.save(checkpoint_path(self.folder, stretch.key), kept, stretch.about)
         partial.unlink(missing_ok=True)
 
-    def _iterate(self, run: _Run, batch: Batch, bar: Bar) -> None:
+    def _iterate(self, run: StretchRun, batch: Batch, bar: Bar) -> None:
         try:
             run.iterate(batch, bar)
         except DivergedTrainingError as error:
@@ -312,7 +312,7 @@ class DivergedTrainingError(BenchError):
     """A source training whose loss is not finite."""
 
 
-class _Run:
+class StretchRun:
     """The state of one stretch: network, optimiser, iteration."""
 
     def __init__(self, net: Net, stretch: Stretch, job: SourceJob, device: torch.device) -> None:

@@ -7,44 +7,36 @@ from typing import Any
 import pytest
 import torch
 from fakes import random_images, tiny_net, tiny_session
-from torch import Tensor, nn
-from torch.nn import functional as F
+from plain import PlainNet, assert_same_predictions
+from torch import nn
 
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.methods.base import Base
-from ttt_bench.methods.norm import NormAdapt
+from ttt_bench.methods.norm import NormAdapt, NormOptions
 from ttt_bench.norm import NormController
 
 
-def by_hand(model: Any, images: Tensor, own_statistics: bool) -> dict[str, Tensor]:
-    """Every output in plain tensor code, with batch statistics or the stored ones."""
-    x = (images - model.mean) / model.std
-    stages = []
-    for number, (convolution, norm) in enumerate(zip(model.backbone.convolutions, model.backbone.norms, strict=True)):
-        x = F.conv2d(x, convolution.weight, stride=4 if number == 0 else 2, padding=1)
-        mean, var = norm.running_mean, norm.running_var
-        if not own_statistics:
-            mean = x.mean(dim=(0, 2, 3))
-            var = ((x - mean[:, None, None]) ** 2).mean(dim=(0, 2, 3))
-        x = norm.weight[:, None, None] * (x - mean[:, None, None]) / (var[:, None, None] + norm.eps).sqrt()
-        x = (x + norm.bias[:, None, None]).clamp(min=0)
-        stages.append(x)
-    resized = [F.interpolate(s, size=stages[0].shape[-2:], mode="bilinear") for s in stages]
-    hypercolumn = torch.cat(resized, dim=1)
-    return {
-        task: F.interpolate(F.conv2d(hypercolumn, head.weight, head.bias), size=images.shape[-2:], mode="bilinear")
-        for task, head in model.heads.items()
-    }
-
-
-@pytest.mark.parametrize(("adapter", "own"), [(Base(), True), (NormAdapt(), False)])
-def test_predictions_by_hand(adapter: Any, own: bool) -> None:
+@pytest.mark.parametrize(("adapter", "mode"), [(Base(), "running"), (NormAdapt(), "batch")])
+def test_predictions_by_hand(adapter: Any, mode: str) -> None:
     images = random_images(3, 64, 96)
     session = tiny_session(adapter, Optimiser())
-    predictions = session.predict(images)
-    wanted = by_hand(tiny_net(adapter).model, images, own)
-    for task, prediction in predictions.items():
-        torch.testing.assert_close(prediction, wanted[task])
+    assert_same_predictions(session.predict(images), PlainNet(tiny_net(adapter)).predict(images, mode))
+
+
+def test_mixed_statistics_move_once_a_batch_and_are_predicted_with() -> None:
+    adapter = NormAdapt(NormOptions(mix=True))
+    first, second = random_images(seed=1), random_images(seed=2)
+    session = tiny_session(adapter, Optimiser(), images=first)
+    plain = PlainNet(tiny_net(adapter))
+    for number, images in enumerate((first, second)):
+        if number:
+            session.begin_batch(number, images)
+        plain.stages(images, "ema")
+        for _ in range(2):
+            assert_same_predictions(session.predict(images), plain.predict(images, "running"))
+    plain.assert_equal(session.net)
+    session.reset()
+    PlainNet(tiny_net(adapter)).assert_equal(session.net)
 
 
 @pytest.mark.parametrize("adapter", [Base(), NormAdapt()])

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.output import say, show_records, stdout
+from ttt_bench.cli.output import Display, say, show_records, stdout
 from ttt_bench.cli.sweep import Json, Sets
+from ttt_bench.errors import BenchError
 
 methods = typer.Typer(help="The registered methods.", no_args_is_help=True)
 pairs = typer.Typer(help="The domain pairs.", no_args_is_help=True)
@@ -41,6 +42,59 @@ def show_method(name: Annotated[str, typer.Argument(help="The method's name.")],
     stdout.print(
         "set one with --set " + f"{name}.OPTION=VALUE; choose a column with --hparams paper|original", markup=False
     )
+
+
+@methods.command("check")
+def check_methods(
+    names: Annotated[list[str] | None, typer.Argument(help="Methods; all by default.", show_default=False)] = None,
+    backbone: Annotated[str, typer.Option(help="The timm backbone to check with.")] = "test_resnet",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Does a method keep the contract? Runs it on small networks and random images; exit code 1 where it does not."""
+    from ttt_bench.config import Request, parse_setting
+    from ttt_bench.names import check_names
+    from ttt_bench.registry import load_method, registered
+
+    wanted = names or list(registered())
+    settings = dict(parse_setting(text) for text in sets or [])
+    check_names(Request(methods=tuple(wanted), set=settings))
+    from ttt_bench.conformance import Result, check_method
+    from ttt_bench.runner import find_device
+
+    found: dict[str, list[Result]] = {}
+    with Display().bar("checking", len(wanted)) as bar:
+        for name in wanted:
+            own = {key: value for key, value in settings.items() if key.startswith(f"{name}.")}
+            try:
+                found[name] = check_method(load_method(name), own, backbone, find_device(device))
+            except BenchError as error:
+                found[name] = [Result("loading", str(error))]
+            bar.advance(note=name)
+    records = [
+        {"method": name, "check": result.check, "passed": result.passed, "problem": result.problem}
+        for name, results in found.items()
+        for result in results
+    ]
+    if as_json:
+        show_records(records, ["method", "check", "passed", "problem"], "", True)
+    else:
+        shown = [
+            {"method": name, "check": result.check, "found": result.problem or "ok"}
+            for name, results in found.items()
+            for result in results
+            if len(found) == 1 or not result.passed
+        ]
+        summary = [
+            {"method": name, "checks": len(results), "failed": sum(not result.passed for result in results)}
+            for name, results in found.items()
+        ]
+        show_records(summary, ["method", "checks", "failed"], f"conformance ({backbone}, {device})", False)
+        if shown:
+            show_records(shown, ["method", "check", "found"], "checks" if len(found) == 1 else "what is wrong", False)
+    if any(not record["passed"] for record in records):
+        raise typer.Exit(1)
 
 
 @pairs.command("list")
@@ -80,8 +134,14 @@ def params(
 
     settings = dict(parse_setting(text) for text in sets or [])
     check_names(Request(set=settings))
-    records = parameter_records(backbone, [task.strip() for task in tasks.split(",")], classes, settings)
-    columns = ["method", "total", "millions", "published", "backbone", "heads", "added", "moved", "architecture"]
-    show_records(records, columns, f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes", as_json)
-    if not as_json:
-        say("published: S4T, supplement, Table 6, in millions; moved: receive a gradient at test time, or may")
+    names = [task.strip() for task in tasks.split(",")]
+    records = parameter_records(backbone, names, classes, settings, Display())
+    title = f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes"
+    if as_json:
+        show_records(records, list(records[0]), title, True)
+        return
+    show_records(records, [column for column in records[0] if column != "architecture"], title, False)
+    say("published: S4T, supplement, Table 6, in millions; moved: what the method declares to move at test time")
+    for record in records:
+        if record["added"]:
+            say(f"{record['method']}'s modules: {record['architecture']}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -32,10 +33,12 @@ def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], t
         print(json.dumps([{column: record.get(column) for column in columns} for record in records], indent=1))
         return
     columns = [c for c in columns if any(record.get(c) not in (None, "") for record in records)]
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    stdout.print(escape(title), style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for column in columns:
         numeric = any(isinstance(record.get(column), int | float) for record in records)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # words may break, numbers may not
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for record in records:
         table.add_row(*(_cell(record.get(column)) for column in columns))
     stdout.print(table)

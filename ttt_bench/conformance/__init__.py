@@ -1,0 +1,89 @@
+"""Does a method keep the contract of `ttt_bench.adapter`? The checks behind `ttt-bench methods check`.
+
+They run a method on small networks and random images, in seconds, and say of each rule whether it holds: a reset
+restores everything, only declared parameters move, labels are never read, and so on (`CHECKS`). In your own tests:
+
+    from ttt_bench.conformance import assert_conforms
+
+    def test_my_method():
+        assert_conforms(MyMethod)
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from ttt_bench.adapter import Adapter
+from ttt_bench.conformance.checks import CHECKS, ViolationError
+from ttt_bench.conformance.subject import Subject
+from ttt_bench.errors import BenchError
+
+__all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]
+
+BACKBONE = "test_resnet"
+
+
+class Result(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        problem: what is wrong; empty where the check passed.
+    """
+
+    check: str
+    problem: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem
+
+
+def check_method(
+    method: type[Adapter],
+    settings: Mapping[str, Any] | None = None,
+    backbone: str = BACKBONE,
+    device: str | torch.device = "cpu",
+) -> list[Result]:
+    """Run every check on a method.
+
+    Args:
+        settings: options to check it with, `option` -> value.
+        backbone: a timm model that offers `features_only`.
+
+    Raises:
+        BenchError: an option that does not fit, or an unknown backbone.
+    """
+    subject = Subject.create(method, settings or {}, backbone, torch.device(device))
+    return [run_check(name, subject) for name in CHECKS]
+
+
+def assert_conforms(
+    method: type[Adapter],
+    settings: Mapping[str, Any] | None = None,
+    backbone: str = BACKBONE,
+    device: str | torch.device = "cpu",
+) -> None:
+    """Fail with every broken rule of a method; arguments as of `check_method`.
+
+    Raises:
+        AssertionError: at least one check found something.
+    """
+    broken = [result for result in check_method(method, settings, backbone, device) if not result.passed]
+    if broken:
+        raise AssertionError("\n".join(f"{method.name}, {result.check}: {result.problem}" for result in broken))
+
+
+def run_check(name: str, subject: Subject) -> Result:
+    """Run one of `CHECKS`."""
+    try:
+        CHECKS[name](subject)
+    except (ViolationError, BenchError) as error:
+        return Result(name, str(error))
+    except Exception as error:  # a plugin can fail in any way; the other checks go on
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return Result(name, f"{type(error).__name__}: {error} ({place.name}, {place.filename}:{place.lineno})")
+    return Result(name, "")
