@@ -147,7 +147,8 @@ def parameter_records(
 ) -> list[dict[str, Any]]:
     """Trainable parameters of every method: total, backbone, heads, added by the method, moved at test time.
 
-    A method that does not load is left out, and said on `progress`. `published` is what S4T's supplement prints for ResNet-50 and four tasks (Table 6), in millions.
+    A method that does not load is left out, and said on `progress`. `published` is what S4T's supplement prints for
+    ResNet-50 and four tasks (Table 6), in millions.
 
     Raises:
         BenchError: an unknown backbone or task, or a setting that does not fit.

@@ -35,10 +35,11 @@ def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], t
     columns = [c for c in columns if any(record.get(c) not in (None, "") for record in records)]
     stdout.print(escape(title), style="bold")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for column in columns:
+    for number, column in enumerate(columns):
         numeric = any(isinstance(record.get(column), int | float) for record in records)
-        # words may break, numbers may not
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        # words may break; numbers and what a row is called may not
+        whole = numeric or number == 0
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for record in records:
         table.add_row(*(_cell(record.get(column)) for column in columns))
     stdout.print(table)

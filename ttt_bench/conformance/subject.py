@@ -26,8 +26,8 @@ SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
 SIZES = (TARGET_SIZE, (96, 64), (61, 47), (33, 70))
 RECIPE = RECIPES["weighted"]
 ITERATIONS, STATISTICS_BATCHES = 3, 4
-LEARNING_RATE = 1e-3
-"""Large enough that what moves is seen to move within a few steps; no method's own rate is meant to be."""
+LEARNING_RATE = 1e-4
+"""Large enough that what moves is seen to move within a few steps, and small enough for losses far from their scale."""
 
 State = dict[str, Tensor]
 
