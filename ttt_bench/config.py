@@ -90,7 +90,7 @@ class TrainingSettings(Strict):
     Attributes:
         shared_iterations: a supervised stretch that every source model of a seed starts from; 0 for none.
         iterations: the stretch of one source model: supervised, with the method's auxiliary losses where it has any.
-        flip: mirror half of the images.
+        flip: augment the images as the data set does: mirror half of them, or its own published recipe.
     """
 
     batch: int = Field(gt=0)

@@ -24,7 +24,6 @@ from ttt_bench import tensors
 from ttt_bench.adapter import SHARED, Adapter, Norm, Optimiser, Phase
 from ttt_bench.config import ModelConfig, TrainingSettings
 from ttt_bench.context import HarnessContext, derive_seed
-from ttt_bench.data.augment import hflip
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.errors import BenchError
 from ttt_bench.interrupts import held_interrupts
@@ -282,6 +281,11 @@ class Trainer:
             sample_indices(job.seed, stretch, i, len(dataset), job.training.batch)
             for i in range(run.iteration, stretch.iterations)
         ]
+        seeds = (
+            [derive_seed(job.seed, stretch.first, i, "flip") for i in range(run.iteration, stretch.iterations)]
+            if job.training.flip
+            else None
+        )
         title = f"training {stretch.name} on {job.domain}, seed {job.seed}"
         saved = time.monotonic()
         with (
@@ -289,7 +293,7 @@ class Trainer:
             self.progress.bar(title, stretch.iterations, run.iteration) as bar,
             held_interrupts() as interrupted,
         ):
-            for batch in loader(dataset, batches, workers):
+            for batch in loader(dataset, batches, workers, seeds):
                 self._iterate(run, batch, bar)
                 if interrupted() or time.monotonic() - saved > self.save_seconds:
                     tensors.save(partial, *run.state())
@@ -337,9 +341,6 @@ class StretchRun:
         seed = (job.seed, stretch.first, self.iteration)
         torch.manual_seed(derive_seed(*seed, "global"))
         self.ctx.seed(*seed, stretch.name)
-        if job.training.flip:
-            draw = torch.Generator().manual_seed(derive_seed(*seed, "flip"))
-            batch = hflip(batch, torch.rand(len(batch.images), generator=draw) < 0.5)
         for group, first in zip(self.optimiser.param_groups, self.first_rates, strict=True):
             group["lr"] = SCHEDULES[stretch.phase.schedule](first, self.iteration, stretch.iterations)
         self.optimiser.zero_grad(set_to_none=True)
@@ -415,19 +416,26 @@ def _permutation(seed: int, images: int) -> list[int]:
 class _Batches(torch.utils.data.Dataset[Batch]):
     """A data set as PyTorch's loader wants it: whole batches at once."""
 
-    def __init__(self, dataset: Dataset, batches: Sequence[Sequence[int]]) -> None:
-        self.dataset, self.batches = dataset, batches
+    def __init__(self, dataset: Dataset, batches: Sequence[Sequence[int]], seeds: Sequence[int] | None) -> None:
+        self.dataset, self.batches, self.seeds = dataset, batches, seeds
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, number: int) -> Batch:
-        return self.dataset.batch(self.batches[number])
+        if self.seeds is None:
+            return self.dataset.batch(self.batches[number])
+        return self.dataset.augmented(self.batches[number], self.seeds[number])
 
 
-def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
-    """The batches of these indices, in order; decoded by worker processes where `workers` is not 0."""
-    yield from DataLoader(_Batches(dataset, batches), batch_size=None, num_workers=workers)
+def loader(
+    dataset: Dataset, batches: Sequence[Sequence[int]], workers: int, seeds: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """The batches of these indices, in order; made by worker processes where `workers` is not 0.
+
+    With `seeds`, one a batch, they are augmented for training.
+    """
+    yield from DataLoader(_Batches(dataset, batches, seeds), batch_size=None, num_workers=workers)
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

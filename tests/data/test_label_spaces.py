@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from ttt_bench.data.label_spaces import LabelSpace, find_label_space
+from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, find_label_space, label_space_from
 from ttt_bench.errors import BenchError
 
 
@@ -27,12 +27,85 @@ def test_several_native_ids_may_fold_into_one_class():
 
 @pytest.mark.parametrize(
     ("native", "words"),
-    [(((3,),), "1 entries for 2"), (((3,), (3,)), "given twice"), (((3,), (256,)), "not in 0..255")],
+    [
+        (((3,),), "1 entries for 2"),
+        (((3,), (3,)), "given twice"),
+        (((3,), (18,)), "not in 0..17"),
+        (((), ()), "no class has"),
+    ],
 )
 def test_a_table_that_cannot_be_is_refused(native, words):
     with pytest.raises(BenchError, match=words) as caught:
         LabelSpace("mine", ("seat", "bed"), {"taskonomy": native})
     assert "mine" in str(caught.value)
+
+
+def test_the_six_classes_and_their_native_ids():
+    space = find_label_space("taskonomy_pascal_6")
+    assert space.classes == ("table", "tv", "bottle", "sofa", "potted plant", "chair")
+    assert space.table("taskonomy")[[7, 9, 2, 4, 5, 3]].tolist() == [0, 1, 2, 3, 4, 5]
+    assert space.table("pascal")[[11, 20, 5, 18, 16, 9]].tolist() == [0, 1, 2, 3, 4, 5]
+    assert space.table("pascal")[[0, 255]].tolist() == [255, 255]
+    assert "toilet" in space.footnote
+    assert "bottle" in space.footnote
+
+
+def test_true_toilets_are_context_labels():
+    space = find_label_space("taskonomy_pascal_6_toilet")
+    context = space.table("pascal_context")
+    assert context.shape == (460,)
+    assert (context[408], (context != 255).sum()) == (2, 1)
+    assert space.classes[2] == "toilet"
+    assert space.table("taskonomy")[[8, 2]].tolist() == [2, 255]
+    assert space.table("pascal")[[5, 9]].tolist() == [255, 5]
+    assert "not comparable" in space.footnote
+
+
+def test_the_four_classes_of_nyud_and_pascal():
+    space = find_label_space("nyud_pascal_4")
+    assert space.classes == ("person", "sofa", "chair", "table")
+    assert (
+        space.table("nyud")[[31, 6, 5, 7]].tolist() == space.table("pascal")[[15, 18, 9, 11]].tolist() == [0, 1, 2, 3]
+    )
+
+
+def test_records_tell_spaces_apart_and_name_every_id():
+    records = [space.record() for space in LABEL_SPACES.values()]
+    assert len({str(record) for record in records}) == len(LABEL_SPACES)
+    assert records[0]["native"]["nyud"] == [[24], [7], [33], [6], [4], [34], [5]]
+
+
+def test_a_space_of_ones_own_from_a_config_table():
+    table = {"classes": ["seat", "bed"], "taskonomy": [[3, 4], 6], "nyud": [[5, 6], [4]], "footnote": "Mine."}
+    space = label_space_from("mine", table)
+    assert space == LabelSpace("mine", ("seat", "bed"), {"taskonomy": ((3, 4), (6,)), "nyud": ((5, 6), (4,))}, "Mine.")
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("taskonomy_nyud_7", {"classes": ["a"], "nyud": [1]}, "ships with the harness"),
+        ("mine", ["a"], "is no table"),
+        ("mine", {"nyud": [1]}, "classes must be a list of names, got None"),
+        ("mine", {"classes": "seat", "nyud": [1]}, "classes must be a list of names"),
+        ("mine", {"classes": ["seat", 3], "nyud": [1, 2]}, "classes must be a list of names"),
+        ("mine", {"classes": [], "nyud": []}, "0 classes"),
+        ("mine", {"classes": ["a", "a"], "nyud": [1, 2]}, "class a is given twice"),
+        ("mine", {"classes": ["a"]}, "no data set"),
+        ("mine", {"classes": ["a"], "nyud": 3}, "data set nyud: 3 is no list"),
+        ("mine", {"classes": ["a"], "nyud": ["chair"]}, "'chair' is no native id"),
+        ("mine", {"classes": ["a"], "nyud": [[True]]}, "True is no native id"),
+        ("mine", {"classes": ["a"], "nyud": [41]}, "native id 41 is not in 0..40"),
+        ("mine", {"classes": ["a"], "pascal": [255]}, "native id 255 is not in 0..20"),
+        ("mine", {"classes": ["a", "b"], "nyud": [1]}, "1 entries for 2 classes"),
+        ("mine", {"classes": ["a"], "nyud": [1], "footnote": 3}, "footnote must be a text"),
+    ],
+)
+def test_a_table_of_ones_own_that_cannot_be(name, table, words):
+    with pytest.raises(BenchError) as caught:
+        label_space_from(name, table)
+    assert name in str(caught.value)
+    assert words in str(caught.value)
 
 
 def test_unknown_names():
@@ -43,6 +116,8 @@ def test_unknown_names():
 
 
 def test_names_and_splits_need_no_torch():
-    modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.colours"
+    modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.colours, "
+    modules += "ttt_bench.data.variants, ttt_bench.data.random_views, ttt_bench.data.nyud.index, "
+    modules += "ttt_bench.data.nyud.decode, ttt_bench.data.pascal.decode, ttt_bench.data.pascal.edges"
     code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ import torch
 from ttt_bench.data.base import Batch
 from ttt_bench.data.rooms import CLASSES, LOOKS, render
 from ttt_bench.data.rooms.dice import Dice, Stream
+from ttt_bench.data.rooms.furniture import Slot
+from ttt_bench.data.rooms.scene import draw
 
 PARTS = ("light", "sensor", "style", "layout", "camera")
 
@@ -132,7 +134,7 @@ def test_looks_differ_from_the_source_in_the_parts_their_names_say() -> None:
         assert {field.name for field in fields(look)} == {"name", "description", *PARTS}
 
 
-@pytest.mark.parametrize("look", ["rooms-light", "rooms-sensor", "rooms-style"])
+@pytest.mark.parametrize("look", ["rooms-light", "rooms-sensor", "rooms-style", "rooms-night"])
 def test_a_part_that_moves_nothing_leaves_the_labels(look: str) -> None:
     source = render(LOOKS["rooms"], 3, range(6), (48, 48))
     target = render(LOOKS[look], 3, range(6), (48, 48))
@@ -142,6 +144,21 @@ def test_a_part_that_moves_nothing_leaves_the_labels(look: str) -> None:
         assert differ < 0.01
     else:
         assert all(torch.equal(source.targets[name], target.targets[name]) for name in source.targets)
+
+
+def test_at_night_it_is_darker_warmer_and_windows_do_not_shine() -> None:
+    day, night = LOOKS["rooms"], LOOKS["rooms-night"]
+    quiet = replace(night, sensor=day.sensor)
+    by_day, by_night = (render(look, 3, range(12), (48, 60)).images for look in (day, quiet))
+    assert by_night.mean() < 0.5 * by_day.mean()
+    tint = [float(images[:, 0].mean() / images[:, 2].mean()) for images in (by_day, by_night)]
+    assert tint[1] > 1.2 * tint[0]
+    for index in range(12):
+        panes = [draw(look, 3, index) for look in (day, night)]
+        glows = [[p.materials[Slot.GLOW][-1] for p in scene.placed if p.piece.name == "window"] for scene in panes]
+        assert set(glows[0]) <= {1.0}
+        assert set(glows[1]) <= {0.0}
+        assert len(glows[0]) == len(glows[1])
 
 
 def test_streams_do_not_share_numbers() -> None:

@@ -15,7 +15,7 @@ from ttt_bench.data.rooms import LOOKS, render
 from ttt_bench.data.rooms.cast import camera_rays, cast, intersect_ball, intersect_box, intersect_cylinder
 from ttt_bench.data.rooms.furniture import UNLABELLED, Piece, Slot
 from ttt_bench.data.rooms.labels import edges
-from ttt_bench.data.rooms.light import shadowed
+from ttt_bench.data.rooms.light import shade, shadowed
 from ttt_bench.data.rooms.pack import gather, pack
 from ttt_bench.data.rooms.renderer import render_scenes
 from ttt_bench.data.rooms.scene import Placed, Scene, View, camera_axes, draw
@@ -184,6 +184,24 @@ def test_shadows_agree_with_marching_to_the_lamp(solid: tuple[Placed, Inside]) -
     floor = (hits.primitive != 0).numpy()
     assert expected[floor].mean() > 0.02
     assert (dark.numpy() == expected)[floor].mean() > 0.99
+
+
+def test_light_falls_off_with_its_reach() -> None:
+    """At a squared distance of the reach, half of the light is left."""
+    view, size = _looking_ahead(pitch=0.35, height=1.6), 24
+    bare = _bare(view, [])
+    lit = []
+    for reach in (6.0, 0.6):
+        scene = replace(bare, lamp=replace(bare.lamp, ambient=(0.0, 0.0, 0.0), reach=reach))
+        tables = pack([scene])
+        rays = camera_rays(tables, (size, size))
+        hits = cast(tables, rays)
+        lit.append(shade(tables, rays, surfaces(tables, rays, hits))[0].double().numpy())
+    points = _world_points(view, size, hits.depth.view(size, size)).reshape(-1, 3)
+    squared = ((points - np.array(bare.lamp.position)) ** 2).sum(1)
+    seen = lit[0] > 1e-3
+    assert seen.mean() > 0.9
+    np.testing.assert_allclose((lit[1] / lit[0])[seen], ((1 + squared / 6.0) / (1 + squared / 0.6))[seen], rtol=1e-3)
 
 
 @pytest.mark.parametrize("look", ["rooms", "rooms-mix"])

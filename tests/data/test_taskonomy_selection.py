@@ -1,8 +1,9 @@
 import pytest
 from taskonomy_files import DOMAINS, IN_STRING_ORDER, Notices, file_of, write, write_empty
 
+from ttt_bench.data.files import spread
 from ttt_bench.data.taskonomy.index import find_folders
-from ttt_bench.data.taskonomy.selection import fingerprint, first_tenth, select, spread
+from ttt_bench.data.taskonomy.selection import fingerprint, first_tenth, select
 from ttt_bench.data.taskonomy.splits import TINY, wanted
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.progress import Silent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,18 +11,42 @@ from ttt_bench.data.base import Batch
 from ttt_bench.tasks import IGNORE
 
 
-def hflip(batch: Batch, mask: Tensor) -> Batch:
+def coin(count: int, draw: torch.Generator) -> Tensor:
+    """(count,) bool, each true with probability 1/2."""
+    return torch.rand(count, generator=draw) < 0.5
+
+
+def hflip(batch: Batch, mask: Tensor, negate_x: bool = True) -> Batch:
     """Mirror left and right the samples where `mask` (B,) bool is true.
 
     Images and every target are mirrored; the x of a normal changes its sign, except where there is no normal (255).
+    Without `negate_x` it keeps its sign, which is wrong, but what S4T's public code does on Taskonomy.
     """
     targets = {name: _mirror(value, mask) for name, value in batch.targets.items()}
-    if "normals" in targets:
+    if "normals" in targets and negate_x:
         normals = targets["normals"]
         valid = (normals != IGNORE).any(dim=1) & mask[:, None, None]
         x = torch.where(valid, -normals[:, 0], normals[:, 0])
         targets["normals"] = torch.cat([x[:, None], normals[:, 1:]], dim=1)
     return Batch(_mirror(batch.images, mask), targets)
+
+
+def nudged(batch: Batch, offsets: Tensor, fill: Mapping[str, float]) -> Batch:
+    """Move each sample up and left by 0 or 1 pixel, `offsets` (B, 2) int64; the line that is missing then is filled.
+
+    Args:
+        fill: what a line of zeros in the file becomes, of each task; the image's is 0.
+    """
+    targets = {name: _nudge(value, offsets, fill[name]) for name, value in batch.targets.items()}
+    return Batch(_nudge(batch.images, offsets, 0.0), targets)
+
+
+def _nudge(values: Tensor, offsets: Tensor, fill: float) -> Tensor:
+    moved = torch.full_like(values, fill)
+    for sample, (down, right) in enumerate(offsets.tolist()):
+        rest = values[sample, ..., down:, right:]
+        moved[sample, ..., : rest.shape[-2], : rest.shape[-1]] = rest
+    return moved
 
 
 def _mirror(values: Tensor, mask: Tensor) -> Tensor:

@@ -59,6 +59,16 @@ class Dataset(ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at these indices, in this order; deterministic, whatever the batch."""
 
+    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
+        """The samples at these indices, randomly changed for training, their targets with them.
+
+        Here each is mirrored with probability 1/2; a data set may have a recipe of its own. What comes out depends on
+        the indices, the seed and each sample's position in the batch, whichever process makes it.
+        """
+        from ttt_bench.data.augment import coin, hflip
+
+        return hflip(self.batch(indices), coin(len(indices), torch.Generator().manual_seed(seed)))
+
     def prepare(self, progress: Progress) -> None:
         """Make ready before hours of work: render what is not in the cache, look for damage in files.
 

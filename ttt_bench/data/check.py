@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt_bench.data.files import spread
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, LAYOUTS, PARTS, Folders, Frames, find_folders, list_frames
-from ttt_bench.data.taskonomy.selection import fingerprint, published_damage, spread
+from ttt_bench.data.taskonomy.selection import fingerprint, published_damage
 from ttt_bench.data.taskonomy.splits import EXCLUDED, FRAMES, KNOWN, TINY
 from ttt_bench.errors import DataError
 from ttt_bench.progress import Progress

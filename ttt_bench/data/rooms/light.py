@@ -13,7 +13,6 @@ from ttt_bench.data.rooms.pack import Columns, Tables, gather, where
 from ttt_bench.data.rooms.surface import Surface
 
 LIFT = 0.012  # metres; shadow rays start this far off their surface
-REACH = 6.0  # m2; the lamp's light halves at this squared distance
 SLACK = 1e-4  # of a cosine
 GAIN = 1.9  # of the lamp, so that a white wall two metres away is nearly white
 
@@ -26,7 +25,7 @@ def shade(tables: Tables, rays: Rays, surface: Surface) -> Triple:
     facing = to_lamp[0] * surface.normal[0] + to_lamp[1] * surface.normal[1] + to_lamp[2] * surface.normal[2]
     slope = (facing / squared.clamp(min=1e-6).sqrt()).clamp(min=0.0)
     slope.index_fill_(0, shadowed(tables, surface, lamp, slope > 0), 0.0)
-    direct = slope * GAIN / (1.0 + squared / REACH)
+    direct = slope * GAIN / (1.0 + squared / lamp[9])
     up = gather(tables.up, rays.image)
     rise = surface.normal[0] * up[0] + surface.normal[1] * up[1] + surface.normal[2] * up[2]
     around = (0.75 + 0.25 * rise) * surface.open

@@ -1,8 +1,8 @@
 """What the rooms look like, as data: a look is five parts, and every pair's shift is made by exchanging parts.
 
 Nothing here imports torch, so that a listing can read names and descriptions. Strengths are changed in this file alone:
-each part has a source constant and a mix constant, and every named look is assembled from those ten, so that a
-single-part look cannot drift from the mix.
+each part has a source constant and a mix constant, and the looks of the mix are assembled from those ten, so that a
+single-part look cannot drift from the mix. The night has a light and a sensor of its own.
 
 A pair of numbers is a range that every image draws from uniformly.
 """
@@ -32,6 +32,8 @@ class Light:
         spread: how far the lamp may hang from the middle of the room, as a share of half the room.
         exposure: factor on everything.
         gamma: exponent of the tone curve; above 1 darkens the middle tones.
+        reach: the squared distance, in m2, at which the lamp's light has halved; the smaller, the darker the corners.
+        day: whether windows shine; at night their panes are dark.
     """
 
     warmth: Range
@@ -40,6 +42,8 @@ class Light:
     spread: float
     exposure: Range
     gamma: Range
+    reach: float = 6.0
+    day: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,20 @@ MIX_LIGHT = Light(
     warmth=(0.2, 0.75), power=(0.8, 1.2), ambient=(0.25, 0.4), spread=0.8, exposure=(0.7, 1.0), gamma=(0.95, 1.2)
 )
 
+NIGHT_LIGHT = Light(
+    warmth=(0.8, 1.0),
+    power=(0.8, 1.1),
+    ambient=(0.03, 0.06),
+    spread=SOURCE_LIGHT.spread,
+    exposure=(0.85, 1.25),
+    gamma=(1.0, 1.15),
+    reach=0.6,
+    day=False,
+)
+
 SOURCE_SENSOR = Sensor(noise=(0.005, 0.015), blur=(0.0, 0.1), vignette=(0.0, 0.1), levels=(256, 256))
 MIX_SENSOR = Sensor(noise=(0.025, 0.05), blur=(0.3, 0.6), vignette=(0.2, 0.4), levels=(32, 64))
+NIGHT_SENSOR = Sensor(noise=(0.03, 0.06), blur=(0.1, 0.3), vignette=(0.2, 0.4), levels=(256, 256))
 
 SOURCE_STYLE = Style(
     keep=1.0,
@@ -230,6 +246,13 @@ LOOKS: dict[str, Look] = {
             ROOMS, name="rooms-layout", description="rooms with rooms-mix's furniture and room alone", layout=MIX_LAYOUT
         ),
         replace(ROOMS, name="rooms-camera", description="rooms with rooms-mix's viewpoints alone", camera=MIX_CAMERA),
+        replace(
+            ROOMS,
+            name="rooms-night",
+            description="the rooms of rooms at night: one dim warm lamp, dark windows and corners, a noisy sensor",
+            light=NIGHT_LIGHT,
+            sensor=NIGHT_SENSOR,
+        ),
         replace(ROOMS_MIX, name="rooms-nolight", description="rooms-mix without its illumination", light=SOURCE_LIGHT),
     )
 }

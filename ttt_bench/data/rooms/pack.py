@@ -40,7 +40,7 @@ class Tables:
         materials: twelve (M,) float32, see `style.Material`.
         fov: (B,) tangent of half the angle of view across the shorter side.
         up: three (B,), the world's up in the camera frame; eye: (B,) the camera's height in metres.
-        lamp: nine (B,): position in the camera frame, power, ambient light, the latter two times the exposure.
+        lamp: ten (B,): position in the camera frame, power and ambient light (both times the exposure), reach.
 
     Tables are columns because gathering from a column is several times faster than from rows.
     """
@@ -140,7 +140,7 @@ def _lamp_row(scene: Scene) -> tuple[float, ...]:
     lamp, view = scene.lamp, scene.view
     offset = [a - b for a, b in zip(lamp.position, view.position, strict=True)]
     position = [sum(a * b for a, b in zip(offset, axis, strict=True)) for axis in view.axes]
-    return (*position, *(lamp.exposure * value for value in (*lamp.power, *lamp.ambient)))
+    return (*position, *(lamp.exposure * value for value in (*lamp.power, *lamp.ambient)), lamp.reach)
 
 
 def gather(columns: Sequence[Tensor], rows: Tensor) -> Columns:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ttt_bench.data.rooms import clutter
 from ttt_bench.data.rooms.dice import Dice, Stream
-from ttt_bench.data.rooms.furniture import PIECES, Piece
+from ttt_bench.data.rooms.furniture import PIECES, Piece, Slot
 from ttt_bench.data.rooms.looks import CLASSES, Camera, Layout, Light, Look, Sensor
-from ttt_bench.data.rooms.style import Material, piece_materials, room_materials
+from ttt_bench.data.rooms.style import NIGHT_SKY, Material, piece_materials, room_materials
 
 NEAREST = 1.25  # metres from the camera to the middle of the nearest piece
 ELBOW = 0.45  # metres that stay free around the camera
@@ -36,13 +36,15 @@ class View:
 
 @dataclass(frozen=True)
 class Lamp:
-    """The room's light: position, linear RGB power, linear RGB ambient light, exposure and gamma."""
+    """The room's light: position, linear RGB power, linear RGB ambient light, exposure, gamma, and the squared distance
+    in m2 at which its light has halved."""
 
     position: Vector
     power: Vector
     ambient: Vector
     exposure: float
     gamma: float
+    reach: float
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def draw(look: Look, seed: int, index: int) -> Scene:
     placed = []
     for piece, position, yaw, shadow in furnish(layout, room, view, lamp, layout_dice):
         materials = piece_materials(piece.name, style_dice, look.style)
+        if piece.name == "window" and not look.light.day:
+            materials[Slot.GLOW] = NIGHT_SKY
         placed.append(Placed(piece, position, (math.sin(yaw), math.cos(yaw)), materials, shadow))
     return Scene(room, rows, placed, view, lamp, draw_optics(look.sensor, Dice(seed, index, Stream.SENSOR)))
 
@@ -135,6 +139,7 @@ def draw_lamp(light: Light, room: Vector, dice: Dice) -> Lamp:
         ((0.5 + 0.5 * tint[0]) * ambient, ambient, (0.5 + 0.5 * tint[2]) * ambient),
         dice.between(*light.exposure),
         dice.between(*light.gamma),
+        light.reach,
     )
 
 

@@ -113,6 +113,8 @@ METAL, DARK, GLOW = (
     _row(BLACK, Texture.PLAIN, 4.0, 1.0),
     _row((0.13, 0.12, 0.98), Texture.PLAIN, 4.0, 0.0, glow=1.0),
 )
+NIGHT_SKY = _row((0.62, 0.6, 0.18), Texture.PLAIN, 4.0, 0.0)
+"""Behind a window's panes when it is no day."""
 
 
 def _near(colour: Hsv, dice: Dice, style: Style) -> Hsv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ttt_bench.data.augment import coin, hflip, nudged
 from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.data.files import Problem, spread
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
+from ttt_bench.data.manifest import read_manifest
+from ttt_bench.data.normals import HARNESS_AXES
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Frames, find_folders
-from ttt_bench.data.taskonomy.selection import fingerprint, select, spread
+from ttt_bench.data.taskonomy.selection import fingerprint, select
+from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
 from ttt_bench.progress import Noting, Progress
 from ttt_bench.provenance import hash_of
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the targets that are made of the same files change."""
-AXES = "right / down / forward"
 _DECODE_ALL = 6_000  # selections up to this size are decoded whole before a run
 _DECODED_SAMPLE = 200  # of larger ones so many frames are decoded, and all headers read
 _LISTED = 5  # problems that a message names
@@ -31,7 +36,7 @@ _THREADS = 4  # Pillow decodes outside the interpreter's lock
 
 
 class Taskonomy(Dataset):
-    """Frames of Taskonomy with the targets of the `corrected` data variant.
+    """Frames of Taskonomy.
 
     Depth is log(1 + d) / log(65536) of the raw counts and edges are real-valued (see `targets`). It can be pickled.
 
@@ -41,6 +46,8 @@ class Taskonomy(Dataset):
         tasks: tasks to give targets for, in canonical order.
         mark: the fingerprint of the files.
         space: the label space of `semseg`.
+        variant: whose data handling.
+        axes: the axes of the files' normals, as in `ttt_bench.data.normals`.
     """
 
     domain = "taskonomy"
@@ -52,16 +59,26 @@ class Taskonomy(Dataset):
         tasks: tuple[str, ...],
         mark: str,
         space: LabelSpace = LABEL_SPACES["taskonomy_nyud_7"],
+        variant: DataVariant = CORRECTED,
+        axes: str = HARNESS_AXES,
         notices: tuple[str, ...] = (),
     ) -> None:
         self.frames, self.size, self.tasks, self.notices = frames, size, tasks, notices
-        self.fingerprint = hash_of([FORMAT, mark, size, space.name], 16)
+        self.variant, self.axes = variant, axes
+        self.fingerprint = hash_of([FORMAT, mark, size, space.record(), asdict(variant), axes], 16)
         self._table = space.table(self.domain)
-        self._problems: list[decode.Problem] | None = None
+        self._problems: list[Problem] | None = None
 
     @classmethod
     def open(
-        cls, root: Path, split: str, size: tuple[int, int], progress: Progress, subset: str = "first_tenth"
+        cls,
+        root: Path,
+        split: str,
+        size: tuple[int, int],
+        progress: Progress,
+        subset: str = "first_tenth",
+        space: LabelSpace = LABEL_SPACES["taskonomy_nyud_7"],
+        variant: DataVariant = CORRECTED,
     ) -> Taskonomy:
         """Find a split's files.
 
@@ -76,12 +93,14 @@ class Taskonomy(Dataset):
             BenchError: no such split or subset.
         """
         noting = Noting(progress)
-        frames = select(find_folders(root), split, subset, noting)
+        folders = find_folders(root)
+        axes = read_manifest(folders.root).normal_axes
+        frames = select(folders, split, subset, noting)
         tasks = frames.tasks
         mark = fingerprint(frames, tasks, noting)
-        if "normals" in tasks:
-            noting.say(f"Taskonomy: normal axes are taken as {AXES}; nobody has measured them on these files")
-        return cls(frames, size, tasks, mark, notices=tuple(noting.said))
+        if "normals" in tasks and axes is None:
+            noting.say(f"Taskonomy: normal axes are taken as {HARNESS_AXES}; nobody has measured them on these files")
+        return cls(frames, size, tasks, mark, space, variant, axes or HARNESS_AXES, tuple(noting.said))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -95,6 +114,16 @@ class Taskonomy(Dataset):
         samples = [self._sample(index) for index in indices]
         stacked = {name: torch.stack([sample[name] for sample in samples]) for name in (IMAGE, *self.tasks)}
         return Batch(stacked.pop(IMAGE), stacked)
+
+    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
+        """The same, each mirrored with probability 1/2, with what the variant does besides."""
+        draw = torch.Generator().manual_seed(seed)
+        mirrored = coin(len(indices), draw)
+        batch = self.batch(indices)
+        if self.variant.one_pixel_crop:
+            offsets = torch.randint(0, 2, (len(indices), 2), generator=draw)
+            batch = nudged(batch, offsets, {task: targets.OF_ZEROS[task] for task in self.tasks})
+        return hflip(batch, mirrored, negate_x=self.variant.flip_negates_x)
 
     def prepare(self, progress: Progress) -> None:
         """Look for damaged files: all of a small selection, else every header and a spread sample in full.
@@ -115,12 +144,12 @@ class Taskonomy(Dataset):
                 + "\nDownload them again; a file that stays bad is best deleted, which leaves its frame out"
             )
 
-    def _inspect(self, progress: Progress) -> list[decode.Problem]:
+    def _inspect(self, progress: Progress) -> list[Problem]:
         count = len(self)
         decoded = set(range(count)) if count <= _DECODE_ALL else set(spread(count, _DECODED_SAMPLE))
-        found: list[decode.Problem] = []
+        found: list[Problem] = []
 
-        def look(index: int) -> list[decode.Problem]:
+        def look(index: int) -> list[Problem]:
             return decode.problems(self.frames, index, self.tasks, full=index in decoded)
 
         with progress.bar("checking Taskonomy's files", count) as bar, ThreadPoolExecutor(_THREADS) as pool:
@@ -134,11 +163,17 @@ class Taskonomy(Dataset):
     def _sample(self, index: int) -> dict[str, Tensor]:
         native = decode.read_frame(self.frames, index, self.tasks)
         sample = {IMAGE: targets.image(native[IMAGE], self.size)}
-        sample |= {task: self._target(task, native[task]) for task in self.tasks}
+        sample |= {task: self._target(task, native[task], index) for task in self.tasks}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()}
 
-    def _target(self, task: str, native: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _target(self, task: str, native: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:
+        masked = self.variant.mask_invalid
         if task == "semseg":
-            return targets.semseg(native, self._table, self.size)
-        make = {"depth": targets.depth, "normals": targets.normals, "edge": targets.edge}[task]
-        return make(native, self.size)
+            mixed = self.variant.label_resize == "bilinear"
+            mixed = mixed and not decode.is_palette(self.frames.path(index, task))
+            return targets.semseg(native, self._table, self.size, mixed)
+        if task == "depth":
+            return targets.depth(native, self.size, masked)
+        if task == "normals":
+            return targets.normals(native, self.size, self.axes, masked)
+        return targets.edge(native, self.size)

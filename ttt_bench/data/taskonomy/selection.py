@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt_bench.data import files
 from ttt_bench.data.taskonomy.index import IMAGE, Folders, Frames, list_frames
 from ttt_bench.data.taskonomy.splits import DAMAGED, EXCLUDED, KNOWN, PUBLISHED_TEST, TINY, wanted
 from ttt_bench.errors import BenchError, DataError, unknown
@@ -16,7 +15,6 @@ SUBSETS = ("first_tenth", "stride10", "all")
 """first_tenth: as published; stride10: every tenth test frame, all buildings; all: every test frame."""
 
 _HELD_OUT = 100  # one in so many frames of the validation buildings is kept from training
-_HASHED = 16  # frames whose contents go into a fingerprint
 
 
 def select(folders: Folders, split: str, subset: str, progress: Progress) -> Frames:
@@ -107,26 +105,8 @@ def complete(frames: Frames, progress: Progress) -> Frames:
 
 
 def fingerprint(frames: Frames, tasks: tuple[str, ...], progress: Progress) -> str:
-    """Hex digest over the sorted (building, frame, part, size in bytes) and the contents of a few frames.
-
-    It does not depend on the layout. A change that keeps a file's size is seen only in the frames that are hashed.
-    """
-    lines = []
-    with progress.bar("fingerprinting Taskonomy", len(frames)) as bar:
-        for index in range(len(frames)):
-            name = frames.name(index)
-            lines += [f"{name} {part} {frames.path(index, part).stat().st_size}" for part in (IMAGE, *tasks)]
-            bar.advance()
-    digest = hashlib.sha256("\n".join(sorted(lines)).encode())
-    for index in spread(len(frames), _HASHED):
-        for part in (IMAGE, *tasks):
-            digest.update(hashlib.sha256(frames.path(index, part).read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many of `range(count)`, evenly spread, the same every time."""
-    return list(range(count)) if count <= most else [index * count // most for index in range(most)]
+    """`ttt_bench.data.files.fingerprint` of these frames."""
+    return files.fingerprint(frames, (IMAGE, *tasks), "fingerprinting Taskonomy", progress)
 
 
 def _choose(frames: Frames, split: str, subset: str) -> NDArray[np.int64]:

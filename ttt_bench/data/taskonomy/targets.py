@@ -1,9 +1,9 @@
 """Native arrays to targets: pure functions, numpy in and numpy out.
 
-The handling is the `corrected` variant: labels are resized to the nearest, what is invalid is masked at full resolution
-before anything is mixed, and normals keep the files' own axes (x right, y down, z forward). The encodings of depth and
-edges are those of S4T's public code. Continuous targets are resized with Pillow's bilinear filter (which averages when
-it shrinks), weighted by the mask, so that an invalid value never reaches a target. Sizes are (H, W).
+By default the handling is the `corrected` variant: labels are resized to the nearest, and what is invalid is masked at
+full resolution before anything is mixed. The encodings of depth and edges are those of S4T's public code. Continuous
+targets are resized with Pillow's bilinear filter (which averages when it shrinks), weighted by the mask, so that an
+invalid value never reaches a target. Sizes are (H, W).
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ttt_bench.data.files import Size
+from ttt_bench.data.normals import HARNESS_AXES, Floats, Mask, decode_normals, normals_mask, to_harness
 from ttt_bench.tasks import IGNORE
-
-Size = tuple[int, int]
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 INVALID_DEPTH = 65_036
 """Counts from here on are no depth: the annotator masks everything within 500 of the largest count."""
@@ -29,6 +27,8 @@ EDGE_FULL_SCALE = 409.6
 """Counts that map to 1 (0.00625 * 65536); stronger edges lie above it."""
 EDGE_SIGMA = 4.0
 """Standard deviation of the blur on edges in pixels of a target of 256x256."""
+OF_ZEROS: dict[str, float] = {"semseg": IGNORE, "depth": 0.0, "normals": -1.0, "edge": -1.0}
+"""The target that a file of zeros gives, of each task."""
 LOG_RANGE = float(np.log(65_536.0))
 
 _KEPT = 0.5  # a target pixel is valid if at least this share of what it averages is
@@ -40,18 +40,23 @@ def image(rgb: NDArray[np.uint8], size: Size) -> Floats:
     return np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / np.float32(255.0)
 
 
-def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size) -> NDArray[np.int64]:
-    """(H, W) native ids -> (*size) class indices by `LabelSpace.table`, 255 where there is none."""
-    nearest = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), Image.Resampling.NEAREST)
-    return table[np.asarray(nearest)].astype(np.int64)
+def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinear: bool = False) -> NDArray[np.int64]:
+    """(H, W) native ids -> (*size) class indices by `LabelSpace.table`, 255 where there is none.
+
+    With `bilinear` ids are averaged at borders, as if they were shades of grey, and stand for other classes there.
+    """
+    filtered = Image.Resampling.BILINEAR if bilinear else Image.Resampling.NEAREST
+    resized = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), filtered)
+    return table[np.asarray(resized)].astype(np.int64)
 
 
-def depth(counts: NDArray[Any], size: Size) -> Floats:
+def depth(counts: NDArray[Any], size: Size, masked: bool = True) -> Floats:
     """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is no depth.
 
-    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `DEPTH_MARGIN` with them.
+    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `DEPTH_MARGIN` with them. Unless
+    `masked`, invalid counts are taken for depth, and 65535 becomes 1.
     """
-    valid = depth_mask(counts)
+    valid = depth_mask(counts) if masked else np.ones(counts.shape, dtype=np.bool_)
     resized, kept = _resize_masked(counts.astype(np.float32)[None], valid, size)
     target = np.log1p(resized) / LOG_RANGE
     return _marked(target, kept)
@@ -69,23 +74,22 @@ def depth_mask(counts: NDArray[Any]) -> Mask:
     return np.asarray(~invalid)
 
 
-def normals(rgb: NDArray[np.uint8], size: Size) -> Floats:
-    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no geometry."""
-    vectors = decode_normals(rgb)
-    resized, kept = _resize_masked(vectors, normals_mask(rgb), size)
-    length = np.linalg.norm(resized, axis=0)
+def normals(rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked: bool = True) -> Floats:
+    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no geometry.
+
+    Unless `masked`, the picture is resized as it is and every pixel is a target: its vectors have not quite unit
+    length, and next to none where there is no geometry.
+
+    Args:
+        axes: the file's own, as in `ttt_bench.data.normals`.
+    """
+    if not masked:
+        resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        return to_harness(decode_normals(np.asarray(resized)), axes)
+    averaged, kept = _resize_masked(to_harness(decode_normals(rgb), axes), normals_mask(rgb), size)
+    length = np.linalg.norm(averaged, axis=0)
     kept &= length > 1e-3  # opposite directions may cancel
-    return _marked(resized / np.where(kept, length, 1.0), kept)
-
-
-def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
-    """(H, W, 3) uint8 -> (3, H, W): (v - 127.5) / 127.5, of about unit length."""
-    return (rgb.astype(np.float32).transpose(2, 0, 1) - np.float32(127.5)) / np.float32(127.5)
-
-
-def normals_mask(rgb: NDArray[np.uint8]) -> Mask:
-    """(H, W): where there is geometry; the files hold (128, 128, 128), give or take one, where there is none."""
-    return np.asarray(((rgb < 127) | (rgb > 128)).any(axis=2))
+    return _marked(averaged / np.where(kept, length, 1.0), kept)
 
 
 def edge(counts: NDArray[Any], size: Size) -> Floats:

@@ -1,0 +1,73 @@
+"""Where NYUD-v2's files lie, and which release they are. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ttt_bench.data.files import Size
+from ttt_bench.data.listing import Layout, Listing, Place
+from ttt_bench.data.samples import IMAGE
+
+RAW = "nyu_depth_v2_labeled.mat"
+CROPPED: Size = (425, 560)
+"""The published size: the frame without the border that the sensor does not see."""
+WHOLE: Size = (480, 640)
+
+RELEASES = {
+    ".png": "the ATRC release (NYUDv2, 8-bit normals and edges)",
+    ".jpg": "the ASTMT / Vandenhende release (NYUD_MT, normals and edges as arrays)",
+}
+"""By the suffix of the images."""
+
+_LIBMTL = ("image", "label", "depth", "normal")
+
+
+def stranger(folder: Path) -> str | None:
+    """What is wrong with a folder that holds NYUD-v2 in a form that cannot be used."""
+    if any(all((folder / split / name).is_dir() for name in _LIBMTL) for split in ("train", "val")):
+        return (
+            f"{folder} holds the LibMTL / MTAN form of NYUv2 (288x384 pixels, 13 classes). It lacks the classes that "
+            "the shared label spaces need, and edges; get the 40-class multi-task archive (NYUDv2 or NYUD_MT) instead"
+        )
+    if (folder / RAW).is_file():
+        return (
+            f"{folder} holds the raw {RAW}; make the multi-task form of it first: "
+            f"ttt-bench data prepare nyud --mat {folder / RAW}"
+        )
+    return None
+
+
+LAYOUT = Layout(
+    title="NYUD-v2",
+    folder="nyud",
+    archives=("NYUDv2", "NYUD_MT"),
+    lists="gt_sets",
+    parts={
+        IMAGE: (Place("images", (".png", ".jpg")),),
+        "semseg": (Place("segmentation", (".png",)),),
+        "depth": (Place("depth", (".npy",)),),
+        "normals": (Place("normals", (".png", ".npy")),),
+        "edge": (Place("edge", (".png", ".npy")),),
+    },
+    tasks=("semseg", "depth", "normals", "edge"),
+    published={"train": 795, "val": 654},
+    stranger=stranger,
+)
+
+
+def release(listing: Listing) -> str:
+    """Which release the images are of, in words."""
+    suffixes = sorted({path.suffix for path in listing.files[IMAGE].values()})
+    return " mixed with ".join(RELEASES[suffix] for suffix in suffixes)
+
+
+def wrong_release(sizes: Iterable[Size]) -> str | None:
+    """What to say where images of these sizes have not been cropped; None where they have."""
+    whole = sum(size == WHOLE for size in sizes)
+    if not whole:
+        return None
+    return (
+        f"NYUD-v2: {whole} images are 480x640: this is the ASTMT/Vandenhende release, not the 425x560 one that the "
+        "published results use. `ttt-bench data prepare nyud --crop` makes it"
+    )

@@ -1,0 +1,1 @@
+"""PASCAL-Context in its multi-task form from its files."""

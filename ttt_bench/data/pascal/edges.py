@@ -1,0 +1,71 @@
+"""PASCAL-Context's edges: where any two Context labels meet, one pixel wide. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ttt_bench.data.extras import optional
+from ttt_bench.data.listing import Listing
+from ttt_bench.data.pascal import decode
+from ttt_bench.data.pascal.index import CONTEXT, EDGES
+from ttt_bench.errors import DataError
+from ttt_bench.progress import Progress
+
+_THREADS = 4
+
+
+def label_edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W) labels -> (H, W): where their Laplacian is not zero, thinned to one pixel.
+
+    The Laplacian is that of the four neighbours, borders mirrored without repeating the outermost row and column.
+
+    Raises:
+        DataError: scikit-image is not installed.
+    """
+    morphology = optional("skimage.morphology", "making PASCAL-Context's edges from labels")
+    padded = np.pad(labels.astype(np.float64), 1, mode="reflect" if min(labels.shape) > 1 else "edge")
+    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    return np.asarray(morphology.thin(around != 4.0 * padded[1:-1, 1:-1]), dtype=np.bool_)
+
+
+def keep(listing: Listing, progress: Progress) -> int:
+    """Make the edges of every image of a list that has labels and no edges yet, and keep them beside the data.
+
+    Returns:
+        How many were made.
+
+    Raises:
+        DataError: a label file is damaged, or the folder cannot be written.
+    """
+    folder = listing.root / EDGES.folder
+    wanted = [name for name in listing.lacking("edge") if name in listing.files[CONTEXT]]
+    try:
+        folder.mkdir(exist_ok=True)
+        with progress.bar("making PASCAL-Context's edges", len(wanted)) as bar:
+            for _ in _made(listing, folder, wanted):
+                bar.advance()
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error.strerror}); make room or make it writable") from error
+    return len(wanted)
+
+
+def _made(listing: Listing, folder: Path, names: list[str]) -> Iterator[None]:
+    def make(name: str) -> None:
+        edges = label_edges(decode.read(listing.files[CONTEXT][name], CONTEXT))
+        temporary = folder / f".{name}.tmp-{os.getpid()}"
+        try:
+            Image.fromarray(edges.astype(np.uint8) * np.uint8(255)).save(temporary, format="PNG")
+            temporary.replace(folder / f"{name}{EDGES.suffixes[0]}")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(make, names)
