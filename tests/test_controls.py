@@ -30,7 +30,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
 
 def values(rows: pd.DataFrame, method: str, control: str) -> Any:
     chosen = rows[(rows.method == method) & (rows.control == control)]
-    return chosen.set_index(["step", "task"]).value
+    return chosen.set_index(["step", "task", "metric", "class"]).value
 
 
 def test_frozen_tent_is_norm_at_every_step(frozen: Path) -> None:
@@ -42,7 +42,7 @@ def test_frozen_tent_is_norm_at_every_step(frozen: Path) -> None:
 def test_statistics_move_though_parameters_are_frozen(frozen: Path) -> None:
     rows = ttt_bench.read_results(frozen)
     found = values(rows, "clust3", "frozen")
-    assert found.loc[0, "depth"] != found.loc[3, "depth"]
+    assert found.loc[0, "depth", "rmse", ""] != found.loc[3, "depth", "rmse", ""]
     assert not found.equals(values(rows, "clust3", "none"))
 
 

@@ -65,9 +65,10 @@ def measure(
 
 
 def equal(first: Record, second: Record) -> bool:
-    return (
-        all(np.array_equal(first.statistics[t], second.statistics[t]) for t in TASKS) and first.losses == second.losses
-    )
+    statistics = all(np.array_equal(first.statistics[task], second.statistics[task]) for task in TASKS)
+    totals = first.totals.keys() == second.totals.keys() == TASKS.keys() - {"semseg"}
+    totals &= all(np.array_equal(first.totals[task], second.totals[task]) for task in first.totals)
+    return statistics and totals and first.losses == second.losses
 
 
 def test_a_last_batch_of_one_image_joins_the_one_before_it() -> None:
@@ -124,6 +125,21 @@ def test_a_stopped_measurement_ends_with_the_same_numbers(protocol: str, adapter
 
 
 @pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_totals_are_of_all_images_at_every_step(protocol: str) -> None:
+    record = measure(Toy(), protocol)
+    pixels = record.statistics["normals"][:, :, 0].sum(axis=0)
+    assert record.totals["normals"].sum(axis=1).tolist() == pixels.tolist() == [9 * 31 * 32] * (STEPS + 1)
+    # an angle is at most 1/16 degree above its bin
+    below = record.totals["normals"] @ np.arange(2880) / 16
+    excess = record.statistics["normals"][:, :, 1].sum(axis=0) - below
+    assert ((excess > 0) & (excess < pixels / 16)).all()
+    assert record.totals["depth"][:, 0].tolist() == [9 * 32 * 32] * (STEPS + 1)
+    assert record.totals["edge"].reshape(STEPS + 1, 3, 100)[:, :2].sum(axis=(1, 2)).tolist() == [9 * 32 * 32] * 4
+    for task, values in record.totals.items():
+        assert len(np.unique(values, axis=0)) == STEPS + 1, f"{task} is measured anew at every step"
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
 def test_labels_are_never_read_by_a_method(protocol: str) -> None:
     class Poisoned(ToyDataset):
         def batch(self, indices: Any) -> Batch:
@@ -171,6 +187,9 @@ def test_a_method_that_moves_nothing_costs_one_pass_a_batch() -> None:
         assert Still.passes == 2
         for values in record.statistics.values():
             assert (values == values[:, :1]).all()
+        for values in record.totals.values():
+            assert (values == values[:1]).all()
+            assert values.any()
 
 
 def test_examples_are_spread_over_the_set_and_show_the_last_step() -> None:

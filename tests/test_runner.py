@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from toy import Drifting, Exploding, Toy
 import ttt_bench
 from ttt_bench import names as naming
 from ttt_bench import plan as planning
-from ttt_bench import registry, store
+from ttt_bench import registry, store, tensors
 from ttt_bench.adapter import Needs
 from ttt_bench.config import Request, make_request
+from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError
 from ttt_bench.model import MultiTaskModel
@@ -26,6 +26,7 @@ from ttt_bench.plan import make_plan
 from ttt_bench.progress import Noting, Silent
 from ttt_bench.protocols import Evaluation
 from ttt_bench.runner import Outcome, Runner, find_device
+from ttt_bench.tasks import METRICS
 
 LINE = ("base", "norm", "tent", "s4t")
 
@@ -64,7 +65,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
     return results
 
 
-def test_every_cell_has_a_finite_row_for_every_step_and_task(swept: Path) -> None:
+def primary(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows.metric == rows.task.map({"semseg": "miou", "depth": "rmse", "normals": "merr", "edge": "rmse"})]
+
+
+def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
     rows = ttt_bench.read_results(swept)
     assert list(rows.columns) == list(store.ROW_COLUMNS)
     assert set(rows.protocol) == {"online", "episodic", "single-batch"}
@@ -72,14 +77,19 @@ def test_every_cell_has_a_finite_row_for_every_step_and_task(swept: Path) -> Non
     cells = rows.groupby(["method", "protocol"])
     assert len(cells) == 12
     for _, cell in cells:
-        assert len(cell) == 4 * 4
-        assert sorted(set(cell.step)) == [0, 1, 2, 3]
-        assert dict(zip(cell.task, cell.metric, strict=True)) == {
-            "semseg": "miou",
-            "depth": "rmse",
-            "normals": "merr",
-            "edge": "rmse",
-        }
+        classes = cell[cell["class"] != ""]
+        assert set(classes.metric) == {"iou"}
+        for step in range(4):
+            own = cell[cell.step == step]
+            assert [f"{task}.{metric}" for task, metric in dict.fromkeys(zip(own.task, own.metric, strict=True))] == [
+                f"{metric.task}.{metric.name}" for metric in METRICS
+            ]
+            assert list(own.loc[own.metric == "iou", "class"]) == list(LABEL_SPACES["taskonomy_nyud_7"].classes)
+            # mean IoU is the mean over the classes
+            assert own.loc[own.metric == "iou", "value"].mean() == pytest.approx(
+                own.loc[own.metric == "miou", "value"].item()
+            )
+        assert len(cell) == 4 * (len(METRICS) + 6)
         assert set(cell.n) == {9}
 
 
@@ -88,7 +98,7 @@ def test_scores_follow_from_the_stored_statistics_by_a_second_implementation(swe
         rows, statistics = store.read_table(folder, "rows"), store.read_table(folder, "statistics")
         for (step, task), group in statistics.groupby(["step", "task"]):
             values = np.stack(group["values"].to_numpy())
-            want = float(rows[(rows.step == step) & (rows.task == task)].value.iloc[0])
+            want = primary(rows[(rows.step == step) & (rows.task == task)]).value.item()
             if task == "semseg":
                 confusion = values.sum(0).reshape(7, 7)
                 unions = [confusion[k].sum() + confusion[:, k].sum() - confusion[k, k] for k in range(7)]
@@ -109,8 +119,9 @@ def test_scores_follow_from_the_stored_statistics_by_a_second_implementation(swe
 def test_methods_that_move_nothing_are_constant_and_tent_starts_where_norm_is(swept: Path) -> None:
     rows = ttt_bench.read_results(swept)
     for method in ("base", "norm"):
-        spread = rows[rows.method == method].groupby(["protocol", "task"]).value.nunique()
+        spread = rows[rows.method == method].groupby(["protocol", "task", "metric", "class"]).value.nunique()
         assert (spread == 1).all()
+    rows = primary(rows)
     episodic = rows[(rows.protocol == "episodic") & (rows.step == 0)].set_index(["method", "task"]).value
     for task in ("semseg", "depth", "normals", "edge"):
         assert episodic["tent", task] == episodic["norm", task]
@@ -150,7 +161,7 @@ def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -
     run(tmp_path, methods=("base", "s4t"), protocol="online")
     for folder, _ in store.cells(tmp_path):
         other = swept / folder.relative_to(tmp_path)
-        for name in ("rows", "statistics", "losses"):
+        for name in ("rows", "statistics", "totals", "losses"):
             pd.testing.assert_frame_equal(store.read_table(folder, name), store.read_table(other, name))
         assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
 
@@ -176,11 +187,37 @@ def test_a_killed_run_resumes_to_the_same_values(
     monkeypatch.setattr(Evaluation, "_keep_losses", whole)
     assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
     ((folder, _),) = store.cells(tmp_path)
-    for name in ("rows", "statistics", "losses"):
+    for name in ("rows", "statistics", "totals", "losses"):
         pd.testing.assert_frame_equal(
             store.read_table(folder, name), store.read_table(swept / folder.relative_to(tmp_path), name)
         )
     assert not list(tmp_path.rglob("*.partial.safetensors"))
+
+
+def test_a_cell_that_an_earlier_version_began_begins_anew(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Evaluation._keep_losses
+
+    def killed(self: Evaluation, number: int, losses: Any, first: int = 0) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(Evaluation, "_keep_losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(make_plan(request(tmp_path, methods="tent"), Silent()), Silent(), save_seconds=0).run()
+    monkeypatch.setattr(Evaluation, "_keep_losses", whole)
+    (partial,) = tmp_path.rglob("*.partial.safetensors")
+    state, about = tensors.load(partial)
+    assert about.pop("schema_version") == store.SCHEMA_VERSION
+    tensors.save(partial, {name: tensor for name, tensor in state.items() if ".totals." not in name}, about)
+    assert run(tmp_path, methods="tent").computed == {"done": 1}
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "totals"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name), store.read_table(swept / folder.relative_to(tmp_path), name)
+        )
 
 
 def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_goes_on(tmp_path: Path, register: Any) -> None:
@@ -244,7 +281,7 @@ def test_a_cell_that_fails_midway_goes_on_from_its_last_save(
     assert run(tmp_path, methods="s4t").computed == {"done": 1}
     assert calls == [0, 1, 1], "the first batch was not measured again"
     ((folder, _),) = store.cells(tmp_path)
-    for name in ("rows", "statistics", "losses"):
+    for name in ("rows", "statistics", "totals", "losses"):
         pd.testing.assert_frame_equal(
             store.read_table(folder, name), store.read_table(swept / folder.relative_to(tmp_path), name)
         )
@@ -337,10 +374,9 @@ def test_a_model_trained_elsewhere_replaces_the_source_training(tmp_path: Path, 
     results = tmp_path / "results"
     run(results, methods="base,tent", source_weights=tmp_path / "mine.safetensors")
     assert not (results / "checkpoints").exists()
-    columns: Mapping[str, Any] = {"method": str, "step": int, "task": str}
+    columns = ["method", "step", "task", "metric", "class"]
     mine, theirs = (
-        ttt_bench.read_results(path).query("protocol == 'online'").set_index(list(columns)).value
-        for path in (results, swept)
+        ttt_bench.read_results(path).query("protocol == 'online'").set_index(columns).value for path in (results, swept)
     )
     assert (mine == theirs[mine.index]).all()
     with pytest.raises(BenchError, match="s4t trains on the source, and a model given with --source-weights has not"):
@@ -360,5 +396,5 @@ def test_cuda_rows_agree_with_the_cpus(swept: Path, tmp_path: Path) -> None:
     """Convolutions differ in rounding, and training and three steps of adapting amplify it: 2 % of each score."""
     run(tmp_path, methods=LINE, device="cuda", protocol="online,episodic,single-batch")
     key = ["method", "protocol", "step", "task"]
-    cuda, cpu = (ttt_bench.read_results(path).set_index(key).value.sort_index() for path in (tmp_path, swept))
+    cuda, cpu = (primary(ttt_bench.read_results(path)).set_index(key).value.sort_index() for path in (tmp_path, swept))
     pd.testing.assert_series_equal(cuda, cpu, rtol=0.02, atol=0.2)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from ttt_bench import scores
+from ttt_bench.tasks import METRICS, TASKS
 
 CLASSES = 4
 
@@ -98,6 +100,60 @@ def test_normals_are_a_mean_over_pixels() -> None:
     statistics = [np.array([[len(a), a.sum()]]) for a in angles]
     assert math.isclose(scores.task_score("normals", statistics), np.concatenate(angles).mean())
     assert math.isnan(scores.task_score("normals", [np.zeros((2, 2))]))
+
+
+def test_the_median_is_found_within_its_bin() -> None:
+    # 2, 4 and 2 angles in the bins from 10, 10.0625 and 20 degrees: half of them lie half way through the second
+    histogram = np.zeros(scores.ANGLE_BINS)
+    histogram[[160, 161, 320]] = 2, 4, 2
+    assert scores.median_angle(histogram) == (161 + 0.5) / 16
+    assert scores.share_below(histogram, 11.25) == 75
+    # an angle of 11.25 degrees is not below it
+    histogram[180] = 8
+    assert scores.share_below(histogram, 11.25) == 37.5
+    assert math.isnan(scores.median_angle(np.zeros(scores.ANGLE_BINS)))
+    assert math.isnan(scores.share_below(np.zeros(scores.ANGLE_BINS), 30))
+
+
+def test_ods_f_by_hand() -> None:
+    alone, right, found = levels = np.zeros((3, 100))
+    # at 0.02: 3 of 4 edge pixels right, 1 of 4 found; at 0.01: 5 of 10 right, 3 of 4 found
+    alone[[1, 2]], right[[1, 2]], found[[0, 1, 2]] = (4, 1), (2, 3), (1, 2, 1)
+    assert scores.ods_f(levels.ravel()) == pytest.approx(2 * 0.5 * 0.75 / 1.25)
+    # level 0 reaches no threshold
+    right[0] = 1000
+    assert scores.ods_f(levels) == pytest.approx(0.6)
+    assert scores.ods_f(np.zeros(300)) == 0
+
+
+def test_each_metric_is_declared_once_and_each_score_has_its_metric() -> None:
+    assert len({(metric.task, metric.name) for metric in METRICS}) == len(METRICS)
+    assert all(name in TASKS for name in {metric.task for metric in METRICS})
+    totals = {"depth": np.array([4.0, 1.0, 3.0]), "normals": np.ones(scores.ANGLE_BINS), "edge": np.ones(300)}
+    statistics = {"semseg": np.ones((2, CLASSES**2)), "normals": np.ones((2, 2))}
+    for task in TASKS.values():
+        assert [metric.primary for metric in task.metrics] == [True, *[False] * (len(task.metrics) - 1)]
+        found = scores.task_scores(task.name, [statistics.get(task.name, np.ones((2, 6)))], totals.get(task.name))
+        assert found.keys() == {metric.name for metric in task.metrics}
+        for metric in task.metrics:
+            assert np.shape(found[metric.name]) == ((CLASSES,) if metric.per_class else ())
+
+
+def test_scores_of_classes_by_hand() -> None:
+    # class 0: 6 of 8 right, class 1: 1 of 2, class 2 is in neither
+    confusion = np.array([[6, 2, 0], [1, 1, 0], [0, 0, 0]], dtype=float)
+    found = scores.task_scores("semseg", [confusion.reshape(1, 9)], None)
+    assert found["pixel_accuracy"] == 70
+    assert np.allclose(found["iou"], [100 * 6 / 9, 25, 0])
+    assert math.isclose(np.mean(found["iou"]), scores.task_score("semseg", [confusion.reshape(1, 9)]))
+    assert found["miou"] == scores.task_score("semseg", [confusion.reshape(1, 9)])
+
+
+def test_what_no_pixel_tells_is_left_out() -> None:
+    assert scores.task_scores("semseg", [np.zeros((1, 9))], None).keys() == {"miou", "iou"}
+    assert scores.task_scores("depth", [np.ones((1, 6))], np.zeros(3)).keys() == {"rmse"}
+    assert scores.task_scores("normals", [np.zeros((1, 2))], np.zeros(scores.ANGLE_BINS)).keys() == {"merr"}
+    assert scores.task_scores("edge", [np.ones((1, 6))], None).keys() == {"rmse"}
 
 
 def test_delta_ttt_by_hand() -> None:

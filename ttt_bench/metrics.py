@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from ttt_bench.scores import align, class_iou, rmse
 from ttt_bench.scores import delta_ttt as delta_ttt
 from ttt_bench.tasks import IGNORE
+from ttt_bench.totals import angle_histogram, depth_errors, edge_matches
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Scoring:
     Attributes:
         edge_sigmoid: edge outputs pass through a sigmoid (targets whose edges are 0 or 1).
         depth_nonnegative: depths below 0 become 0.
+        depth_log: depth is log(1 + counts) / log(65536), counts of 1/512 m; otherwise metres.
     """
 
     edge_sigmoid: bool
     depth_nonnegative: bool
+    depth_log: bool = False
 
     def apply(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The predictions as they are scored, task -> (B, K, H, W); the given ones stay as they are."""
@@ -54,6 +58,36 @@ class Scoring:
         if {"depth", "edge"} & found.keys():
             found["alignment"] = f"depth and edge: one scale and shift for each evaluation batch of {batch}, file order"
         return found
+
+
+class Measured(NamedTuple):
+    """What is kept of a batch's predictions of one task.
+
+    Attributes:
+        statistics: (B, S) float64, as `statistics` gives them.
+        totals: (T,) float64, columns as in `store.TOTALS_COLUMNS`; None where the task has none.
+    """
+
+    statistics: Tensor
+    totals: Tensor | None
+
+
+def measure(task: str, prediction: Tensor, target: Tensor, scoring: Scoring) -> Measured:
+    """An evaluation batch's statistics, and what it adds to the totals of the set.
+
+    Args:
+        task, prediction, target: as for `statistics`.
+        scoring: what kind of target it is.
+    """
+    if task == "normals":
+        degrees, valid = angles(prediction, target)
+        return Measured(_sums(valid, degrees), angle_histogram(degrees, valid))
+    found = statistics(task, prediction, target)
+    if task == "depth":
+        return Measured(found, depth_errors(prediction, target, found.sum(0), scoring.depth_log))
+    if task == "edge" and scoring.edge_sigmoid:
+        return Measured(found, edge_matches(prediction, target))
+    return Measured(found, None)
 
 
 def statistics(task: str, prediction: Tensor, target: Tensor) -> Tensor:
@@ -86,19 +120,29 @@ def moments(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """n, sum p, sum t, sum p^2, sum t^2, sum p t of each image's valid pixels, (B, 6) float64; inputs (B, ...)."""
     p = torch.where(valid, prediction, 0).double()
     t = torch.where(valid, target, 0).double()
-    return torch.stack([v.flatten(1).sum(1, dtype=torch.float64) for v in (valid, p, t, p * p, t * t, p * t)], dim=1)
+    return _sums(valid, p, t, p * p, t * t, p * t)
 
 
 def angle_sums(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -> Tensor:
-    """Valid pixels and the sum of their angles in degrees of each image, (B, 2) float64; inputs (B, 3, H, W).
+    """Valid pixels and the sum of their angles in degrees of each image, (B, 2) float64; inputs (B, 3, H, W)."""
+    degrees, valid = angles(prediction, target, ignore_index)
+    return _sums(valid, degrees)
+
+
+def angles(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -> tuple[Tensor, Tensor]:
+    """(angles in degrees, where they are valid), each (B, H, W), of (B, 3, H, W); 0 where there is no target.
 
     The angle is 2 atan2(|p - t|, |p + t|) of unit vectors, exact near 0 and 180 degrees where the arccosine is not.
     """
     valid = (target != ignore_index).all(dim=1)
     p, t = _unit(prediction), _unit(target)
-    angles = torch.where(valid, 2 * torch.atan2(_length(p - t), _length(p + t)), 0)
-    sums = [v.flatten(1).sum(1, dtype=torch.float64) for v in (valid, torch.rad2deg(angles))]
-    return torch.stack(sums, dim=1)
+    radians = torch.where(valid, 2 * torch.atan2(_length(p - t), _length(p + t)), 0)
+    return torch.rad2deg(radians), valid
+
+
+def _sums(*values: Tensor) -> Tensor:
+    """The sums of each image of (B, ...), side by side in float64."""
+    return torch.stack([value.flatten(1).sum(1, dtype=torch.float64) for value in values], dim=1)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class PairWork:
     def scoring(self) -> Scoring:
         """How raw outputs are scored on the target."""
         target = self.pair.target
-        return Scoring(edge_sigmoid=target.edge_sigmoid, depth_nonnegative=target.depth_nonnegative)
+        return Scoring(target.edge_sigmoid, target.depth_nonnegative, target.depth_log)
 
     def scoring_words(self) -> dict[str, str]:
         """The same in words."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.metrics import Scoring, statistics
+from ttt_bench.metrics import Scoring, measure
 from ttt_bench.progress import Bar
 from ttt_bench.records import Record
 from ttt_bench.session import DivergedError, Session
@@ -26,6 +27,17 @@ DESCRIPTIONS = {
     "single-batch": "adapts N steps on the first batch only and scores the whole target at every step",
 }
 SAVE_SECONDS = 60.0
+
+
+class _Scored(NamedTuple):
+    """A batch's predictions as they are scored, task -> (B, K, H, W), and what is measured of them.
+
+    The statistics are task -> (B, S), what they add to the totals is task -> (T,).
+    """
+
+    predictions: dict[str, Tensor]
+    statistics: dict[str, Tensor]
+    totals: dict[str, Tensor]
 
 
 @dataclass
@@ -76,24 +88,23 @@ class Evaluation:
         indices = self.record.batches[number]
         batch = self._batch(indices)
         session.begin_batch(number, batch.images)
-        scores: list[dict[str, Tensor]] = []
+        found: list[_Scored] = []
         losses: list[dict[str, Tensor]] = []
         if session.moved:
             for _, predictions, step_losses in session.trajectory(batch.images, steps):
-                scored, found = self._score(predictions, batch.targets)
-                scores.append(found)
+                scored = self._score(predictions, batch.targets)
+                # all but the last step's predictions can go
+                found.append(scored._replace(predictions={}))
                 losses.append(step_losses)
             session.end_batch(batch.images)
         else:
             # nothing moves, so one forward pass is the whole trajectory
-            scored, found = self._score(session.predict(batch.images), batch.targets)
-            scores = [found] * (steps + 1)
+            scored = self._score(session.predict(batch.images), batch.targets)
+            found = [scored] * (steps + 1)
         self._keep_losses(number, losses[:-1])
-        stacked = {task: torch.stack([score[task] for score in scores]) for task in scores[0]}
-        self._check(number, stacked)
-        self.record.put(indices, slice(None), stacked)
+        self._keep_scores(number, slice(None), found)
         if self.keep_examples:
-            self.record.add_examples(indices, batch.images, batch.targets, scored)
+            self.record.add_examples(indices, batch.images, batch.targets, scored.predictions)
 
     def _single_batch(self, start: int) -> None:
         session, record = self.session, self.record
@@ -109,6 +120,8 @@ class Evaluation:
             else:
                 for values in record.statistics.values():
                     values[:, step] = values[:, 0]
+                for values in record.totals.values():
+                    values[step] = values[0]
             if session.moved and time.monotonic() - saved > self.save_seconds:
                 self.save(step + 1)
                 saved = time.monotonic()
@@ -117,29 +130,34 @@ class Evaluation:
         last = step == self.record.steps or not self.session.moved
         for number, indices in enumerate(self.record.batches):
             batch = self._batch(indices)
-            scored, values = self._score(self.session.predict(batch.images), batch.targets)
-            found = {task: value[None] for task, value in values.items()}
-            self._check(number, found, step)
-            self.record.put(indices, slice(step, step + 1), found)
+            scored = self._score(self.session.predict(batch.images), batch.targets)
+            self._keep_scores(number, slice(step, step + 1), [scored])
             if last and self.keep_examples:
-                self.record.add_examples(indices, batch.images, batch.targets, scored)
+                self.record.add_examples(indices, batch.images, batch.targets, scored.predictions)
             self.bar.advance()
 
     def _batch(self, indices: list[int]) -> Batch:
         batch = self.dataset.batch(indices)
         return Batch(batch.images, {task: batch.targets[task] for task in self.tasks}).to(self.device)
 
-    def _score(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The predictions as they are scored, and their statistics, task -> (B, S)."""
-        scored = self.scoring.apply(predictions)
-        found = {}
+    def _score(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> _Scored:
+        applied = self.scoring.apply(predictions)
+        statistics, totals = {}, {}
         for task, target in targets.items():
+            measured = measure(task, applied[task], target, self.scoring)
             # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity does not
             hidden = predictions[task].flatten(1).sum(1, keepdim=True) * 0
-            found[task] = statistics(task, scored[task], target) + hidden
-        return scored, found
+            statistics[task] = measured.statistics + hidden
+            if measured.totals is not None:
+                totals[task] = measured.totals
+        return _Scored(applied, statistics, totals)
+
+    def _keep_scores(self, number: int, steps: slice, found: list[_Scored]) -> None:
+        """Record a batch's scores of these steps."""
+        statistics = {task: torch.stack([one.statistics[task] for one in found]) for task in found[0].statistics}
+        self._check(number, statistics, steps.start or 0)
+        self.record.put(self.record.batches[number], steps, statistics)
+        self.record.add(steps, {task: torch.stack([one.totals[task] for one in found]) for task in found[0].totals})
 
     def _keep_losses(self, number: int, losses: list[dict[str, Tensor]], first: int = 0) -> None:
         if not losses:
@@ -152,7 +170,7 @@ class Evaluation:
                     raise DivergedError(number, step, f"loss {term!r}")
                 self.record.losses.append((number, step, term, value))
 
-    def _check(self, number: int, found: dict[str, Tensor], first: int = 0) -> None:
+    def _check(self, number: int, found: dict[str, Tensor], first: int) -> None:
         for task, values in found.items():
             finite = torch.isfinite(values).all(dim=2).all(dim=1).cpu()
             if not finite.all():

@@ -1,8 +1,8 @@
-"""What a cell has measured so far: per-image statistics at every step, losses, a few examples."""
+"""What a cell has measured so far: per-image statistics and totals at every step, losses, a few examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt_bench.scores import task_score
-from ttt_bench.store import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS
+from ttt_bench.scores import task_scores
+from ttt_bench.store import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS, TOTALS_COLUMNS
 from ttt_bench.tasks import TASKS, canonical
 
 EXAMPLES = 4
+_SAVED = ("statistics", "totals", "examples")
 
 
 def split_batches(images: int, size: int) -> list[list[int]]:
@@ -39,6 +40,7 @@ class Record:
     Attributes:
         batches: image indices of every evaluation batch.
         statistics: task -> (images, steps + 1, values) float64, NaN where not measured yet.
+        totals: task -> (steps + 1, values) float64, over the images measured so far; tasks that have none are missing.
         losses: (batch, step, term, value) in order.
         examples: name -> array, one entry along the first axis an example (see `store.read_examples`).
     """
@@ -46,6 +48,7 @@ class Record:
     batches: list[list[int]]
     steps: int
     statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    totals: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     losses: list[tuple[int, int, str, float]] = field(default_factory=list)
     examples: dict[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -61,21 +64,46 @@ class Record:
                 self.statistics[task] = np.full((self.images, self.steps + 1, array.shape[-1]), np.nan)
             self.statistics[task][np.asarray(images), steps] = array
 
-    def rows(self, identity: Mapping[str, Any]) -> pd.DataFrame:
-        """One row for every step, task and metric; `identity` fills the other columns."""
+    def add(self, steps: slice, values: Mapping[str, Tensor]) -> None:
+        """Add a batch's totals; `values`: task -> (steps, T), or (1, T) for all of them, on any device."""
+        for task, value in values.items():
+            array = value.cpu().numpy()
+            if task not in self.totals:
+                self.totals[task] = np.zeros((self.steps + 1, array.shape[-1]))
+            self.totals[task][steps] += array
+
+    def rows(self, identity: Mapping[str, Any], classes: Sequence[str]) -> pd.DataFrame:
+        """One row for every step, task, metric and, where the metric has them, class.
+
+        Args:
+            identity: fills the other columns.
+            classes: the semantic classes' names, in order.
+        """
         rows = [
             {
                 **identity,
                 "step": step,
                 "task": task,
-                "metric": TASKS[task].metric,
-                "value": task_score(task, [self.statistics[task][batch, step] for batch in self.batches]),
+                "metric": metric,
+                "class": label,
+                "value": value,
                 "n": self.images,
             }
             for step in range(self.steps + 1)
             for task in canonical(self.statistics)
+            for metric, label, value in self._scores(task, step, classes)
         ]
         return pd.DataFrame(rows)[list(ROW_COLUMNS)]
+
+    def _scores(self, task: str, step: int, classes: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+        """(metric, class, value) of every score."""
+        totals = self.totals[task][step] if task in self.totals else None
+        found = task_scores(task, [self.statistics[task][batch, step] for batch in self.batches], totals)
+        for metric in TASKS[task].metrics:
+            if metric.name in found:
+                labels = classes if metric.per_class else ("",)
+                for label, value in zip(labels, np.atleast_1d(found[metric.name]).tolist(), strict=True):
+                    yield metric.name, label, value
 
     def statistics_table(self) -> pd.DataFrame:
         """The per-image statistics, one row an image, step and task."""
@@ -88,6 +116,13 @@ class Record:
             for values in [self.statistics[task][image, step]]
         ]
         return pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
+
+    def totals_table(self) -> pd.DataFrame:
+        """The totals, one row a step and task."""
+        rows = [
+            (step, task, self.totals[task][step]) for step in range(self.steps + 1) for task in canonical(self.totals)
+        ]
+        return pd.DataFrame(rows, columns=list(TOTALS_COLUMNS))
 
     def losses_table(self) -> pd.DataFrame:
         """The losses, in order."""
@@ -118,14 +153,15 @@ class Record:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """For saving in mid-cell."""
-        state = {f"statistics.{task}": torch.from_numpy(array) for task, array in self.statistics.items()}
-        return state | {f"examples.{name}": torch.from_numpy(array) for name, array in self.examples.items()}
+        return {
+            f"{kind}.{key}": torch.from_numpy(array) for kind in _SAVED for key, array in getattr(self, kind).items()
+        }
 
     def from_tensors(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `to_tensors` saved."""
         for name, tensor in state.items():
             kind, _, key = name.partition(".")
-            if kind in ("statistics", "examples"):
+            if kind in _SAVED:
                 getattr(self, kind)[key] = tensor.numpy().copy()
 
 

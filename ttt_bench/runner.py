@@ -6,7 +6,7 @@ import platform
 import socket
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -138,10 +138,7 @@ class Runner:
         }
         earlier = store.read_attempts(cell.folder(results))
         attempts = {"finished": finished.isoformat(), "attempts": [*earlier, attempt]}
-        store.write_cell(
-            cell.folder(results),
-            store.CellFiles(files.manifest, attempts, files.rows, files.statistics, files.losses, files.examples),
-        )
+        store.write_cell(cell.folder(results), replace(files, attempts=attempts))
         if files.manifest["state"] != "failed":  # what failed may go on from its last save once its cause is mended
             cell.partial(results).unlink(missing_ok=True)
         return str(files.manifest["state"])
@@ -176,7 +173,7 @@ class Runner:
                 work.pair.target.embedded,
                 self.save_seconds,
             ).run(cell.protocol, start)
-        rows = record.rows(cell.identity)
+        rows = record.rows(cell.identity, work.labels.classes)
         empty = rows[~np.isfinite(rows["value"])]["task"].unique()
         if len(empty):
             raise BenchError(f"no valid target pixel of {', '.join(empty)} in the {record.images} target images")
@@ -187,6 +184,7 @@ class Runner:
             record.statistics_table(),
             record.losses_table(),
             record.examples if record.examples else None,
+            record.totals_table(),
         )
 
     def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
@@ -209,7 +207,8 @@ class Runner:
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
         def save(unit: int) -> None:
             state = session.state() | tensors.with_prefix("record.", record.to_tensors())
-            tensors.save(cell.partial(self.request.results), state, {"unit": unit, "losses": record.losses})
+            about = {"unit": unit, "losses": record.losses, "schema_version": store.SCHEMA_VERSION}
+            tensors.save(cell.partial(self.request.results), state, about)
 
         return save
 
@@ -218,6 +217,9 @@ class Runner:
         if not partial.exists():
             return 0
         state, about = tensors.load(partial)
+        if about.get("schema_version") != store.SCHEMA_VERSION:
+            # it lacks what is measured today, so the cell begins anew
+            return 0
         session.restore(state)
         record.from_tensors(tensors.below_prefix("record.", state))
         record.losses = [tuple(entry) for entry in about["losses"]]

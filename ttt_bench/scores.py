@@ -1,6 +1,8 @@
-"""Scores from per-image sufficient statistics, in numpy: what the runner writes and the report recomputes is one code.
+"""Scores from per-image sufficient statistics and totals, in numpy: what the runner writes and the report recomputes is
+one code.
 
-`ttt_bench.metrics` makes the statistics on the device; their layout is `ttt_bench.store.STATISTICS_COLUMNS`.
+`ttt_bench.metrics` and `ttt_bench.totals` make them on the device; their layouts are
+`ttt_bench.store.STATISTICS_COLUMNS` and `TOTALS_COLUMNS`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+BINS_A_DEGREE = 16
+"""Bins of the histogram of angles in a degree: the limits of `WITHIN` are edges of bins."""
+ANGLE_BINS = 180 * BINS_A_DEGREE
+WITHIN = {"within_11_25": 11.25, "within_22_5": 22.5, "within_30": 30.0}
+"""Limits in degrees of the metrics that count small angles."""
+CLOSE = 1.25
+"""The factor that delta1 allows."""
+EDGE_LEVELS = 100
+"""Levels of an edge output: how many of the thresholds 0.01, 0.02, ... 0.99 it reaches."""
 
 
 def class_iou(confusion: ArrayLike) -> Array:
@@ -91,3 +103,74 @@ def task_score(task: str, batches: Sequence[Array]) -> float:
         count, angles = np.sum(pooled, axis=0)
         return float(angles / count) if count else float("nan")
     return rmse(pooled)
+
+
+def median_angle(counts: ArrayLike) -> float:
+    """The median in degrees of a histogram of angles (`ANGLE_BINS`,), even within a bin; NaN if empty."""
+    bins = np.asarray(counts, dtype=np.float64)
+    up_to = bins.cumsum()
+    half = up_to[-1] / 2
+    if not half:
+        return float("nan")
+    place = int(np.searchsorted(up_to, half))
+    return float((place + 1 - (up_to[place] - half) / bins[place]) / BINS_A_DEGREE)
+
+
+def share_below(counts: ArrayLike, degrees: float) -> float:
+    """The percentage of a histogram of angles (`ANGLE_BINS`,) below a limit, an edge of its bins; NaN if empty."""
+    bins = np.asarray(counts, dtype=np.float64)
+    total = bins.sum()
+    return float(100.0 * bins[: round(degrees * BINS_A_DEGREE)].sum() / total) if total else float("nan")
+
+
+def ods_f(counts: ArrayLike) -> float:
+    """The best F in [0, 1] over all thresholds, one for the whole set, from `totals.edge_matches` (3 * 100,).
+
+    At a threshold F = 2 P R / (P + R), P being the share of edge pixels with a true one near them, and R the share of
+    true ones with an edge pixel near them; 0 where there is neither.
+    """
+    levels = np.asarray(counts, dtype=np.float64).reshape(3, EDGE_LEVELS)
+    # from level k on: what reaches the threshold k / 100
+    reaching = levels[:, ::-1].cumsum(axis=1)[:, ::-1]
+    (alone, right, found), true = reaching[:, 1:], reaching[2, 0]
+    # P = right / (alone + right) and R = found / true, multiplied out
+    below = right * true + found * (alone + right)
+    return float(np.divide(2 * right * found, below, out=np.zeros_like(below), where=below > 0).max())
+
+
+def task_scores(task: str, batches: Sequence[Array], totals: Array | None) -> dict[str, float | Array]:
+    """Every score of a task that its numbers give, by the metric's name in `tasks.METRICS`, units as there.
+
+    Args:
+        batches: as for `task_score`, which gives the primary one.
+        totals: the task's totals over the same images; None where it has none.
+
+    Returns:
+        A number, or one a class (K,), a metric. What no pixel allows to be told is left out, but for the primary one.
+    """
+    primary = task_score(task, batches)
+    if task == "semseg":
+        return {"miou": primary, **_class_scores(np.sum([np.sum(batch, axis=0) for batch in batches], axis=0))}
+    if task == "normals":
+        return {"merr": primary, **({} if totals is None or not totals.any() else _angle_scores(totals))}
+    if task == "depth":
+        return {"rmse": primary, **({} if totals is None or not totals[0] else _ratio_scores(totals))}
+    return {"rmse": primary, **({} if totals is None else {"ods_f": 100.0 * ods_f(totals)})}
+
+
+def _class_scores(counts: Array) -> dict[str, float | Array]:
+    classes = round(len(counts) ** 0.5)
+    confusion = counts.reshape(classes, classes)
+    valid = confusion.sum()
+    accuracy = {"pixel_accuracy": float(100.0 * np.trace(confusion) / valid)} if valid else {}
+    return {**accuracy, "iou": 100.0 * class_iou(confusion)}
+
+
+def _angle_scores(histogram: Array) -> dict[str, float | Array]:
+    within = {name: share_below(histogram, degrees) for name, degrees in WITHIN.items()}
+    return {"median": median_angle(histogram), **within}
+
+
+def _ratio_scores(totals: Array) -> dict[str, float | Array]:
+    count, error, close = totals.tolist()
+    return {"abs_rel": error / count, "delta1": 100.0 * close / count}

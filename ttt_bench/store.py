@@ -5,6 +5,7 @@ A results folder holds one folder a cell, `cells/<pair>/<method>-<hash>/` (`+` s
     manifest.json       state, reason, the complete configuration and provenance
     rows.parquet        one tidy row a number (`ROW_COLUMNS`)
     statistics.parquet  per-image sufficient statistics (`STATISTICS_COLUMNS`)
+    totals.parquet      counts and sums over all images (`TOTALS_COLUMNS`)
     losses.parquet      the method's losses (`LOSS_COLUMNS`)
     examples.npz        embedded domains only: a few images with truth and predictions
     attempts.json       what changes from run to run: `finished`, and of every attempt its times, host and state
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What is written. 2 added the metrics beside each task's primary one, the column `class` and the totals."""
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 ROW_COLUMNS = {
     "pair": "source:target",
@@ -44,7 +47,8 @@ ROW_COLUMNS = {
     "steps": "adaptation steps of the cell",
     "step": "adaptation step, 0 (before adapting) to `steps`",
     "task": "semseg, depth, normals or edge",
-    "metric": "miou (percent), rmse, merr (degrees)",
+    "metric": "a metric of the task (`tasks.METRICS`)",
+    "class": "the semantic class that the score is of, empty where it is of all",
     "value": "the score, finite",
     "n": "number of images scored",
     "config": "hash of the cell's configuration",
@@ -62,6 +66,17 @@ STATISTICS_COLUMNS = {
     "sum of angles in degrees",
 }
 """Columns of `statistics.parquet`: name -> meaning."""
+
+TOTALS_COLUMNS = {
+    "step": "adaptation step",
+    "task": "depth, normals, or edge where its targets are 0 or 1",
+    "values": "float64 list, over all images. depth: pixels with a target above 0, their sum of abs(p - t) / t and how "
+    "many have max(p / t, t / p) < 1.25, in metres, p after the alignment of its evaluation batch; normals: pixels "
+    "with an angle in each bin of 1/16 degree, 0 to 180; edge: of each level 0 to 99 (thresholds 0.01 to 0.99 "
+    "reached), predicted pixels without a true edge near them, those with one, and true edge pixels by the highest "
+    "level near them",
+}
+"""Columns of `totals.parquet`: name -> meaning."""
 
 LOSS_COLUMNS = {
     "batch": "number of the batch adapted on",
@@ -85,6 +100,7 @@ class CellFiles:
     statistics: pd.DataFrame | None = None
     losses: pd.DataFrame | None = None
     examples: Mapping[str, np.ndarray] | None = None
+    totals: pd.DataFrame | None = None
 
 
 def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
@@ -124,7 +140,7 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     try:
         _write_json(temporary / "manifest.json", files.manifest)
         _write_json(temporary / "attempts.json", files.attempts)
-        for name in ("rows", "statistics", "losses"):
+        for name in ("rows", "statistics", "totals", "losses"):
             table = getattr(files, name)
             if table is not None:
                 table.to_parquet(temporary / f"{name}.parquet", index=False, compression="zstd")
@@ -173,8 +189,9 @@ def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         manifest = read_manifest(path.parent)
         assert manifest is not None
         version = manifest.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise BenchError(f"{path}: schema version {version}; this version of ttt-bench reads {SCHEMA_VERSION}")
+        if version not in READABLE_VERSIONS:
+            known = " and ".join(map(str, READABLE_VERSIONS))
+            raise BenchError(f"{path}: schema version {version}; this version of ttt-bench reads {known}")
         yield path.parent, manifest
 
 
@@ -193,7 +210,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
 
 def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:
-    """One of a cell's tables: rows, statistics or losses.
+    """One of a cell's tables: rows, statistics, totals (from schema version 2 on) or losses.
 
     Args:
         step: only the rows of this adaptation step.
@@ -206,9 +223,12 @@ def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame
 
     path = folder / f"{name}.parquet"
     try:
-        return pd.read_parquet(path, filters=None if step is None else [("step", "==", step)])
+        table = pd.read_parquet(path, filters=None if step is None else [("step", "==", step)])
     except (OSError, ValueError, ArrowException) as error:
         raise BenchError(f"{path}: missing or damaged ({error}); delete the folder {folder} and run again") from error
+    if name == "rows" and "class" not in table:  # schema version 1, whose metrics were of all classes
+        table.insert(list(ROW_COLUMNS).index("class"), "class", "")
+    return table
 
 
 def read_examples(folder: Path) -> dict[str, np.ndarray]:

@@ -51,7 +51,7 @@ def test_empty_missing_and_foreign_files(path):
     path.touch()
     fails(path, "rgb", "empty file (0 bytes)")
     path.write_text("<html>not found</html>")
-    fails(path, "rgb", "not a PNG image")
+    fails(path, "rgb", "not a PNG or JPEG image")
 
 
 def test_eight_bit_depth_is_refused(path):

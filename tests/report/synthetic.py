@@ -13,6 +13,7 @@ from ttt_bench.report.comparison import Comparison, comparisons
 from ttt_bench.report.load import load
 from ttt_bench.tasks import TASKS
 
+CLASSES = ("wall", "box", "lamp")
 PAIR = "rooms:rooms-mix"
 ALL_TASKS = ("semseg", "depth", "normals", "edge")
 BASE = {"semseg": 20.0, "depth": 0.8, "normals": 40.0, "edge": 0.2}
@@ -71,7 +72,7 @@ def add_cell(
         "optimiser": {"optimiser": "sgd", "lr": 1e-3, "momentum": 0.0, "weight_decay": 1e-6},
         "scoring": {"depth": "one scale and shift a batch, metres", "edge": "one scale and shift a batch"},
         "notices": [],
-        "classes": ["wall", "box", "lamp"],
+        "classes": list(CLASSES),
         "source_model": "base",
         **(manifest or {}),
     }
@@ -84,19 +85,26 @@ def add_cell(
 
 
 def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -> pd.DataFrame:
+    """Rows of every metric: a task's second one has twice the value of the first, and so on; `iou` three times it.
+
+    Of `iou` the second class has one more and the third two more than the first.
+    """
     records = [
         {
             **identity,
             "step": step,
             "task": task,
-            "metric": TASKS[task].metric,
-            "value": value,
+            "metric": metric.name,
+            "class": label,
+            "value": (1 + place) * value + index,
             "n": 16,
             "config": config,
             "schema_version": store.SCHEMA_VERSION,
         }
         for task, values in trajectories.items()
         for step, value in enumerate(values)
+        for place, metric in enumerate(TASKS[task].metrics)
+        for index, label in enumerate(CLASSES if metric.per_class else ("",))
     ]
     return pd.DataFrame(records)[list(store.ROW_COLUMNS)]
 

@@ -26,7 +26,7 @@ from ttt_bench.report.render import Rendered, report, summary_records, summary_t
 
 FILES = [
     "index.html",
-    *(f"{name}.{form}" for name in ("main", "sync") for form in ("md", "tex", "csv")),
+    *(f"{name}.{form}" for name in ("main", "more", "each_class", "sync") for form in ("md", "tex", "csv")),
     "classes.csv",
     "curves.csv",
     "curves.png",
@@ -124,6 +124,9 @@ def test_summary_for_a_console_and_for_programs(results: Path) -> None:
     assert found["oracle", "tent", "delta_ttt"]["mean"] == pytest.approx(12.0)
     assert found["oracle", "s4t", "delta_ttt"]["sd"] is None
     assert found["missing", "s4t", None]["reason"].startswith("loss not finite")
+    assert (found["oracle", "tent", "depth"]["task"], found["oracle", "tent", "depth"]["metric"]) == ("depth", "rmse")
+    assert found["constant", "best constant", "depth"]["metric"] == "rmse"
+    assert found["oracle", "tent", "delta_ttt"]["task"] is None
     json.dumps(records, allow_nan=False)
 
 

@@ -252,5 +252,10 @@ def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
     """Rows of one trajectory."""
-    steps = range(len(values))
-    return pd.DataFrame([{"label": label, "seed": seed, "step": s, "task": task, "value": values[s]} for s in steps])
+    metric = {"semseg": "miou", "depth": "rmse"}[task]
+    return pd.DataFrame(
+        [
+            {"label": label, "seed": seed, "step": step, "task": task, "metric": metric, "class": "", "value": value}
+            for step, value in enumerate(values)
+        ]
+    )

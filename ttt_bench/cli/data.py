@@ -1,4 +1,4 @@
-"""`data show` and `data check`."""
+"""`data show`, `data check` and, with its own module, `data prepare`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ttt_bench.cli import prepare
 from ttt_bench.cli.output import Display, say, show_records
 from ttt_bench.cli.sweep import DataRoot, Json, PresetName
 
 if TYPE_CHECKING:
     from ttt_bench.data.check import Finding
 
-app = typer.Typer(help="Look at data, and check them.", no_args_is_help=True)
+app = typer.Typer(help="Look at data, check them, and make them ready.", no_args_is_help=True)
+app.add_typer(prepare.app, name="prepare")
 
 
 @app.command("show")
@@ -66,15 +68,22 @@ def _with_example(finding: Finding) -> str:
 
 @app.command("check")
 def check(
-    root: Annotated[Path, typer.Argument(help="A data root, or one data set's folder.")],
+    root: Annotated[Path, typer.Argument(help="A data root, one data set's folder, or a single normal map.")],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings make the exit code 1.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Decode every frame, not 200 of them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do not keep what was measured in the data set's ttt-bench.json.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look a data set over. Exit code 0: fine; 1: warnings, with --strict; 2: unusable."""
+    """Look data sets over, measure their conventions, and keep what was measured for the loaders.
+
+    Exit code 0: fine; 1: warnings, with --strict; 2: unusable.
+    """
     from ttt_bench.data.check import check as look
     from ttt_bench.data.check import exit_code
 
-    findings = look(root, Display())
+    findings = look(root, Display(), full=full, store=not dry_run)
     records = [
         {
             "level": f.level,

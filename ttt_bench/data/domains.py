@@ -27,6 +27,7 @@ class Domain:
         depth_unit: what depth targets are given in.
         edge_unit: the values of edge targets.
         folder: the data root's folder that holds it; None if embedded.
+        depth_log: its depth targets are log(1 + counts) / log(65536), counts of 1/512 m; otherwise metres.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Domain:
     depth_unit: str
     edge_unit: str
     folder: str | None = None
+    depth_log: bool = False
 
 
 def _rooms(name: str, description: str) -> Domain:
@@ -59,6 +61,7 @@ DOMAINS: dict[str, Domain] = {
         depth_unit="log(1 + counts) / log(65536)",
         edge_unit="blurred gradients, -1 on flat areas",
         folder="taskonomy",
+        depth_log=True,
     ),
 }
 

@@ -70,9 +70,9 @@ class ListedDataset(Dataset):
         notices: tuple[str, ...] = (),
     ) -> None:
         self.listing, self.size, self.tasks, self.notices = listing, size, tasks, notices
-        self.space, self.variant, self.axes = space, variant, axes
+        self.mark, self.space, self.variant, self.axes = mark, space, variant, axes
         self.fingerprint = hash_of([FORMAT, self.domain, mark, size, space.record(), asdict(variant), axes], 16)
-        self.parts = self._parts(tasks, listing, space)
+        self.parts = self.parts_of(tasks, listing, space)
         self._problems: list[Problem] | None = None
 
     @classmethod
@@ -102,19 +102,20 @@ class ListedDataset(Dataset):
             space.table(cls.domain)  # says what it has ids for
         listing = find_listing(cls.layout, root, split)
         manifest = read_manifest(listing.root)
-        tasks = cls._tasks(listing, space, noting)
-        parts = cls._parts(tasks, listing, space)
+        tasks = cls.tasks_of(listing, space, noting)
+        parts = cls.parts_of(tasks, listing, space)
         for part in parts:
             listing.require(part)
-        sizes = _image_sizes(listing, noting)
+        sizes = image_sizes(listing, noting)
         for notice in (
             *_about_list(listing, split),
             *cls.about(listing, parts, sizes),
             *_about_size(cls.layout.title, sizes, size),
-            *_about_targets(cls.layout.title, tasks, manifest),
         ):
             noting.say(notice)
         mark = fingerprint(listing, parts, f"fingerprinting {cls.layout.title}", noting)
+        for notice in _about_targets(cls.layout.title, tasks, manifest, mark):
+            noting.say(notice)
         axes = manifest.normal_axes or NYUD_AXES
         return cls(listing, size, tasks, mark, space, variant, axes, tuple(noting.said))
 
@@ -205,13 +206,18 @@ class ListedDataset(Dataset):
         return arrays
 
     @classmethod
-    def _parts(cls, tasks: Sequence[str], listing: Listing, space: LabelSpace) -> tuple[str, ...]:
+    def parts_of(cls, tasks: Sequence[str], listing: Listing, space: LabelSpace) -> tuple[str, ...]:
+        """The image, and what the targets of these tasks are made of."""
         needed = (part for task in tasks for part in cls.needed(task, listing, space))
         return tuple(dict.fromkeys([IMAGE, *needed]))
 
     @classmethod
-    def _tasks(cls, listing: Listing, space: LabelSpace, progress: Progress) -> tuple[str, ...]:
-        """The tasks that there are files for; what the others lack is said."""
+    def tasks_of(cls, listing: Listing, space: LabelSpace, progress: Progress) -> tuple[str, ...]:
+        """The tasks that there are files for, in canonical order; what the others lack is said.
+
+        Raises:
+            DataError: there are files for none.
+        """
         layout, found = cls.layout, []
         for task in layout.tasks:
             absent = [part for part in cls.needed(task, listing, space) if len(listing.lacking(part)) == len(listing)]
@@ -270,7 +276,7 @@ def _batched(padded: Sequence[Sample]) -> Batch:
     return Batch(stacked.pop(IMAGE), stacked)
 
 
-def _image_sizes(listing: Listing, progress: Progress) -> list[Size]:
+def image_sizes(listing: Listing, progress: Progress) -> list[Size]:
     """The sizes of all images whose headers can be read; the others are for `prepare` to name."""
     sizes = []
     with progress.bar(f"looking at {listing.layout.title}'s images", len(listing)) as bar:
@@ -300,9 +306,7 @@ def _about_size(title: str, sizes: Sequence[Size], size: Size) -> Iterator[str]:
         )
 
 
-def _about_targets(title: str, tasks: Sequence[str], manifest: Manifest) -> Iterator[str]:
+def _about_targets(title: str, tasks: Sequence[str], manifest: Manifest, mark: str) -> Iterator[str]:
     if "normals" in tasks and manifest.normal_axes is None:
         yield f"{title}: normal axes are taken as {NYUD_AXES}; nobody has measured them on these files"
-    for task in tasks:
-        if task in manifest.derived:
-            yield f"{title}: {task} targets are derived, not the published ones: {manifest.derived[task]}"
+    yield from manifest.notices(title, tasks, mark)

@@ -6,9 +6,10 @@ version does not know are kept as they are.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,30 @@ class Manifest:
         normal_axes: the axes of the normal maps as measured on the files, such as "left / up / backward"; None where
             nobody has measured them.
         derived: targets that were made here instead of being the published ones: of each task, how.
+        resized: (H, W) of the files where they are a cache of smaller ones, whose invalid pixels were masked before
+            they were resized.
+        checked: the fingerprints of the files that `data check` has looked over.
     """
 
     normal_axes: str | None = None
     derived: Mapping[str, str] = field(default_factory=dict)
+    resized: tuple[int, int] | None = None
+    checked: tuple[str, ...] = ()
+
+    def notices(self, title: str, tasks: Iterable[str], mark: str) -> Iterator[str]:
+        """What a reader of results over these tasks has to know.
+
+        Args:
+            title: what messages call the data set.
+            mark: the fingerprint of the files that are used.
+        """
+        for task in tasks:
+            if task in self.derived:
+                yield f"{title}: {task} targets are derived, not the published ones: {self.derived[task]}"
+        if not self.checked:
+            yield f"{title}: nobody has checked these files; run `ttt-bench data check`"
+        elif mark not in self.checked:
+            yield f"{title}: these files are not the ones that were checked; run `ttt-bench data check` again"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -41,12 +62,14 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: it is damaged, or holds what cannot be.
     """
     entries = _entries(folder)
-    axes, derived = entries.get("normal_axes"), entries.get("derived", {})
+    axes, derived, checked = entries.get("normal_axes"), entries.get("derived", {}), entries.get("checked", [])
     if axes is not None and axes not in EVERY_AXES:
         raise _damaged(folder, f"normal_axes is {axes!r}")
     if not isinstance(derived, dict) or not all(isinstance(how, str) for how in derived.values()):
         raise _damaged(folder, f"derived is {derived!r}")
-    return Manifest(axes, derived)
+    if not isinstance(checked, list) or not all(isinstance(mark, str) for mark in checked):
+        raise _damaged(folder, f"checked is {checked!r}")
+    return Manifest(axes, derived, _resized(folder, entries.get("cache")), tuple(checked))
 
 
 def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
@@ -59,12 +82,24 @@ def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
     path = folder / NAME
     temporary = folder / f".{NAME}.tmp-{os.getpid()}"
     try:
+        # an administrator could write all the same, but somebody has marked the folder as not to be changed
+        if not folder.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, "the folder is read-only")
         temporary.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); make the folder writable") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _resized(folder: Path, cache: Any) -> tuple[int, int] | None:
+    if cache is None:
+        return None
+    size = cache.get("size") if isinstance(cache, dict) else None
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise _damaged(folder, f"cache is {cache!r}")
+    return size[0], size[1]
 
 
 def _entries(folder: Path) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
 
 def normals_mask(rgb: NDArray[np.uint8]) -> Mask:
     """(H, W): where there is a normal; 8-bit maps hold middle grey, 127 or 128 in each channel, where there is none."""
-    return np.asarray(((rgb < 127) | (rgb > 128)).any(axis=2))
+    far = (rgb - np.uint8(127)) > 1  # below 127 wraps around; several times faster than `any` over so short an axis
+    return np.asarray(far[..., 0] | far[..., 1] | far[..., 2])
 
 
 def file_vectors(normals: NDArray[Any], masked: bool = True) -> Floats:

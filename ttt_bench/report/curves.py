@@ -119,9 +119,9 @@ def _panel(ax: Axes, name: str, values: pd.DataFrame, styles: dict[str, Style], 
 def _heading(name: str) -> str:
     if name == DELTA:
         return f"Delta_TTT (%), higher is better {UP}"
-    task = TASKS[name]
-    unit = {"miou": "mIoU (%)", "rmse": "RMSE", "merr": "mErr (degrees)"}[task.metric]
-    return f"{name}: {unit}, {f'higher is better {UP}' if task.higher_is_better else f'lower is better {DOWN}'}"
+    metric = TASKS[name].primary
+    direction = f"higher is better {UP}" if metric.higher_is_better else f"lower is better {DOWN}"
+    return f"{name}: {metric.printed}, {direction}"
 
 
 def _styles(comparison: Comparison) -> dict[str, Style]:

@@ -15,14 +15,14 @@ from ttt_bench.report.notes import STATES, Note, published_notes, run_notes, see
 from ttt_bench.report.published import PublishedTable, for_pair
 from ttt_bench.report.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, OWN_GAIN, STEP
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import TASKS, Metric
 
 PUBLISHED = "published_delta_ttt_percent"
 RECOMPUTED = "published_delta_ttt_recomputed_percent"
+BOLD_NOTE = ("Bold", "the best mean of a column, and those within sqrt(sd² + sd²), not told from it")
 SATURATED = 0.02
 """A task whose Base lies within this share of the best constant says little."""
 
-_UNITS = {"miou": "mIoU %", "rmse": "RMSE", "merr": "mErr °"}
 _KEYS = {
     DELTA: "delta_ttt_percent",
     DELTA_NO_EDGE: "delta_ttt_without_edge_percent",
@@ -84,10 +84,14 @@ def build(
     )
 
 
+def metric_key(metric: Metric) -> str:
+    """A metric's column in CSV: task, metric and unit."""
+    return "_".join(filter(None, (metric.task, metric.name, metric.unit)))
+
+
 def task_key(task: str) -> str:
-    """A task's column in CSV: task, metric and unit."""
-    unit = {"%": "_percent", "deg": "_degrees"}.get(TASKS[task].unit, "")
-    return f"{task}_{TASKS[task].metric}{unit}"
+    """The column in CSV of a task's primary metric."""
+    return metric_key(TASKS[task].primary)
 
 
 def quantity_key(quantity: str) -> str:
@@ -95,22 +99,15 @@ def quantity_key(quantity: str) -> str:
     return task_key(quantity) if quantity in TASKS else _KEYS.get(quantity, quantity)
 
 
-def task_head(task: str) -> tuple[str, str]:
-    """A task's column head: its name, and metric and unit."""
-    return task, _UNITS[TASKS[task].metric]
-
-
-def task_decimals(task: str, largest: float) -> int:
-    """Digits after the point: about four significant ones, as in the papers."""
-    return 2 if TASKS[task].metric != "rmse" else 3 if largest >= 1 else 4
+def metric_column(metric: Metric, largest: float) -> Column:
+    """A metric's column; digits after the point: about four significant ones, as in the papers."""
+    decimals = 2 if metric.unit else 3 if largest >= 1 else 4
+    return Column(metric_key(metric), (metric.task, metric.printed), decimals, metric.higher_is_better)
 
 
 def _columns(comparison: Comparison, means: pd.DataFrame, published: PublishedTable | None) -> tuple[Column, ...]:
     largest = means.groupby("quantity")["mean"].max()
-    columns = [
-        Column(task_key(task), task_head(task), task_decimals(task, largest[task]), TASKS[task].higher_is_better)
-        for task in comparison.tasks
-    ]
+    columns = [metric_column(TASKS[task].primary, largest[task]) for task in comparison.tasks]
     heads = {DELTA: ("Delta_TTT", "%"), DELTA_NO_EDGE: ("without", "edge %"), OWN_GAIN: ("over own", "source %")}
     columns += [
         Column(_KEYS[quantity], head, 2, higher_is_better=True, secondary=quantity != DELTA)
@@ -144,7 +141,7 @@ def _section(
         if own.empty:
             continue
         cells: dict[str, Cell] = {
-            quantity_key(quantity): _number(mean, sd, best)
+            quantity_key(quantity): number(mean, sd, best)
             for quantity, mean, sd, best in zip(own.index, own["mean"], own["sd"], own["best"], strict=True)
         }
         if label == comparison.base:
@@ -222,7 +219,7 @@ def _reading_notes(
             )
         )
     if any(_mark_best(rows)["best"].any() for _, rows in means.groupby("selection")):
-        notes.append(("Bold", "the best mean of a column, and those within sqrt(sd² + sd²), not told from it"))
+        notes.append(BOLD_NOTE)
     elif means["sd"].notna().any():
         notes.append(("No bold", "no column has a spread over seeds in every row, so none has a best number"))
     unmoved = [label for label in comparison.labels if label in still and label != comparison.base]
@@ -281,5 +278,6 @@ def _still(scores: pd.DataFrame) -> set[str]:
     return {str(label) for label in still.index[still]}
 
 
-def _number(mean: float, sd: float, bold: bool) -> Number:
+def number(mean: float, sd: float, bold: bool) -> Number:
+    """A number of a table; `sd` is NaN where there is none."""
     return Number(float(mean), None if math.isnan(sd) else float(sd), bool(bold))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from ttt_bench import __version__
 from ttt_bench.report import tables
@@ -24,6 +23,8 @@ class PageSection:
 
     comparison: Comparison
     main: Table
+    more: Table | None = None
+    each_class: Table | None = None
     sync: Table | None = None
     classes: Table | None = None
     curves_png: bytes = b""
@@ -45,16 +46,10 @@ class PageSection:
         return self.comparison.subtitle
 
     @property
-    def main_html(self) -> Markup:
-        return tables.to_html(self.main)
-
-    @property
-    def sync_html(self) -> Markup:
-        return tables.to_html(self.sync) if self.sync else Markup("")
-
-    @property
-    def classes_html(self) -> Markup:
-        return tables.to_html(self.classes) if self.classes else Markup("")
+    def tables(self) -> dict[str, Table]:
+        """The tables with notes that there are, by the name of their files."""
+        named = {"main": self.main, "more": self.more, "each_class": self.each_class, "sync": self.sync}
+        return {name: table for name, table in named.items() if table is not None}
 
     @property
     def curves_caption(self) -> str:
@@ -91,7 +86,9 @@ def html(sections: Sequence[PageSection], results: str) -> str:
         results: the results folder, as the footer names it.
     """
     source = files("ttt_bench.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["html"] = tables.to_html
+    template = environment.from_string(source)
     states = [state for section in sections for state in section.comparison.cells["state"]]
     done = states.count("done")
     summary = f"{len(sections)} comparison{'s' * (len(sections) != 1)}, {done} of {len(states)} cells with numbers"

@@ -3,7 +3,9 @@
 The folder that `report` writes:
 
     index.html                      everything on one self-contained page
-    <comparison>/main.{md,tex,csv}  the main table
+    <comparison>/main.{md,tex,csv}  the main table: each task's primary metric
+    <comparison>/more.{md,tex,csv}  the other metrics, at the last step
+    <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
@@ -26,12 +28,19 @@ from rich.console import RenderableType
 
 from ttt_bench import store
 from ttt_bench.errors import BenchError
-from ttt_bench.report import classes, main_table, summary, sync_table, tables
+from ttt_bench.report import classes, main_table, more_table, summary, sync_table, tables
 from ttt_bench.report.comparison import Comparison, comparisons
 from ttt_bench.report.console import ConsoleTable
 from ttt_bench.report.load import load
 from ttt_bench.report.page import PageSection, html
 from ttt_bench.report.tables import Table
+from ttt_bench.tasks import TASKS
+
+RECORD_KEYS = (
+    *("selection", "label", "quantity", "task", "metric", "class"),
+    *("mean", "sd", "seeds", "seed", "state", "reason"),
+)
+"""Keys of `summary_records` beside what the comparison shares."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Rendered:
     Attributes:
         page: `index.html`.
         paths: every file, the page first.
-        tables: the tables for a console, main and synchronisation of every comparison.
+        tables: the tables for a console, of every comparison: main, other metrics, each class, synchronisation.
     """
 
     page: Path
@@ -64,8 +73,7 @@ def report(results: Path, out: Path) -> Rendered:
     for comparison in found:
         section = _section(comparison)
         sections.append(section)
-        for table in filter(None, (section.main, section.sync)):
-            shown.append(ConsoleTable(table))
+        shown += [ConsoleTable(table) for table in section.tables.values()]
         paths += [_write(out / comparison.slug, name, content) for name, content in _files(section).items()]
     page = _write(out, "index.html", html(sections, str(results)).encode())
     return Rendered(page, (page, *paths), tuple(shown))
@@ -81,10 +89,12 @@ def summary_tables(results: Path) -> list[RenderableType]:
 
 
 def summary_records(results: Path) -> list[dict[str, Any]]:
-    """The numbers of the main tables as plain records, one a number, full precision; writes nothing.
+    """The numbers of the tables of scores as plain records, one a number, full precision; writes nothing.
 
-    Keys: what the comparison shares, `selection` (oracle, fixed, constant or missing), `label`, `quantity`, `mean`,
-    `sd` and `seeds` (None where there is none), and for cells without numbers `seed`, `state` and `reason`.
+    Keys: what the comparison shares, `selection` (oracle, fixed, constant or missing), `label`, `quantity` (a task for
+    its primary metric, the name of any other metric, `delta_ttt` and so on), `task`, `metric` and `class` where they
+    apply, `mean`, `sd` and `seeds`, and for cells without numbers `seed`, `state` and `reason`; None where there is
+    none. Metrics that are not primary stand there for the fixed step alone.
 
     Raises:
         BenchError: no such folder, no results in it, or a damaged file (named).
@@ -97,10 +107,16 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
     found = main_table.build(comparison, truth.constants).summary.astype(object).to_dict("records")
     for task, value in truth.constants.items():
         found.append({"selection": "constant", "label": "best constant", "quantity": task, "mean": value})
+    for entry in found:
+        if entry["quantity"] in TASKS:
+            entry |= {"task": entry["quantity"], "metric": TASKS[entry["quantity"]].metric}
+    for entry in summary.other_metrics(comparison.rows).astype(object).to_dict("records"):
+        found.append(
+            {**entry, "selection": summary.FIXED, "quantity": entry["metric"], "class": entry["class"] or None}
+        )
     missing = comparison.cells[comparison.cells["state"] != "done"][["label", "seed", "state", "reason"]]
     found += [{"selection": "missing", **entry} for entry in missing.astype(object).to_dict("records")]
-    keys = ("selection", "label", "quantity", "mean", "sd", "seeds", "seed", "state", "reason")
-    return [{**comparison.key._asdict(), **{key: _finite(entry.get(key)) for key in keys}} for entry in found]
+    return [{**comparison.key._asdict(), **{key: _finite(entry.get(key)) for key in RECORD_KEYS}} for entry in found]
 
 
 def _finite(value: Any) -> Any:
@@ -153,6 +169,8 @@ def _section(comparison: Comparison) -> PageSection:
     return PageSection(
         comparison,
         main,
+        more_table.build(comparison),
+        more_table.build_classes(comparison),
         sync_table.build(comparison),
         classes.build(comparison, truth.pixels),
         curves_png=curves.png(shown),
@@ -166,11 +184,10 @@ def _section(comparison: Comparison) -> PageSection:
 def _files(section: PageSection) -> dict[str, bytes]:
     """Name -> content of every file of a comparison; what is empty is left out."""
     texts: dict[str, str] = {}
-    for name, table in (("main", section.main), ("sync", section.sync)):
-        if table is not None:
-            texts[f"{name}.md"] = tables.to_markdown(table)
-            texts[f"{name}.tex"] = tables.to_latex(table, f"tab:{section.slug}-{name}")
-            texts[f"{name}.csv"] = tables.to_csv(table)
+    for name, table in section.tables.items():
+        texts[f"{name}.md"] = tables.to_markdown(table)
+        texts[f"{name}.tex"] = tables.to_latex(table, f"tab:{section.slug}-{name.replace('_', '-')}")
+        texts[f"{name}.csv"] = tables.to_csv(table)
     if section.classes is not None:
         texts["classes.csv"] = tables.to_csv(section.classes)
     if section.curves_svg:

@@ -25,9 +25,17 @@ OwnSource = Mapping[tuple[str, int], Mapping[str, float]]
 """(label, seed) -> task -> score of the method's own source model, not adapted."""
 
 
+def is_primary(rows: pd.DataFrame) -> pd.Series:
+    """Which stored rows are of their task's primary metric."""
+    return rows["metric"] == rows["task"].map({name: task.metric for name, task in TASKS.items()})
+
+
 def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    """`label, seed, step` as index, one column a task in canonical order, from rows with those columns and `value`."""
-    wide = rows.pivot_table(index=["label", "seed", "step"], columns="task", values="value", aggfunc="first", sort=True)
+    """The primary metrics of stored rows with `label`: `label, seed, step` as index, one column a task, canonical."""
+    primary = rows[is_primary(rows)]
+    wide = primary.pivot_table(
+        index=["label", "seed", "step"], columns="task", values="value", aggfunc="first", sort=True
+    )
     return wide[list(canonical(wide.columns))]
 
 
@@ -132,6 +140,21 @@ def main_table(rows: pd.DataFrame, base: str | None = "base", own_source: OwnSou
     scores = score_frame(rows)
     deltas = delta_frame(scores, base)
     return summarise(at_selected_steps(scores, deltas, select_steps(scores, deltas), own_source or {}))
+
+
+def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation over seeds (NaN for one seed) of what is not primary, at the last step.
+
+    Args:
+        rows: stored rows with `label`.
+
+    Returns:
+        Columns `label, task, metric, class, mean, sd, seeds` (`seeds`: how many).
+    """
+    last = rows.groupby(["label", "seed"])["step"].transform("max")
+    others = rows[~is_primary(rows) & (rows["step"] == last)]
+    groups = others.groupby(["label", "task", "metric", "class"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
 def curve_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from ttt_bench import sync
 from ttt_bench.report.comparison import Comparison
-from ttt_bench.report.main_table import task_head
 from ttt_bench.report.notes import ONLINE_STEP_ZERO, Note, others_notes, seeds_note
 from ttt_bench.report.summary import UNMOVED, base_scores, score_frame, unmoved
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
@@ -58,7 +57,7 @@ def build(comparison: Comparison) -> Table:
         Column("dtw_relative_percent", ("DTW", "points"), 1, higher_is_better=False),
         Column("cosine_similarity_sum", ("CS", "sum"), 2, higher_is_better=True),
         Column("cosine_similarity_per_step", ("CS", "per step"), 3, higher_is_better=True),
-        *(Column(f"peak_step_{task}", ("peak at", task_head(task)[0]), 1, secondary=True) for task in tasks),
+        *(Column(f"peak_step_{task}", ("peak at", task), 1, secondary=True) for task in tasks),
         Column("best_at_step_0", at_zero, wraps=True),
     )
     rows = [Row(str(label), _cells(cells, columns, tasks)) for label, cells in frame.groupby("label", sort=False)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ from ttt_bench.data.augment import coin, hflip, nudged
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.data.files import Problem, spread
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
-from ttt_bench.data.manifest import read_manifest
+from ttt_bench.data.manifest import Manifest, read_manifest
 from ttt_bench.data.normals import HARNESS_AXES
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Frames, find_folders
@@ -48,6 +48,7 @@ class Taskonomy(Dataset):
         space: the label space of `semseg`.
         variant: whose data handling.
         axes: the axes of the files' normals, as in `ttt_bench.data.normals`.
+        resized: whether the files are a cache of smaller ones, whose invalid pixels were masked at full size.
     """
 
     domain = "taskonomy"
@@ -62,10 +63,12 @@ class Taskonomy(Dataset):
         variant: DataVariant = CORRECTED,
         axes: str = HARNESS_AXES,
         notices: tuple[str, ...] = (),
+        resized: bool = False,
     ) -> None:
         self.frames, self.size, self.tasks, self.notices = frames, size, tasks, notices
-        self.variant, self.axes = variant, axes
-        self.fingerprint = hash_of([FORMAT, mark, size, space.record(), asdict(variant), axes], 16)
+        self.mark, self.variant, self.axes, self.resized = mark, variant, axes, resized
+        cached = ["resized"] if resized else []
+        self.fingerprint = hash_of([FORMAT, mark, size, space.record(), asdict(variant), axes, *cached], 16)
         self._table = space.table(self.domain)
         self._problems: list[Problem] | None = None
 
@@ -89,18 +92,25 @@ class Taskonomy(Dataset):
             subset: which test frames: first_tenth (as published), stride10 or all.
 
         Raises:
-            DataError: no such folder, no known layout, or nothing in it for the split.
+            DataError: no such folder, no known layout, or nothing in it for the split; or a cache of smaller files, of
+                which another variant's targets cannot be made.
             BenchError: no such split or subset.
         """
         noting = Noting(progress)
         folders = find_folders(root)
-        axes = read_manifest(folders.root).normal_axes
+        manifest = read_manifest(folders.root)
+        if manifest.resized is not None and not (variant.mask_invalid and variant.label_resize == "nearest"):
+            raise DataError(
+                f"Taskonomy: {folders.root} is a cache of smaller files, masked and resized as the variant corrected "
+                f"has it; the variant {variant.name} needs the original files, so --data-root must name their folder"
+            )
         frames = select(folders, split, subset, noting)
         tasks = frames.tasks
         mark = fingerprint(frames, tasks, noting)
-        if "normals" in tasks and axes is None:
-            noting.say(f"Taskonomy: normal axes are taken as {HARNESS_AXES}; nobody has measured them on these files")
-        return cls(frames, size, tasks, mark, space, variant, axes or HARNESS_AXES, tuple(noting.said))
+        for notice in _about_files(manifest, size, tasks, mark):
+            noting.say(notice)
+        axes, resized = manifest.normal_axes or HARNESS_AXES, manifest.resized is not None
+        return cls(frames, size, tasks, mark, space, variant, axes, tuple(noting.said), resized)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -173,7 +183,17 @@ class Taskonomy(Dataset):
             mixed = mixed and not decode.is_palette(self.frames.path(index, task))
             return targets.semseg(native, self._table, self.size, mixed)
         if task == "depth":
-            return targets.depth(native, self.size, masked)
+            return targets.depth(native, self.size, masked, 0 if self.resized else targets.DEPTH_MARGIN)
         if task == "normals":
             return targets.normals(native, self.size, self.axes, masked)
-        return targets.edge(native, self.size)
+        return targets.edge(native, self.size, blurred=self.resized)
+
+
+def _about_files(manifest: Manifest, size: tuple[int, int], tasks: Sequence[str], mark: str) -> Iterator[str]:
+    if manifest.resized is not None:
+        of = "x".join(map(str, manifest.resized))
+        again = "" if manifest.resized == size else f", and resized again to {size[0]}x{size[1]}"
+        yield f"Taskonomy: read from a cache of {of} files{again}"
+    if "normals" in tasks and manifest.normal_axes is None:
+        yield f"Taskonomy: normal axes are taken as {HARNESS_AXES}; nobody has measured them on these files"
+    yield from manifest.notices("Taskonomy", tasks, mark)

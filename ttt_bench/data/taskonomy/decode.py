@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.files import GREY16, LABELS, RGB, PictureFormat, Problem, open_picture, picture_size, read_picture
+from ttt_bench.data.files import (
+    GREY16,
+    LABELS,
+    PHOTO,
+    RGB,
+    PictureFormat,
+    Problem,
+    open_picture,
+    picture_size,
+    read_picture,
+)
 from ttt_bench.data.taskonomy.index import IMAGE, Frames
 from ttt_bench.errors import DataError
 
@@ -17,7 +27,7 @@ MAX_LABEL = 17
 """The largest native semantic id."""
 
 
-_FORMATS: dict[str, PictureFormat] = {IMAGE: RGB, "semseg": LABELS, "depth": GREY16, "normals": RGB, "edge": GREY16}
+_FORMATS: dict[str, PictureFormat] = {IMAGE: PHOTO, "semseg": LABELS, "depth": GREY16, "normals": RGB, "edge": GREY16}
 
 
 def read(path: Path, part: str) -> NDArray[Any]:

@@ -39,9 +39,14 @@ LAYOUTS: dict[str, str] = {
 UNNAMED = "unnamed"
 """The building of layout D, which does not say."""
 
+ENDINGS: dict[str, tuple[str, ...]] = {part: tuple(f"{name}.png" for name in names) for part, names in PARTS.items()}
+"""How file names of each part end; the original files are all PNG, a cache of smaller ones may keep images as JPEG."""
+ENDINGS[IMAGE] += ("rgb.jpg",)
+
 _PART_OF = {name: part for part, names in PARTS.items() for name in names}
-_BIT_OF = {name: 1 << bit for bit, name in enumerate(_PART_OF)}
-_FILE = re.compile(r"(point_(?:0|[1-9]\d*)_view_(?:0|[1-9]\d*))_domain_(\w+)\.png")
+_PART_OF_ENDING = {ending: part for part, endings in ENDINGS.items() for ending in endings}
+_BIT_OF = {ending: 1 << bit for bit, ending in enumerate(_PART_OF_ENDING)}
+_FILE = re.compile(r"(point_(?:0|[1-9]\d*)_view_(?:0|[1-9]\d*))_domain_(\w+\.(?:png|jpg))")
 _PIECES = re.compile(r"point_(\d+)_view_(\d+)")
 
 
@@ -84,7 +89,7 @@ class Frames:
     Attributes:
         buildings: names; `building` (N,) uint16 points into them.
         point, view: (N,) int32.
-        have: (N,) uint8, a bit for each native name that has a file.
+        have: (N,) uint8, a bit for each of `ENDINGS` that has a file.
         folders: of each (building, part) its folder.
         strays: how many files in those folders are no frame's, and one of them.
     """
@@ -113,12 +118,12 @@ class Frames:
 
     def path(self, index: int, part: str) -> Path:
         """The file of a part that the frame has."""
-        suffix = next(name for name in PARTS[part] if self.have[index] & _BIT_OF[name])
-        return Path(self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{suffix}.png")
+        ending = next(ending for ending in ENDINGS[part] if self.have[index] & _BIT_OF[ending])
+        return Path(self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{ending}")
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """(N,): which frames have a file of that part."""
-        return (self.have & sum(_BIT_OF[name] for name in PARTS[part])) != 0
+        return (self.have & sum(_BIT_OF[ending] for ending in ENDINGS[part])) != 0
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -285,7 +290,7 @@ def _stems(folders: Folders, building: str, strays: _Strays) -> dict[str, int]:
             raise DataError(f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions") from error
         for name in names:
             match = _FILE.fullmatch(name)
-            if match is None or _PART_OF.get(match[2]) != part:
+            if match is None or _PART_OF_ENDING.get(match[2]) != part:
                 strays.add(str(folder / name))
             else:
                 stems[match[1]] = stems.get(match[1], 0) | _BIT_OF[match[2]]

@@ -24,7 +24,10 @@ EXCLUDED: dict[str, str] = {
         "building woodbine is excluded by the downloader because an archive is corrupt; the published results exclude "
         "it too. Nothing to do."
     ),
-    "wiconisco": "wiconisco is left out by default, as in the official code. Nothing to do.",
+    "wiconisco": (
+        "wiconisco is left out by default, as in the official code; its edge_texture files are damaged (not needed "
+        "here). Nothing to do."
+    ),
 }
 """Buildings that are never used, and what to say of them."""
 

@@ -50,24 +50,38 @@ def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinea
     return table[np.asarray(resized)].astype(np.int64)
 
 
-def depth(counts: NDArray[Any], size: Size, masked: bool = True) -> Floats:
+def depth(counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN) -> Floats:
     """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is no depth.
 
-    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `DEPTH_MARGIN` with them. Unless
+    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `margin` with them. Unless
     `masked`, invalid counts are taken for depth, and 65535 becomes 1.
     """
-    valid = depth_mask(counts) if masked else np.ones(counts.shape, dtype=np.bool_)
-    resized, kept = _resize_masked(counts.astype(np.float32)[None], valid, size)
-    target = np.log1p(resized) / LOG_RANGE
+    resized, kept = resized_depth(counts, size, masked, margin)
+    # whole counts have a table of logarithms, which is several times faster than taking them
+    target = _logarithms()[counts][None] if counts.shape == size else np.log1p(resized) / LOG_RANGE
     return _marked(target, kept)
 
 
-def depth_mask(counts: NDArray[Any]) -> Mask:
-    """(H, W): where depth can be trusted, that is, no invalid pixel is within `DEPTH_MARGIN` rows and columns."""
+@lru_cache(maxsize=1)
+def _logarithms() -> Floats:
+    """(65536,): the target of each count."""
+    return np.asarray(np.log1p(np.arange(65_536, dtype=np.float32)) / LOG_RANGE, dtype=np.float32)
+
+
+def resized_depth(
+    counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN
+) -> tuple[Floats, Mask]:
+    """(H, W) counts -> (1, *size) the mean of the valid ones, and (*size) where enough of them are valid."""
+    valid = depth_mask(counts, margin) if masked else np.ones(counts.shape, dtype=np.bool_)
+    return _resize_masked(counts.astype(np.float32)[None], valid, size)
+
+
+def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
+    """(H, W): where depth can be trusted, that is, no invalid pixel is within `margin` rows and columns."""
     invalid = counts >= INVALID_DEPTH
-    for _ in range(2):  # down, then across
+    for _ in range(2 if margin else 0):  # down, then across
         near = invalid.copy()
-        for step in range(1, DEPTH_MARGIN + 1):
+        for step in range(1, margin + 1):
             near[step:] |= invalid[:-step]
             near[:-step] |= invalid[step:]
         invalid = near.T
@@ -87,22 +101,31 @@ def normals(rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked
         resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         return to_harness(decode_normals(np.asarray(resized)), axes)
     averaged, kept = _resize_masked(to_harness(decode_normals(rgb), axes), normals_mask(rgb), size)
-    length = np.linalg.norm(averaged, axis=0)
+    x, y, z = averaged
+    length = np.sqrt(x * x + y * y + z * z)
     kept &= length > 1e-3  # opposite directions may cancel
     return _marked(averaged / np.where(kept, length, 1.0), kept)
 
 
-def edge(counts: NDArray[Any], size: Size) -> Floats:
-    """(H, W) counts of any integer type -> (1, *size): 2 e / 409.6 - 1, then blurred. Every pixel is valid.
+def edge(counts: NDArray[Any], size: Size, blurred: bool = False) -> Floats:
+    """(H, W) counts of any integer type -> (1, *size): blurred, then 2 e / 409.6 - 1. Every pixel is valid.
 
-    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of range can spread. The
-    blur is `EDGE_SIGMA` at 256 pixels and grows with the size, on each axis.
+    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of range can spread.
+
+    Args:
+        blurred: the counts are blurred already.
     """
-    everywhere = np.ones(counts.shape, dtype=np.bool_)
-    resized, _ = _resize_masked(counts.astype(np.float32)[None], everywhere, size)
-    scaled = 2.0 * resized[0] / np.float32(EDGE_FULL_SCALE) - 1.0
+    smooth = _resize(counts.astype(np.float32), size) if blurred else blurred_edge(counts, size)
+    return (smooth * np.float32(2.0 / EDGE_FULL_SCALE) - np.float32(1.0))[None]
+
+
+def blurred_edge(counts: NDArray[Any], size: Size) -> Floats:
+    """(H, W) counts of any integer type -> (*size), averaged, then blurred.
+
+    The blur is `EDGE_SIGMA` at 256 pixels and grows with the size, on each axis.
+    """
     rows, columns = (_blur_matrix(length) for length in size)
-    return (rows @ scaled @ columns.T).astype(np.float32)[None]
+    return np.asarray(rows @ _resize(counts.astype(np.float32), size) @ columns.T, dtype=np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -123,6 +146,8 @@ def _blur_matrix(length: int) -> Floats:
 
 def _resize_masked(values: Floats, valid: Mask, size: Size) -> tuple[Floats, Mask]:
     """(C, H, W) -> (C, *size) averaged over valid pixels alone, and where enough of them were valid."""
+    if values.shape[1:] == size:
+        return values, valid
     if valid.all():
         return np.stack([_resize(plane, size) for plane in values]), np.ones(size, dtype=np.bool_)
     weight = _resize(valid.astype(np.float32), size)
@@ -140,4 +165,4 @@ def _resize(plane: Floats, size: Size) -> Floats:
 
 
 def _marked(target: NDArray[Any], kept: Mask) -> Floats:
-    return np.where(kept, target, IGNORE).astype(np.float32)
+    return np.where(kept, target, np.float32(IGNORE)).astype(np.float32, copy=False)
