@@ -26,8 +26,8 @@ class NormOptions(Options):
 
     mix: bool = option(
         False,
-        "move the running statistics towards those of each batch once (by norm_momentum) and predict with them, not with "
-        "those of the batch alone",
+        "move the running statistics towards each batch's once (by norm_momentum) and predict with them, in place of the "
+        "batch's alone",
         source="Nado et al.: the batch alone",
     )
 

@@ -311,6 +311,8 @@ def _verdict(request: Request, work: PairWork, adapter: Adapter) -> _Verdict:
     try:
         net = skeleton(work.preset.model, work.channels(adapter), adapter)
         moves = bool(planned(net, adapter).moves)
+    except BenchError as error:
+        return _Verdict(f"does not fit: {error}")
     except Exception as error:  # a plugin can fail in any way; the others must go on
         return _Verdict(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
     if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):

@@ -151,7 +151,7 @@ def seeds(subject: Subject) -> None:
             _demand(
                 torch.equal(before, torch.random.get_rng_state()), "draws from the global random state; use ctx.rand"
             )
-    _same(*runs, "two runs with the same seed give other numbers: draw from `ctx`")
+    _same(runs[0], runs[1], "two runs with the same seed give other numbers: draw from `ctx`")
 
 
 def labels(subject: Subject) -> None:
@@ -169,7 +169,7 @@ def labels(subject: Subject) -> None:
             evaluation.run("online")
         losses = [{"loss": torch.tensor(value)} for *_, value in record.losses]
         seen.append([*scoring.seen, *losses])
-    _same(*seen, "other target labels give other predictions or losses: labels are read")
+    _same(seen[0], seen[1], "other target labels give other predictions or losses: labels are read")
 
 
 def exact(subject: Subject) -> None:
