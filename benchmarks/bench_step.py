@@ -32,7 +32,8 @@ def _total(outputs: dict[Any, Tensor]) -> Tensor:
 
 def _synchronizer(net: Any, stages: list[Tensor]) -> Tensor:
     noise = torch.rand(BATCH, net.extra.synchronizer.options.tokens, device=DEVICE)
-    return _total(net.extra.synchronizer(net.extra.latents(net.model, stages), noise, (SIZE, SIZE)))
+    latents = net.extra.latents(net.model, stages)
+    return _total(net.extra.synchronized(net.model, stages, latents, noise, (SIZE, SIZE)))
 
 
 def _flow(net: Any, stages: list[Tensor]) -> Tensor:

@@ -29,6 +29,7 @@ from ttt_bench.session import Session
 from ttt_bench.settings import resolve_method
 
 STEPS = 3
+CUDA_TOLERANCE = 0.01
 Predictions = list[dict[str, Tensor]]
 
 
@@ -343,8 +344,15 @@ def _run(session: Session, images: Tensor, number: int = 0) -> Predictions:
 def _same(first: Predictions, second: Predictions, otherwise: str) -> None:
     _demand(len(first) == len(second), otherwise)
     for one, other in zip(first, second, strict=True):
-        same = one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+        same = one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
         _demand(same, otherwise)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Equal bit for bit on a CPU; CUDA adds in varying order, which a few steps amplify."""
+    if one.device.type == "cpu":
+        return torch.equal(one, other)
+    return bool((one - other).abs().max() <= CUDA_TOLERANCE * one.abs().max())
 
 
 def _state(session: Session) -> dict[str, Tensor]:
