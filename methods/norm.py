@@ -26,8 +26,7 @@ class NormOptions(Options):
 
     mix: bool = option(
         False,
-        "move the running statistics towards each batch's once (by norm_momentum) and predict with them, in place of the "
-        "batch's alone",
+        "move the running statistics towards each batch's once, by norm_momentum, and predict with them",
         source="Nado et al.: the batch alone",
     )
 
