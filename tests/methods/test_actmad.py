@@ -19,6 +19,7 @@ from ttt_bench.config import ModelConfig
 from ttt_bench.context import HarnessContext
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
+from ttt_bench.methods import actmad
 from ttt_bench.methods.actmad import (
     ActMAD,
     ActMADOptions,
@@ -174,11 +175,22 @@ def test_gradients_are_those_of_copied_outputs(backbone: str) -> None:
         assert (got[name] is None) is name.startswith("model.heads.")
 
 
-def test_nothing_stays_hooked() -> None:
+def test_hooks_are_registered_once_and_look_during_a_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session(ActMAD(), Optimiser(), statistics=STATISTICS)
-    session.adapt(random_images())
-    ActMAD().source_statistics(session.net, BATCHES, session.ctx)
-    assert not any(m._forward_pre_hooks or m._forward_hooks for m in session.net.modules())
+
+    def hooks() -> list[int]:
+        return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in session.net.modules()]
+
+    before = hooks()
+    assert sum(before) == len(chosen_layers(session.net.model.backbone, "all"))
+    looks: list[int] = []
+    measure = actmad.activation_statistics
+    monkeypatch.setattr(actmad, "activation_statistics", lambda x: (looks.append(1), measure(x))[1])
+    for steps in (1, 2):
+        session.adapt(random_images())
+        session.predict(random_images())
+        assert len(looks) == steps * sum(before)
+    assert hooks() == before
 
 
 def test_source_statistics_are_averages_over_batches() -> None:
