@@ -39,6 +39,8 @@ SIZE, BATCH = int(os.environ.get("TTT_BENCH_SIZE", "256")), 8
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 RESNET50 = ModelConfig(backbone="resnet50")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# full single precision, as in a run
+torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 TRAINING = TrainingSettings(batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0)
 
 
