@@ -278,4 +278,6 @@ def test_a_step_can_be_captured_as_a_cuda_graph(name: str) -> None:
         one.adapt(images)
     captured(other, images, 3)
     for key, value in one.net.state_dict().items():
-        torch.testing.assert_close(other.net.state_dict()[key], value, rtol=1e-4, atol=1e-5, msg=lambda m, k=key: k + m)
+        torch.testing.assert_close(
+            other.net.state_dict()[key], value, rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}"
+        )

@@ -168,7 +168,7 @@ def labels(subject: Subject) -> None:
                 session, dataset, subject.tasks, scoring, record, subject.device, lambda _: None, bar, False
             )
             evaluation.run("online")
-        losses = [{"loss": torch.tensor(value)} for *_, value in record.losses]
+        losses = [{"loss": torch.tensor(value, device=subject.device)} for *_, value in record.losses]
         seen.append([*scoring.seen, *losses])
     _same(seen[0], seen[1], "other target labels give other predictions or losses: labels are read")
 
