@@ -17,6 +17,8 @@ def kept_tokens(tokens: int, mask_ratio: float) -> int:
 
 
 Depth = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)] | Literal["official"]
+OFFICIAL = "official: 0.01 where fixed weights combine the tasks, 1 on Taskonomy, as in the authors' configurations"
 
 
 class S4TOptions(EmaOptions):
@@ -70,11 +72,11 @@ class S4TOptions(EmaOptions):
         source="S4T; single: its table 5",
         shapes_source=True,
     )
-    lambda_tp: float = option(
-        1.0, "weight of the projection's losses at source", source="S4T", shapes_source=True, ge=0
+    lambda_tp: Weight = option(
+        1.0, f"weight of the projection's losses at source; {OFFICIAL}", source="S4T", shapes_source=True
     )
-    lambda_tbs: float = option(
-        1.0, "weight of the synchronizer's losses at source", source="S4T", shapes_source=True, ge=0
+    lambda_tbs: Weight = option(
+        1.0, f"weight of the synchronizer's losses at source; {OFFICIAL}", source="S4T", shapes_source=True
     )
     scale: float = option(0.01, "factor of the target loss", source="authors' code", gt=0)
     weight_power: Literal[0, 1, 2] = option(

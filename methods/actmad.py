@@ -250,7 +250,7 @@ class ActMAD(Adapter):
         title="ActMAD: activation matching",
         paper="Mirza et al., ActMAD: Activation Matching to Align Distributions for Test-Time-Training, CVPR 2023",
         source="nothing of its own; Base's source model, and statistics of its activations",
-        moves="everything is declared, as by the authors; the heads get no gradient and stay",
+        moves="the backbone (the authors declare the heads too, which get no gradient)",
         sizes="any: the source's maps of statistics are resized to those of the target (actmad.spatial)",
         quirks=(
             Quirk("halves the loss on CIFAR", "not halved, as on KITTI", "weight=0.5"),
@@ -260,7 +260,7 @@ class ActMAD(Adapter):
                 "outputs before the activation, as on KITTI, where they are copied",
             ),
             Quirk(
-                "reports the best of all batches by the target's labels",
+                "reports the best of all batches by the target's labels (always on CIFAR, optionally on KITTI)",
                 "every step is stored, and a choice by labels is called oracle",
             ),
         ),
@@ -289,7 +289,7 @@ class ActMAD(Adapter):
         self._watch = Watch(self._layers(net))
         self._statistics = statistics
         self._fitted: dict[tuple[str, tuple[int, ...]], Statistics] = {}
-        return Plan(("model.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
+        return Plan(("model.backbone.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         with self._watch.looking() as found:

@@ -9,8 +9,8 @@ and all clusters are to be used alike. Over the M places of a batch,
                                      conditional term         balance term
 
 which is log K - I, at best 0. It is added to the supervised loss on the source and minimised alone on the target, where
-projectors and heads are frozen. The authors' code computes something else (see `information_loss`). All published
-numbers come from that code, so its loss is the default; `variant=corrected` is the equation above.
+projectors and heads are frozen. The authors' code computes something else (see `information_loss`). It is the
+only code published, so its loss is the default; `variant=corrected` is the equation above.
 
 Dense port: by default one projector on each of the backbone's four stages.
 """
@@ -164,7 +164,8 @@ class ClusT3(Adapter):
     name: ClassVar[str] = "clust3"
     Options: ClassVar[type[Options]] = ClusT3Options
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, VisDA: Adam, 1e-5, 20 steps a batch of 128, reset after each batch (CIFAR: 50 steps)",
+        "authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); 20 steps as on VisDA, where "
+        "SGD is its default",
         Optimiser(optimiser="adam", lr=1e-5),
         steps=20,
     )
@@ -188,8 +189,9 @@ class ClusT3(Adapter):
                 "variant=official",
             ),
             Quirk(
-                "takes that mean over the clusters instead of the places in its VisDA version",
-                "the CIFAR version is the default",
+                "takes that mean over the clusters instead of the places in its VisDA version (and at source balances "
+                "against the number of classes instead of clusters)",
+                "the CIFAR version is the default; always the number of clusters",
                 "variant=official_visda",
             ),
             Quirk(

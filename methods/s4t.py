@@ -268,6 +268,13 @@ class Synchronizer(nn.Module):
         return ranked.gather(1, ids_restore[:, :, None].expand_as(ranked))
 
 
+def auxiliary_weight(weight: float | str, recipe: Recipe) -> float:
+    """lambda_TP or lambda_TBS as `S4TOptions` has it, on a source with this recipe."""
+    if isinstance(weight, str):
+        return 1.0 if recipe.uncertainty else 0.01
+    return weight
+
+
 class S4TModules(nn.Module):
     """What S4T adds: projection, auxiliary heads, the synchronizer, the target's uncertainties; see `S4TOptions`.
 
@@ -333,10 +340,10 @@ class S4T(Adapter):
     Options: ClassVar[type[Options]] = S4TOptions
     uncounted: ClassVar[tuple[str, ...]] = ("uncertainties",)
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: as the paper, with the weights of its NYUD-v2 and PASCAL-Context configurations",
+        "authors' code: as the paper, with the auxiliary weights of its configurations (lambda_tp, lambda_tbs)",
         Optimiser(lr=2e-5, weight_decay=1e-6),
         steps=40,
-        options={"lambda_tp": 0.01, "lambda_tbs": 0.01},
+        options={"lambda_tp": "official", "lambda_tbs": "official"},
     )
     card: ClassVar[Card] = Card(
         title="S4T: synchronizing tasks for test-time training",
@@ -396,16 +403,17 @@ class S4T(Adapter):
     ) -> dict[str, Tensor]:
         options, extra, size = self.options, _modules(net), _size(batch.images)
         latents = extra.latents(net.model, features)
+        lambda_tp, lambda_tbs = (auxiliary_weight(w, ctx.recipe) for w in (options.lambda_tp, options.lambda_tbs))
         auxiliary = extra.auxiliary_outputs(latents, size)
         synchronized = extra.synchronized(net.model, features, latents, self._noise(net, batch.images, ctx), size)
         terms = {
-            f"tp/{task}": options.lambda_tp * ctx.task_loss(task, output, batch.targets[task])
+            f"tp/{task}": lambda_tp * ctx.task_loss(task, output, batch.targets[task])
             for task, output in auxiliary.items()
         }
         if options.target == "image":
-            return terms | {"tbs": options.lambda_tbs * _distance_to_image(synchronized, net.model, batch.images)}
+            return terms | {"tbs": lambda_tbs * _distance_to_image(synchronized, net.model, batch.images)}
         return terms | {
-            f"tbs/{task}": options.lambda_tbs * ctx.task_loss(task, output, batch.targets[task])
+            f"tbs/{task}": lambda_tbs * ctx.task_loss(task, output, batch.targets[task])
             for task, output in synchronized.items()
         }
 

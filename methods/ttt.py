@@ -28,6 +28,7 @@ from ttt_bench.adapter import (
     Context,
     EmaOptions,
     Hparams,
+    Needs,
     Norm,
     Optimiser,
     Options,
@@ -156,7 +157,7 @@ class TTT(Adapter):
         "ICML 2020",
         source="the shared network jointly with a head that predicts rotations, on a second forward of rotated views",
         moves="the backbone and the rotation head",
-        sizes="any: views are square, as large as the largest multiple of 32 that fits into the image",
+        sizes="any from 32x32: views are square, as large as the largest multiple of 32 that fits into the image",
         architecture="inferred from the published count",
         quirks=(
             Quirk(
@@ -168,10 +169,14 @@ class TTT(Adapter):
                 "threshold (1 by default: none)",
                 "every image takes part",
             ),
+            Quirk("pads the images with zeros before it crops", "with their reflection, which adds no edge"),
             Quirk("uses networks with GroupNorm", "BatchNorm stays, and sees the rotated views"),
             Quirk("takes one step an image in the online setting", "as many as --steps says"),
         ),
     )
+
+    def needs(self) -> Needs:
+        return Needs(min_side=32)
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
         width, hidden = sum(cast(MultiTaskModel, model).channels), self.options.hidden

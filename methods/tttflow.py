@@ -261,8 +261,8 @@ class TTTFlowOptions(EmaOptions):
     )
     reinit_actnorm: bool = option(
         False,
-        "take the actnorms' scale and shift from the first target batch, under its batch statistics (after a reset: "
-        "from the next batch)",
+        "take the actnorms' scale and shift from the first target batch, under the stored statistics (after a reset: "
+        "from the next batch, so that batches stay independent)",
         source="the authors' code does so by accident",
     )
 
@@ -343,7 +343,7 @@ class TTTFlow(Adapter):
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
         flow = _flow(net)
         if self.options.reinit_actnorm and not flow.initialised:
-            with ctx.norm(Norm.BATCH):  # as the first step will see the features
+            with ctx.norm(Norm.RUNNING):  # the authors' first pass over a batch is an evaluation
                 flow(self._features(net, images), initialise=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:

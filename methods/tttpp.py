@@ -6,6 +6,8 @@ is adapted by,
 
     L_con = - T / T_0 mean over i of log [ exp(z_i z_i+ / T) / sum over j != i of exp(z_i z_j / T) ]        (SimCLR)
 
+with T_0 = 0.07, as in the authors' code.
+
 The target's features f are also aligned with the source's, by their covariance S and their mean m,
 
     L_f = scale_f [ CORAL(S_source, S_target) / CORAL_0 + c MMD(m_source, m_target) / MMD_0 ]
@@ -356,7 +358,8 @@ class TTTPlusPlus(Adapter):
     name: ClassVar[str] = "tttpp"
     Options: ClassVar[type[Options]] = TTTPlusPlusOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, CIFAR scripts: SGD, batches of 256; 40 steps stand for its up to 500 passes over the target",
+        "authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext 5, scale_ssh 20); 40 steps "
+        "stand for its up to 500 passes over the target",
         Optimiser(lr=1e-2, momentum=0.9),
     )
     card: ClassVar[Card] = Card(
@@ -374,7 +377,12 @@ class TTTPlusPlus(Adapter):
                 "aligns another batch than the one whose views it contrasts, with a forward for each feature",
                 "one batch, and one forward of it for both features",
             ),
-            Quirk("adds a batch to its queue at every step", "once, after the batch's last step; off by default"),
+            Quirk(
+                "joins the features of a queue to those of a batch in its CIFAR scripts (1536 and 2048 rows with the "
+                "batch), and adds to it at every step",
+                "off by default, as are its arguments; a batch is added once, after its last step",
+                "queue_size=1280",
+            ),
         ),
     )
 

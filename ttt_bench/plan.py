@@ -330,6 +330,8 @@ def _unmet_need(request: Request, work: PairWork, adapter: Adapter) -> str | Non
     smallest = min(len(batch) for batch in work.batches)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
+    if min(work.target.size) < needs.min_side:
+        return f"needs images of at least {needs.min_side} pixels a side, the target's have {min(work.target.size)}"
     if request.source_weights is not None and trains_on_source(adapter):
         return (
             "trains on the source, and a model given with --source-weights has not had that training: leave the method "

@@ -246,5 +246,18 @@ def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert S4TOptions(depth=[4, 2]) == S4TOptions(), "a list, as a configuration file has it"  # type: ignore[arg-type]
     original = S4T.original
     assert (original.optimiser.lr, original.steps) == (2e-5, 40)
-    assert original.options == {"lambda_tp": 0.01, "lambda_tbs": 0.01}
-    assert S4TOptions(**original.options).lambda_tp == 0.01
+    assert S4TOptions(**original.options).lambda_tp == S4TOptions(**original.options).lambda_tbs == "official"
+
+
+@pytest.mark.parametrize(("recipe", "factor"), [("weighted", 0.01), ("taskonomy", 1.0)])
+def test_the_authors_auxiliary_weights_depend_on_the_source(recipe: str, factor: float) -> None:
+    terms = []
+    for options in ({}, S4T.original.options):
+        method = adapter(**options)
+        net = tiny_net(method).float()
+        ctx = HarnessContext(net, RECIPES[recipe])
+        ctx.seed(3)
+        batch = ToyDataset().batch([0, 1])
+        terms.append(method.source_loss(net, batch, net.model.stages(batch.images), {}, method.phases()[0], ctx))
+    for name, plain in terms[0].items():
+        torch.testing.assert_close(terms[1][name], factor * plain)

@@ -272,10 +272,10 @@ def test_actnorms_are_taken_from_the_first_target_batch_where_asked_to() -> None
     session = session_of(adapter(reinit_actnorm=True), Optimiser(lr=0.01), begin=False)
     trained = actnorms(session)
     session.begin_batch(0, first)
-    # the first coupling's outputs on the features that the first step sees
+    # the first coupling's outputs on the features that the source model has
     plain, flow = PlainNet(flow_net(adapter())), session.net.extra
     with torch.no_grad():
-        inputs = flow.coupling[0](plain.stages(first, "batch", last=2)[-1])[0]  # type: ignore[index, union-attr]
+        inputs = flow.coupling[0](plain.stages(first, "running", last=2)[-1])[0]  # type: ignore[index, union-attr]
     for name, values in session.net.model.named_buffers():
         assert torch.equal(values, plain.b[f"model.{name}"]), "the model's statistics stay"
     found = actnorms(session)
