@@ -197,7 +197,7 @@ class Leaking(Toy):
 
 BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "description": (Mute, "the card says nothing of moves"),
-    "source training": (Infinite, "loss plain in phase joint is not finite"),
+    "source training": (Infinite, "the loss is nan"),
     "shapes": (Cropped, r"predictions on .* have the shapes"),
     "batch sizes": (Particular, "ValueError: not enough values to unpack"),
     "moves": (Undeclared, "moves model.heads.depth.weight, which its plan does not declare"),
