@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
+from ttt_bench.adapter import Adapter, Norm
 from ttt_bench.config import ModelConfig, TrainingSettings, make_request, resolve_preset
+from ttt_bench.context import HarnessContext
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics import Scoring
+from ttt_bench.model import Net
 from ttt_bench.optimisers import make_optimiser
 from ttt_bench.progress import Silent
 from ttt_bench.protocols import Evaluation
@@ -31,10 +35,12 @@ from ttt_bench.train import SourceJob, build_net
 
 STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
 ROUNDS = 3
-SIZE, BATCH = 256, 8
+SIZE, BATCH = int(os.environ.get("TTT_BENCH_SIZE", "256")), 8
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 RESNET50 = ModelConfig(backbone="resnet50")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# full single precision, as in a run
+torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 TRAINING = TrainingSettings(batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0)
 
 
@@ -70,9 +76,22 @@ def settings_of(name: str) -> MethodSettings:
 def session(name: str, model: ModelConfig) -> Session:
     """A method bound to an untrained network; how long a step takes does not depend on the weights."""
     settings = settings_of(name)
+    adapter = settings.adapter
     job = SourceJob("noise", model, TASKS, "weighted", TRAINING, "noise", 0)
-    net = build_net(job, settings.adapter).to(DEVICE)
-    return Session(net, settings.adapter, settings.optimiser, {}, RECIPES["weighted"], BATCH, 0)
+    net = build_net(job, adapter).to(DEVICE)
+    return Session(net, adapter, settings.optimiser, statistics(net, adapter), RECIPES["weighted"], BATCH, 0)
+
+
+def statistics(net: Net, adapter: Adapter) -> dict[str, Tensor]:
+    """Source statistics of a few noise batches, where the method has some."""
+    wanted = adapter.source_pass()
+    if wanted is None:
+        return {}
+    ctx = HarnessContext(net.eval(), RECIPES["weighted"])
+    ctx.norms.set(Norm.RUNNING)
+    batches = (torch.rand(wanted.batch, 3, SIZE, SIZE).to(DEVICE) for _ in range(4))
+    with torch.no_grad():
+        return adapter.source_statistics(net, batches, ctx)
 
 
 def evaluate(one: Session, protocol: str, batches: int, steps: int) -> None:
@@ -123,7 +142,7 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("name", ["tent", "s4t"])
+@pytest.mark.parametrize("name", ["tent", "actmad", "s4t"])
 def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     harness, bare = _harness(name), _bare(name)
     bare_seconds: list[float] = []

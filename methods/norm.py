@@ -7,7 +7,7 @@ and the (biased) variance of a layer's inputs over batch and pixels, every Batch
     y = weight (x - m) / sqrt(v + eps) + bias
 
 in place of the same with the source's running statistics. No parameter moves. With the option `mix`, the running
-statistics move once a batch, r <- (1 - a) r + a (m, v), and are used as they then stand.
+statistics move once a batch, r <- (1 - a) r + a (m, v) with the unbiased v, and are used as they then stand.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ class NormOptions(Options):
 
     mix: bool = option(
         False,
-        "move the running statistics towards those of each batch once (by norm_momentum) and predict with them, not with "
-        "those of the batch alone",
+        "move the running statistics towards each batch's once, by norm_momentum, and predict with them",
         source="Nado et al.: the batch alone",
     )
 

@@ -13,25 +13,33 @@ Target, with sg the stopped gradient:    scale sum_t w_t^2 |y_t^TBS - sg(y_t)|_1
 where |.|_1 is summed over channels and averaged over batch and pixels (the square is that of the authors' code; the
 paper shows no weights). On targets whose recipe weights the tasks by trained uncertainties p_t, the target objective is
 sum_t scale |.|_1 / (2 p_t^2) + log(1 + p_t^2). The main heads get no gradient: all change comes through the features.
+
+The ablations of the paper and of its earlier version, TR-TTT, are options:
+
+* `projection`: p gives one latent for all tasks, without auxiliary heads; or TBS reads h itself.
+* `target`: TBS rebuilds the normalised image x; lambda_TBS |y^TBS - x|_1 at source, scale |y^TBS - x|_1 on the target.
+* `masking`: which patches of each z_t TBS sees. A token mixes all tasks, so hidden tokens can be left out of the
+  encoder only where every task hides the same ones; otherwise z_t is set to 0 there and all tokens are encoded.
+* `tasks`: network, losses and latents of one task alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from pydantic import Field, model_validator
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ttt_bench.adapter import (
     Adapter,
     Card,
     Context,
-    EmaOptions,
     Hparams,
+    Needs,
     Norm,
     Optimiser,
     Options,
@@ -39,16 +47,13 @@ from ttt_bench.adapter import (
     Plan,
     Quirk,
     StepOut,
-    option,
 )
 from ttt_bench.data.base import Batch
-from ttt_bench.losses import automatic_weighted_loss
+from ttt_bench.errors import BenchError
+from ttt_bench.losses import Recipe, automatic_weighted_loss, l1_loss
+from ttt_bench.methods._s4t_options import S4TOptions, kept_tokens
 from ttt_bench.model import MultiTaskModel, Net, linear_weights, resize
-
-
-def kept_tokens(tokens: int, mask_ratio: float) -> int:
-    """How many of `tokens` stay visible: int(L (1 - r)), the floor of a float as in the authors' code."""
-    return int(tokens * (1 - mask_ratio))
+from ttt_bench.tasks import TASKS
 
 
 def random_masking(tokens: Tensor, noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,6 +73,34 @@ def random_masking(tokens: Tensor, noise: Tensor, mask_ratio: float) -> tuple[Te
     ids_restore = order.argsort(dim=1)
     chosen = order[:, :kept, None].expand(-1, -1, tokens.shape[2])
     return tokens.gather(1, chosen), (ids_restore >= kept).to(tokens.dtype), ids_restore
+
+
+def visible_patches(masking: str, noise: Tensor, tasks: int, count: int) -> Tensor:
+    """What the synchronizer sees of each task's latent, a uniform choice (TR-TTT, figure 4).
+
+    Args:
+        masking: same (all tasks the same `count` patches), random (each task its own), disjoint (no two tasks the same
+            patch; `count` <= L / tasks), or tasks (`count` tasks see every patch, the others none).
+        noise: (B, 1, L); (B, tasks, L) for random; (B, tasks, 1) for tasks. Any numbers; their order decides.
+
+    Returns:
+        bool, of a shape that broadcasts to (B, tasks, L).
+    """
+    dim = 1 if masking == "tasks" else 2
+    rank = noise.argsort(dim=dim).argsort(dim=dim)
+    if masking == "disjoint":
+        first = count * torch.arange(tasks, device=noise.device)[:, None]
+        return (first <= rank) & (rank < first + count)
+    return rank < count
+
+
+def without_hidden(patches: Tensor, visible: Tensor, patch_size: int) -> Tensor:
+    """Patches (B, L, p * p * C) as of `stretched_patches`, 0 where their latent is hidden.
+
+    `visible` is (B, n, L), or broadcasts to it; the C channels are n latents of equal width.
+    """
+    latents = patches.unflatten(2, (patch_size**2, visible.shape[1], -1))
+    return (latents * visible.transpose(1, 2)[:, :, None, :, None]).flatten(2)
 
 
 def sincos_position_embedding(dim: int, grid_size: int) -> Tensor:
@@ -131,95 +164,43 @@ def tbs_loss_auto_weighted(
     return automatic_weighted_loss([scale * loss for loss in tbs_task_losses(tbs, main).values()], params)
 
 
-Depth = Annotated[int, Field(ge=1)]
+TASKONOMY_ORDER = ("depth", "edge", "normals", "semseg")
+"""The order of tasks in the authors' Taskonomy models; those of the other data sets have the canonical one."""
 
 
-class S4TOptions(EmaOptions):
-    """Options of `S4T`."""
+def official_order(recipe: Recipe) -> tuple[str, ...]:
+    """The order in which the authors' code lists the tasks of a domain with this recipe."""
+    return TASKONOMY_ORDER if recipe.name == "taskonomy" else tuple(TASKS)
 
-    mask_ratio: float = option(
-        0.8,
-        "share of the tokens that the synchronizer does not see",
-        source="S4T",
-        shapes_source=True,
-        ge=0,
-        lt=1,
-    )
-    lambda_tp: float = option(
-        1.0, "weight of the projection's losses at source", source="S4T", shapes_source=True, ge=0
-    )
-    lambda_tbs: float = option(
-        1.0, "weight of the synchronizer's losses at source", source="S4T", shapes_source=True, ge=0
-    )
-    scale: float = option(0.01, "factor of the target loss", source="authors' code", gt=0)
-    weight_power: Literal[0, 1, 2] = option(
-        2,
-        "how often the fixed task weights multiply the target loss",
-        source="authors' code weights twice; the paper's equation shows no weights (0)",
-    )
-    weighting: Literal["auto", "fixed", "uncertainty"] = option(
-        "auto",
-        "how the target loss weights the tasks; auto: as the target's recipe does",
-        source="authors' code: trained uncertainties on Taskonomy, fixed weights elsewhere",
-    )
-    latent: int = option(64, "channels of a task's latent", source="authors' code", shapes_source=True, ge=1)
-    embed: int = option(64, "width of a token", source="authors' code", shapes_source=True, ge=4)
-    depth: tuple[Depth, Depth] = option(
-        (4, 2), "blocks of the synchronizer's encoder and decoder", source="authors' code", shapes_source=True
-    )
-    heads: int = option(4, "attention heads", source="authors' code", shapes_source=True, ge=1)
-    R: int = option(
-        256,
-        "side in pixels of the square that the latents are resized to, whatever the image's size and aspect",
-        source="authors' code",
-        shapes_source=True,
-        ge=2,
-    )
-    patch: int = option(
-        16, "side in pixels of a patch of that square", source="authors' code", shapes_source=True, ge=1
-    )
 
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.R // self.patch
+def cut_by_position(outputs: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]) -> dict[str, Tensor]:
+    """Outputs (B, K, H, W) put side by side in the order `source` and cut up again as if their order were `target`.
 
-    @property
-    def tokens(self) -> int:
-        """Patches of an image."""
-        return self.grid**2
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        if self.R % self.patch or self.grid < 2:
-            raise ValueError(
-                f"s4t.R = {self.R} must be a multiple of s4t.patch = {self.patch} and at least twice it "
-                f"(such as {2 * self.patch} or {4 * self.patch})"
-            )
-        if kept_tokens(self.tokens, self.mask_ratio) < 1:
-            raise ValueError(
-                f"s4t.mask_ratio = {self.mask_ratio} keeps none of the {self.tokens} patches; int({self.tokens} * "
-                "(1 - mask_ratio)) must be at least 1: lower it, or take a smaller s4t.patch"
-            )
-        if self.embed % 4 or self.embed % self.heads:
-            raise ValueError(
-                f"s4t.embed = {self.embed} must be divisible by 4 (position embedding) and by s4t.heads = {self.heads}"
-            )
-        return self
+    What comes back under a task's name has its number of channels, and is its own output only where the orders agree.
+    """
+    stacked = torch.cat([outputs[task] for task in source if task in outputs], dim=1)
+    order = [task for task in target if task in outputs]
+    parts = dict(zip(order, stacked.split([outputs[task].shape[1] for task in order], dim=1), strict=True))
+    return {task: parts[task] for task in outputs}
 
 
 class Synchronizer(nn.Module):
-    """The Task Behavior Synchronizer: masked task latents to every task's output.
+    """The Task Behavior Synchronizer: masked task latents to every task's output, or to the image.
 
-    One token is a patch of all tasks' latents together, so that a hidden patch is hidden in every task.
+    One token is a patch of all tasks' latents together.
+
+    Args:
+        channels: of all latents together.
+        tasks: task -> output channels.
     """
 
     position: Tensor
 
     def __init__(self, options: S4TOptions, channels: int, tasks: Mapping[str, int]) -> None:
         super().__init__()
-        self.options, self.tasks = options, dict(tasks)
-        width, outputs = options.embed, options.patch**2 * sum(tasks.values())
+        self.options, self.tasks = options, len(tasks)
+        self.outputs = {"image": 3} if options.target == "image" else dict(tasks)
+        width = options.embed
         layer_norm: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class and takes anything that makes layers
 
         def blocks(count: int) -> nn.Sequential:
@@ -231,7 +212,7 @@ class Synchronizer(nn.Module):
         self.between = nn.Linear(width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.decoder = blocks(options.depth[1])
-        self.predict = nn.Linear(width, outputs)
+        self.predict = nn.Linear(width, options.patch**2 * sum(self.outputs.values()))
         # encoder and decoder are equally wide, so they share the fixed embedding
         self.register_buffer("position", sincos_position_embedding(width, options.grid)[None].float())
         self._initialise()
@@ -243,30 +224,59 @@ class Synchronizer(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, latents: Tensor, noise: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Every task's output, task -> (B, K, H, W).
+    def tokens(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """What the encoder is given, (B, all or those kept, embed), still without places.
 
         Args:
-            latents: (B, n d, h, w), the tasks' latents in order.
-            noise: (B, L), which decides what is hidden; see `random_masking`.
-            size: (H, W).
+            latents: (B, C, h, w).
+            noise: decides what is visible; see `visible_patches`.
         """
-        patches = stretched_patches(latents, self.options.R, self.options.patch)
-        # patches are embedded one by one, so that only those that are seen need to be
-        kept, _, ids_restore = random_masking(patches, noise, self.options.mask_ratio)
-        places, _, _ = random_masking(self.position.expand(len(noise), -1, -1), noise, self.options.mask_ratio)
-        seen = self.between(self.encoder(self.embed(kept) + places))
+        options = self.options
+        patches = stretched_patches(latents, options.R, options.patch)
+        if options.drops:
+            # patches are embedded one by one, so that only those that are kept need to be
+            patches, _, _ = random_masking(patches, noise.flatten(1), options.mask_ratio)
+        elif options.mask_ratio:
+            visible = visible_patches(options.masking, noise, self.tasks, options.visible(self.tasks))
+            patches = without_hidden(patches, visible, options.patch)
+        return self.embed(patches)
+
+    def forward(self, tokens: Tensor, noise: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Every output at `size` = (H, W), name -> (B, K, H, W).
+
+        Args:
+            tokens: see `tokens`.
+            noise: that of the tokens.
+        """
+        full = self._completed(tokens, noise.flatten(1)) if self.options.drops else self._encoded(tokens, self.position)
+        predicted = self.predict(self.decoder(full + self.position))
+        images = unpatchify(predicted, self.options.patch, sum(self.outputs.values()))
+        parts = images.split(list(self.outputs.values()), dim=1)
+        return {name: resize(part, size) for name, part in zip(self.outputs, parts, strict=True)}
+
+    def _encoded(self, tokens: Tensor, places: Tensor) -> Tensor:
+        return self.between(self.encoder(tokens + places))
+
+    def _completed(self, tokens: Tensor, noise: Tensor) -> Tensor:
+        """Encoded tokens, each in its place, with the mask token in those of the hidden ones."""
+        places, _, ids_restore = random_masking(
+            self.position.expand(len(noise), -1, -1), noise, self.options.mask_ratio
+        )
+        seen = self._encoded(tokens, places)
         hidden = self.mask_token.expand(len(seen), self.options.tokens - seen.shape[1], -1)
         ranked = torch.cat([seen, hidden], dim=1)
-        full = ranked.gather(1, ids_restore[:, :, None].expand_as(ranked))
-        predicted = self.predict(self.decoder(full + self.position))
-        images = unpatchify(predicted, self.options.patch, sum(self.tasks.values()))
-        parts = images.split(list(self.tasks.values()), dim=1)
-        return {task: resize(part, size) for task, part in zip(self.tasks, parts, strict=True)}
+        return ranked.gather(1, ids_restore[:, :, None].expand_as(ranked))
+
+
+def auxiliary_weight(weight: float | str, recipe: Recipe) -> float:
+    """lambda_TP or lambda_TBS as `S4TOptions` has it, on a source with this recipe."""
+    if isinstance(weight, str):
+        return 1.0 if recipe.uncertainty else 0.01
+    return weight
 
 
 class S4TModules(nn.Module):
-    """What S4T adds: task-specific projection with its auxiliary heads, the synchronizer, the target's uncertainties.
+    """What S4T adds: projection, auxiliary heads, the synchronizer, the target's uncertainties; see `S4TOptions`.
 
     Args:
         width: channels of the fused features.
@@ -274,26 +284,53 @@ class S4TModules(nn.Module):
 
     def __init__(self, options: S4TOptions, width: int, tasks: Mapping[str, int]) -> None:
         super().__init__()
-        channels = options.latent * len(tasks)
+        channels, own = options.latent * len(tasks), tasks if options.projection == "task" else {}
         # task i owns the i-th `latent` channels
-        self.projection = nn.Conv2d(width, channels, 1)
-        self.auxiliary = nn.ModuleDict({task: nn.Conv2d(options.latent, k, 1) for task, k in tasks.items()})
-        self.synchronizer = Synchronizer(options, channels, tasks)
-        self.uncertainties = nn.Parameter(torch.ones(len(tasks)))
+        self.projection = nn.Conv2d(width, channels, 1) if options.projection != "none" else None
+        self.auxiliary = nn.ModuleDict({task: nn.Conv2d(options.latent, k, 1) for task, k in own.items()})
+        self.synchronizer = Synchronizer(options, channels if self.projection is not None else width, tasks)
+        self.uncertainties = nn.Parameter(torch.ones(len(tasks))) if options.target == "tasks" else None
 
-    def latents(self, model: MultiTaskModel, stages: list[Tensor]) -> Tensor:
-        """Every task's latent, (B, n d, H/4, W/4), from the stages."""
+    def latents(self, model: MultiTaskModel, stages: Sequence[Tensor]) -> Tensor | None:
+        """Every task's latent, (B, n d, H/4, W/4), from the stages; None where there is no projection."""
+        if self.projection is None:
+            return None
         return model.project(stages, self.projection.weight, self.projection.bias)
 
-    def auxiliary_outputs(self, latents: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Each task's output from its own latent, task -> (B, K, H, W)."""
+    def auxiliary_outputs(self, latents: Tensor | None, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Each task's output from its own latent, task -> (B, K, H, W); nothing where tasks have none of their own."""
+        if latents is None or not self.auxiliary:
+            return {}
         own = latents.chunk(len(self.auxiliary), dim=1)
         heads = self.auxiliary.items()
         return {task: resize(head(z), size) for (task, head), z in zip(heads, own, strict=True)}
 
+    def synchronized(
+        self,
+        model: MultiTaskModel,
+        stages: Sequence[Tensor],
+        latents: Tensor | None,
+        noise: Tensor,
+        size: tuple[int, int],
+    ) -> dict[str, Tensor]:
+        """The synchronizer's outputs from the latents, or without them from the stages; see `Synchronizer`."""
+        if latents is None:
+            tokens = torch.cat(list(self._tokens_by_image(model, stages, noise)))
+        else:
+            tokens = self.synchronizer.tokens(latents, noise)
+        return self.synchronizer(tokens, noise, size)
 
-MOVES = ("model.backbone.*", "extra.projection.*", "extra.synchronizer.*", "extra.uncertainties")
-"""All that the target loss reaches: the main heads are its target, and the auxiliary heads are not run."""
+    def _tokens_by_image(self, model: MultiTaskModel, stages: Sequence[Tensor], noise: Tensor) -> Iterator[Tensor]:
+        """The tokens of the fused features, (1, L, embed) of every image.
+
+        At R x R the features of one image take 1 GB with ResNet-50: one at a time, and again for the gradient.
+        """
+
+        def tokens(noise: Tensor, *stages: Tensor) -> Tensor:
+            return self.synchronizer.tokens(model.hypercolumn(stages), noise)
+
+        for image in zip(noise.split(1), *(stage.split(1) for stage in stages), strict=True):
+            yield checkpoint(tokens, *image, use_reentrant=False, preserve_rng_state=False)
 
 
 class S4T(Adapter):
@@ -303,31 +340,53 @@ class S4T(Adapter):
     Options: ClassVar[type[Options]] = S4TOptions
     uncounted: ClassVar[tuple[str, ...]] = ("uncertainties",)
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: as the paper, with the weights of its NYUD-v2 and PASCAL-Context configurations",
+        "authors' code: as the paper, with the auxiliary weights of its configurations (lambda_tp, lambda_tbs)",
         Optimiser(lr=2e-5, weight_decay=1e-6),
         steps=40,
-        options={"lambda_tp": 0.01, "lambda_tbs": 0.01},
+        options={"lambda_tp": "official", "lambda_tbs": "official"},
     )
     card: ClassVar[Card] = Card(
         title="S4T: synchronizing tasks for test-time training",
         paper="Jeong et al., Synchronizing Task Behavior: Aligning Multiple Tasks during Test-Time Training, ICCV 2025",
         source="the shared network jointly with the task-specific projection and the synchronizer",
-        moves="everything; the heads get no gradient",
+        moves="the backbone, the projection, the synchronizer, and uncertainties where they weight the tasks; no head",
         sizes="any: latents are resized to R x R, so that the aspect is squeezed and the patch grid stays",
         architecture="known",
         quirks=(
             Quirk("multiplies the target loss with the fixed task weights twice", "reproduced", "weight_power=2"),
             Quirk(
-                "lists the tasks in another order on Taskonomy than elsewhere and loads the projection and the "
-                "synchronizer by position",
+                "lists the tasks in another order on Taskonomy than elsewhere and cuts the synchronizer's outputs by "
+                "position, so that between Taskonomy and another data set they are compared with the wrong tasks",
                 "tasks are matched by name",
+                "channel_order=official",
             ),
-            Quirk("drops the semseg term where a batch has no target labels", "labels are never read"),
-            Quirk("adapts on the first batch only", "what --protocol says; single-batch does the same"),
+            Quirk(
+                "adapts on the first batch only and scores the whole target with it; the paper adapts on every batch",
+                "what --protocol says; single-batch does as the authors' code",
+            ),
+            Quirk(
+                "drops the semseg term where no pixel of a target batch has a label", "the target's labels are not read"
+            ),
+            Quirk(
+                "runs the masked synchronizer while evaluating, too", "it is not run; predictions do not depend on it"
+            ),
+            Quirk(
+                "does not save the uncertainties that weight Taskonomy's tasks: they start from 1 on the target",
+                "reproduced",
+            ),
+            Quirk("uses SyncBatchNorm", "BatchNorm, which is the same on one device"),
         ),
     )
 
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({self.options.single} if self.options.single else ()))
+
+    def own_tasks(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        return tuple(task for task in tasks if self.options.single in (None, task))
+
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        for problem in self.options.problems_with(len(tasks)):
+            raise BenchError(problem)
         return S4TModules(self.options, sum(cast(MultiTaskModel, model).channels), tasks)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -342,37 +401,69 @@ class S4T(Adapter):
         phase: Phase,
         ctx: Context,
     ) -> dict[str, Tensor]:
-        extra, size = _modules(net), _size(batch.images)
+        options, extra, size = self.options, _modules(net), _size(batch.images)
         latents = extra.latents(net.model, features)
-        branches = {
-            "tp": (self.options.lambda_tp, extra.auxiliary_outputs(latents, size)),
-            "tbs": (self.options.lambda_tbs, extra.synchronizer(latents, self._noise(batch.images, ctx), size)),
+        lambda_tp, lambda_tbs = (auxiliary_weight(w, ctx.recipe) for w in (options.lambda_tp, options.lambda_tbs))
+        auxiliary = extra.auxiliary_outputs(latents, size)
+        synchronized = extra.synchronized(net.model, features, latents, self._noise(net, batch.images, ctx), size)
+        terms = {
+            f"tp/{task}": lambda_tp * ctx.task_loss(task, output, batch.targets[task])
+            for task, output in auxiliary.items()
         }
-        return {
-            f"{branch}/{task}": weight * ctx.task_loss(task, output, batch.targets[task])
-            for branch, (weight, outputs) in branches.items()
-            for task, output in outputs.items()
+        if options.target == "image":
+            return terms | {"tbs": lambda_tbs * _distance_to_image(synchronized, net.model, batch.images)}
+        return terms | {
+            f"tbs/{task}": lambda_tbs * ctx.task_loss(task, output, batch.targets[task])
+            for task, output in synchronized.items()
         }
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        # what the target loss does not reach: the main heads are its target, and the auxiliary heads are not run
+        still = {
+            "auxiliary.": True,
+            "synchronizer.mask_token": not self.options.drops,
+            "uncertainties": self.options.weighting == "fixed",
+        }
+        unmoved = tuple(name for name, stays in still.items() if stays)
+        moved = (name for name, _ in _modules(net).named_parameters() if not name.startswith(unmoved))
         predict = Norm(self.options.predict_norm)
-        return Plan(moves=MOVES, adapt=Norm.EMA, predict=predict, exact=predict is Norm.BATCH)
+        return Plan(
+            moves=("model.backbone.*", *(f"extra.{name}" for name in moved)),
+            adapt=Norm.EMA,
+            predict=predict,
+            exact=predict is Norm.BATCH,
+        )
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         extra, size = _modules(net), _size(images)
         stages = net.model.stages(images)
         with torch.no_grad():
             main = net.model.outputs(stages, size)
-        tbs = extra.synchronizer(extra.latents(net.model, stages), self._noise(images, ctx), size)
-        weighting = self.options.weighting
-        if weighting == "uncertainty" or (weighting == "auto" and ctx.recipe.uncertainty):
-            loss = tbs_loss_auto_weighted(tbs, main, extra.uncertainties, self.options.scale)
+        latents = extra.latents(net.model, stages)
+        synchronized = extra.synchronized(net.model, stages, latents, self._noise(net, images, ctx), size)
+        if self.options.target == "image":
+            loss = self.options.scale * _distance_to_image(synchronized, net.model, images)
         else:
-            loss = tbs_loss(tbs, main, ctx.recipe.weights, self.options.scale, self.options.weight_power)
+            loss = self._distance_to_tasks(synchronized, main, extra, ctx)
         return StepOut({"tbs": loss}, main)
 
-    def _noise(self, images: Tensor, ctx: Context) -> Tensor:
-        return ctx.rand(len(images), self.options.tokens)
+    def _distance_to_tasks(
+        self, synchronized: Mapping[str, Tensor], main: Mapping[str, Tensor], extra: S4TModules, ctx: Context
+    ) -> Tensor:
+        options = self.options
+        if options.channel_order == "official":
+            orders = official_order(ctx.source_recipe), official_order(ctx.recipe)
+            synchronized = cut_by_position(synchronized, *orders)
+        if options.weighting == "uncertainty" or (options.weighting == "auto" and ctx.recipe.uncertainty):
+            return tbs_loss_auto_weighted(synchronized, main, cast(Tensor, extra.uncertainties), options.scale)
+        return tbs_loss(synchronized, main, ctx.recipe.weights, options.scale, options.weight_power)
+
+    def _noise(self, net: Net, images: Tensor, ctx: Context) -> Tensor:
+        return ctx.rand(len(images), *self.options.noise_shape(len(net.model.tasks)))
+
+
+def _distance_to_image(synchronized: Mapping[str, Tensor], model: MultiTaskModel, images: Tensor) -> Tensor:
+    return l1_loss(synchronized["image"], model.normalise(images))
 
 
 def _modules(net: Net) -> S4TModules:

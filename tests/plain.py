@@ -49,7 +49,7 @@ class PlainNet:
         """s1..s`last`: normalised image, then convolution, BatchNorm and ReLU at every stage.
 
         Args:
-            mode: "running", "batch" or "ema", as the design names them; "ema" moves the running statistics in place.
+            mode: "running", "batch" or "ema", as `Norm` names them; "ema" moves the running statistics in place.
             statistics: a second set of them, by layer, in place of the network's own.
         """
         return [outputs.relu() for outputs in self.norm_outputs(images, mode, last, statistics)]

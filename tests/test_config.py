@@ -149,7 +149,8 @@ def test_rows_say_what_differs_of_what_concerns_them() -> None:
 
 
 def test_a_setting_that_repeats_the_usual_value_is_none() -> None:
-    assert described(set={"data.rendered_target": 128, "tent.lr": 1e-5, "batch": 8}, steps=20) == ""
+    tent = PRESET.methods["tent"]["lr"]
+    assert described(set={"data.rendered_target": 128, "tent.lr": tent, "batch": 8}, steps=PRESET.steps) == ""
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from toy import CARD, Drifting, Joint, Toy
 
-from ttt_bench.adapter import Context, Norm, Optimiser, Options, Passes, Plan, Quirk, StepOut, option
+from ttt_bench.adapter import Adapter, Context, Norm, Optimiser, Options, Passes, Plan, Quirk, StepOut, option
 from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.model import Net
+from ttt_bench.norm import running_statistics
 from ttt_bench.registry import load_method, registered
 from ttt_bench.session import Session
 
@@ -167,6 +169,15 @@ class Deciding(Toy):
         return StepOut({"size": losses["size"] * (2 if losses["size"].item() > 1 else 1)}, predictions)
 
 
+class Impatient(Toy):
+    """Descends by itself."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = step_of(net, images)
+        out.losses["size"].backward(retain_graph=True)
+        return out
+
+
 class Leaking(Toy):
     """Keeps its state in a buffer, as it should, but on the wrong side: a copy of the first batch is never given up."""
 
@@ -184,22 +195,27 @@ class Leaking(Toy):
         return StepOut({"size": losses["size"] + offset}, predictions)
 
 
-BROKEN = {
-    "description": Mute,
-    "source training": Infinite,
-    "shapes": Cropped,
-    "batch sizes": Particular,
-    "moves": Undeclared,
-    "reset": Forgetful,
-    "resuming": Leaking,
-    "seeds": Careless,
-    "labels": Peeking,
-    "exact": Boasting,
-    "passes": Understating,
-    "memory": Hoarding,
-    "inputs": Overwriting,
-    "host": Deciding,
+BROKEN: dict[str, tuple[type[Adapter], str]] = {
+    "description": (Mute, "the card says nothing of moves"),
+    "source training": (Infinite, "the loss is nan"),
+    "shapes": (Cropped, r"predictions on .* have the shapes"),
+    "batch sizes": (Particular, "ValueError: not enough values to unpack"),
+    "moves": (Undeclared, "moves model.heads.depth.weight, which its plan does not declare"),
+    "reset": (Forgetful, "a second run after a reset gives other numbers"),
+    "resuming": (Leaking, "a run that was interrupted and resumed gives other numbers"),
+    "seeds": (Careless, "draws from the global random state"),
+    "labels": (Peeking, "labels are read"),
+    "exact": (Boasting, "claims exact predictions, but the .* of a step differs"),
+    "passes": (Understating, "states 1 forward and 0 backward passes up to stage 4; counted 2 and 0"),
+    "memory": (Hoarding, "holds more with every step"),
+    "inputs": (Overwriting, "changes the images that it is given"),
+    "host": (Deciding, "a step needs values on the host"),
+    "descent": (Impatient, "a step calls `backward`"),
 }
+
+
+def subject_of(method: type[Adapter]) -> Subject:
+    return Subject.create(method, {}, BACKBONE, torch.device("cpu"))
 
 
 def test_every_check_has_a_method_that_breaks_it() -> None:
@@ -207,8 +223,53 @@ def test_every_check_has_a_method_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_a_broken_method_is_noticed(check: str) -> None:
-    assert not run_check(check, Subject.create(BROKEN[check], {}, BACKBONE, torch.device("cpu"))).passed
+def test_a_broken_method_is_noticed_for_what_is_broken(check: str) -> None:
+    method, message = BROKEN[check]
+    assert re.search(message, run_check(check, subject_of(method)).problem)
+
+
+class Sneaking(Toy):
+    """Moves running statistics during a step, though it normalises with them; a hook of its own must not excuse it."""
+
+    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        pass
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = step_of(net, images)
+        for statistics in running_statistics(net.model).values():
+            statistics.add_(0.01)
+        return out
+
+
+class Untrained(Joint):
+    """Adds two modules and trains one of them."""
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        return nn.ModuleDict({"used": super().build(model, tasks), "idle": nn.Linear(2, 2)})
+
+    def source_loss(self, net: Net, *args: Any) -> dict[str, Tensor]:
+        return super().source_loss(Net(net.model, net.extra["used"]), *args)  # type: ignore[index]
+
+
+class Choosing(Toy):
+    """Takes those outputs that are positive."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        depth = predictions["depth"]  # type: ignore[index]
+        return StepOut({"size": losses["size"] + depth[depth > 0].sum()}, predictions)
+
+
+@pytest.mark.parametrize(
+    ("check", "method", "message"),
+    [
+        ("moves", Sneaking, "changes the buffers .*running_mean.*, though no mode of its plan is `ema`"),
+        ("source training", Untrained, r"is to train extra\.idle, but no auxiliary loss has a gradient there"),
+        ("host", Choosing, "index by a mask"),
+    ],
+)
+def test_a_subtler_breach_is_noticed_too(check: str, method: type[Adapter], message: str) -> None:
+    assert re.search(message, run_check(check, subject_of(method)).problem)
 
 
 @pytest.mark.parametrize("method", [Toy, Drifting, Joint])
@@ -222,9 +283,7 @@ def test_every_broken_rule_is_named() -> None:
 
 
 def test_a_check_that_fails_in_the_plugin_says_where() -> None:
-    found = run_check("batch sizes", Subject.create(Particular, {}, BACKBONE, torch.device("cpu")))
-    assert "ValueError: too many values to unpack" in found.problem
-    assert "test_conformance.py" in found.problem
+    assert "test_conformance.py" in run_check("batch sizes", subject_of(Particular)).problem
 
 
 class Costly(Toy):
@@ -278,4 +337,6 @@ def test_a_step_can_be_captured_as_a_cuda_graph(name: str) -> None:
         one.adapt(images)
     captured(other, images, 3)
     for key, value in one.net.state_dict().items():
-        torch.testing.assert_close(other.net.state_dict()[key], value, rtol=1e-4, atol=1e-5, msg=lambda m, k=key: k + m)
+        torch.testing.assert_close(
+            other.net.state_dict()[key], value, rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}"
+        )

@@ -1,4 +1,4 @@
-"""The dependency rules of the design, and what a listing may load."""
+"""The dependency rules of CONTRIBUTING, and what a listing may load."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _network(state: dict[str, Tensor]) -> nn.Sequential:
     first, second = (nn.Conv2d(channels, width, 3, padding=1) for channels in (3, width))
     layers = [first, nn.BatchNorm2d(width), nn.ReLU(), second, nn.BatchNorm2d(width), nn.ReLU()]
     network = nn.Sequential(*layers, nn.Conv2d(width, classes, 1)).double()
-    network.load_state_dict(state)
+    network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})  # a count is a number here
     return network.train()
 
 

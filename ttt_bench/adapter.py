@@ -57,12 +57,14 @@ class Needs:
     Attributes:
         tasks: tasks that the pair must have.
         min_batch: images that the smallest batch must have.
+        min_side: pixels that the shorter side of the target's images must have.
         batchnorm: the network must have BatchNorm layers.
         affine: the network must have normalisation layers of any kind with a scale and a shift.
     """
 
     tasks: frozenset[str] = frozenset()
     min_batch: int = 1
+    min_side: int = 1
     batchnorm: bool = False
     affine: bool = False
 
@@ -101,7 +103,7 @@ class Optimiser(BaseModel):
     """Settings of an adapting optimiser.
 
     Attributes:
-        lr_per_sample: whether `lr` is to be multiplied with the batch size.
+        lr_per_sample: whether `lr` is to be multiplied with the batch size that was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,7 +129,8 @@ class Phase:
     """A stretch of source training.
 
     Attributes:
-        name: a phase called "shared" is Base's own supervised training; methods that have only it share its checkpoint.
+        name: what a person sees. The phase `SHARED` is Base's own supervised training; methods that have only it share
+            its checkpoint.
         trains: "model", "extra", or both. What is not trained is in eval mode.
         supervised: whether the task losses are part of the objective.
         iterations: how many; None for as many as the preset trains each source model.
@@ -152,7 +155,7 @@ class SourcePass:
 
     Attributes:
         images: at most so many, drawn by the seed, without augmentation.
-        batch: images a batch; a last smaller batch is left out.
+        batch: images a batch; a last one may have fewer, but not a single one.
         at_target_size: resized (bilinear) to the size of the target's images.
     """
 
@@ -351,7 +354,8 @@ class Adapter(ABC):
         """Auxiliary terms of source training, given the main forward's stages and predictions.
 
         A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key without a slash is a
-        plain addend. An unsupervised phase has no main forward: both are empty, and the method runs what it needs.
+        plain addend. An unsupervised phase has no main forward: both are empty, the method runs what it needs, and
+        every term is a plain addend.
         """
         return {}
 
@@ -383,7 +387,7 @@ class Adapter(ABC):
         return
 
     def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
-        """Called after a batch's last step; gradients are off."""
+        """Called after a batch's last step, where the method makes steps; gradients are off."""
         return
 
     @abstractmethod

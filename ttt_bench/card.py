@@ -16,7 +16,7 @@ from ttt_bench.session import moved_parameters
 from ttt_bench.settings import resolve_method
 from ttt_bench.skeleton import planned, skeleton
 from ttt_bench.tasks import TASKS, canonical, output_channels
-from ttt_bench.train import trains_own_source
+from ttt_bench.train import trains_on_source, trains_own_source
 
 CLASSES, BATCH = 7, 8
 """Classes of semantic segmentation and images a batch of the published main table."""
@@ -74,6 +74,8 @@ def _conditions(needs: Needs) -> Iterator[str]:
     yield from (f"the task {task}" for task in canonical(needs.tasks))
     if needs.min_batch > 1:
         yield f"batches of at least {needs.min_batch}"
+    if needs.min_side > 1:
+        yield f"images of at least {needs.min_side} pixels a side"
     if needs.batchnorm:
         yield "BatchNorm layers"
     if needs.affine:
@@ -111,6 +113,7 @@ def option_records(name: str) -> list[dict[str, Any]]:
     """A method's settings with their values under both sets of hyperparameters, and where each comes from."""
     method = load_method(name)
     paper, original = _values(method.paper), _values(method.original)
+    shaped = "model" if trains_on_source(method()) else "statistics"
     records = [
         {
             "option": key,
@@ -125,7 +128,7 @@ def option_records(name: str) -> list[dict[str, Any]]:
     for key, field in method.Options.model_fields.items():
         extra: Mapping[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         default = field.get_default()
-        shapes = " (shapes the source model)" if extra.get("shapes_source") else ""
+        shapes = f" (shapes the source {shaped})" if extra.get("shapes_source") else ""
         records.append(
             {
                 "option": key,

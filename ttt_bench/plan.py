@@ -311,6 +311,8 @@ def _verdict(request: Request, work: PairWork, adapter: Adapter) -> _Verdict:
     try:
         net = skeleton(work.preset.model, work.channels(adapter), adapter)
         moves = bool(planned(net, adapter).moves)
+    except BenchError as error:
+        return _Verdict(f"does not fit: {error}")
     except Exception as error:  # a plugin can fail in any way; the others must go on
         return _Verdict(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
     if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
@@ -328,6 +330,8 @@ def _unmet_need(request: Request, work: PairWork, adapter: Adapter) -> str | Non
     smallest = min(len(batch) for batch in work.batches)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
+    if min(work.target.size) < needs.min_side:
+        return f"needs images of at least {needs.min_side} pixels a side, the target's have {min(work.target.size)}"
     if request.source_weights is not None and trains_on_source(adapter):
         return (
             "trains on the source, and a model given with --source-weights has not had that training: leave the method "

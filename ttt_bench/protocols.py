@@ -125,6 +125,8 @@ class Evaluation:
             if session.moved and time.monotonic() - saved > self.save_seconds:
                 self.save(step + 1)
                 saved = time.monotonic()
+        if session.moved:
+            session.end_batch(first)
 
     def _score_everything(self, step: int) -> None:
         last = step == self.record.steps or not self.session.moved

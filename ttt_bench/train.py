@@ -245,11 +245,11 @@ class Trainer:
         ctx.seed(job.seed, adapter.name, "statistics")
         ctx.norms.set(Norm.RUNNING)
         order = torch.randperm(len(dataset), generator=ctx.generator).tolist()[: wanted.images]
-        batches = [order[i : i + wanted.batch] for i in range(0, len(order) - wanted.batch + 1, wanted.batch)]
+        batches = [order[i : i + wanted.batch] for i in range(0, len(order), wanted.batch)]
+        batches = [batch for batch in batches if len(batch) > 1]
         if not batches:
             raise BenchError(
-                f"{adapter.name} takes its source statistics in batches of {wanted.batch}; {job.domain} has "
-                f"{len(order)} images for them"
+                f"{adapter.name} needs source statistics, which a single image does not have; {job.domain} has no more"
             )
         title = f"source statistics of {adapter.name} on {job.domain}, seed {job.seed}"
         with torch.no_grad(), self.progress.bar(title, len(batches)) as bar:
@@ -354,7 +354,7 @@ class StretchRun:
         bar.advance(note=note)
 
     def objective(self, batch: Batch) -> Tensor:
-        """The joint loss: weighted task losses, with the method's auxiliary terms (module `losses`, methods 0.3)."""
+        """The joint loss: the recipe's sum of the task losses, with the method's auxiliary terms."""
         supervised = self.stretch.phase.supervised
         stages = self.net.model.stages(batch.images) if supervised else []
         predictions = self.net.model.outputs(stages, batch.images.shape[-2:]) if supervised else {}

@@ -1,4 +1,4 @@
-"""S4T: golden vectors, a whole adaptation by hand, published counts, masks, source losses, options."""
+"""S4T as published: a whole adaptation by hand, parameter counts, masks, weights, source losses, options."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 from fakes import TASKS, random_images, tiny_net, tiny_session
-from pydantic import ValidationError
+from plain import assert_same_predictions
+from plain_s4t import PlainS4T
 from torch import Tensor
 from torch.nn import functional as F
 from toy import ToyDataset
 
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext, derive_seed
+from ttt_bench.context import HarnessContext
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.methods import s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer
@@ -23,7 +24,6 @@ from ttt_bench.model import Net, build_model, count_parameters
 from ttt_bench.session import moved_parameters
 
 TINY = {"R": 32, "patch": 8, "latent": 4, "embed": 8, "heads": 2, "depth": (1, 1), "mask_ratio": 0.5}
-WEIGHTS = {"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0}
 
 
 def adapter(**options: Any) -> S4T:
@@ -37,98 +37,20 @@ def test_stretched_patches_are_those_of_the_resized_latents(size: tuple[int, int
     torch.testing.assert_close(s4t.unpatchify(s4t.stretched_patches(latents, 8, 4), 4, 3), square)
 
 
-class ByHand:
-    """S4T on the tiny network from its equations; the transformer blocks are the only modules that are reused."""
-
-    def __init__(self, net: Net, options: S4TOptions) -> None:
-        self.net: Any = net
-        self.options, self.grid = options, options.R // options.patch
-        self.extra: Any = net.extra
-        self.noise = torch.Generator().manual_seed(derive_seed(0, "s4t", 0))
-        self.buffers = [(n.running_mean.clone(), n.running_var.clone()) for n in self.net.model.backbone.norms]
-
-    def hypercolumn(self, images: Tensor) -> Tensor:
-        model = self.net.model
-        x, stages = (images - model.mean) / model.std, []
-        for number, convolution in enumerate(model.backbone.convolutions):
-            norm = model.backbone.norms[number]
-            x = F.conv2d(x, convolution.weight, stride=4 if number == 0 else 2, padding=1)
-            mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
-            count, (old_mean, old_var) = x[:, 0].numel(), self.buffers[number]
-            self.buffers[number] = (0.9 * old_mean + 0.1 * mean, 0.9 * old_var + 0.1 * var * count / (count - 1))
-            x = (x - mean.view(1, -1, 1, 1)) / (var.view(1, -1, 1, 1) + norm.eps).sqrt()
-            x = F.relu(x * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1))
-            stages.append(x)
-        return torch.cat([F.interpolate(s, size=stages[0].shape[-2:], mode="bilinear") for s in stages], dim=1)
-
-    def position(self) -> Tensor:
-        width = self.options.embed
-        rows = []
-        for place in range(self.grid**2):
-            row, column = divmod(place, self.grid)
-            angles = [[i / 10000 ** (2 * k / (width / 2)) for k in range(width // 4)] for i in (column, row)]
-            rows.append([f(a) for group in angles for f in (math.sin, math.cos) for a in group])
-        return torch.tensor(rows, dtype=torch.float64)
-
-    def synchronizer(self, z: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        tbs, p, g = self.extra.synchronizer, self.options.patch, self.grid
-        square = F.interpolate(z, size=(self.options.R, self.options.R), mode="bilinear")
-        patches = square.reshape(len(z), -1, g, p, g, p).permute(0, 2, 4, 3, 5, 1).flatten(3)
-        tokens = patches.flatten(1, 2) @ tbs.embed.weight.T + tbs.embed.bias + self.position()
-        noise = torch.rand(len(z), g * g, generator=self.noise)
-        full = []
-        for sample, draws in zip(tokens, noise.tolist(), strict=True):
-            chosen = sorted(range(g * g), key=draws.__getitem__)[: int(g * g * (1 - self.options.mask_ratio))]
-            seen = tbs.between(tbs.encoder(sample[chosen][None])[0])
-            places = [seen[chosen.index(n)] if n in chosen else tbs.mask_token[0, 0] for n in range(g * g)]
-            full.append(torch.stack(places) + self.position())
-        predicted = tbs.predict(tbs.decoder(torch.stack(full)))
-        images = torch.einsum("bijuvk->bkiujv", predicted.reshape(len(z), g, g, p, p, -1)).reshape(
-            len(z), -1, g * p, g * p
-        )
-        outputs, first = {}, 0
-        for task, channels in TASKS.items():
-            outputs[task] = F.interpolate(images[:, first : first + channels], size=size, mode="bilinear")
-            first += channels
-        return outputs
-
-    def loss(self, images: Tensor) -> Tensor:
-        size = (images.shape[2], images.shape[3])
-        h = self.hypercolumn(images)
-        tbs = self.synchronizer(F.conv2d(h, self.extra.projection.weight, self.extra.projection.bias), size)
-        total = h.new_zeros(())
-        for task, head in self.net.model.heads.items():
-            main = F.interpolate(F.conv2d(h, head.weight, head.bias), size=size, mode="bilinear").detach()
-            pixels = images.shape[0] * size[0] * size[1]
-            total = total + 0.01 * WEIGHTS[task] ** 2 * (tbs[task] - main).abs().sum() / pixels
-        return total
-
-    def descend(self, images: Tensor, lr: float, weight_decay: float) -> float:
-        loss = self.loss(images)
-        parameters = list(self.net.parameters())
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter -= lr * (gradient + weight_decay * parameter)
-        return loss.item()
-
-
 def test_two_steps_of_descent_by_hand() -> None:
     images = random_images(2, 64, 96)
     session = tiny_session(adapter(), Optimiser(lr=1e-3, weight_decay=1e-2))
-    reference = ByHand(tiny_net(adapter()), S4TOptions(**TINY))
-    start = {name: p.detach().clone() for name, p in reference.net.named_parameters()}
-    for _, _, losses in list(session.trajectory(images, 2))[:2]:
-        assert losses["tbs"].item() == pytest.approx(reference.descend(images, 1e-3, 1e-2), rel=1e-9)
-    got = dict(session.net.named_parameters())
-    for name, want in reference.net.named_parameters():
-        torch.testing.assert_close(got[name], want, rtol=1e-8, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}")
-    moved = {name for name, p in got.items() if not torch.equal(p, start[name])}
-    assert moved == {name for name in got if gets_gradient(name)}
-    for norm, (mean, var) in zip(session.net.model.backbone.norms, reference.buffers, strict=True):
-        torch.testing.assert_close(norm.running_mean, mean.detach())
-        torch.testing.assert_close(norm.running_var, var.detach())
+    plain = PlainS4T(tiny_net(adapter()), S4TOptions(**TINY), TASKS)
+    start = plain.predict(images, "running")
+    for k, predictions, losses in session.trajectory(images, 2):
+        assert_same_predictions(predictions, plain.predict(images, "running"))
+        if k < 2:
+            loss = plain.loss(images)
+            assert losses["tbs"].item() == pytest.approx(loss.item(), rel=1e-9)
+            gradients = plain.descend(loss, lambda name: True, lr=1e-3, weight_decay=1e-2)
+            assert gradients.keys() == {name for name in plain.p if gets_gradient(name)}
+    plain.assert_equal(session.net)
+    assert not torch.allclose(start["depth"], predictions["depth"], rtol=1e-3), "it moved"
 
 
 def gets_gradient(name: str) -> bool:
@@ -136,18 +58,24 @@ def gets_gradient(name: str) -> bool:
     return not name.startswith(("model.heads.", "extra.auxiliary.", "extra.uncertainties"))
 
 
+FOUR, THREE = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, {"semseg": 6, "normals": 3, "edge": 1}
+
+
+def resnet50(pair: dict[str, int], **options: Any) -> tuple[S4T, Net]:
+    """The method under these options and its network for a pair with these tasks, without memory."""
+    method = S4T(S4TOptions(**options))
+    own = {task: pair[task] for task in method.own_tasks(tuple(pair))}
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone="resnet50"), own)
+        return method, Net(model, method.build(model, own))
+
+
 @pytest.mark.parametrize(
     ("tasks", "total", "added", "gradients"),
-    [
-        ({"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, 29_236_632, 5_682_508, 29_189_760),
-        ({"semseg": 6, "normals": 3, "edge": 1}, 27_901_140, 4_354_698, 27_862_080),
-    ],
+    [(FOUR, 29_236_632, 5_682_508, 29_189_760), (THREE, 27_901_140, 4_354_698, 27_862_080)],
 )
 def test_published_numbers_of_parameters(tasks: dict[str, int], total: int, added: int, gradients: int) -> None:
-    method = S4T()
-    with torch.device("meta"):
-        model = build_model(ModelConfig(backbone="resnet50"), tasks)
-        net = Net(model, method.build(model, tasks))
+    method, net = resnet50(tasks)
     counts = count_parameters(net, method.uncounted)
     assert (counts.total, counts.added) == (total, added)
     assert sum(p.numel() for name, p in net.named_parameters() if gets_gradient(name)) == gradients
@@ -155,6 +83,27 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int, adde
     assert {name for name in moved if name != "extra.uncertainties"} == {
         name for name, _ in net.named_parameters() if gets_gradient(name)
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [
+        ({"projection": "shared"}, 29_235_852),
+        ({"projection": "none"}, 86_972_812),
+        ({"mask_ratio": 0.0}, 29_236_632),
+        ({"masking": "random"}, 29_236_632),
+        ({"masking": "tasks", "hidden_tasks": 3}, 29_236_632),
+        ({"target": "image"}, 29_086_872),
+        ({"target": "image", "projection": "shared"}, 29_086_092),
+        ({"tasks": "single:semseg"}, 25_250_702),
+        ({"tasks": "single:depth"}, 25_127_426),
+        ({"tasks": "single:normals"}, 25_168_518),
+        ({"tasks": "single:edge"}, 25_127_426),
+    ],
+)
+def test_numbers_of_parameters_of_the_ablations(options: dict[str, Any], total: int) -> None:
+    method, net = resnet50(FOUR, **options)
+    assert count_parameters(net, method.uncounted).total == total
 
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])
@@ -180,28 +129,26 @@ def test_masks_follow_from_the_batchs_number_alone() -> None:
     torch.random.set_rng_state(state)
 
 
+def synchronized(tbs: Synchronizer, latents: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    return tbs(tbs.tokens(latents, noise), noise, (32, 32))
+
+
 def test_what_is_masked_is_not_seen() -> None:
-    options = S4TOptions(**TINY)
     torch.manual_seed(0)
-    tbs = Synchronizer(options, 16, TASKS)
-    latents, noise = torch.randn(1, 16, 32, 32), torch.rand(1, 16)
-    before = tbs(latents, noise, (32, 32))
+    tbs = Synchronizer(S4TOptions(**TINY), 16, TASKS)
+    latents, noise = torch.randn(1, 16, 32, 32), torch.rand(1, 1, 16)
+    before = synchronized(tbs, latents, noise)
     row, column = divmod(int(noise.argmax()), 4)
     latents[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
-    assert all(torch.equal(output, before[task]) for task, output in tbs(latents, noise, (32, 32)).items())
+    assert all(torch.equal(output, before[task]) for task, output in synchronized(tbs, latents, noise).items())
     row, column = divmod(int(noise.argmin()), 4)
     latents[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
-    assert not torch.equal(tbs(latents, noise, (32, 32))["depth"], before["depth"])
+    assert not torch.equal(synchronized(tbs, latents, noise)["depth"], before["depth"])
 
 
-def test_without_masking_order_and_mask_token_do_not_matter() -> None:
-    torch.manual_seed(0)
-    tbs = Synchronizer(S4TOptions(**{**TINY, "mask_ratio": 0.0}), 16, TASKS).double()
-    latents = torch.randn(2, 16, 9, 7, dtype=torch.float64)
-    first = tbs(latents, torch.rand(2, 16), (20, 30))
-    tbs.mask_token.data += 1
-    for task, output in tbs(latents, torch.rand(2, 16), (20, 30)).items():
-        torch.testing.assert_close(output, first[task])
+def test_only_kept_tokens_are_embedded() -> None:
+    tbs = Synchronizer(S4TOptions(**TINY), 16, TASKS)
+    assert tbs.tokens(torch.randn(2, 16, 9, 7), torch.rand(2, 1, 16)).shape == (2, 8, 8)
 
 
 def test_the_steps_predictions_are_exact_with_batch_statistics_only() -> None:
@@ -251,7 +198,8 @@ def test_fixed_weights(recipe: str, options: dict[str, Any], factors: list[int])
     net, loss, distances = step_loss(recipe, **options)
     wanted = sum(0.01 * f * d.item() for f, d in zip(factors, distances.values(), strict=True))
     assert loss.item() == pytest.approx(wanted, rel=1e-9)
-    assert torch.autograd.grad(loss, net.extra.uncertainties, allow_unused=True) == (None,)  # type: ignore[union-attr]
+    loss.backward()
+    assert dict(net.named_parameters())["extra.uncertainties"].grad is None
 
 
 @pytest.mark.parametrize(("recipe", "options"), [("taskonomy", {}), ("weighted", {"weighting": "uncertainty"})])
@@ -277,7 +225,8 @@ def test_source_losses(recipe: str) -> None:
     extra: Any = net.extra
     latents = F.conv2d(net.model.hypercolumn(features), extra.projection.weight, extra.projection.bias)
     ctx.seed(3)
-    tbs = extra.synchronizer(latents, ctx.rand(2, 16), (32, 32))
+    noise = ctx.rand(2, 1, 16)
+    tbs = extra.synchronizer(extra.synchronizer.tokens(latents, noise), noise, (32, 32))
     for number, task in enumerate(TASKS):
         small = extra.auxiliary[task](latents[:, 4 * number : 4 * number + 4])
         own = F.interpolate(small, size=(32, 32), mode="bilinear")
@@ -289,30 +238,26 @@ def test_source_losses(recipe: str) -> None:
     assert trained == {n for n, _ in net.named_parameters() if not n.startswith(("model.heads", "extra.uncertainties"))}
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"R": 60, "patch": 16}, "multiple of s4t.patch = 16 and at least twice it"),
-        ({"R": 16, "patch": 16}, "at least twice it"),
-        ({"R": 32, "patch": 16, "mask_ratio": 0.8}, "keeps none of the 4 patches"),
-        ({"embed": 30, "heads": 2}, "divisible by 4"),
-        ({"embed": 64, "heads": 3}, "divisible by 4 .* and by s4t.heads = 3"),
-        ({"mask_ratio": 1.0}, "less than 1"),
-        ({"weight_power": 3}, "0, 1 or 2"),
-        ({"depth": (4, 0)}, "greater than or equal to 1"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        S4TOptions(**options)
-
-
 def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert set(S4TOptions.source_fields()) == {
-        "mask_ratio", "lambda_tp", "lambda_tbs", "latent", "embed", "depth", "heads", "R", "patch"
+        "projection", "target", "mask_ratio", "masking", "drop", "hidden_tasks", "tasks", "lambda_tp", "lambda_tbs",
+        "latent", "embed", "depth", "heads", "R", "patch"
     }  # fmt: skip
     assert S4TOptions(depth=[4, 2]) == S4TOptions(), "a list, as a configuration file has it"  # type: ignore[arg-type]
     original = S4T.original
     assert (original.optimiser.lr, original.steps) == (2e-5, 40)
-    assert original.options == {"lambda_tp": 0.01, "lambda_tbs": 0.01}
-    assert S4TOptions(**original.options).lambda_tp == 0.01
+    assert S4TOptions(**original.options).lambda_tp == S4TOptions(**original.options).lambda_tbs == "official"
+
+
+@pytest.mark.parametrize(("recipe", "factor"), [("weighted", 0.01), ("taskonomy", 1.0)])
+def test_the_authors_auxiliary_weights_depend_on_the_source(recipe: str, factor: float) -> None:
+    terms = []
+    for options in ({}, S4T.original.options):
+        method = adapter(**options)
+        net = tiny_net(method).float()
+        ctx = HarnessContext(net, RECIPES[recipe])
+        ctx.seed(3)
+        batch = ToyDataset().batch([0, 1])
+        terms.append(method.source_loss(net, batch, net.model.stages(batch.images), {}, method.phases()[0], ctx))
+    for name, plain in terms[0].items():
+        torch.testing.assert_close(terms[1][name], factor * plain)

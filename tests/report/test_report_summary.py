@@ -259,3 +259,23 @@ def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") 
             for step, value in enumerate(values)
         ]
     )
+
+
+def test_a_single_task_variant_has_its_own_score_and_nothing_to_be_in_step_with(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="b")
+    add_cell(tmp_path, "s4t", gains(1, 2, 3, 4), config="s")
+    alone = {"depth": gains(1, 5, 3, 2)["depth"]}
+    add_cell(tmp_path, "s4t", alone, config="d", settings="s4t.tasks=single:depth")
+    (comparison,) = compared(tmp_path)
+    frame = sync_frame(comparison.rows, comparison.base).set_index("label")
+    row = frame.loc["s4t (tasks=single:depth)"]
+    assert row["peak_depth"] == 1.0
+    assert row[["peak_semseg", "step_variance", "dtw", "cosine_similarity"]].isna().all()
+    assert frame.loc["s4t", "step_variance"] == 0.0
+    table = main_table.build(comparison, {}).table
+    fixed = next(section for section in table.sections if section.key == "fixed")
+    cells = next(row for row in fixed.rows if "single" in row.name).cells
+    assert isinstance(cells["depth_rmse"], Number)
+    assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
+    PageSection(comparison, table)
+    figure(comparison)

@@ -140,8 +140,9 @@ def params(
     if as_json:
         show_records(records, list(records[0]), title, True)
         return
-    show_records(records, [column for column in records[0] if column != "architecture"], title, False)
-    say("published: S4T, supplement, Table 6, in millions; moved: what the method declares to move at test time")
+    shown = [{**record, "published": f"{p:.2f} M" if (p := record["published"]) else ""} for record in records]
+    show_records(shown, ["method", "published", "total", "backbone", "heads", "added", "moved"], title, False)
+    say("published: S4T, supplement, Table 6; moved: what the method declares to move at test time")
     for record in records:
         if record["added"]:
             say(f"{record['method']}'s modules: {record['architecture']}")

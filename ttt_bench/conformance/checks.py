@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Norm
+from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
 from ttt_bench.config import Request, parse_setting, resolve_preset
 from ttt_bench.conformance.instruments import (
+    DescentError,
     HostDecisionError,
     NoHostDecisions,
     PassCounter,
     RandomImages,
     Recording,
     living_memory,
+    no_descent,
 )
-from ttt_bench.conformance.subject import CHANNELS, RECIPE, SIZES, TARGET_SIZE, Subject
+from ttt_bench.conformance.subject import CHANNELS, RECIPE, SIZES, SOURCE_SIZE, TARGET_SIZE, Subject
 from ttt_bench.context import HarnessContext
+from ttt_bench.data.base import Batch
 from ttt_bench.errors import BenchError
+from ttt_bench.model import Net
 from ttt_bench.norm import running_statistics
 from ttt_bench.progress import Silent
 from ttt_bench.protocols import Evaluation
@@ -29,6 +34,7 @@ from ttt_bench.session import Session
 from ttt_bench.settings import resolve_method
 
 STEPS = 3
+CUDA_TOLERANCE = 0.01
 Predictions = list[dict[str, Tensor]]
 
 
@@ -78,7 +84,8 @@ def shapes(subject: Subject) -> None:
 
 def batch_sizes(subject: Subject) -> None:
     """It works on the smallest batch that it says it takes, and on one more."""
-    for count in (subject.batch, subject.batch + 1):
+    smallest = subject.adapter.needs().min_batch
+    for count in (smallest, smallest + 1):
         images = subject.images(count)
         for _, predictions, _ in _trajectory(subject.session(begin=images), images, 1):
             _predictions_fit(predictions, subject.tasks, count, TARGET_SIZE, f"on batches of {count}")
@@ -99,8 +106,7 @@ def moves(subject: Subject) -> None:
     statistics = {f"model.{name}" for name in running_statistics(session.net.model)}
     own = {name for name in changed - parameters if name.startswith("extra.")}
     stray = changed - parameters - own - {n for n in changed if n.endswith("num_batches_tracked")}
-    at_batches = subject.method.begin_batch is not Adapter.begin_batch
-    allowed = statistics if Norm.EMA in (session.plan.adapt, session.plan.predict) or at_batches else set()
+    allowed = statistics if Norm.EMA in (session.plan.adapt, session.plan.predict) else set()
     _demand(stray <= allowed, f"changes the buffers {_few(stray - allowed)}, though no mode of its plan is `ema`")
 
 
@@ -151,7 +157,7 @@ def seeds(subject: Subject) -> None:
             _demand(
                 torch.equal(before, torch.random.get_rng_state()), "draws from the global random state; use ctx.rand"
             )
-    _same(*runs, "two runs with the same seed give other numbers: draw from `ctx`")
+    _same(runs[0], runs[1], "two runs with the same seed give other numbers: draw from `ctx`")
 
 
 def labels(subject: Subject) -> None:
@@ -167,9 +173,9 @@ def labels(subject: Subject) -> None:
                 session, dataset, subject.tasks, scoring, record, subject.device, lambda _: None, bar, False
             )
             evaluation.run("online")
-        losses = [{"loss": torch.tensor(value)} for *_, value in record.losses]
+        losses = [{"loss": torch.tensor(value, device=subject.device)} for *_, value in record.losses]
         seen.append([*scoring.seen, *losses])
-    _same(*seen, "other target labels give other predictions or losses: labels are read")
+    _same(seen[0], seen[1], "other target labels give other predictions or losses: labels are read")
 
 
 def exact(subject: Subject) -> None:
@@ -239,16 +245,22 @@ def inputs(subject: Subject) -> None:
 
 def host(subject: Subject) -> None:
     """A step decides nothing on the host: no `.item()`, no branch on values, no shape that depends on them."""
-    images = subject.images()
-    session = subject.session(begin=images)
-    if not session.moved:
-        return
-    session.ctx.norms.set(session.plan.adapt)
-    try:
-        with NoHostDecisions():
-            session.adapter.step(session.net, images, session.ctx)
-    except HostDecisionError as error:
-        raise ViolationError(f"a step needs values on the host (the operation {error})") from error
+    with _prepared_step(subject) as step:
+        try:
+            with NoHostDecisions():
+                step()
+        except HostDecisionError as error:
+            raise ViolationError(f"a step needs values on the host (the operation {error})") from error
+
+
+def descent(subject: Subject) -> None:
+    """A step leaves the descent to the harness: it calls neither `backward` nor an optimiser."""
+    with _prepared_step(subject) as step:
+        try:
+            with no_descent():
+                step()
+        except DescentError as error:
+            raise ViolationError(f"a step calls {error}; return the losses, the harness descends") from error
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -266,8 +278,18 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "memory": memory,
     "inputs": inputs,
     "host": host,
+    "descent": descent,
 }
 """Every check by its name, in the order in which they run."""
+
+
+@contextmanager
+def _prepared_step(subject: Subject) -> Iterator[Callable[[], object]]:
+    """A step ready to be called; one that does nothing where the method makes none."""
+    images = subject.images()
+    session = subject.session(begin=images)
+    session.ctx.norms.set(session.plan.adapt)
+    yield (lambda: session.adapter.step(session.net, images, session.ctx)) if session.moved else lambda: None
 
 
 def _demand(holds: bool, otherwise: str) -> None:
@@ -283,27 +305,45 @@ def _resolves(subject: Subject, what: str, request: Request) -> None:
 
 
 def _phases(subject: Subject, channels: Mapping[str, int]) -> None:
-    """The terms of `source_loss` are finite scalars, and gradients reach the modules that a phase trains."""
-    adapter, net = subject.adapter, subject.trained(channels)[0]
-    dataset = RandomImages(subject.own(channels), 4, (64, 64), seed=3)
-    batch = dataset.batch(range(4)).to(subject.device)
+    """The terms of `source_loss` are finite scalars, and gradients reach what the method's own phases train."""
+    adapter, net = subject.adapter, subject.session(channels).net
+    batch = RandomImages(subject.own(channels), 4, SOURCE_SIZE, seed=3).batch(range(4)).to(subject.device)
     ctx = HarnessContext(net, RECIPE)
+    trained, reached = set(), set()
     for phase in adapter.phases():
+        if phase == SHARED:  # supervised training without the method
+            continue
         ctx.seed(0, adapter.name)
-        net.train().requires_grad_(True)
-        ctx.norms.set(Norm.EMA if "model" in phase.trains else Norm.RUNNING)
-        features = net.model.stages(batch.images) if phase.supervised else []
-        predictions = net.model.outputs(features, batch.images.shape[-2:]) if phase.supervised else {}
-        terms = adapter.source_loss(net, batch, features, predictions, phase, ctx)
+        terms = _terms(adapter, net, batch, phase, ctx)
         _losses_fit(terms, f"in phase {phase.name}")
-        unknown = {name for name in terms if "/" in name and name.rpartition("/")[2] not in predictions}
-        _demand(not unknown, f"{_few(unknown)} of phase {phase.name} belong to no task of the pair")
-        if "extra" in phase.trains and net.extra is not None:
-            net.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
-            reached = any(p.grad is not None for p in net.extra.parameters())
-            _demand(reached, f"phase {phase.name} trains the extra modules, but no gradient reaches them")
-            net.zero_grad()
+        trained |= _parts(net, subject, phase, lambda _: True)
+        torch.stack(list(terms.values())).sum().backward()
+        reached |= _parts(net, subject, phase, lambda parameter: parameter.grad is not None)
+    missed = trained - reached
+    _demand(not missed, f"source training is to train {_few(missed)}, but no auxiliary loss has a gradient there")
+
+
+def _terms(adapter: Adapter, net: Net, batch: Batch, phase: Phase, ctx: HarnessContext) -> dict[str, Tensor]:
+    net.train().requires_grad_(True)
+    net.zero_grad()
+    ctx.norms.set(Norm.EMA if "model" in phase.trains else Norm.RUNNING)
+    features = net.model.stages(batch.images) if phase.supervised else []
+    predictions = net.model.outputs(features, batch.images.shape[-2:]) if phase.supervised else {}
+    terms = adapter.source_loss(net, batch, features, predictions, phase, ctx)
+    unknown = {name for name in terms if "/" in name and name.rpartition("/")[2] not in net.model.tasks}
+    _demand(not unknown, f"{_few(unknown)} of phase {phase.name} belong to no task of the pair")
+    return terms
+
+
+def _parts(net: Net, subject: Subject, phase: Phase, counts: Callable[[Tensor], bool]) -> set[str]:
+    """What a phase trains (each of the method's modules; the network where no labels do) and that has what counts."""
+    found = set()
+    if "extra" in phase.trains and net.extra is not None:
+        own = {n: p for n, p in net.extra.named_parameters() if n not in subject.method.uncounted}
+        found |= {f"extra.{name.partition('.')[0]}" for name, parameter in own.items() if counts(parameter)}
+    if "model" in phase.trains and not phase.supervised:
+        found |= {"model"} if any(counts(parameter) for parameter in net.model.parameters()) else set()
+    return found
 
 
 def _predictions_fit(
@@ -343,12 +383,21 @@ def _run(session: Session, images: Tensor, number: int = 0) -> Predictions:
 def _same(first: Predictions, second: Predictions, otherwise: str) -> None:
     _demand(len(first) == len(second), otherwise)
     for one, other in zip(first, second, strict=True):
-        same = one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+        same = one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
         _demand(same, otherwise)
 
 
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Equal bit for bit on a CPU; CUDA adds in varying order, which a few steps amplify."""
+    if one.device.type == "cpu":
+        return torch.equal(one, other)
+    return bool((one - other).abs().max() <= CUDA_TOLERANCE * one.abs().max())
+
+
 def _state(session: Session) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in session.net.state_dict(keep_vars=False).items()}
+    """Copies of all parameters and buffers, those that no checkpoint keeps too."""
+    named = [*session.net.named_parameters(), *session.net.named_buffers()]
+    return {name: tensor.detach().clone() for name, tensor in named}
 
 
 def _words(channels: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
@@ -127,12 +128,40 @@ class NoHostDecisions(TorchDispatchMode):
     """Within its block, an operation that needs a tensor's values on the host is an error."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "equal")
+    INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in self.FORBIDDEN:
-            raise HostDecisionError(name)
+        by_mask = name in self.INDEXING and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if name in self.FORBIDDEN or by_mask or func is torch.ops.aten.repeat_interleave.Tensor:
+            raise HostDecisionError(f"{name} by a mask" if by_mask else name)
         return func(*args, **(kwargs or {}))
+
+
+class DescentError(Exception):
+    """A backward pass or an optimiser's step."""
+
+
+@contextmanager
+def no_descent() -> Iterator[None]:
+    """Within the block `backward` and every optimiser's `step` are errors; `torch.autograd.grad` is none."""
+    backward = torch.autograd.backward
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise DescentError("`backward`")
+
+    def refused_step(*args: Any, **kwargs: Any) -> None:
+        raise DescentError("an optimiser")
+
+    hook = register_optimizer_step_pre_hook(refused_step)
+    torch.autograd.backward = refused  # `Tensor.backward` calls it by this name
+    try:
+        yield
+    finally:
+        torch.autograd.backward = backward
+        hook.remove()
 
 
 def living_memory(device: torch.device) -> tuple[int, int]:

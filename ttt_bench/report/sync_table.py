@@ -38,9 +38,11 @@ def sync_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
     for (label, seed), cell in scores.groupby(level=["label", "seed"], sort=False):
         # a cell without steps has nothing that could move
         constant = flat_of.get((label, seed), np.ones(cell.shape[1], dtype=bool))
-        trajectories = cell.droplevel(["label", "seed"])
+        own = cell.notna().all().to_numpy()  # a single-task variant has no scores of the other tasks
+        trajectories = cell.loc[:, own].droplevel(["label", "seed"])
         about = {"label": label, "seed": seed, "steps": int(trajectories.index.max())}
-        records.append(about | _measures(trajectories, constant, base_of.get(seed)))
+        base_row = base_of[seed][own] if seed in base_of else None
+        records.append(about | _measures(trajectories, constant[own], base_row))
     return pd.DataFrame(records)
 
 

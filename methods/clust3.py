@@ -1,0 +1,259 @@
+"""ClusT3: feature maps that can be clustered with confidence and in balance.
+
+Hakim et al., "ClusT3: Information Invariant Test-Time Training", ICCV 2023. Small projectors g of 1x1 convolutions
+assign every place of a stage's feature map s to one of K clusters, p = softmax(g(s)). Features and assignments share
+the information I = H(q) - mean of H(p), with q the mean of p over all places: each place is to be sure of its cluster,
+and all clusters are to be used alike. Over the M places of a batch,
+
+    loss = sum over projectors of    1/M sum_m H(p_m)    +    sum_k q_k log(K q_k)
+                                     conditional term         balance term
+
+which is log K - I, at best 0. It is added to the supervised loss on the source and minimised alone on the target, where
+projectors and heads are frozen. The authors' code computes something else (see `information_loss`). It is the
+only code published, so its loss is the default; `variant=corrected` is the equation above.
+
+Dense port: by default one projector on each of the backbone's four stages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, cast
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor, nn
+
+from ttt_bench.adapter import (
+    Adapter,
+    Card,
+    Context,
+    EmaOptions,
+    Hparams,
+    Norm,
+    Optimiser,
+    Options,
+    Passes,
+    Phase,
+    Plan,
+    Quirk,
+    StepOut,
+    option,
+)
+from ttt_bench.data.base import Batch
+from ttt_bench.model import STAGES, MultiTaskModel, Net
+
+Variant = Literal["official", "official_visda", "corrected"]
+
+
+def flatten_projection(projection: Tensor, variant: Variant = "official") -> Tensor:
+    """Cluster logits (B, K, h, w) to (K, M), M = B h w.
+
+    `corrected` puts the cluster axis first, then batch, row, column. The official variants read the memory of the
+    contiguous tensor anew as (K, M): where B > 1, a row then holds logits of several clusters.
+    """
+    clusters = projection.shape[1]
+    if variant == "corrected":
+        return projection.transpose(0, 1).reshape(clusters, -1)
+    # in channels-last memory a re-read without this would mean something else
+    return projection.contiguous().view(clusters, -1)
+
+
+def information_loss(projections: Sequence[Tensor], variant: Variant = "official") -> Tensor:
+    """Conditional plus balance term, in nats, summed over the projectors' logits (B, K, h_l, w_l) (scalar).
+
+    Every variant takes the mean entropy over the M columns of `flatten_projection`. The balance term of `corrected` is
+    that of the equation; the official ones compare a softmax of *mean logits* r, over the clusters or (visda) over the
+    M places, with 1/K, and divide by its length: 1/L sum_l 1/K (log 1/K - log r_l).
+    """
+    return torch.stack([_information_loss(flatten_projection(p, variant), variant) for p in projections]).sum()
+
+
+def _information_loss(logits: Tensor, variant: Variant) -> Tensor:
+    log_p = logits.log_softmax(dim=0)
+    conditional = -(log_p.exp() * log_p).sum(dim=0).mean()
+    return conditional + _balance(logits, variant)
+
+
+def _balance(logits: Tensor, variant: Variant) -> Tensor:
+    clusters = logits.shape[0]
+    if variant == "corrected":
+        # in logarithms, so that an empty cluster contributes 0 and not NaN
+        log_q = logits.log_softmax(dim=0).logsumexp(dim=1) - math.log(logits.shape[1])
+        return (log_q.exp() * (log_q + math.log(clusters))).sum()
+    log_r = logits.mean(dim=1 if variant == "official" else 0).log_softmax(dim=0)
+    return ((-math.log(clusters) - log_r) / clusters).mean()
+
+
+def _distinct(stages: tuple[int, ...]) -> tuple[int, ...]:
+    if not stages or len(set(stages)) < len(stages):
+        raise ValueError(f"clust3.stages = {list(stages)} must name at least one of the stages 1 to 4, each once")
+    return tuple(sorted(stages))
+
+
+Stage = Annotated[int, Field(ge=1, le=STAGES)]
+
+
+class ClusT3Options(EmaOptions):
+    """Options of `ClusT3`."""
+
+    K: int = option(10, "clusters of a projector", source="authors' code", shapes_source=True, ge=2, le=256)
+    projectors: int = option(
+        1, "projectors on each chosen stage", source="authors' VisDA code (CIFAR: 5)", shapes_source=True, ge=1, le=16
+    )
+    stages: Annotated[tuple[Stage, ...], AfterValidator(_distinct)] = option(
+        (1, 2, 3, 4),
+        "stages of the backbone that have projectors",
+        source="decision of this project: with one small projector each, the published number of parameters",
+        shapes_source=True,
+    )
+    size: Literal["small", "large"] = option(
+        "small",
+        "a projector: one convolution C -> K, or two with a ReLU between, C -> C/2 -> K",
+        source="authors' VisDA code has both; small gives the published number of parameters",
+        shapes_source=True,
+    )
+    variant: Variant = option(
+        "official",
+        "the loss at source and target: the authors' CIFAR code, their VisDA code, or the paper's mutual information",
+        source="authors' CIFAR code",
+        shapes_source=True,
+    )
+    extract_stage: int = option(
+        4,
+        "last stage whose parameters move; the loss stays whole, deeper projectors reach them through frozen stages",
+        source="decision of this project: all stages (authors' code: 3 on CIFAR, 1 on VisDA)",
+        ge=1,
+        le=STAGES,
+    )
+
+
+class Projectors(nn.Module):
+    """The cluster projectors of every chosen stage.
+
+    Args:
+        channels: channels of each of the backbone's stages.
+    """
+
+    def __init__(self, options: ClusT3Options, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict(
+            {
+                str(stage): nn.ModuleList(_projector(channels[stage - 1], options) for _ in range(options.projectors))
+                for stage in options.stages
+            }
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Cluster logits (B, K, h_l, w_l) of every projector, from the stages s1, s2, ... up to the deepest chosen."""
+        groups = cast(Iterable[tuple[str, nn.ModuleList]], self.stages.items())
+        return [projector(features[int(stage) - 1]) for stage, group in groups for projector in group]
+
+
+def _projector(channels: int, options: ClusT3Options) -> nn.Module:
+    if options.size == "small":
+        return nn.Conv2d(channels, options.K, 1)
+    hidden = channels // 2
+    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, options.K, 1))
+
+
+class ClusT3(Adapter):
+    """Adaptation by sure and balanced cluster assignments of features."""
+
+    name: ClassVar[str] = "clust3"
+    Options: ClassVar[type[Options]] = ClusT3Options
+    original: ClassVar[Hparams] = Hparams(
+        "authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); 20 steps as on VisDA, where "
+        "SGD is its default",
+        Optimiser(optimiser="adam", lr=1e-5),
+        steps=20,
+    )
+    card: ClassVar[Card] = Card(
+        title="ClusT3: information-invariant test-time training",
+        paper="Hakim et al., ClusT3: Information Invariant Test-Time Training, ICCV 2023",
+        source="the shared network jointly with the projectors",
+        moves="the backbone up to the deepest projector (or clust3.extract_stage)",
+        sizes="any: the projectors are 1x1 convolutions",
+        architecture="official projector; how many, and on which stages, inferred from the published count",
+        quirks=(
+            Quirk(
+                "reads the memory of the (B, K, h, w) logits anew as (K, B h w), which mixes images and clusters; the "
+                "loss then depends on the order of the batch",
+                "reproduced; clust3.variant=corrected moves the axes",
+                "variant=official",
+            ),
+            Quirk(
+                "balances the softmax of the mean logits instead of the mean of the softmax, and divides by its length",
+                "reproduced; clust3.variant=corrected is the paper's mutual information",
+                "variant=official",
+            ),
+            Quirk(
+                "takes that mean over the clusters instead of the places in its VisDA version (and at source balances "
+                "against the number of classes instead of clusters)",
+                "the CIFAR version is the default; always the number of clusters",
+                "variant=official_visda",
+            ),
+            Quirk(
+                "moves the network up to stage 3 in its CIFAR version and up to stage 1 in its VisDA version, whatever "
+                "the stages of its projectors",
+                "all stages move, as all have a projector",
+                "extract_stage=3",
+            ),
+            Quirk(
+                "runs the whole network in train mode, so that the running statistics of all its layers move",
+                "the same by default; with clust3.stages a step ends at the deepest projector, and behind it they stay "
+                "the source's",
+            ),
+        ),
+    )
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        return Projectors(self.options, cast(MultiTaskModel, model).channels)
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("joint", trains=("model", "extra")),)
+
+    def source_loss(
+        self,
+        net: Net,
+        batch: Batch,
+        features: list[Tensor],
+        predictions: dict[str, Tensor],
+        phase: Phase,
+        ctx: Context,
+    ) -> dict[str, Tensor]:
+        return {"information": self._loss(net, features)}
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        last = min(self.options.extract_stage, self._deepest)
+        moves = tuple(f"model.{name}" for name in net.model.upstream(last))
+        return Plan(moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=self._runs_heads)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(1, 1, self._last)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        stages = net.model.stages(images, self._last)
+        predictions = None
+        if self._runs_heads:
+            with torch.no_grad():
+                predictions = net.model.outputs(stages, images.shape[-2:])
+        return StepOut({"information": self._loss(net, stages)}, predictions)
+
+    def _loss(self, net: Net, stages: Sequence[Tensor]) -> Tensor:
+        return information_loss(cast(Projectors, net.extra)(stages), self.options.variant)
+
+    @property
+    def _deepest(self) -> int:
+        return max(self.options.stages)
+
+    @property
+    def _runs_heads(self) -> bool:
+        """Whether predictions are made with the statistics of the batch, as adapting makes them on its way."""
+        return Norm(self.options.predict_norm) is Norm.BATCH
+
+    @property
+    def _last(self) -> int:
+        """The last stage that a step runs."""
+        return STAGES if self._runs_heads else self._deepest
