@@ -19,6 +19,7 @@ from ttt_bench.errors import BenchError, unknown
 
 PRESETS = ("smoke", "quick", "paper")
 HPARAMS = ("paper", "original")
+VARIANTS = ("corrected", "official")
 PROTOCOLS = ("online", "episodic", "single-batch")
 CONTROLS = ("none", "frozen")
 Size = tuple[int, int]
@@ -58,6 +59,8 @@ class DataSettings(Strict):
         rendered_target: target images that an embedded target renders (and held-out source images).
         target_split: which target images: "test", or "tune", other ones to choose settings on.
         target_limit: at most so many images of a real target, the first ones; None for all.
+        test_subset: which of Taskonomy's test frames: first_tenth (as published), stride10 or all.
+        seed: draws the randomness of the target's shifts and of its stream; the same for every seed of a run.
         workers: worker processes that decode real images while training.
         sizes: (H, W) of a domain by its name, else by its role: "source" or "target".
     """
@@ -66,6 +69,8 @@ class DataSettings(Strict):
     rendered_target: int = Field(gt=0)
     target_limit: int | None = Field(None, gt=0)
     target_split: Literal["test", "tune"] = "test"
+    test_subset: Literal["first_tenth", "stride10", "all"] = "first_tenth"
+    seed: int = 0
     workers: int = Field(0, ge=0)
     sizes: dict[str, Size]
 
@@ -118,6 +123,9 @@ class Request(Strict):
     """One call of `run`, as a person writes it; config files use the same names.
 
     Attributes:
+        stream: in which order the target's images come, and under which shifts (`ttt_bench.data.streams`).
+        label_space: the classes of semantic segmentation; None for those that the pair's data sets share.
+        label_spaces: label spaces of the user's own (`ttt_bench.data.label_spaces.label_space_from`).
         set: `section.key` or `method.key` -> value, over everything else.
     """
 
@@ -129,6 +137,10 @@ class Request(Strict):
     control: tuple[Literal["none", "frozen"], ...] = Field(("none",), min_length=1)
     preset: Literal["smoke", "quick", "paper"] | None = None
     hparams: Literal["paper", "original"] = "paper"
+    data_variant: Literal["corrected", "official"] = "corrected"
+    stream: str = "fixed"
+    label_space: str | None = None
+    label_spaces: dict[str, dict[str, Any]] = {}
     set: dict[str, Any] = {}
     device: str = "auto"
     results: Path = Path("results/run")
@@ -254,7 +266,12 @@ def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> 
 
 
 def _check_choices(merged: Mapping[str, Any]) -> None:
-    for key, kind, allowed in (("preset", "preset", PRESETS), ("hparams", "hparams", HPARAMS)):
+    choices = (
+        ("preset", "preset", PRESETS),
+        ("hparams", "hparams", HPARAMS),
+        ("data_variant", "data variant", VARIANTS),
+    )
+    for key, kind, allowed in choices:
         if merged.get(key) is not None and merged[key] not in allowed:
             raise unknown(kind, str(merged[key]), allowed)
     for key, allowed in (("protocol", PROTOCOLS), ("control", CONTROLS)):

@@ -140,5 +140,16 @@ RECIPES = {
             {"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
             uncertainty=True,
         ),
+        Recipe(
+            "taskonomy_official",  # the public code's cosine, along the image's width
+            {
+                "semseg": cross_entropy,
+                "depth": l1_loss,
+                "normals": partial(cosine_normal_loss, dim=-1),
+                "edge": l1_loss,
+            },
+            {"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            uncertainty=True,
+        ),
     )
 }

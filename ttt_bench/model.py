@@ -22,8 +22,11 @@ from ttt_bench.errors import BenchError
 from ttt_bench.provenance import hash_file
 
 STAGES = 4
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unscaled": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and standard deviation that images in [0, 1] are normalised with: ImageNet's, or those that give [-1, 1]."""
 
 
 class Net(nn.Module):
@@ -72,8 +75,14 @@ class MultiTaskModel(nn.Module):
         self.tasks = dict(tasks)
         width = sum(self.channels)
         self.heads = nn.ModuleDict({task: nn.Conv2d(width, outputs, 1) for task, outputs in self.tasks.items()})
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in STATISTICS["imagenet"])
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def normalise_by(self, statistics: str) -> None:
+        """Normalise images with these of `STATISTICS` from now on."""
+        for buffer, values in zip((self.mean, self.std), STATISTICS[statistics], strict=True):
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] to what the backbone expects."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from ttt_bench.config import SECTIONS, Request
 from ttt_bench.data.domains import find_pair
+from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
+from ttt_bench.data.streams import parse_stream
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.registry import registered
 
@@ -21,6 +23,23 @@ def check_names(request: Request) -> None:
         raise BenchError("\n".join(problems))
 
 
+def _data_problems(request: Request) -> Iterator[str]:
+    try:
+        stream = parse_stream(request.stream)
+        if stream.kind != "fixed" and request.protocol != ("online",):
+            yield f"--stream {stream} goes with --protocol online alone: the others take the images in file order"
+    except BenchError as error:
+        yield str(error)
+    for name, table in request.label_spaces.items():
+        try:
+            label_space_from(name, table)
+        except BenchError as error:
+            yield str(error)
+    spaces = [*LABEL_SPACES, *request.label_spaces]
+    if request.label_space is not None and request.label_space not in spaces:
+        yield str(unknown("label space", request.label_space, spaces))
+
+
 def _problems(request: Request) -> Iterator[str]:
     methods = registered()
     for name in request.methods:
@@ -33,6 +52,7 @@ def _problems(request: Request) -> Iterator[str]:
             find_pair(name)
         except BenchError as error:
             yield str(error)
+    yield from _data_problems(request)
     known = [*SECTIONS, *methods, "batch"]
     for key in request.set:
         if key.partition(".")[0] not in known:

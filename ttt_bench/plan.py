@@ -2,87 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import nn
 
 from ttt_bench import store
 from ttt_bench.adapter import Adapter
 from ttt_bench.config import Preset, Request, resolve_preset
-from ttt_bench.data.base import Dataset
-from ttt_bench.data.domains import Domain, Pair, find_pair, open_domain
-from ttt_bench.data.label_spaces import LabelSpace, find_label_space
+from ttt_bench.data.domains import find_pair
 from ttt_bench.errors import BenchError
-from ttt_bench.metrics import Scoring
 from ttt_bench.model import MultiTaskModel, build_model, load_weights
 from ttt_bench.names import check_names
 from ttt_bench.norm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.pairwork import PairWork, open_pair
 from ttt_bench.progress import Progress
 from ttt_bench.provenance import code_hash, hash_file, hash_of
-from ttt_bench.records import split_batches
 from ttt_bench.registry import load_method, registered
 from ttt_bench.settings import MethodSettings, controlled, describe_changes, resolve_method
 from ttt_bench.skeleton import planned, skeleton
-from ttt_bench.tasks import canonical, output_channels
+from ttt_bench.tasks import canonical
 from ttt_bench.train import SourceJob, statistics_key, stretches, trains_on_source
 
 FORMAT = 1
 """Raised when a change of the harness makes earlier cells wrong."""
-DATA_VARIANT = "corrected"
-
-
-@dataclass(frozen=True)
-class PairWork:
-    """A pair with its data opened: what all of its cells have in common."""
-
-    pair: Pair
-    preset_name: str
-    preset: Preset
-    source: Dataset
-    target: Dataset
-    target_images: int
-    tasks: tuple[str, ...]
-    labels: LabelSpace
-    notices: tuple[str, ...]
-
-    def channels(self, adapter: Adapter | None = None) -> dict[str, int]:
-        """Task -> output channels of the shared network, or of a method's where that has fewer tasks."""
-        tasks = adapter.own_tasks(self.tasks) if adapter else self.tasks
-        return output_channels(tasks, len(self.labels.classes))
-
-    def job(self, seed: int, adapter: Adapter | None = None) -> SourceJob:
-        """The job of the shared network's source model for a seed, or of a method's."""
-        return SourceJob(
-            self.pair.source.name,
-            self.preset.model,
-            self.channels(adapter),
-            self.pair.source.recipe,
-            self.preset.training,
-            self.source.fingerprint,
-            seed,
-        )
-
-    @property
-    def scoring(self) -> Scoring:
-        """How raw outputs are scored on the target."""
-        target = self.pair.target
-        return Scoring(target.edge_sigmoid, target.depth_nonnegative, target.depth_log)
-
-    def scoring_words(self) -> dict[str, str]:
-        """The same in words."""
-        target = self.pair.target
-        return self.scoring.words(self.tasks, self.preset.batch, target.depth_unit, target.edge_unit)
-
-    @property
-    def batches(self) -> list[list[int]]:
-        """Image indices of every target batch."""
-        return split_batches(self.target_images, self.preset.batch)
 
 
 @dataclass(frozen=True)
@@ -136,11 +82,6 @@ class RunPlan:
     cells: list[Cell]
 
 
-def cache_folder() -> Path:
-    """Where rendered images are kept: `TTT_BENCH_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("TTT_BENCH_CACHE") or platformdirs.user_cache_dir("ttt-bench"))
-
-
 def make_plan(request: Request, progress: Progress) -> RunPlan:
     """Resolve a request into cells. Data sets are opened, but nothing is rendered, trained or written.
 
@@ -177,50 +118,6 @@ def make_plan(request: Request, progress: Progress) -> RunPlan:
         cells += _cells(request, work, settings, named, problems)
     _raise(problems)
     return RunPlan(request, cells)
-
-
-def open_pair(pair: Pair, preset_name: str, preset: Preset, request: Request, progress: Progress) -> PairWork:
-    """Open both data sets of a pair and find the tasks that both have.
-
-    Raises:
-        BenchError: data that are missing, or no task in common.
-    """
-    source = open_split(pair.source, "train", "source", preset, request, progress)
-    target = open_split(pair.target, preset.data.target_split, "target", preset, request, progress)
-    tasks = canonical(set(source.tasks) & set(target.tasks))
-    if not tasks:
-        raise BenchError(
-            f"{pair.name}: no task in common; source has {', '.join(source.tasks)}, target {', '.join(target.tasks)}"
-        )
-    notices = [
-        f"{pair.name}: {task} is left out, {_lacking(task, pair, source, target)} has no labels for it"
-        for task in pair.tasks
-        if task not in tasks
-    ]
-    limit = preset.data.target_limit
-    images = len(target) if limit is None or pair.target.embedded else min(limit, len(target))
-    labels = find_label_space(pair.label_space)
-    notices += [*source.notices, *target.notices]
-    return PairWork(pair, preset_name, preset, source, target, images, tasks, labels, tuple(dict.fromkeys(notices)))
-
-
-def open_split(domain: Domain, split: str, role: str, preset: Preset, request: Request, progress: Progress) -> Dataset:
-    """A split of a domain at the preset's size for its role ("source" or "target")."""
-    count = preset.data.rendered_train if split == "train" else preset.data.rendered_target
-    return open_domain(
-        domain,
-        split,
-        preset.data.size(domain.name, role),
-        count,
-        data_root=request.data_root,
-        cache=cache_folder(),
-        progress=progress,
-    )
-
-
-def _lacking(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
-    missing = [d.name for d, s in ((pair.source, source), (pair.target, target)) if task not in s.tasks]
-    return " and ".join(missing)
 
 
 def _load_methods(request: Request, named: bool, progress: Progress, problems: list[str]) -> list[type[Adapter]]:
@@ -361,7 +258,7 @@ def _cell(
         "settings": changes,
         "preset": work.preset_name,
         "protocol": protocol,
-        "data_variant": DATA_VARIANT,
+        "data_variant": work.variant.name,
         "seed": seed,
         "steps": settings.steps,
     }
@@ -373,27 +270,11 @@ def _cell(
         "code": code_hash(type(adapter)),
         "source": source,
         "statistics": statistics_key(source, job, adapter, work.target.size),
-        **_common(work),
+        **work.record(),
         "tasks": list(job.tasks),
     }
     identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
     return Cell(work, settings, control, protocol, seed, identity, config, reason)
-
-
-def _common(work: PairWork) -> dict[str, Any]:
-    """What every cell of a pair has in common, and every number of it depends on."""
-    return {
-        "target": work.target.fingerprint,
-        "target_images": work.target_images,
-        "target_size": list(work.target.size),
-        "tasks": list(work.tasks),
-        "label_space": work.labels.name,
-        "batch": work.preset.batch,
-        "target_recipe": work.pair.target.recipe,
-        "scoring": work.scoring_words(),
-        "model": work.preset.model.model_dump(mode="json", exclude={"weights"}),
-        "precision": "fp32",
-    }
 
 
 def comparison_key(request: Request, work: PairWork) -> str:
@@ -401,8 +282,8 @@ def comparison_key(request: Request, work: PairWork) -> str:
     weights = request.source_weights
     initial = work.job(seed=0).initial()
     training = work.preset.training.model_dump()
-    source = hash_file(weights) if weights else [initial, training, work.source.fingerprint, work.pair.source.recipe]
-    return hash_of([_common(work), source])
+    source = hash_file(weights) if weights else [initial, training, work.source.fingerprint]
+    return hash_of([work.record(), source])
 
 
 def source_key(request: Request, job: SourceJob, adapter: Adapter) -> str:

@@ -19,14 +19,15 @@ from ttt_bench.adapter import Norm
 from ttt_bench.context import HarnessContext
 from ttt_bench.errors import BenchError
 from ttt_bench.evaluate import evaluate
-from ttt_bench.losses import RECIPES
 from ttt_bench.metrics import Scoring
 from ttt_bench.model import Net, load_weights
-from ttt_bench.plan import Cell, PairWork, RunPlan, comparison_key, source_key
+from ttt_bench.pairwork import PairWork
+from ttt_bench.plan import Cell, RunPlan, comparison_key, source_key
 from ttt_bench.progress import Progress
 from ttt_bench.protocols import Evaluation
 from ttt_bench.provenance import harness_hash, versions
 from ttt_bench.records import Record
+from ttt_bench.seen import check_unchanged
 from ttt_bench.session import DivergedError, Session
 from ttt_bench.train import Trainer, build_net, stretches, trains_own_source
 
@@ -105,6 +106,7 @@ class Runner:
             job = work.job(cell.seed, cell.settings.adapter)
             if not self.trainer.has(job, cell.settings.adapter):
                 build_net(job, cell.settings.adapter)
+            check_unchanged(self.trainer.folder, work)
             work.source.prepare(self.progress)
         work.target.prepare(self.progress)
 
@@ -147,9 +149,10 @@ class Runner:
         work, adapter = cell.work, cell.settings.adapter
         job, scoring = work.job(cell.seed, adapter), work.scoring
         net, statistics = self._source(cell)
+        net.model.normalise_by(work.statistics_of(work.pair.target))
         if trains_own_source(adapter):
             manifest = manifest | {"own_source_scores": self._own_scores(net, work, job.tasks, scoring)}
-        target_recipe, source_recipe = RECIPES[work.pair.target.recipe], RECIPES[job.recipe]
+        target_recipe, source_recipe = work.target_recipe, work.source_recipe
         settings = (cell.settings.optimiser, statistics, target_recipe, work.preset.batch, cell.seed, source_recipe)
         session = Session(net, adapter, *settings)
         if not session.moved:
@@ -173,7 +176,7 @@ class Runner:
                 work.pair.target.embedded,
                 self.save_seconds,
             ).run(cell.protocol, start)
-        rows = record.rows(cell.identity, work.labels.classes)
+        rows = record.rows(cell.identity, work.classes)
         empty = rows[~np.isfinite(rows["value"])]["task"].unique()
         if len(empty):
             raise BenchError(f"no valid target pixel of {', '.join(empty)} in the {record.images} target images")
@@ -201,7 +204,7 @@ class Runner:
         return net, self.trainer.source_statistics(net, parent, job, adapter, work.source, size, workers)
 
     def _own_scores(self, net: Net, work: PairWork, tasks: Iterable[str], scoring: Scoring) -> dict[str, float]:
-        HarnessContext(net.eval(), RECIPES[work.pair.target.recipe]).norms.set(Norm.RUNNING)
+        HarnessContext(net.eval(), work.target_recipe).norms.set(Norm.RUNNING)
         return evaluate(net.model, work.target, work.batches, tuple(tasks), scoring, self.device)
 
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
@@ -234,7 +237,8 @@ class Runner:
             "optimiser": cell.config["optimiser"],
             "options": cell.config["options"],
             "preset_values": work.preset.model_dump(mode="json", exclude={"methods"}),
-            "classes": list(work.labels.classes),
+            "classes": list(work.classes),
+            "segments": work.segments(),
             "scoring": work.scoring_words(),
             "comparison": comparison_key(self.request, work),
             "notices": list(work.notices),

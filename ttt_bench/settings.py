@@ -88,6 +88,10 @@ def describe_changes(
     entries |= {f"{method.name}.{key}": value for key, value in own.items() if value != usual_own[key]}
     if settings.steps != usual.steps:
         entries["steps"] = settings.steps
+    if request.stream != "fixed":
+        entries["stream"] = request.stream
+    if request.label_space is not None:
+        entries["label_space"] = request.label_space
     if request.source_weights is not None:
         entries["source_weights"] = request.source_weights.name
     return "; ".join(f"{key}={value}" for key, value in sorted(entries.items()))

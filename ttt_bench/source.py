@@ -9,7 +9,8 @@ from ttt_bench.context import HarnessContext
 from ttt_bench.evaluate import evaluate, position_prior, prior_predictor
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics import Scoring
-from ttt_bench.plan import Cell, RunPlan, open_split
+from ttt_bench.pairwork import open_split
+from ttt_bench.plan import Cell, RunPlan
 from ttt_bench.progress import Progress
 from ttt_bench.records import split_batches
 from ttt_bench.runner import Runner
@@ -43,7 +44,7 @@ def _train_one(
 ) -> list[dict[str, Any]]:
     work, adapter = cell.work, cell.settings.adapter
     job, source = work.job(cell.seed, adapter), work.pair.source
-    held_out = open_split(source, "val", "source", work.preset, runner.request, progress)
+    held_out = open_split(source, "val", "source", work.preset, runner.request, progress, work.labels)
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
     net = runner.trainer.source_model(job, adapter, work.source, work.preset.data.workers).eval()

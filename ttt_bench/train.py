@@ -89,6 +89,7 @@ class SourceJob:
     training: TrainingSettings
     fingerprint: str
     seed: int
+    statistics: str = "imagenet"
 
     def initial(self) -> dict[str, Any]:
         """What the untrained network depends on: its weights by their content, not by where they lie."""
@@ -96,6 +97,7 @@ class SourceJob:
             "format": FORMAT,
             "model": self.model.model_dump(mode="json", exclude={"weights"}) | initial_weights(self.model),
             "tasks": dict(self.tasks),
+            "statistics": self.statistics,
             "seed": self.seed,
         }
 
@@ -176,6 +178,7 @@ def build_net(job: SourceJob, adapter: Adapter, pretrained: bool = True) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(job.seed, "model"))
         model = build_model(config, job.tasks)
+        model.normalise_by(job.statistics)
         torch.manual_seed(derive_seed(job.seed, "extra", adapter.name))
         return Net(model, adapter.build(model, job.tasks))
 

@@ -100,7 +100,8 @@ def check_methods(
 @pairs.command("list")
 def list_pairs(as_json: Json = False) -> None:
     """The pairs, and every domain that a pair may be made of."""
-    from ttt_bench.data.domains import DOMAINS, LISTED_PAIRS, find_pair
+    from ttt_bench.data.domains import LISTED_PAIRS, domain_names, find_domain, find_pair
+    from ttt_bench.data.shifts import KINDS
 
     records = []
     for name in LISTED_PAIRS:
@@ -116,8 +117,12 @@ def list_pairs(as_json: Json = False) -> None:
         )
     show_records(records, ["pair", "tasks", "data", "preset"], "pairs", as_json)
     if not as_json:
-        domains = [{"domain": d.name, "description": d.description} for d in DOMAINS.values()]
+        domains = [{"domain": d.name, "description": d.description} for d in map(find_domain, domain_names())]
         show_records(domains, ["domain", "description"], "domains (any source:target is a pair)", False)
+        shifts = [
+            {"shift": kind.name, "what it does": kind.summary, "after the @": kind.usage} for kind in KINDS.values()
+        ]
+        show_records(shifts, ["shift", "what it does"], "shifts of a target's images (TARGET+SHIFT@STRENGTH)", False)
 
 
 def params(

@@ -14,7 +14,13 @@ from ttt_bench.names import check_names
 
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON array of objects, alone on stdout.")]
 Methods = Annotated[str | None, typer.Option(help="'all', or names joined by commas (base,tent,s4t).")]
-Pairs = Annotated[list[str] | None, typer.Option("--pair", help="source:target; repeat for several.")]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pair", help="source:target, the target with a shift if wanted (taskonomy:nyud+fog@s3); repeatable."
+    ),
+]
+Variant = Annotated[str | None, typer.Option(help="Whose data handling: corrected or official.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds joined by commas (0,1,2).")]
 PresetName = Annotated[str | None, typer.Option("--preset", help="How much: smoke, quick or paper.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="One setting, section.key=value (s4t.mask_ratio=0.5).")]
@@ -49,6 +55,14 @@ def run(
     ] = None,
     preset: PresetName = None,
     hparams: Annotated[str | None, typer.Option(help="Whose settings: paper (S4T's protocol) or original.")] = None,
+    data_variant: Variant = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="The target's order: fixed, shuffled, continual:SHIFT,SHIFT,... or mixed:SHIFT,SHIFT,..."),
+    ] = None,
+    label_space: Annotated[
+        str | None, typer.Option(help="The classes of segmentation. [default: those that the pair shares]")
+    ] = None,
     sets: Sets = None,
     config: Config = None,
     device: Device = None,
@@ -70,6 +84,9 @@ def run(
         control=control,
         preset=preset,
         hparams=hparams,
+        data_variant=data_variant,
+        stream=stream,
+        label_space=label_space,
         device=device,
         results=results,
         data_root=data_root,
@@ -150,6 +167,7 @@ def train(
     seeds: Seeds = None,
     preset: PresetName = None,
     hparams: Annotated[str | None, typer.Option(help="Whose settings: paper or original.")] = None,
+    data_variant: Variant = None,
     sets: Sets = None,
     config: Config = None,
     device: Device = None,
@@ -166,6 +184,7 @@ def train(
         seeds=seeds,
         preset=preset,
         hparams=hparams,
+        data_variant=data_variant,
         device=device,
         results=results,
         data_root=data_root,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.rooms.looks import LOOKS
+from ttt_bench.data.shifts import Shift, parse_target
+from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.progress import Progress
 from ttt_bench.tasks import TASKS
@@ -14,13 +21,17 @@ from ttt_bench.tasks import TASKS
 if TYPE_CHECKING:
     from ttt_bench.data.base import Dataset
 
+GROUP = "ttt_bench.datasets"
+"""The entry-point group through which other packages bring domains of their own."""
+
 
 @dataclass(frozen=True)
 class Domain:
     """Where images come from.
 
     Attributes:
-        embedded: made here, so that nothing has to be downloaded.
+        opener: what opens a split of its files, `module:object`, called with (root, split, size, progress, space=,
+            variant=) as `open_domain` describes them; empty if embedded.
         recipe: how a source model is trained on it (`ttt_bench.losses.RECIPES`).
         edge_sigmoid: its edge targets are 0/1, so that an edge output is scored through a sigmoid.
         depth_nonnegative: a depth output is clamped at 0 before scoring.
@@ -28,97 +39,193 @@ class Domain:
         edge_unit: the values of edge targets.
         folder: the data root's folder that holds it; None if embedded.
         depth_log: its depth targets are log(1 + counts) / log(65536), counts of 1/512 m; otherwise metres.
+        labels: under which name label spaces have its native ids; by default its own.
+        label_ids: native ids of label spaces that ship with the harness: the space's name -> one group a class.
+        unscaled: its own code normalises images to [-1, 1], not by ImageNet's statistics (data variant official).
     """
 
     name: str
     description: str
     tasks: tuple[str, ...]
-    embedded: bool
-    recipe: str
-    edge_sigmoid: bool
-    depth_nonnegative: bool
-    depth_unit: str
-    edge_unit: str
+    recipe: str = "weighted"
+    edge_sigmoid: bool = True
+    depth_nonnegative: bool = True
+    depth_unit: str = "metres"
+    edge_unit: str = "0 or 1"
     folder: str | None = None
+    opener: str = ""
     depth_log: bool = False
+    labels: str = ""
+    label_ids: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    unscaled: bool = False
+
+    @property
+    def embedded(self) -> bool:
+        """Made here, so that nothing has to be downloaded."""
+        return self.folder is None
+
+    def ids_of(self, space: LabelSpace) -> tuple[tuple[int, ...], ...] | None:
+        """Its native ids for each class of a label space; None where the space says nothing of it."""
+        return self.label_ids.get(space.name, space.native.get(self.labels or self.name))
 
 
-def _rooms(name: str, description: str) -> Domain:
+BUILT_IN: dict[str, Domain] = {
     # the embedded rooms use NYUD-v2's encodings, losses, masks and scoring
-    return Domain(name, description, tuple(TASKS), True, "weighted", True, True, "metres", "0 or 1")
-
-
-DOMAINS: dict[str, Domain] = {
-    **{name: _rooms(name, look.description) for name, look in LOOKS.items()},
+    **{name: Domain(name, look.description, tuple(TASKS), labels="rooms") for name, look in LOOKS.items()},
     "taskonomy": Domain(
         "taskonomy",
         "Taskonomy (tiny): real rooms with measured depth and normals",
         tuple(TASKS),
-        False,
-        "taskonomy",
+        recipe="taskonomy",
         edge_sigmoid=False,
         depth_nonnegative=False,
         depth_unit="log(1 + counts) / log(65536)",
         edge_unit="blurred gradients, -1 on flat areas",
         folder="taskonomy",
+        opener="ttt_bench.data.taskonomy.dataset:Taskonomy.open",
         depth_log=True,
+        unscaled=True,
+    ),
+    "nyud": Domain(
+        "nyud",
+        "NYUD-v2, multi-task form: rooms seen by a Kinect",
+        tuple(TASKS),
+        folder="nyud",
+        opener="ttt_bench.data.nyud.dataset:NYUD.open",
+    ),
+    "pascal": Domain(
+        "pascal",
+        "PASCAL-Context, multi-task form: photographs of everything, without depth",
+        ("semseg", "normals", "edge"),
+        folder="pascal",
+        opener="ttt_bench.data.pascal.dataset:PascalContext.open",
     ),
 }
+"""The domains that ship with the harness."""
 
-LISTED_PAIRS = ("rooms:rooms-mix", "rooms:taskonomy")
+ROOMS_SPACE = "taskonomy_nyud_7"
+"""The label space that the rooms are rendered with."""
+
+LISTED_PAIRS = (
+    "rooms:rooms-mix",
+    "taskonomy:nyud",
+    "taskonomy:pascal",
+    "nyud:taskonomy",
+    "pascal:taskonomy",
+)
 """The pairs that a listing shows; any ordered pair of domains runs."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A source and a target domain."""
+    """A source and a target domain, and the shifts that the target's images are under."""
 
     source: Domain
     target: Domain
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.source.name}:{self.target.name}"
+        return ":".join([self.source.name, "+".join([self.target.name, *map(str, self.shifts)])])
 
     @property
     def embedded(self) -> bool:
         return self.source.embedded and self.target.embedded
 
     @property
-    def label_space(self) -> str:
-        """The classes of semantic segmentation that both domains share."""
-        return "taskonomy_nyud_7"
-
-    @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks of both domains, in canonical order; a data root may hold fewer."""
         return tuple(task for task in self.source.tasks if task in self.target.tasks)
+
+    def label_space(self, name: str | None, own: Mapping[str, LabelSpace]) -> LabelSpace | None:
+        """The classes that both domains share: those of the given name, or of the first space that both have ids in.
+
+        Args:
+            own: the user's own label spaces.
+
+        Returns:
+            The space with the ids of both domains filled in; None where no space has them and none was asked for.
+
+        Raises:
+            BenchError: no such space, or one that lacks one of the domains.
+        """
+        spaces = {**LABEL_SPACES, **own}
+        if name is not None and name not in spaces:
+            raise unknown("label space", name, spaces)
+        for space in [spaces[name]] if name is not None else LABEL_SPACES.values():
+            found = [(domain, domain.ids_of(space)) for domain in (self.source, self.target)]
+            native = {domain.labels or domain.name: ids for domain, ids in found if ids is not None}
+            lacking = [domain.name for domain, ids in found if ids is None]
+            if not lacking:
+                return LabelSpace(space.name, space.classes, {**space.native, **native}, space.footnote)
+            if name is not None:
+                raise BenchError(
+                    f"{self.name}: label space {name} has no ids for {' and '.join(lacking)}, only for "
+                    f"{', '.join(space.native)}"
+                )
+        return None
+
+
+def domain_names() -> tuple[str, ...]:
+    """Every domain's name; imports no package that brings one.
+
+    Raises:
+        BenchError: two packages bring the same name, or one brings a name of the harness.
+    """
+    return (*BUILT_IN, *_plugins())
 
 
 def find_domain(name: str) -> Domain:
     """The domain of that name.
 
     Raises:
-        BenchError: there is none.
+        BenchError: there is none, or the package that brings it is broken (with the reason).
     """
-    if name not in DOMAINS:
-        raise unknown("domain", name, DOMAINS)
-    return DOMAINS[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    point = _plugins().get(name)
+    if point is None:
+        raise unknown("domain", name, domain_names())
+    where = f"data set {name!r} ({point.value}, package {point.dist.name if point.dist else 'unknown'})"
+    try:
+        domain = point.load()
+    except Exception as error:  # a plugin can fail in any way
+        raise BenchError(f"{where} does not import: {error}") from error
+    if not isinstance(domain, Domain):
+        raise BenchError(f"{where} is no ttt_bench.data.domains.Domain but {type(domain).__name__}")
+    if domain.name != name or not domain.folder or not domain.opener:
+        raise BenchError(f"{where} must be called {name!r}, as its entry point, and name its folder and its opener")
+    return domain
 
 
-def find_pair(name: str) -> Pair:
-    """The pair `source:target`.
+def _plugins() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.get(point.name)
+        if point.name in BUILT_IN or (other is not None and other.value != point.value):
+            raise BenchError(
+                f"two data sets are called {point.name!r}: {other.value if other else 'one of ttt-bench'} and "
+                f"{point.value}; uninstall one or rename its entry point"
+            )
+        found[point.name] = point
+    return found
+
+
+def find_pair(text: str) -> Pair:
+    """The pair `source:target`, or `source:target+shift@strength`.
 
     Raises:
-        BenchError: not of that form, or an unknown domain.
+        BenchError: not of that form, an unknown domain, or a shift that is none or out of range.
     """
-    parts = name.split(":")
-    if len(parts) != 2:
-        raise BenchError(f"a pair is written source:target (such as {LISTED_PAIRS[0]}), got {name!r}")
-    for part in parts:
-        if part not in DOMAINS:
-            raise unknown("pair", name, [*LISTED_PAIRS, *(f"rooms:{n}" for n in DOMAINS if n not in ("rooms",))])
-    return Pair(DOMAINS[parts[0]], DOMAINS[parts[1]])
+    source, colon, rest = text.partition(":")
+    if not colon or ":" in rest:
+        raise BenchError(f"a pair is written source:target (such as {LISTED_PAIRS[0]}), got {text!r}")
+    target, shifts = parse_target(rest)
+    for name in (source, target):
+        if name not in domain_names():
+            pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in domain_names())]
+            raise unknown("pair", f"{source}:{target}", pairs if source in domain_names() else LISTED_PAIRS)
+    return Pair(find_domain(source), find_domain(target), shifts)
 
 
 def folder_of(domain: Domain, data_root: Path | None) -> Path:
@@ -151,6 +258,9 @@ def open_domain(
     data_root: Path | None,
     cache: Path,
     progress: Progress,
+    space: LabelSpace | None = None,
+    variant: DataVariant,
+    subset: str = "first_tenth",
 ) -> Dataset:
     """A split of a domain at one size.
 
@@ -160,14 +270,29 @@ def open_domain(
         count: how many images an embedded domain renders; real domains give what they have.
         data_root: the folder that holds the real domains' folders.
         cache: where rendered images are kept.
+        space: the label space of `semseg`; None for the data set's own choice.
+        variant: whose data handling.
+        subset: which of Taskonomy's test frames.
 
     Raises:
         BenchError: missing or damaged files, named.
     """
     if domain.embedded:
         from ttt_bench.data.rooms.dataset import Rooms
+        from ttt_bench.data.views import Relabelled
 
-        return Rooms(domain.name, split, size, count, cache)
-    from ttt_bench.data.taskonomy.dataset import Taskonomy
+        rooms = Rooms(domain.name, split, size, count, cache)
+        own = space is None or space.native[domain.labels] == LABEL_SPACES[ROOMS_SPACE].native[domain.labels]
+        return rooms if own or space is None else Relabelled(rooms, space.table(domain.labels), space.record())
+    options: dict[str, Any] = {"variant": variant, **({"space": space} if space else {})}
+    if domain.name == "taskonomy":
+        options["subset"] = subset
+    return _opener(domain.opener)(folder_of(domain, data_root), split, size, progress, **options)
 
-    return Taskonomy.open(folder_of(domain, data_root), split, size, progress)
+
+@cache
+def _opener(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BenchError(f"what opens the data set, {name}, cannot be had: {error}") from error

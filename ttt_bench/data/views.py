@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from ttt_bench.context import derive_seed
@@ -44,6 +46,26 @@ class View(Dataset):
 
     def prepare(self, progress: Progress) -> None:
         self._dataset.prepare(progress)
+
+
+class Relabelled(View):
+    """A data set whose classes are others: `table` (256,) has the new index of each, 255 for none.
+
+    Args:
+        record: what the table follows from, for the fingerprint.
+    """
+
+    def __init__(self, dataset: Dataset, table: NDArray[np.uint8], record: object) -> None:
+        super().__init__(dataset)
+        self._table = torch.from_numpy(table.astype(np.int64))
+        self.fingerprint = hash_of([dataset.fingerprint, record], length=16)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        batch = self._dataset.batch(indices)
+        return Batch(batch.images, {**batch.targets, "semseg": self._table[batch.targets["semseg"]]})
 
 
 class Shifted(View):
