@@ -190,7 +190,8 @@ def test_a_card_says_what_a_method_does(tmp_path: Path) -> None:
         record["field"]: record["value"] for record in json.loads(call("methods", "show", "s4t", "--json").stdout)
     }
     assert fields["own source model"] == "yes"
-    assert fields["option lambda_tp"]["original"] == "0.01"
+    assert fields["option lambda_tp"]["paper"] == "1.0"
+    assert fields["option lambda_tp"]["original"] == "official"
     assert "every method" in fields["--hparams paper"]
 
 
