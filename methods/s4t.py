@@ -170,7 +170,7 @@ TASKONOMY_ORDER = ("depth", "edge", "normals", "semseg")
 
 def official_order(recipe: Recipe) -> tuple[str, ...]:
     """The order in which the authors' code lists the tasks of a domain with this recipe."""
-    return TASKONOMY_ORDER if recipe.name == "taskonomy" else tuple(TASKS)
+    return TASKONOMY_ORDER if recipe.uncertainty else tuple(TASKS)
 
 
 def cut_by_position(outputs: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]) -> dict[str, Tensor]:

@@ -149,7 +149,8 @@ def test_an_unwritable_results_folder_fails_at_once(tmp_path: Path) -> None:
     ("arguments", "columns"),
     [
         (("methods", "list"), ["method", "package", "version", "location"]),
-        (("pairs", "list"), ["pair", "tasks", "data", "preset"]),
+        (("pairs", "list"), ["pair", "tasks", "label_space", "data", "preset"]),
+        (("data", "list"), ["name", "description", "tasks", "label_spaces", "data", "package"]),
         (
             ("params", "--backbone", "test_resnet"),
             ["method", "published", "millions", "total", "backbone", "heads", "added", "moved", "architecture"],

@@ -137,15 +137,17 @@ def test_a_config_file_that_is_wrong_is_named(tmp_path: Path) -> None:
         read_config_file(path)
 
 
-def described(method: Any = Rated, **given: Any) -> str:
+def described(method: Any = Rated, shuffled: bool = False, **given: Any) -> str:
     request = make_request({}, given)
     preset = resolve_preset("quick", request.set)
-    return describe_changes(method, resolve_method(method, preset, request), "quick", preset, request)
+    settings = resolve_method(method, preset, request)
+    return describe_changes(method, settings, "quick", preset, request, {"stream": "shuffled"} if shuffled else {})
 
 
 def test_rows_say_what_differs_of_what_concerns_them() -> None:
     given = {"tent.lr": 0.5, "s4t.mask_ratio": 0.5, "data.rendered_target": 64, "data.workers": 3}
     assert described(set=given, steps=5) == "data.rendered_target=64; steps=5; tent.lr=0.5"
+    assert described(set=given, shuffled=True) == "data.rendered_target=64; stream=shuffled; tent.lr=0.5"
 
 
 def test_a_setting_that_repeats_the_usual_value_is_none() -> None:

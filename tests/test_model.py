@@ -17,8 +17,7 @@ from ttt_bench.config import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.methods.base import Base
 from ttt_bench.model import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    STATISTICS,
     MultiTaskModel,
     Net,
     build_model,
@@ -117,9 +116,16 @@ def test_other_backbones_give_four_stages_too(backbone: str) -> None:
 
 def test_the_network_normalises_its_own_input(model: MultiTaskModel) -> None:
     images = torch.rand(1, 3, 32, 32)
-    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in STATISTICS["imagenet"])
     wanted = model.backbone((images - mean) / std)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(model.stages(images), wanted, strict=True))
+
+
+def test_unscaled_statistics_take_black_to_minus_one_and_white_to_one() -> None:
+    other = build_model(ModelConfig(backbone="test_resnet"), TASKS)
+    other.normalise_by("unscaled")
+    ends = torch.tensor([0.0, 0.25, 1.0]).expand(1, 3, 1, 3)
+    assert torch.equal(other.normalise(ends)[0, :, 0], torch.tensor([-1.0, -0.5, 1.0]).expand(3, 3))
 
 
 def test_no_activation_overwrites_its_input(model: MultiTaskModel) -> None:

@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ttt_bench.data.base import Dataset
+from ttt_bench.data.files import spread
 from ttt_bench.metrics import Scoring, statistics
+from ttt_bench.progress import Progress
 from ttt_bench.records import split_batches
 from ttt_bench.scores import task_score
 from ttt_bench.tasks import IGNORE
 
+PRIOR_IMAGES = 5_000
+"""Enough for a mean; all but Taskonomy have fewer."""
 Predictor = Callable[[Tensor], dict[str, Tensor]]
 """Images (B, 3, H, W) -> task -> (B, K, H, W)."""
 
@@ -37,26 +41,35 @@ def evaluate(
     return {task: task_score(task, [values.numpy() for values in groups]) for task, groups in found.items()}
 
 
-def position_prior(dataset: Dataset, channels: dict[str, int], batch: int) -> dict[str, Tensor]:
+def position_prior(dataset: Dataset, channels: dict[str, int], batch: int, progress: Progress) -> dict[str, Tensor]:
     """The mean of the training labels at every pixel, task -> (K, H, W): what can be said without looking.
 
-    Semantic segmentation: the share of each class among the labelled images.
+    Semantic segmentation: the share of each class among the labelled images. Of more than `PRIOR_IMAGES` images so
+    many are looked at, evenly spread.
+
+    Args:
+        batch: images that are read together.
     """
     sums = {task: torch.zeros(k, *dataset.size) for task, k in channels.items()}
     counts = {task: torch.zeros(1, *dataset.size) for task in channels}
-    for indices in split_batches(len(dataset), batch):
-        for task, target in dataset.batch(indices).targets.items():
-            if task not in channels:
-                continue
-            if task == "semseg":
-                valid = (target != IGNORE)[:, None]
-                values = F.one_hot(target.clamp(max=channels[task] - 1), channels[task]).permute(0, 3, 1, 2).float()
-            else:
-                valid = (target != IGNORE).all(dim=1, keepdim=True)
-                values = target
-            sums[task] += torch.where(valid, values, 0.0).sum(0)
-            counts[task] += valid.sum(0)
+    images = spread(len(dataset), PRIOR_IMAGES)
+    with progress.bar(f"averaging the labels of {dataset.domain}", len(images)) as bar:
+        for numbers in split_batches(len(images), batch):
+            for task, target in dataset.batch([images[number] for number in numbers]).targets.items():
+                if task in channels:
+                    values, valid = _labelled(task, target, channels[task])
+                    sums[task] += torch.where(valid, values, 0.0).sum(0)
+                    counts[task] += valid.sum(0)
+            bar.advance(len(numbers))
     return {task: total / counts[task].clamp(min=1) for task, total in sums.items()}
+
+
+def _labelled(task: str, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """What is averaged of a target, (B, K, H, W), and where there is any, (B, 1, H, W)."""
+    if task == "semseg":
+        values = F.one_hot(target.clamp(max=channels - 1), channels).permute(0, 3, 1, 2).float()
+        return values, (target != IGNORE)[:, None]
+    return target, (target != IGNORE).all(dim=1, keepdim=True)
 
 
 def prior_predictor(prior: dict[str, Tensor], device: torch.device) -> Predictor:

@@ -1,4 +1,4 @@
-"""Supervised task losses and the two recipes that combine them.
+"""Supervised task losses and the recipes that combine them.
 
 Every loss is 0, not NaN, where no pixel is valid. `255` marks an ignored pixel in class targets and in every channel of
 real-valued ones. Sources: the losses of S4T's public code, as named in each docstring.

@@ -44,8 +44,15 @@ class Scoring:
             scored["depth"] = scored["depth"].clamp(min=0)
         return scored
 
-    def words(self, tasks: Iterable[str], batch: int, depth_unit: str, edge_unit: str) -> dict[str, str]:
-        """The scoring of these tasks in words, for manifests and reports; `batch`: images of an evaluation batch."""
+    def words(
+        self, tasks: Iterable[str], batch: int, depth_unit: str, edge_unit: str, order: str = "file order"
+    ) -> dict[str, str]:
+        """The scoring of these tasks in words, for manifests and reports.
+
+        Args:
+            batch: images of an evaluation batch.
+            order: in which order images come, and so which share a batch.
+        """
         depth = "negative depths set to 0" if self.depth_nonnegative else "raw output"
         edge = "sigmoid of the raw output" if self.edge_sigmoid else "raw output"
         words = {
@@ -56,7 +63,7 @@ class Scoring:
         }
         found = {task: words[task] for task in words if task in set(tasks)}
         if {"depth", "edge"} & found.keys():
-            found["alignment"] = f"depth and edge: one scale and shift for each evaluation batch of {batch}, file order"
+            found["alignment"] = f"depth and edge: one scale and shift for each evaluation batch of {batch}, {order}"
         return found
 
 

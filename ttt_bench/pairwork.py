@@ -21,6 +21,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.metrics import Scoring
 from ttt_bench.progress import Progress
+from ttt_bench.provenance import hash_of
 from ttt_bench.records import split_batches
 from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.train import SourceJob
@@ -50,6 +51,15 @@ class PairWork:
     def classes(self) -> tuple[str, ...]:
         """Names of the semantic classes."""
         return self.labels.classes if self.labels else ()
+
+    @property
+    def unusual(self) -> dict[str, str]:
+        """The target's order and the classes where another choice was made than the usual one."""
+        found = {} if self.target.stream.kind == "fixed" else {"stream": str(self.target.stream)}
+        usual = self.pair.label_space(None, {})
+        if self.labels is not None and (usual is None or usual.name != self.labels.name):
+            found["label_space"] = self.labels.name
+        return found
 
     @property
     def target_images(self) -> int:
@@ -98,7 +108,8 @@ class PairWork:
     def scoring_words(self) -> dict[str, str]:
         """The same in words."""
         target = self.pair.target
-        return self.scoring.words(self.tasks, self.preset.batch, target.depth_unit, target.edge_unit)
+        order = "file order" if self.target.stream.kind == "fixed" else f"the order of the stream {self.target.stream}"
+        return self.scoring.words(self.tasks, self.preset.batch, target.depth_unit, target.edge_unit, order)
 
     @property
     def batches(self) -> list[list[int]]:
@@ -145,16 +156,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TTT_BENCH_CACHE") or platformdirs.user_cache_dir("ttt-bench"))
 
 
-def open_pair(pair: Pair, preset_name: str, preset: Preset, request: Request, progress: Progress) -> PairWork:
+def open_pair(
+    pair: Pair,
+    preset_name: str,
+    preset: Preset,
+    request: Request,
+    progress: Progress,
+    known: dict[str, Dataset],
+) -> PairWork:
     """Open both data sets of a pair and find the tasks that both have.
+
+    Args:
+        known: what other pairs of the request have opened, to be used again; what is opened here is added.
 
     Raises:
         BenchError: data that are missing, a label space that does not fit, or no task in common.
     """
     own = {name: label_space_from(name, table) for name, table in request.label_spaces.items()}
     labels = pair.label_space(request.label_space, own)
-    source = open_split(pair.source, "train", "source", preset, request, progress, labels)
-    target = open_split(pair.target, preset.data.target_split, "target", preset, request, progress, labels)
+    opened: list[Dataset] = []
+    problems: list[str] = []
+    for domain, split, role in ((pair.source, "train", "source"), (pair.target, preset.data.target_split, "target")):
+        size, space = preset.data.size(domain.name, role), labels.record() if labels else None
+        key = hash_of([domain.name, split, size, space, preset.data.model_dump()])
+        try:
+            if key not in known:
+                known[key] = open_split(domain, split, role, preset, request, progress, labels)
+            opened.append(known[key])
+        except BenchError as error:
+            problems.append(str(error))
+    if problems:
+        raise BenchError("\n".join(dict.fromkeys(problems)))
+    source, target = opened
     shared = set(source.tasks) & set(target.tasks)
     tasks = canonical(shared if labels else shared - {"semseg"})
     if not tasks:

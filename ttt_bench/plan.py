@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ttt_bench import store
+from ttt_bench import seen, store
 from ttt_bench.adapter import Adapter
 from ttt_bench.config import Preset, Request, resolve_preset
+from ttt_bench.data.base import Dataset
 from ttt_bench.data.domains import find_pair
 from ttt_bench.errors import BenchError
 from ttt_bench.model import MultiTaskModel, build_model, load_weights
@@ -27,6 +28,8 @@ from ttt_bench.skeleton import planned, skeleton
 from ttt_bench.tasks import canonical
 from ttt_bench.train import SourceJob, statistics_key, stretches, trains_on_source
 
+CHECKPOINTS = "checkpoints"
+"""The folder below the results that source models are kept in."""
 FORMAT = 1
 """Raised when a change of the harness makes earlier cells wrong."""
 
@@ -81,6 +84,11 @@ class RunPlan:
     request: Request
     cells: list[Cell]
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where source models are kept."""
+        return self.request.results / CHECKPOINTS
+
 
 def make_plan(request: Request, progress: Progress) -> RunPlan:
     """Resolve a request into cells. Data sets are opened, but nothing is rendered, trained or written.
@@ -92,32 +100,45 @@ def make_plan(request: Request, progress: Progress) -> RunPlan:
     """
     check_names(request)
     problems: list[str] = []
-    cells: list[Cell] = []
     named = request.methods != ("all",)
     methods = _load_methods(request, named, progress, problems)
-    pairs = [find_pair(name) for name in dict.fromkeys(request.pair)]
-    _raise(problems)
-    for pair in pairs:
-        preset_name = request.preset or ("quick" if pair.embedded else "paper")
-        preset = resolve_preset(preset_name, request.set)
-        settings: list[MethodSettings] = []
-        for method in methods:
-            try:
-                settings.append(resolve_method(method, preset, request))
-            except BenchError as error:
-                problems.append(str(error))
-        _raise(problems)
-        work = open_pair(pair, preset_name, preset, request, progress)
+    pairs = {pair.name: pair for pair in map(find_pair, request.pair)}  # one pair may be written in several ways
+    presets = {name: request.preset or ("quick" if pair.embedded else "paper") for name, pair in pairs.items()}
+    resolved = {name: _resolve(name, methods, request, problems) for name in dict.fromkeys(presets.values())}
+    _raise(problems)  # before data are opened, which may take minutes
+    cells: list[Cell] = []
+    notices: list[str] = []
+    known: dict[str, Dataset] = {}
+    for name, pair in pairs.items():
+        preset_name = presets[name]
+        preset, settings = resolved[preset_name]
+        try:
+            work = open_pair(pair, preset_name, preset, request, progress, known)
+        except BenchError as error:
+            problems.append(str(error))
+            continue
         network = skeleton(preset.model, work.channels()).model
-        problems += _size_problems(work, network)
-        if request.source_weights is not None:
-            load_weights(build_model(preset.model.untrained(), work.channels()), request.source_weights)
-        notices = [*work.notices, *_method_notices(settings, network, preset)]
-        for notice in notices:
-            progress.say(notice)
+        problems += [*_size_problems(work, network), *_source_problems(request, work)]
+        notices += [*work.notices, *_method_notices(settings, network, preset)]
         cells += _cells(request, work, settings, named, problems)
+    for notice in dict.fromkeys(notices):
+        progress.say(notice)
     _raise(problems)
     return RunPlan(request, cells)
+
+
+def _resolve(
+    name: str, methods: list[type[Adapter]], request: Request, problems: list[str]
+) -> tuple[Preset, list[MethodSettings]]:
+    """A preset and every method's settings under it; what does not fit is added to the problems."""
+    preset = resolve_preset(name, request.set)
+    settings: list[MethodSettings] = []
+    for method in methods:
+        try:
+            settings.append(resolve_method(method, preset, request))
+        except BenchError as error:
+            problems.append(str(error))
+    return preset, settings
 
 
 def _load_methods(request: Request, named: bool, progress: Progress, problems: list[str]) -> list[type[Adapter]]:
@@ -155,6 +176,18 @@ def _size_problems(work: PairWork, network: MultiTaskModel) -> list[str]:
                 f"{size[0]}x{size[1]} ({error}); take another backbone, or other sizes (--set data.sizes.{role}=[H, W])"
             )
     return problems
+
+
+def _source_problems(request: Request, work: PairWork) -> list[str]:
+    """Why the source model that is there cannot be used."""
+    if request.source_weights is None:
+        changed = seen.changed(request.results / CHECKPOINTS, work)
+        return [changed] if changed else []
+    try:
+        load_weights(build_model(work.preset.model.untrained(), work.channels()), request.source_weights)
+    except BenchError as error:
+        return [str(error)]
+    return []
 
 
 def _method_notices(settings: list[MethodSettings], network: nn.Module, preset: Preset) -> list[str]:
@@ -246,7 +279,8 @@ def _cell(
     seed: int,
     reason: str | None,
 ) -> Cell:
-    changes = describe_changes(type(settings.adapter), settings, work.preset_name, work.preset, request)
+    method = type(settings.adapter)
+    changes = describe_changes(method, settings, work.preset_name, work.preset, request, work.unusual)
     settings = controlled(settings, control)
     adapter, job = settings.adapter, work.job(seed, settings.adapter)
     source = source_key(request, job, adapter)
@@ -295,4 +329,5 @@ def source_key(request: Request, job: SourceJob, adapter: Adapter) -> str:
 
 def _raise(problems: list[str]) -> None:
     if problems:
-        raise BenchError("\n".join(dict.fromkeys(problems)))
+        lines = (line for problem in problems for line in problem.splitlines())
+        raise BenchError("\n".join(dict.fromkeys(lines)))

@@ -27,7 +27,7 @@ from ttt_bench.progress import Progress
 from ttt_bench.protocols import Evaluation
 from ttt_bench.provenance import harness_hash, versions
 from ttt_bench.records import Record
-from ttt_bench.seen import check_unchanged
+from ttt_bench.seen import note
 from ttt_bench.session import DivergedError, Session
 from ttt_bench.train import Trainer, build_net, stretches, trains_own_source
 
@@ -81,8 +81,7 @@ class Runner:
         # full single precision, as the manifests say; cuDNN's default rounds convolutions to 10 bits
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         store.check_writable(plan.request.results)
-        checkpoints = plan.request.results / "checkpoints"
-        self.trainer = Trainer(checkpoints, self.device, progress, save_seconds=save_seconds)
+        self.trainer = Trainer(plan.checkpoints, self.device, progress, save_seconds=save_seconds)
 
     def run(self) -> Outcome:
         """Compute every cell that is not finished.
@@ -106,7 +105,7 @@ class Runner:
             job = work.job(cell.seed, cell.settings.adapter)
             if not self.trainer.has(job, cell.settings.adapter):
                 build_net(job, cell.settings.adapter)
-            check_unchanged(self.trainer.folder, work)
+            note(self.trainer.folder, work)
             work.source.prepare(self.progress)
         work.target.prepare(self.progress)
 
@@ -149,7 +148,9 @@ class Runner:
         work, adapter = cell.work, cell.settings.adapter
         job, scoring = work.job(cell.seed, adapter), work.scoring
         net, statistics = self._source(cell)
-        net.model.normalise_by(work.statistics_of(work.pair.target))
+        normalisation = work.statistics_of(work.pair.target)
+        if normalisation != job.statistics:  # else the model keeps its own, which one trained elsewhere may bring
+            net.model.normalise_by(normalisation)
         if trains_own_source(adapter):
             manifest = manifest | {"own_source_scores": self._own_scores(net, work, job.tasks, scoring)}
         target_recipe, source_recipe = work.target_recipe, work.source_recipe

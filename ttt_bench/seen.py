@@ -1,4 +1,8 @@
-"""Which files the source models of a results folder were trained on, so that changed files are noticed."""
+"""Which data the source models of a folder were trained on, so that files that have changed since are noticed.
+
+A source model is found by what it depends on, the fingerprint of its data among them. So files that have changed would
+give another model beside the first one, and a table could hold numbers of both.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,64 @@ import json
 import os
 from pathlib import Path
 
+from ttt_bench import tensors
 from ttt_bench.errors import BenchError
 from ttt_bench.pairwork import PairWork
+from ttt_bench.provenance import hash_of
 
 NAME = "data.json"
 """Beside the checkpoints: what was opened -> the fingerprint of what it gave."""
 
 
-def check_unchanged(folder: Path, work: PairWork) -> None:
-    """Note the source data of a pair, or refuse them where they are not those of the models in this folder.
-
-    Embedded domains are made of the harness's code, so they are not noted.
+def changed(folder: Path, work: PairWork) -> str | None:
+    """What is wrong where a pair's source data are not those of the models in this folder; None where they are.
 
     Raises:
-        BenchError: names both fingerprints, and what can be done.
+        BenchError: a file in the folder is damaged.
     """
+    if work.pair.source.embedded:  # such data follow from the code
+        return None
     source = work.source
+    before = _read(folder / NAME).get(_label(work))
+    if before in (None, source.fingerprint) or not _models(folder, str(before)):
+        return None
+    return (
+        f"the data of {_label(work)} have the fingerprint {source.fingerprint}, but the source models in {folder} were "
+        f"trained on data with the fingerprint {before}: put the files back as they were, or train anew in another "
+        "folder (--results)"
+    )
+
+
+def note(folder: Path, work: PairWork) -> None:
+    """Remember what a pair's source models are trained on.
+
+    Raises:
+        BenchError: a file in the folder is damaged, or cannot be written.
+    """
     if work.pair.source.embedded:
         return
-    height, width = source.size
-    label = f"{source.domain} at {height}x{width}, variant {work.variant.name}"
-    label += f", classes of {work.labels.name}" if work.labels else ""
     known = _read(folder / NAME)
-    before = known.setdefault(label, source.fingerprint)
-    if before != source.fingerprint:
-        raise BenchError(
-            f"the data of {label} have the fingerprint {source.fingerprint}, but the source models in {folder} were "
-            f"trained on data with the fingerprint {before}: put the files back as they were, or train anew in another "
-            "folder (--results)"
-        )
-    _write(folder / NAME, known)
+    if known.get(_label(work)) != work.source.fingerprint:
+        _write(folder / NAME, {**known, _label(work): work.source.fingerprint})
+
+
+def _label(work: PairWork) -> str:
+    """What decides a source's fingerprint, its files apart."""
+    height, width = work.source.size
+    label = f"{work.source.domain} at {height}x{width}, variant {work.variant.name}"
+    # another table may have the same name
+    return label + (f", classes of {work.labels.name} ({hash_of(work.labels.record(), 4)})" if work.labels else "")
+
+
+def _models(folder: Path, fingerprint: str) -> bool:
+    """Whether anything was trained on data with this fingerprint and kept."""
+    return any(tensors.description(path).get("data") == fingerprint for path in folder.glob("*.safetensors"))
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} is damaged ({error}); delete it and run again") from error

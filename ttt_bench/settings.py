@@ -73,12 +73,17 @@ def _preset_values(name: str, preset: Preset, original: bool) -> Mapping[str, An
 
 
 def describe_changes(
-    method: type[Adapter], settings: MethodSettings, preset_name: str, preset: Preset, request: Request
+    method: type[Adapter],
+    settings: MethodSettings,
+    preset_name: str,
+    preset: Preset,
+    request: Request,
+    beside: Mapping[str, str],
 ) -> str:
     """The `settings` column: what differs from preset and hparams, 'key=value' joined by '; '.
 
     A setting that repeats the usual value is none; those of other methods do not concern this one's rows, nor do those
-    that no number depends on.
+    that no number depends on. `beside` holds what is unusual and belongs neither to the preset nor to the method.
     """
     plain = resolve_preset(preset_name, {})
     usual = resolve_method(method, plain, Request(hparams=request.hparams))
@@ -88,10 +93,7 @@ def describe_changes(
     entries |= {f"{method.name}.{key}": value for key, value in own.items() if value != usual_own[key]}
     if settings.steps != usual.steps:
         entries["steps"] = settings.steps
-    if request.stream != "fixed":
-        entries["stream"] = request.stream
-    if request.label_space is not None:
-        entries["label_space"] = request.label_space
+    entries |= beside
     if request.source_weights is not None:
         entries["source_weights"] = request.source_weights.name
     return "; ".join(f"{key}={value}" for key, value in sorted(entries.items()))

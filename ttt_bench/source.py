@@ -14,6 +14,7 @@ from ttt_bench.plan import Cell, RunPlan
 from ttt_bench.progress import Progress
 from ttt_bench.records import split_batches
 from ttt_bench.runner import Runner
+from ttt_bench.seen import note
 from ttt_bench.tasks import TASKS
 from ttt_bench.train import stretches
 
@@ -45,6 +46,7 @@ def _train_one(
     work, adapter = cell.work, cell.settings.adapter
     job, source = work.job(cell.seed, adapter), work.pair.source
     held_out = open_split(source, "val", "source", work.preset, runner.request, progress, work.labels)
+    note(runner.trainer.folder, work)
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
     net = runner.trainer.source_model(job, adapter, work.source, work.preset.data.workers).eval()
@@ -55,7 +57,8 @@ def _train_one(
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
     scores = evaluate(net.model, held_out, batches, tuple(job.tasks), own, runner.device)
     if work.source.fingerprint not in known_priors:
-        prior = prior_predictor(position_prior(work.source, work.channels(), 256), runner.device)
+        means = position_prior(work.source, work.channels(), work.preset.training.batch, progress)
+        prior = prior_predictor(means, runner.device)
         known_priors[work.source.fingerprint] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
     priors = known_priors[work.source.fingerprint]
     model = stretches(job, adapter)[-1].name

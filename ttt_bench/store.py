@@ -35,7 +35,7 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 ROW_COLUMNS = {
-    "pair": "source:target",
+    "pair": "source:target, the target with its shifts",
     "method": "the method's name",
     "control": "'none', or the control under which the method ran",
     "hparams": "which settings the method used: paper or original",
@@ -59,7 +59,7 @@ ROW_COLUMNS = {
 STATISTICS_COLUMNS = {
     "step": "adaptation step",
     "batch": "number of the evaluation batch",
-    "image": "index of the image in the target set",
+    "image": "position in the target's stream; in file order the index of the image",
     "task": "the task",
     "values": "float64 list. semseg: the K x K confusion counts, truth by row, flattened; depth and edge: n, sum p, "
     "sum t, sum p^2, sum t^2, sum p t over valid pixels (p after the scoring transform of the target); normals: n, "

@@ -163,6 +163,8 @@ def test_a_label_space_of_ones_own(tree):
     assert set(labels[np.isin(native, (0, 4))]) == {1}
     assert set(labels[native == 7]) == {255}
     assert opened(tree, space=space).fingerprint != opened(tree).fingerprint
+    shared = LabelSpace("mine", space.classes, {**space.native, "elsewhere": ((1,), (2,))})
+    assert opened(tree, space=shared).fingerprint == opened(tree, space=space).fingerprint
     with pytest.raises(BenchError, match="nyud"):
         opened(tree, space=find_label_space("taskonomy_pascal_6"))
 

@@ -6,7 +6,7 @@ import pytest
 from ttt_bench.data import random_views, samples
 from ttt_bench.data.random_views import random_crop, random_view
 from ttt_bench.data.samples import Placement, placement
-from ttt_bench.model import IMAGENET_MEAN
+from ttt_bench.model import STATISTICS
 
 DRAW = np.random.default_rng(0)
 
@@ -52,11 +52,12 @@ def test_images_are_placed_as_published():
 def test_padding_is_the_networks_zero_around_images_and_255_around_targets():
     whole = sample()
     padded = samples.padded(whole, (15, 17))
-    assert samples.MEAN_COLOUR == IMAGENET_MEAN
+    mean, _ = STATISTICS["imagenet"]
+    assert mean == samples.MEAN_COLOUR
     np.testing.assert_allclose(padded["image"][:, 1:13, :16], whole["image"] / 255, rtol=1e-6)
     outside = np.ones((15, 17), bool)
     outside[1:13, :16] = False
-    np.testing.assert_allclose(padded["image"][:, outside].T, np.tile(IMAGENET_MEAN, (outside.sum(), 1)), rtol=1e-6)
+    np.testing.assert_allclose(padded["image"][:, outside].T, np.tile(mean, (outside.sum(), 1)), rtol=1e-6)
     for task in ("semseg", "depth", "normals", "edge"):
         assert (padded[task][..., outside] == 255).all()
         np.testing.assert_array_equal(padded[task][..., 1:13, :16], whole[task])

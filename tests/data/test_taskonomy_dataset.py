@@ -8,6 +8,7 @@ from scenes import rays, scene
 from taskonomy_files import DOMAINS, IN_STRING_ORDER, SAMPLES, Notices, cut, file_of, rewrite, write
 from torch.utils.data import DataLoader
 
+from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.taskonomy import dataset as module
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.errors import DataError
@@ -29,8 +30,8 @@ class _Images(torch.utils.data.Dataset):
         return self.data.batch([1, 0]).images
 
 
-def opened(root, size=(32, 40)):
-    return Taskonomy.open(root, "test", size, Silent(), subset="all")
+def opened(root, size=(32, 40), **given):
+    return Taskonomy.open(root, "test", size, Silent(), subset="all", **given)
 
 
 @pytest.fixture
@@ -208,3 +209,12 @@ def test_genuine_samples_keep_the_contract():
 def test_the_fingerprint_changes_with_the_size(tree):
     small, large = opened(tree, (32, 32)), opened(tree, (32, 48))
     assert small.fingerprint != large.fingerprint
+
+
+def test_the_fingerprint_follows_its_own_ids_of_a_label_space(tree):
+    ids = {"taskonomy": ((3, 4), (6,)), "elsewhere": ((1,), (2,))}
+    classes = ("seat", "bed")
+    mark = opened(tree, space=LabelSpace("mine", classes, ids)).fingerprint
+    assert opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ids["taskonomy"]})).fingerprint == mark
+    assert opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ((3,), (6,))})).fingerprint != mark
+    assert opened(tree).fingerprint != mark

@@ -1,7 +1,9 @@
+import tracemalloc
+
 import pytest
 from taskonomy_files import DOMAINS, IN_STRING_ORDER, Notices, file_of, folder_of, write, write_empty
 
-from ttt_bench.data.taskonomy.index import find_folders, list_frames
+from ttt_bench.data.taskonomy.index import Folders, find_folders, list_frames
 from ttt_bench.errors import DataError
 from ttt_bench.progress import Silent
 
@@ -116,3 +118,26 @@ def test_listing_is_compact_and_reports_progress(tmp_path):
     arrays = (frames.building, frames.point, frames.view, frames.have)
     assert sum(array.itemsize for array in arrays) <= 16
     assert notices.titles == ["listing Taskonomy's files"]
+
+
+def test_memory_grows_by_a_few_bytes_a_frame(tmp_path, monkeypatch):
+    def listed(folder):
+        suffix = {"segment_semantic": "segmentsemantic"}.get(folder.name, folder.name)
+        return [f"point_{n}_view_{v}_domain_{suffix}.png" for n in range(2000) for v in range(4)]
+
+    def allocated(buildings):
+        names = [f"house{number}" for number in range(buildings)]
+        paths = {(name, part): tmp_path / name / domain for name in names for part, domain in PARTS.items()}
+        tracemalloc.start()
+        frames = list_frames(Folders(tmp_path, ("E",), paths, ()), names, Silent())
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(frames) == 8000 * buildings
+        return held, peak
+
+    monkeypatch.setattr("os.listdir", listed)
+    allocated(1)  # what is made once
+    (few, _), (many, peak) = allocated(1), allocated(3)
+    assert (many - few) / 16_000 < 16
+    # 300,000 frames in 100 MB at the worst moment
+    assert peak / 24_000 < 333

@@ -1,58 +1,151 @@
-"""`data show`, `data check` and, with its own module, `data prepare`."""
+"""`data list`, `data show`, `data check` and, with its own module, `data prepare`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ttt_bench.cli import prepare
-from ttt_bench.cli.output import Display, say, show_records
-from ttt_bench.cli.sweep import DataRoot, Json, PresetName
+from ttt_bench.cli.output import Display, about_root, say, show_records, stdout
+from ttt_bench.cli.sweep import Config, DataRoot, Json, PresetName, Sets, Variant
+from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
+from ttt_bench.errors import BenchError, unknown
 
 if TYPE_CHECKING:
+    from ttt_bench.config import Request
+    from ttt_bench.data.base import Dataset
     from ttt_bench.data.check import Finding
 
 app = typer.Typer(help="Look at data, check them, and make them ready.", no_args_is_help=True)
 app.add_typer(prepare.app, name="prepare")
 
 
+@app.command("list")
+def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
+    """Every data set, those of other packages too: what it has, and whether its files are there."""
+    from ttt_bench.config import default_data_root
+    from ttt_bench.data.domains import domain_names
+
+    root = data_root or default_data_root()
+    records = [_record(name, root) for name in domain_names()]
+    columns = ["name", "description", "tasks", "label_spaces", "data", "package"]
+    if as_json:
+        show_records(records, columns, "", True)
+        return
+    # most are the harness's own, which then need no word
+    shown = [r | {"package": ""} if r["package"] == "ttt-bench" else r for r in records]
+    show_records(shown, ["name", "description", "tasks", "data", "package"], "data sets", False)
+    stdout.print(f"{about_root(root)}\n", markup=False)
+    spaces = [
+        {
+            "label space": space.name,
+            "classes": ", ".join(space.classes),
+            "data sets": ", ".join(r["name"] for r in records if space.name in r["label_spaces"]),
+        }
+        for space in LABEL_SPACES.values()
+    ]
+    show_records(spaces, ["label space", "classes", "data sets"], "label spaces (--label-space)", False)
+
+
+def _record(name: str, root: Path | None) -> dict[str, Any]:
+    """What a listing says of a data set; of a broken one why it is, so that it does not hide the others."""
+    from ttt_bench.data.domains import find_domain, is_there, origin
+
+    try:
+        domain = find_domain(name)
+    except BenchError as error:
+        return {"name": name, "description": f"broken: {error}", "label_spaces": [], "package": origin(name)}
+    data = "embedded" if domain.embedded else "there" if is_there(domain, root) else f"lacks {domain.folder}/"
+    return {
+        "name": name,
+        "description": domain.description,
+        "tasks": ", ".join(domain.tasks),
+        "label_spaces": [space.name for space in LABEL_SPACES.values() if domain.ids_of(space) is not None],
+        "data": data,
+        "package": origin(name),
+    }
+
+
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A domain, such as rooms.")],
-    count: Annotated[int, typer.Option(help="How many images.", min=1, max=64)] = 8,
+    name: Annotated[
+        str, typer.Argument(help="A data set, its images under shifts if wanted: rooms, nyud+gaussian_noise@0.1.")
+    ],
+    count: Annotated[int, typer.Option(help="How many images, evenly spread over the split.", min=1, max=64)] = 8,
     split: Annotated[str, typer.Option(help="train, val, test or tune.")] = "test",
     preset: PresetName = None,
     size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH of an embedded domain. [default: the preset's]", show_default=False)
+        str | None, typer.Option(help="HEIGHTxWIDTH. [default: the preset's, as a run has it]", show_default=False)
     ] = None,
+    data_variant: Variant = None,
+    label_space: Annotated[
+        str | None, typer.Option(help="The classes of segmentation. [default: the first that the data set has]")
+    ] = None,
+    sets: Sets = None,
+    config: Config = None,
     out: Annotated[Path | None, typer.Option(help="The PNG file. [default: NAME.png]", show_default=False)] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Write a contact sheet: images and their labels."""
-    from ttt_bench.config import default_data_root, resolve_preset
-    from ttt_bench.data.domains import Pair, find_domain, open_domain
-    from ttt_bench.data.label_spaces import find_label_space
-    from ttt_bench.data.rooms.looks import SPLITS
-    from ttt_bench.data.show import contact_sheet
-    from ttt_bench.errors import unknown
-    from ttt_bench.plan import cache_folder
+    """Write a contact sheet: images and their labels, as a run sees them."""
+    from ttt_bench.config import make_request, parse_setting, read_config_file
+    from ttt_bench.data.files import spread
 
-    domain = find_domain(name)
+    given = {
+        "preset": preset,
+        "data_variant": data_variant,
+        "label_space": label_space,
+        "set": dict(parse_setting(text) for text in sets or []),
+        "data_root": data_root,
+    }
+    request = make_request(read_config_file(config) if config else {}, given)
+    display, path = Display(), out or Path(f"{name}.png")
+    dataset, classes = _opened(name, split, size, count, request, display)
+    for notice in dataset.notices:
+        display.say(notice)
+    from ttt_bench.data.show import contact_sheet
+
+    contact_sheet(dataset, spread(len(dataset), count), classes, path)
+    say(f"contact sheet: {path}")
+
+
+def _opened(
+    name: str, split: str, size: str | None, count: int, request: Request, display: Display
+) -> tuple[Dataset, tuple[str, ...]]:
+    """A split as a run would see it, and the names of its classes; so many images where they are rendered."""
+    from ttt_bench.config import resolve_preset
+    from ttt_bench.data.domains import find_domain, open_domain, shared_labels
+    from ttt_bench.data.rooms.looks import SPLITS
+    from ttt_bench.data.shifts import parse_target
+    from ttt_bench.data.variants import find_variant
+
+    plain, shifts = parse_target(name)
+    domain = find_domain(plain)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    sizes = resolve_preset(preset or ("quick" if domain.embedded else "paper"), {}).data
-    chosen = _parse_size(size) if size else sizes.size(domain.name, "source" if name == "rooms" else "target")
-    display = Display()
-    root, cache = data_root or default_data_root(), cache_folder()
-    dataset = open_domain(domain, split, chosen, count, data_root=root, cache=cache, progress=display)
+    own = {space: label_space_from(space, table) for space, table in request.label_spaces.items()}
+    labels = shared_labels([domain], request.label_space, own)
+    settings = resolve_preset(request.preset or ("quick" if domain.embedded else "paper"), request.set).data
+    chosen = _parse_size(size) if size else settings.size(plain, "source" if split in ("train", "val") else "target")
+    from ttt_bench.data.views import Shifted
+    from ttt_bench.pairwork import cache_folder
+
+    dataset = open_domain(
+        domain,
+        split,
+        chosen,
+        count,
+        data_root=request.data_root,
+        cache=cache_folder(),
+        progress=display,
+        space=labels,
+        variant=find_variant(request.data_variant),
+        subset=settings.test_subset,
+    )
     if domain.embedded:  # files are looked at when they are read, and only those that are drawn
         dataset.prepare(display)
-    path = out or Path(f"{name}.png")
-    classes = find_label_space(Pair(domain, domain).label_space).classes
-    contact_sheet(dataset, list(range(min(count, len(dataset)))), classes, path)
-    say(f"contact sheet: {path}")
+    return Shifted(dataset, shifts, settings.seed) if shifts else dataset, labels.classes if labels else ()
 
 
 def _parse_size(text: str) -> tuple[int, int]:

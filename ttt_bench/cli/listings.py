@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.output import Display, say, show_records, stdout
-from ttt_bench.cli.sweep import Json, Sets
+from ttt_bench.cli.output import Display, about_root, say, show_records, stdout
+from ttt_bench.cli.sweep import DataRoot, Json, Sets
 from ttt_bench.errors import BenchError
 
 methods = typer.Typer(help="The registered methods.", no_args_is_help=True)
@@ -98,31 +99,51 @@ def check_methods(
 
 
 @pairs.command("list")
-def list_pairs(as_json: Json = False) -> None:
-    """The pairs, and every domain that a pair may be made of."""
-    from ttt_bench.data.domains import LISTED_PAIRS, domain_names, find_domain, find_pair
+def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
+    """The published pairs and the embedded one, what they need, and whether it is there."""
+    from ttt_bench.config import default_data_root
+    from ttt_bench.data.domains import LISTED_PAIRS, domain_names
     from ttt_bench.data.shifts import KINDS
 
-    records = []
-    for name in LISTED_PAIRS:
-        pair = find_pair(name)
-        needs = [d.folder for d in (pair.source, pair.target) if d.folder]
-        records.append(
-            {
-                "pair": name,
-                "tasks": ", ".join(pair.tasks),
-                "data": f"--data-root with {', '.join(f'{n}/' for n in needs)}" if needs else "embedded",
-                "preset": "quick" if pair.embedded else "paper",
-            }
-        )
-    show_records(records, ["pair", "tasks", "data", "preset"], "pairs", as_json)
+    root = data_root or default_data_root()
+    records = [_pair_record(name, root) for name in LISTED_PAIRS]
+    show_records(records, ["pair", "tasks", "label_space", "data", "preset"], "pairs (source:target)", as_json)
     if not as_json:
-        domains = [{"domain": d.name, "description": d.description} for d in map(find_domain, domain_names())]
-        show_records(domains, ["domain", "description"], "domains (any source:target is a pair)", False)
+        stdout.print(about_root(root), markup=False)
+        stdout.print(
+            f"Any two of these make a pair: {', '.join(domain_names())} (`ttt-bench data list` says what they are).\n",
+            markup=False,
+        )
         shifts = [
-            {"shift": kind.name, "what it does": kind.summary, "after the @": kind.usage} for kind in KINDS.values()
+            {
+                "shift": kind.name,
+                "what it does": kind.summary,
+                "strength": "s1 to s5" + (f", or {kind.range}" if kind.limits else ""),
+            }
+            for kind in KINDS.values()
         ]
-        show_records(shifts, ["shift", "what it does"], "shifts of a target's images (TARGET+SHIFT@STRENGTH)", False)
+        title = "shifts of a target's images (such as rooms:rooms+jpeg@30 or taskonomy:nyud+fog@s3)"
+        show_records(shifts, ["shift", "what it does", "strength"], title, False)
+
+
+def _pair_record(name: str, root: Path | None) -> dict[str, Any]:
+    """What a listing says of a pair; of a broken one why it is, so that it does not hide the others."""
+    from ttt_bench.data.domains import find_pair, is_there
+
+    try:
+        pair = find_pair(name)
+    except BenchError as error:
+        return {"pair": name, "data": f"broken: {error}"}
+    labels = pair.label_space(None, {})
+    lacking = [f"{domain.folder}/" for domain in (pair.source, pair.target) if not is_there(domain, root)]
+    there = "embedded" if pair.embedded else "there"
+    return {
+        "pair": name,
+        "tasks": ", ".join(pair.tasks),
+        "label_space": labels.name if labels else "",
+        "data": f"lacks {', '.join(lacking)}" if lacking else there,
+        "preset": "quick" if pair.embedded else "paper",
+    }
 
 
 def params(

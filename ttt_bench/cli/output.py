@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -43,6 +44,13 @@ def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], t
     for record in records:
         table.add_row(*(_cell(record.get(column)) for column in columns))
     stdout.print(table)
+
+
+def about_root(root: Path | None) -> str:
+    """Where a listing has looked for data."""
+    if root is None:
+        return "No data root: name the folder that holds taskonomy/ and so on with --data-root or TTT_BENCH_DATA."
+    return f"Data root: {root}" + ("" if root.is_dir() else ", which does not exist")
 
 
 def _cell(value: Any) -> str:

@@ -21,6 +21,7 @@ Pairs = Annotated[
     ),
 ]
 Variant = Annotated[str | None, typer.Option(help="Whose data handling: corrected or official.")]
+Labels = Annotated[str | None, typer.Option(help="The classes of segmentation. [default: those that the pair shares]")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds joined by commas (0,1,2).")]
 PresetName = Annotated[str | None, typer.Option("--preset", help="How much: smoke, quick or paper.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="One setting, section.key=value (s4t.mask_ratio=0.5).")]
@@ -60,9 +61,7 @@ def run(
         str | None,
         typer.Option(help="The target's order: fixed, shuffled, continual:SHIFT,SHIFT,... or mixed:SHIFT,SHIFT,..."),
     ] = None,
-    label_space: Annotated[
-        str | None, typer.Option(help="The classes of segmentation. [default: those that the pair shares]")
-    ] = None,
+    label_space: Labels = None,
     sets: Sets = None,
     config: Config = None,
     device: Device = None,
@@ -168,6 +167,7 @@ def train(
     preset: PresetName = None,
     hparams: Annotated[str | None, typer.Option(help="Whose settings: paper or original.")] = None,
     data_variant: Variant = None,
+    label_space: Labels = None,
     sets: Sets = None,
     config: Config = None,
     device: Device = None,
@@ -185,6 +185,7 @@ def train(
         preset=preset,
         hparams=hparams,
         data_variant=data_variant,
+        label_space=label_space,
         device=device,
         results=results,
         data_root=data_root,
@@ -193,7 +194,8 @@ def train(
     from ttt_bench.source import train_sources
 
     display = Display()
-    records = train_sources(make_plan(request, display), display)
+    made = make_plan(request, display)
+    records = train_sources(made, display)
     columns = ["source", "model", "seed", "task", "metric", "score", "prior", "ratio", "checkpoint"]
     show_records(
         records,
@@ -201,4 +203,4 @@ def train(
         "held-out source images: source model beside the per-pixel mean of the training labels",
         as_json,
     )
-    say(f"checkpoints: {request.results / 'checkpoints'}")
+    say(f"checkpoints: {made.checkpoints}")

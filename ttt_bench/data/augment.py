@@ -16,19 +16,25 @@ def coin(count: int, draw: torch.Generator) -> Tensor:
     return torch.rand(count, generator=draw) < 0.5
 
 
-def hflip(batch: Batch, mask: Tensor, negate_x: bool = True) -> Batch:
-    """Mirror left and right the samples where `mask` (B,) bool is true.
+def hflip(batch: Batch, mask: Tensor) -> Batch:
+    """A batch with the samples mirrored left and right where `mask` (B,) bool is true, as `mirror` does it."""
+    copy = Batch(batch.images.clone(), {name: value.clone() for name, value in batch.targets.items()})
+    mirror(copy, mask)
+    return copy
+
+
+def mirror(batch: Batch, mask: Tensor, negate_x: bool = True) -> None:
+    """Mirror left and right, in place, the samples where `mask` (B,) bool is true.
 
     Images and every target are mirrored; the x of a normal changes its sign, except where there is no normal (255).
     Without `negate_x` it keeps its sign, which is wrong, but what S4T's public code does on Taskonomy.
     """
-    targets = {name: _mirror(value, mask) for name, value in batch.targets.items()}
-    if "normals" in targets and negate_x:
-        normals = targets["normals"]
-        valid = (normals != IGNORE).any(dim=1) & mask[:, None, None]
-        x = torch.where(valid, -normals[:, 0], normals[:, 0])
-        targets["normals"] = torch.cat([x[:, None], normals[:, 1:]], dim=1)
-    return Batch(_mirror(batch.images, mask), targets)
+    for sample in mask.nonzero()[:, 0].tolist():
+        for values in (batch.images, *batch.targets.values()):
+            values[sample] = values[sample].flip(-1)
+        if "normals" in batch.targets and negate_x:
+            normals = batch.targets["normals"][sample]
+            normals[0] = torch.where((normals != IGNORE).any(dim=0), -normals[0], normals[0])
 
 
 def nudged(batch: Batch, offsets: Tensor, fill: Mapping[str, float]) -> Batch:
@@ -47,7 +53,3 @@ def _nudge(values: Tensor, offsets: Tensor, fill: float) -> Tensor:
         rest = values[sample, ..., down:, right:]
         moved[sample, ..., : rest.shape[-2], : rest.shape[-1]] = rest
     return moved
-
-
-def _mirror(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask.view(-1, *[1] * (values.dim() - 1)), values.flip(-1), values)

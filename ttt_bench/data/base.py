@@ -59,6 +59,10 @@ class Dataset(ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at these indices, in this order; deterministic, whatever the batch."""
 
+    def name(self, index: int) -> str:
+        """What a picture of it is called, such as the name of its file."""
+        return f"image {index}"
+
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """The samples at these indices, randomly changed for training, their targets with them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 GROUP = "ttt_bench.datasets"
 """The entry-point group through which other packages bring domains of their own."""
 
+RECIPES = ("weighted", "taskonomy")
+"""How a source model may be trained on a domain; `ttt_bench.losses.RECIPES` holds what each name means."""
+
 
 @dataclass(frozen=True)
 class Domain:
     """Where images come from.
 
     Attributes:
-        opener: what opens a split of its files, `module:object`, called with (root, split, size, progress, space=,
-            variant=) as `open_domain` describes them; empty if embedded.
-        recipe: how a source model is trained on it (`ttt_bench.losses.RECIPES`).
+        opener: what opens a split of its files and gives a `Dataset`, `module:object`; called with (its folder, split,
+            size, progress, space=, variant=) as `open_domain` describes them, `space` being None where a pair shares no
+            classes. Empty if embedded.
+        tasks: what it can have targets for, in canonical order; what a root lacks is left out when it is opened.
+        recipe: how a source model is trained on it, a name in `RECIPES`.
         edge_sigmoid: its edge targets are 0/1, so that an edge output is scored through a sigmoid.
         depth_nonnegative: a depth output is clamped at 0 before scoring.
         depth_unit: what depth targets are given in.
@@ -138,77 +143,101 @@ class Pair:
         return tuple(task for task in self.source.tasks if task in self.target.tasks)
 
     def label_space(self, name: str | None, own: Mapping[str, LabelSpace]) -> LabelSpace | None:
-        """The classes that both domains share: those of the given name, or of the first space that both have ids in.
+        """The classes that both domains share, as `shared_labels` says."""
+        return shared_labels((self.source, self.target), name, own)
 
-        Args:
-            own: the user's own label spaces.
 
-        Returns:
-            The space with the ids of both domains filled in; None where no space has them and none was asked for.
+def shared_labels(domains: Sequence[Domain], name: str | None, own: Mapping[str, LabelSpace]) -> LabelSpace | None:
+    """The label space of the given name, or the first one that all of these domains have ids in.
 
-        Raises:
-            BenchError: no such space, or one that lacks one of the domains.
-        """
-        spaces = {**LABEL_SPACES, **own}
-        if name is not None and name not in spaces:
-            raise unknown("label space", name, spaces)
-        for space in [spaces[name]] if name is not None else LABEL_SPACES.values():
-            found = [(domain, domain.ids_of(space)) for domain in (self.source, self.target)]
+    Args:
+        own: the user's own label spaces.
+
+    Returns:
+        The space with the ids of all these domains filled in; None where no space has them and none was asked for.
+
+    Raises:
+        BenchError: no such space, or one that lacks one of the domains.
+    """
+    spaces = {**LABEL_SPACES, **own}
+    if name is not None and name not in spaces:
+        raise unknown("label space", name, spaces)
+    for space in [spaces[name]] if name is not None else LABEL_SPACES.values():
+        found = [(domain, domain.ids_of(space)) for domain in domains]
+        lacking = [domain.name for domain, ids in found if ids is None]
+        if not lacking:
             native = {domain.labels or domain.name: ids for domain, ids in found if ids is not None}
-            lacking = [domain.name for domain, ids in found if ids is None]
-            if not lacking:
-                return LabelSpace(space.name, space.classes, {**space.native, **native}, space.footnote)
-            if name is not None:
-                raise BenchError(
-                    f"{self.name}: label space {name} has no ids for {' and '.join(lacking)}, only for "
-                    f"{', '.join(space.native)}"
-                )
-        return None
+            return LabelSpace(space.name, space.classes, {**space.native, **native}, space.footnote)
+        if name is not None:
+            raise BenchError(
+                f"{':'.join(domain.name for domain in domains)}: label space {name} has no ids for "
+                f"{' and '.join(lacking)}, only for {', '.join(space.native)}"
+            )
+    return None
 
 
 def domain_names() -> tuple[str, ...]:
-    """Every domain's name; imports no package that brings one.
-
-    Raises:
-        BenchError: two packages bring the same name, or one brings a name of the harness.
-    """
-    return (*BUILT_IN, *_plugins())
+    """Every domain's name, those of the harness first; imports no package that brings one."""
+    return tuple(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
 
 
 def find_domain(name: str) -> Domain:
     """The domain of that name.
 
     Raises:
-        BenchError: there is none, or the package that brings it is broken (with the reason).
+        BenchError: there is none, several have that name, or the package that brings it is broken (with the reason).
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    point = _plugins().get(name)
-    if point is None:
+    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    claims = [*(["ttt-bench itself"] if name in BUILT_IN else []), *map(_package, points.values())]
+    if not claims:
         raise unknown("domain", name, domain_names())
-    where = f"data set {name!r} ({point.value}, package {point.dist.name if point.dist else 'unknown'})"
+    if len(claims) > 1:
+        raise BenchError(
+            f"{len(claims)} data sets are called {name!r}: {' and '.join(claims)}; uninstall one or rename its entry "
+            "point"
+        )
+    return BUILT_IN[name] if name in BUILT_IN else _load(*points.values())
+
+
+def origin(name: str) -> str:
+    """Which package brings the domain of that name: its name and version."""
+    points = [point.dist for point in entry_points(group=GROUP, name=name) if point.dist]
+    return f"{points[0].name} {points[0].version}" if points and name not in BUILT_IN else "ttt-bench"
+
+
+def _load(point: EntryPoint) -> Domain:
+    """The domain that an entry point names."""
+    where = f"data set {point.name!r} of {_package(point)}"
     try:
         domain = point.load()
-    except Exception as error:  # a plugin can fail in any way
+    except Exception as error:  # a plugin can fail in any way; the others must go on
         raise BenchError(f"{where} does not import: {error}") from error
     if not isinstance(domain, Domain):
         raise BenchError(f"{where} is no ttt_bench.data.domains.Domain but {type(domain).__name__}")
-    if domain.name != name or not domain.folder or not domain.opener:
-        raise BenchError(f"{where} must be called {name!r}, as its entry point, and name its folder and its opener")
+    problems = list(_problems(domain, point.name))
+    if problems:
+        raise BenchError(f"{where} {'; '.join(problems)}")
     return domain
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        other = found.get(point.name)
-        if point.name in BUILT_IN or (other is not None and other.value != point.value):
-            raise BenchError(
-                f"two data sets are called {point.name!r}: {other.value if other else 'one of ttt-bench'} and "
-                f"{point.value}; uninstall one or rename its entry point"
-            )
-        found[point.name] = point
-    return found
+def _problems(domain: Domain, name: str) -> Iterator[str]:
+    """In what a package's domain falls short of one."""
+    if domain.name != name:
+        yield f"calls itself {domain.name!r}; its name must be that of the entry point"
+    if not domain.folder:
+        yield "names no folder; give the one of the data root that holds its files"
+    if ":" not in domain.opener:
+        yield f"names no opener; give what opens a split, as module:object, got {domain.opener!r}"
+    if not domain.tasks or domain.tasks != tuple(task for task in TASKS if task in domain.tasks):
+        yield f"has the tasks {domain.tasks!r}; give some of {tuple(TASKS)!r}, in this order"
+    if domain.recipe not in RECIPES:
+        yield str(unknown("recipe", domain.recipe, RECIPES))
+    for space in domain.label_ids.keys() - LABEL_SPACES.keys():
+        yield str(unknown("label space", space, LABEL_SPACES))
+
+
+def _package(point: EntryPoint) -> str:
+    return f"package {point.dist.name if point.dist else 'unknown'} ({point.value})"
 
 
 def find_pair(text: str) -> Pair:
@@ -226,6 +255,11 @@ def find_pair(text: str) -> Pair:
             pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in domain_names())]
             raise unknown("pair", f"{source}:{target}", pairs if source in domain_names() else LISTED_PAIRS)
     return Pair(find_domain(source), find_domain(target), shifts)
+
+
+def is_there(domain: Domain, data_root: Path | None) -> bool:
+    """Whether a domain's folder lies below the data root, or it needs none."""
+    return domain.folder is None or (data_root is not None and (data_root / domain.folder).is_dir())
 
 
 def folder_of(domain: Domain, data_root: Path | None) -> Path:
@@ -284,10 +318,9 @@ def open_domain(
         rooms = Rooms(domain.name, split, size, count, cache)
         own = space is None or space.native[domain.labels] == LABEL_SPACES[ROOMS_SPACE].native[domain.labels]
         return rooms if own or space is None else Relabelled(rooms, space.table(domain.labels), space.record())
-    options: dict[str, Any] = {"variant": variant, **({"space": space} if space else {})}
-    if domain.name == "taskonomy":
-        options["subset"] = subset
-    return _opener(domain.opener)(folder_of(domain, data_root), split, size, progress, **options)
+    options = {"subset": subset} if domain.name == "taskonomy" else {}
+    folder = folder_of(domain, data_root)
+    return _opener(domain.opener)(folder, split, size, progress, space=space, variant=variant, **options)
 
 
 @cache

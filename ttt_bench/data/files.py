@@ -147,17 +147,27 @@ def fingerprint(frames: Indexed, parts: Sequence[str], title: str, progress: Pro
 
     Args:
         title: of the progress bar.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
     """
     digest = hashlib.sha256()
     with progress.bar(title, len(frames)) as bar:
         for index in range(len(frames)):
-            sizes = " ".join(f"{part} {frames.path(index, part).stat().st_size}" for part in parts)
+            sizes = " ".join(f"{part} {_bytes_in(frames.path(index, part))}" for part in parts)
             digest.update(f"{frames.name(index)} {sizes}\n".encode())
             bar.advance()
     for index in spread(len(frames), _HASHED):
         for part in parts:
             digest.update(hashlib.sha256(frames.path(index, part).read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def _bytes_in(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -5,7 +5,7 @@ Whatever a space does not name, background and void included, becomes 255.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,13 @@ class LabelSpace:
             table[list(group)] = index
         return table
 
-    def record(self) -> dict[str, Any]:
-        """Everything that a label depends on, as JSON-like values."""
-        native = {dataset: [list(group) for group in groups] for dataset, groups in self.native.items()}
+    def record(self, only: Collection[str] | None = None) -> dict[str, Any]:
+        """Everything that a label depends on, as JSON-like values; of every data set, or only of these."""
+        native = {
+            dataset: [list(group) for group in groups]
+            for dataset, groups in self.native.items()
+            if only is None or dataset in only
+        }
         return {"name": self.name, "classes": list(self.classes), "native": native}
 
 

@@ -1,28 +1,24 @@
-"""What data sets of listed ids have in common: batches padded to one size, the published augmentation, checks."""
+"""What data sets of listed ids have in common: finding their files, reading them, notices."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ttt_bench.data import samples
-from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.data.files import PHOTO, Problem, Size, fingerprint, picture_size
+from ttt_bench.data.files import PHOTO, Size, fingerprint, picture_size
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
 from ttt_bench.data.listing import Layout, Listing, find_listing, same_view
 from ttt_bench.data.manifest import Manifest, read_manifest
 from ttt_bench.data.normals import NYUD_AXES
-from ttt_bench.data.random_views import random_view
-from ttt_bench.data.samples import IMAGE, Placement, Sample
+from ttt_bench.data.sampled import SampledDataset
+from ttt_bench.data.samples import IMAGE, Placement
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
 from ttt_bench.progress import Noting, Progress
@@ -30,14 +26,10 @@ from ttt_bench.provenance import hash_of
 
 FORMAT = 1
 """Raised when the targets that are made of the same files change."""
-_LISTED = 5  # problems that a message names
-_THREADS = 4  # Pillow decodes outside the interpreter's lock
 
 
-class ListedDataset(Dataset):
-    """The images of a list, in its order, each in the middle of `size` and nowhere enlarged.
-
-    An image that is larger than `size` is scaled down to fit, its metric depth unchanged. It can be pickled.
+class ListedDataset(SampledDataset):
+    """The images of a list, in its order. It can be pickled.
 
     Args:
         listing: the files, complete in every part of the tasks.
@@ -52,6 +44,7 @@ class ListedDataset(Dataset):
         parts: the image, and what the targets are made of.
     """
 
+    remedy = "Take them from the archive again"
     layout: ClassVar[Layout]
     labels: ClassVar[str]
     """The label space that is taken where none is given."""
@@ -71,9 +64,10 @@ class ListedDataset(Dataset):
     ) -> None:
         self.listing, self.size, self.tasks, self.notices = listing, size, tasks, notices
         self.mark, self.space, self.variant, self.axes = mark, space, variant, axes
-        self.fingerprint = hash_of([FORMAT, self.domain, mark, size, space.record(), asdict(variant), axes], 16)
+        labels = space.record(self.id_sets)
+        self.fingerprint = hash_of([FORMAT, self.domain, mark, size, labels, asdict(variant), axes], 16)
         self.parts = self.parts_of(tasks, listing, space)
-        self._problems: list[Problem] | None = None
+        self.title, self.balanced_crop = self.layout.title, variant.balanced_crop
 
     @classmethod
     def open(
@@ -122,21 +116,8 @@ class ListedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.listing)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Images and targets of `ttt_bench.data.base`.
-
-        Raises:
-            DataError: a file is missing, damaged or out of range.
-        """
-        return _batched([samples.padded(self._fitted(index), self.size) for index in indices])
-
-    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
-        """The same, each scaled, cropped, mirrored and recoloured at random as published (`random_views`)."""
-        views = []
-        for position, index in enumerate(indices):
-            draw = np.random.default_rng([seed, position])
-            views.append(random_view(self._fitted(index), self.size, draw, self.variant.balanced_crop))
-        return _batched([samples.padded(view, self.size) for view in views])
+    def name(self, index: int) -> str:
+        return self.listing.name(index)
 
     def placement(self, index: int) -> Placement:
         """Where an image lies in what `batch` gives.
@@ -145,31 +126,6 @@ class ListedDataset(Dataset):
             DataError: its file is missing or damaged.
         """
         return samples.placement(picture_size(self.listing.path(index, IMAGE), PHOTO), self.size)
-
-    def prepare(self, progress: Progress) -> None:
-        """Decode every file that is used; what was found is remembered, so that asking again costs nothing.
-
-        Raises:
-            DataError: names the first problems, how many there are in all, and what to do.
-        """
-        if self._problems is None:
-            self._problems = self._inspect(progress)
-        if self._problems:
-            shown = "".join(f"\n  {problem.message}" for problem in self._problems[:_LISTED])
-            more = len(self._problems) - _LISTED
-            raise DataError(
-                f"{self.layout.title}: {len(self._problems)} bad files among {len(self)} images:{shown}"
-                + (f"\n  and {more} more" if more > 0 else "")
-                + "\nTake them from the archive again"
-            )
-
-    @abstractmethod
-    def sample(self, index: int) -> Sample:
-        """An image with its targets, at the image's own size.
-
-        Raises:
-            DataError: a file is missing, damaged or out of range.
-        """
 
     @classmethod
     @abstractmethod
@@ -233,6 +189,17 @@ class ListedDataset(Dataset):
             )
         return tuple(found)
 
+    def problems(self, index: int) -> list[str]:
+        found: list[str] = []
+        image: NDArray[Any] | None = None
+        for part in self.parts:
+            try:
+                array = self._read_part(index, part, image)
+                image = array if part == IMAGE else image
+            except DataError as error:
+                found.append(str(error))
+        return found
+
     def _read_part(self, index: int, part: str, image: NDArray[Any] | None) -> NDArray[Any]:
         path = self.listing.path(index, part)
         array = self.decode(path, part)
@@ -242,38 +209,6 @@ class ListedDataset(Dataset):
                 f"{image.shape[1]}, another shape: one of them has been cropped. Take both from the same archive"
             )
         return array
-
-    def _fitted(self, index: int) -> Sample:
-        sample = self.sample(index)
-        return samples.resized(sample, samples.placement(samples.image_size(sample), self.size).scaled)
-
-    def _inspect(self, progress: Progress) -> list[Problem]:
-        found: list[Problem] = []
-        title = f"checking {self.layout.title}'s files"
-        with progress.bar(title, len(self)) as bar, ThreadPoolExecutor(_THREADS) as pool:
-            for problems in pool.map(self._look, range(len(self))):
-                found += problems
-                bar.advance()
-        return found
-
-    def _look(self, index: int) -> list[Problem]:
-        found: list[Problem] = []
-        image: NDArray[Any] | None = None
-        for part in self.parts:
-            try:
-                array = self._read_part(index, part, image)
-                image = array if part == IMAGE else image
-            except DataError as error:
-                found.append(Problem(self.listing.path(index, part), str(error)))
-        return found
-
-
-def _batched(padded: Sequence[Sample]) -> Batch:
-    """Samples of one size as a batch."""
-    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in padded])) for name in padded[0]}
-    if "semseg" in stacked:
-        stacked["semseg"] = stacked["semseg"].long()
-    return Batch(stacked.pop(IMAGE), stacked)
 
 
 def image_sizes(listing: Listing, progress: Progress) -> list[Size]:

@@ -53,7 +53,8 @@ def to_harness(vectors: Floats, axes: str) -> Floats:
 
 def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
     """(H, W, 3) uint8 -> (3, H, W): (v - 127.5) / 127.5, of about unit length."""
-    return (rgb.astype(np.float32).transpose(2, 0, 1) - np.float32(127.5)) / np.float32(127.5)
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))  # all that follows is faster on whole planes
+    return (planes.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
 
 
 def normals_mask(rgb: NDArray[np.uint8]) -> Mask:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from ttt_bench import colours
 from ttt_bench.data.base import Dataset
+from ttt_bench.data.prepare.writing import replacing
+from ttt_bench.errors import DataError
 from ttt_bench.tasks import IGNORE
 
 _CELL = 2.2  # inches
@@ -23,15 +25,16 @@ _LEGEND = 0.8
 def contact_sheet(dataset: Dataset, indices: Sequence[int], class_names: Sequence[str], path: Path) -> None:
     """Write a PNG with a row for each of these images and a column for the image and for each task.
 
-    Depth and edges are scaled to each picture's own range, which its title gives in the target's units; 255 is grey.
+    Depth and edges are scaled to each picture's own range, which its title gives in the target's units. What has no
+    target is grey, and a title says how much of the picture that is.
 
     Args:
         indices: which images, at least one.
-        class_names: names of the class indices, for the legend.
-        path: where to write; its folder must exist.
+        class_names: names of the class indices, for the legend; empty where the classes have none.
+        path: where to write; its folder must exist. The file is there when it is whole.
 
     Raises:
-        DataError: a file of the data set is damaged.
+        DataError: a file of the data set is damaged, or the sheet cannot be written.
     """
     height, width = dataset.size
     columns = 1 + len(dataset.tasks)
@@ -42,30 +45,31 @@ def contact_sheet(dataset: Dataset, indices: Sequence[int], class_names: Sequenc
     axes = figure.subplots(len(indices), columns, squeeze=False)
     for row, index in zip(axes, indices, strict=True):
         batch = dataset.batch([index])
-        _show(row[0], np.rint(batch.images[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8), f"image {index}")
+        _show(row[0], np.rint(batch.images[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8), dataset.name(index))
         for axis, task in zip(row[1:], dataset.tasks, strict=True):
             _show(axis, *_picture(task, batch.targets[task][0].numpy()))
-    if "semseg" in dataset.tasks:
-        _legend(figure, class_names)
-    figure.savefig(path, format="png", dpi=110)
+    _legend(figure, class_names if "semseg" in dataset.tasks else ())
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); choose another file with --out") from error
 
 
 def _picture(task: str, target: NDArray[np.float32]) -> tuple[colours.Picture, str]:
     """A target's picture and title."""
+    valid = target[target != IGNORE]
+    lacking = 1 - valid.size / target.size
+    note = f"\n{lacking:.1%} without target" if lacking else "\n"
     if task == "semseg":
-        return colours.colour_semseg(target), task
+        return colours.colour_semseg(target), task + note
     if task == "normals":
-        return colours.colour_normals(target), task
-    low, high = _range(target)
-    title = f"{task} {low:.2f} to {high:.2f}"
+        return colours.colour_normals(target), task + note
+    low, high = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 0.0)
+    title = f"{task} {low:.2f} to {high:.2f}{note}"
     if task == "edge":
         return colours.colour_edge(target, low, high), title
     return colours.colour_depth(target, low, high), title
-
-
-def _range(target: NDArray[np.float32]) -> tuple[float, float]:
-    values = target[target != IGNORE]
-    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 
 def _show(axis: Axes, picture: colours.Picture, title: str) -> None:

@@ -44,6 +44,9 @@ class View(Dataset):
         self.domain, self.size, self.tasks = dataset.domain, dataset.size, dataset.tasks
         self.fingerprint, self.notices = dataset.fingerprint, dataset.notices
 
+    def name(self, index: int) -> str:
+        return self._dataset.name(index)
+
     def prepare(self, progress: Progress) -> None:
         self._dataset.prepare(progress)
 
@@ -123,6 +126,9 @@ class Streamed(View):
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def name(self, index: int) -> str:
+        return self._dataset.name(self.places[index].image)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         here = [self.places[position] for position in indices]

@@ -25,7 +25,8 @@ Things that have gone wrong for others:
     even if it is incomplete.
   - No mask_valid is published for Taskonomy, and none is needed.
 Room: about 300 GB for the whole tiny subset, and the archives beside it while they are unpacked. The test buildings
-alone take 50 GB; a cache at 256x256 (`ttt-bench data prepare taskonomy --size 256 --out OTHER_ROOT`) a tenth of that.
+alone take 50 GB. A cache at 256x256 (`ttt-bench data prepare taskonomy --size 256 --out OTHER_ROOT`) takes a third of
+what the files take that it is made of, with --jpeg a quarter.
 Archives that were downloaded by hand ({building}_{domain}.tar):
   ttt-bench data prepare taskonomy ARCHIVES... --data-root DATA_ROOT"""
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ttt_bench.data.augment import coin, hflip, nudged
+from ttt_bench.data import samples
+from ttt_bench.data.augment import coin, mirror, nudged
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.data.files import Problem, spread
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.manifest import Manifest, read_manifest
 from ttt_bench.data.normals import HARNESS_AXES
+from ttt_bench.data.sampled import batched
+from ttt_bench.data.samples import Sample
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Frames, find_folders
 from ttt_bench.data.taskonomy.selection import fingerprint, select
@@ -68,7 +70,8 @@ class Taskonomy(Dataset):
         self.frames, self.size, self.tasks, self.notices = frames, size, tasks, notices
         self.mark, self.variant, self.axes, self.resized = mark, variant, axes, resized
         cached = ["resized"] if resized else []
-        self.fingerprint = hash_of([FORMAT, mark, size, space.record(), asdict(variant), axes, *cached], 16)
+        labels = space.record((self.domain,))
+        self.fingerprint = hash_of([FORMAT, mark, size, labels, asdict(variant), axes, *cached], 16)
         self._table = space.table(self.domain)
         self._problems: list[Problem] | None = None
 
@@ -80,7 +83,7 @@ class Taskonomy(Dataset):
         size: tuple[int, int],
         progress: Progress,
         subset: str = "first_tenth",
-        space: LabelSpace = LABEL_SPACES["taskonomy_nyud_7"],
+        space: LabelSpace | None = None,
         variant: DataVariant = CORRECTED,
     ) -> Taskonomy:
         """Find a split's files.
@@ -110,10 +113,14 @@ class Taskonomy(Dataset):
         for notice in _about_files(manifest, size, tasks, mark):
             noting.say(notice)
         axes, resized = manifest.normal_axes or HARNESS_AXES, manifest.resized is not None
-        return cls(frames, size, tasks, mark, space, variant, axes, tuple(noting.said), resized)
+        labels = space or LABEL_SPACES["taskonomy_nyud_7"]
+        return cls(frames, size, tasks, mark, labels, variant, axes, tuple(noting.said), resized)
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def name(self, index: int) -> str:
+        return self.frames.name(index)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Images and targets of `ttt_bench.data.base`.
@@ -121,9 +128,7 @@ class Taskonomy(Dataset):
         Raises:
             DataError: a file is missing, damaged or out of range.
         """
-        samples = [self._sample(index) for index in indices]
-        stacked = {name: torch.stack([sample[name] for sample in samples]) for name in (IMAGE, *self.tasks)}
-        return Batch(stacked.pop(IMAGE), stacked)
+        return batched([self._sample(index) for index in indices])
 
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """The same, each mirrored with probability 1/2, with what the variant does besides."""
@@ -133,7 +138,8 @@ class Taskonomy(Dataset):
         if self.variant.one_pixel_crop:
             offsets = torch.randint(0, 2, (len(indices), 2), generator=draw)
             batch = nudged(batch, offsets, {task: targets.OF_ZEROS[task] for task in self.tasks})
-        return hflip(batch, mirrored, negate_x=self.variant.flip_negates_x)
+        mirror(batch, mirrored, negate_x=self.variant.flip_negates_x)
+        return batch
 
     def prepare(self, progress: Progress) -> None:
         """Look for damaged files: all of a small selection, else every header and a spread sample in full.
@@ -170,11 +176,10 @@ class Taskonomy(Dataset):
                     bar.advance()
         return found
 
-    def _sample(self, index: int) -> dict[str, Tensor]:
+    def _sample(self, index: int) -> Sample:
         native = decode.read_frame(self.frames, index, self.tasks)
-        sample = {IMAGE: targets.image(native[IMAGE], self.size)}
-        sample |= {task: self._target(task, native[task], index) for task in self.tasks}
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()}
+        made = {task: self._target(task, native[task], index) for task in self.tasks}
+        return {samples.IMAGE: targets.image(native[IMAGE], self.size), **made}
 
     def _target(self, task: str, native: np.ndarray[Any, Any], index: int) -> np.ndarray[Any, Any]:
         masked = self.variant.mask_invalid

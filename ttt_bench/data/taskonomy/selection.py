@@ -54,7 +54,8 @@ def select(folders: Folders, split: str, subset: str, progress: Progress) -> Fra
     if len(chosen) == 0:
         raise DataError(
             f"Taskonomy: split {split} ({subset}) is empty: it takes none of the {len(frames)} complete frames of "
-            f"{', '.join(names)} below {folders.root} (a tenth needs ten); complete the download of these buildings"
+            f"{', '.join(names)} below {folders.root} (a tenth needs ten); complete the download of these buildings, "
+            "or take another subset of them, such as --set data.test_subset=all"
         )
     if split == "test":
         used = ", ".join(frames.buildings[i] for i in np.unique(chosen.building))

@@ -37,7 +37,8 @@ _KEPT = 0.5  # a target pixel is valid if at least this share of what it average
 def image(rgb: NDArray[np.uint8], size: Size) -> Floats:
     """(H, W, 3) uint8 -> (3, *size) RGB in [0, 1]."""
     resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / np.float32(255.0)
+    planes = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+    return planes.astype(np.float32) / np.float32(255.0)
 
 
 def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinear: bool = False) -> NDArray[np.int64]:

@@ -1,0 +1,108 @@
+"""The pages on data say what the code says: tables, options, commands."""
+
+import re
+import shlex
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from test_cli import call
+
+from ttt_bench.data.check.findings import Finding
+from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
+from ttt_bench.data.shifts import KINDS, LEFT_OUT
+from ttt_bench.data.streams import DESCRIPTIONS, parse_stream
+from ttt_bench.data.taskonomy.index import LAYOUTS
+from ttt_bench.data.variants import CORRECTED, OFFICIAL
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "data.md").read_text(encoding="utf-8")
+
+
+def rows(head: str) -> list[list[str]]:
+    """The cells of the table whose first column is called so, without the head."""
+    table = PAGE[PAGE.index(f"\n| {head} |") :].split("\n\n")[0].strip().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_every_shift_stands_there_with_its_range_and_severities():
+    found = {row[0].strip("`"): row[1:] for row in rows("shift")}
+    assert list(found) == list(KINDS)
+    for name, kind in KINDS.items():
+        summary, meaning, limits, severities = found[name]
+        assert (summary, meaning) == (kind.summary, kind.meaning)
+        numbers = [float(number) for number in re.findall(r"-?[\d.]+", limits)]
+        assert numbers == list(kind.limits or ())
+        assert ("whole" in limits) == kind.whole
+        written = [float(number) for number in re.findall(r"[\d.]+", severities)]
+        assert written == [float(constant) for constants in kind.severities for constant in constants]
+        assert severities.count("(") == (5 if len(kind.severities[0]) > 1 else 0)
+    for words in ("elastic", "glass", "frost"):
+        assert any(words in name for name in LEFT_OUT)
+        assert words in PAGE
+
+
+def test_every_option_of_a_variant_stands_there_with_both_values():
+    found = {row[0].strip("`"): row[1:3] for row in rows("option")}
+    expected = {
+        field.name: [str(getattr(variant, field.name)).replace("True", "true").replace("False", "false")
+                     for variant in (CORRECTED, OFFICIAL)]
+        for field in fields(CORRECTED)
+        if field.name != "name"
+    }  # fmt: skip
+    assert found == expected
+
+
+def test_every_label_space_stands_there_with_its_classes():
+    found = {row[0].strip("`"): row[1:] for row in rows("label space")}
+    assert found == {name: [", ".join(s.classes), ", ".join(s.native)] for name, s in LABEL_SPACES.items()}
+
+
+def test_the_label_space_of_ones_own_is_one():
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    config = tomllib.loads(block)
+    space = label_space_from(config["label_space"], config["label_spaces"][config["label_space"]])
+    assert space.table("taskonomy")[[3, 4, 6, 7]].tolist() == [0, 0, 1, 255]
+    assert space.footnote
+
+
+def test_every_layout_check_and_stream_stands_there():
+    domains = [row[1].strip("`").replace("point_...", "point_") for row in rows("layout")]
+    for layout, written in zip(LAYOUTS.values(), domains, strict=True):
+        assert layout.split("point_")[0] == written.split("point_")[0]
+    checks = Finding.__doc__.split("check: ")[1].split(".\n")[0].replace(" or ", ", ").replace("\n", " ")
+    assert {row[0].strip("`") for row in rows("check")} == set(re.findall(r"\w+", checks))
+    assert [re.match(r"`(\w+)", row[0])[1] for row in rows("stream")] == list(DESCRIPTIONS)
+
+
+def commands() -> list[str]:
+    """Every command line in the pages on data, without its comment."""
+    pages = [(DOCS / name).read_text(encoding="utf-8") for name in ("data.md", "adding-a-dataset.md")]
+    lines = [line for page in pages for line in page.splitlines() if line.startswith("    ttt-bench ")]
+    return [line.split("  #")[0].split(" # ")[0].strip() for line in lines]
+
+
+@pytest.mark.parametrize("command", ["data list", "data show", "data check", "run", "pairs list"])
+def test_the_options_in_the_pages_are_options(command):
+    known = call(*command.split(), "--help", COLUMNS="200").stdout
+    shown = [line for line in commands() if line.startswith(f"ttt-bench {command}")]
+    assert shown
+    for line in shown:
+        for option in re.findall(r"--[\w-]+", line):
+            assert option in known, line
+
+
+def test_the_options_of_prepare_are_options():
+    shown = [shlex.split(line) for line in commands() if "data prepare" in line]
+    known = {
+        part: call("data", "prepare", part, "--help", COLUMNS="200").stdout for part in ("taskonomy", "nyud", "pascal")
+    }
+    assert {words[3] for words in shown} == set(known)
+    for words in shown:
+        assert all(word in known[words[3]] for word in words if word.startswith("--")), words
+
+
+def test_the_streams_in_the_page_are_streams():
+    streams = [words[words.index("--stream") + 1] for words in map(shlex.split, commands()) if "--stream" in words]
+    assert {parse_stream(stream).kind for stream in streams} == {"shuffled", "continual", "mixed"}

@@ -1,0 +1,118 @@
+"""What a data set of one's own gets by giving one image with its targets at a time."""
+
+import numpy as np
+import pytest
+import torch
+from scenes import scene
+from taskonomy_files import Notices
+
+from ttt_bench.data.sampled import SampledDataset
+from ttt_bench.errors import DataError
+from ttt_bench.progress import Silent
+
+TASKS = ("semseg", "depth", "normals", "edge")
+
+
+def sound(height=20, width=30):
+    """Arrays that keep every convention."""
+    rows, columns = np.mgrid[:height, :width]
+    return {
+        "image": np.stack([rows, columns, rows + columns]).astype(np.uint8),
+        "semseg": (columns // 10).astype(np.uint8),
+        "depth": (1 + rows[None] / 10).astype(np.float32),
+        "normals": scene(128).vectors[:, :height, :width].astype(np.float32),
+        "edge": (columns[None] % 10 == 0).astype(np.float32),
+    }
+
+
+class Given(SampledDataset):
+    """Samples that are given."""
+
+    domain, tasks, fingerprint = "given", TASKS, "given"
+
+    def __init__(self, *samples, size=(32, 40)):
+        self.samples, self.size = samples, size
+
+    def __len__(self):
+        return len(self.samples)
+
+    def sample(self, index):
+        found = self.samples[index]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_images_of_any_size_lie_in_the_middle_of_a_batch():
+    batch = Given(sound(20, 30), sound(32, 40), sound(64, 80)).batch([0, 1, 2])
+    assert batch.images.shape == (3, 3, 32, 40)
+    assert batch.targets["semseg"].dtype == torch.int64
+    small = sound(20, 30)
+    np.testing.assert_array_equal(batch.targets["depth"][0, 0, 6:26, 5:35], small["depth"][0])
+    np.testing.assert_array_equal(np.rint(batch.images[0, :, 6:26, 5:35].numpy() * 255), small["image"])
+    for task in TASKS:
+        around = batch.targets[task][0].clone()
+        around[..., 6:26, 5:35] = 255
+        assert (around == 255).all()
+    np.testing.assert_array_equal(batch.targets["semseg"][2], sound(64, 80)["semseg"][1::2, 1::2])
+
+
+def test_training_views_depend_on_the_seed_and_the_position_alone():
+    data = Given(sound(), sound(40, 60))
+    one, again = data.augmented([0, 1, 1], 7), data.augmented([0, 1, 1], 7)
+    assert torch.equal(one.images, again.images)
+    assert torch.equal(data.augmented([0, 1], 7).images, one.images[:2])
+    assert not torch.equal(one.images[1], one.images[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth": np.ones((1, 20, 29), np.float32)}, "depth is float32 (1, 20, 29), expected float32 (1, 20, 30)"),
+        ({"depth": np.ones((20, 30), np.float32)}, "depth is float32 (20, 30), expected float32 (1, 20, 30)"),
+        ({"normals": np.zeros((3, 20, 30))}, "normals is float64 (3, 20, 30), expected float32 (3, 20, 30)"),
+        ({"image": np.zeros((3, 20, 30), np.float32)}, "image is float32 (3, 20, 30), expected uint8 (3, 20, 30)"),
+        ({"semseg": np.zeros((20, 30), np.int64)}, "semseg is int64 (20, 30), expected uint8 (20, 30)"),
+        ({"other": np.zeros(3)}, "the sample holds image, semseg, depth, normals, edge, other, expected image, semseg"),
+    ],
+)
+def test_arrays_of_another_form_are_refused_wherever_they_are_used(change, message):
+    data = Given(sound(), {**sound(), **change})
+    for attempt in (lambda: data.batch([1]), lambda: data.augmented([1], 0), lambda: data.prepare(Silent())):
+        with pytest.raises(DataError) as caught:
+            attempt()
+        assert f"given, image 1: {message}" in str(caught.value)
+    data.batch([0])
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "message"),
+    [
+        ("depth", np.nan, "depth holds values that are not finite"),
+        ("edge", np.inf, "edge holds values that are not finite"),
+        ("depth", -1.0, "depth is negative somewhere"),
+        ("normals", 0.0, "normals have lengths from 0 to 1"),
+    ],
+)
+def test_values_that_no_target_may_have_are_found_before_a_run(task, value, message):
+    bad = sound()
+    bad[task][..., 3, 4] = value
+    with pytest.raises(DataError) as caught:
+        Given(sound(), bad).prepare(Silent())
+    assert f"given, image 1: {message}" in str(caught.value)
+    bad[task][..., 3, 4] = 255
+    Given(sound(), bad).prepare(Silent())
+
+
+def test_all_files_are_looked_at_once_and_the_first_problems_are_named():
+    broken = [DataError(f"file {number}: empty file (0 bytes)") for number in range(8)]
+    data, notices = Given(sound(), *broken), Notices()
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            data.prepare(notices)
+        message = str(caught.value)
+        assert "given: 8 bad files among 9 images" in message
+        assert "file 4" in message
+        assert "file 5" not in message
+        assert "and 3 more" in message
+    assert notices.titles == ["checking given's files"], "what was found is remembered"

@@ -1,0 +1,54 @@
+"""My rooms: photographs in a folder, each with a picture of class numbers and one of depth in millimetres."""
+
+import numpy as np
+
+from ttt_bench.data.domains import Domain
+from ttt_bench.data.files import GREY16, LABELS, PHOTO, fingerprint, read_picture
+from ttt_bench.data.sampled import SampledDataset
+from ttt_bench.errors import DataError
+from ttt_bench.provenance import code_hash, hash_of
+
+DOMAIN = Domain(
+    name="myrooms",
+    description="my own rooms: photographs, classes drawn by hand, depth from a sensor",
+    tasks=("semseg", "depth"),
+    folder="myrooms",
+    opener="my_rooms:MyRooms",
+    # my numbers for refrigerator, table, toilet, sofa, bed, sink, chair
+    label_ids={"taskonomy_nyud_7": ((), (2,), (), (), (3,), (), (1, 4))},
+)
+
+
+class MyRooms(SampledDataset):
+    """DATA_ROOT/myrooms/SPLIT/images/NAME.png, with classes/NAME.png and depth/NAME.png beside."""
+
+    domain = "myrooms"
+
+    def __init__(self, root, split, size, progress, space, variant):
+        self.folder, self.size = root / split, size
+        self.names = sorted(path.stem for path in (self.folder / "images").glob("*.png"))
+        if not self.names:
+            raise DataError(f"my rooms: there is no image NAME.png in {self.folder / 'images'}; put some there")
+        self.tasks = ("semseg", "depth") if space else ("depth",)
+        self.classes = space.table("myrooms") if space else None
+        files = fingerprint(self, ("images", "classes", "depth"), "looking at my rooms", progress)
+        labels = space.record(["myrooms"]) if space else None
+        self.fingerprint = hash_of([files, size, labels, code_hash(MyRooms)])
+
+    def __len__(self):
+        return len(self.names)
+
+    def name(self, index):
+        return self.names[index]
+
+    def path(self, index, part):
+        return self.folder / part / f"{self.names[index]}.png"
+
+    def sample(self, index):
+        image = read_picture(self.path(index, "images"), PHOTO)
+        millimetres = read_picture(self.path(index, "depth"), GREY16)
+        metres = np.where(millimetres == 0, 255, millimetres / 1000)
+        sample = {"image": image.transpose(2, 0, 1), "depth": metres[None].astype("float32")}
+        if self.classes is not None:
+            sample["semseg"] = self.classes[read_picture(self.path(index, "classes"), LABELS)]
+        return sample
