@@ -28,12 +28,12 @@ _FREE = [_PALETTE[i] for i in (0, 1, 2, 9, 4, 5, 6, 8, 3)]
 _COLOURS = dict(zip(METHOD_ORDER[2:], _FREE, strict=True))
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = "osD^vPX*<>hp"
-_PANEL = (3.3, 2.6)
+_PANEL = (3.5, 2.6)
 _ONLINE_AXIS = "adaptation step within batch\n(0: as the batches before left it, not Base)"
 _LOOK = {
     "grid.color": ".9",
     "font.size": 8,
-    "axes.titlesize": 9,
+    "axes.titlesize": 8,
     "axes.labelsize": 8,
     "legend.fontsize": 8,
     "legend.title_fontsize": 8,
