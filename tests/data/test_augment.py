@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ttt_bench.data.augment import hflip, mirror
+from ttt_bench.data.augment import hflip
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.train import loader
 
@@ -63,9 +63,7 @@ def test_the_batch_given_is_not_changed() -> None:
 
 
 def test_without_turning_x_normals_are_mirrored_like_the_rest() -> None:
-    batch, before = _batch(), _batch().targets["normals"]
-    mirror(batch, MASK, negate_x=False)
-    after = batch.targets["normals"]
+    before, after = _batch().targets["normals"], hflip(_batch(), MASK, negate_x=False).targets["normals"]
     assert torch.equal(after[0], before[0].flip(-1))
     assert torch.equal(after[1], before[1])
 

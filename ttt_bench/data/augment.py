@@ -16,25 +16,18 @@ def coin(count: int, draw: torch.Generator) -> Tensor:
     return torch.rand(count, generator=draw) < 0.5
 
 
-def hflip(batch: Batch, mask: Tensor) -> Batch:
-    """A batch with the samples mirrored left and right where `mask` (B,) bool is true, as `mirror` does it."""
-    copy = Batch(batch.images.clone(), {name: value.clone() for name, value in batch.targets.items()})
-    mirror(copy, mask)
-    return copy
-
-
-def mirror(batch: Batch, mask: Tensor, negate_x: bool = True) -> None:
-    """Mirror left and right, in place, the samples where `mask` (B,) bool is true.
+def hflip(batch: Batch, mask: Tensor, negate_x: bool = True) -> Batch:
+    """Mirror left and right the samples where `mask` (B,) bool is true.
 
     Images and every target are mirrored; the x of a normal changes its sign, except where there is no normal (255).
     Without `negate_x` it keeps its sign, which is wrong, but what S4T's public code does on Taskonomy.
     """
-    for sample in mask.nonzero()[:, 0].tolist():
-        for values in (batch.images, *batch.targets.values()):
-            values[sample] = values[sample].flip(-1)
-        if "normals" in batch.targets and negate_x:
-            normals = batch.targets["normals"][sample]
+    targets = {name: _mirror(value, mask) for name, value in batch.targets.items()}
+    if "normals" in targets and negate_x:
+        for sample in mask.nonzero()[:, 0].tolist():
+            normals = targets["normals"][sample]  # of the new batch
             normals[0] = torch.where((normals != IGNORE).any(dim=0), -normals[0], normals[0])
+    return Batch(_mirror(batch.images, mask), targets)
 
 
 def nudged(batch: Batch, offsets: Tensor, fill: Mapping[str, float]) -> Batch:
@@ -53,3 +46,9 @@ def _nudge(values: Tensor, offsets: Tensor, fill: float) -> Tensor:
         rest = values[sample, ..., down:, right:]
         moved[sample, ..., : rest.shape[-2], : rest.shape[-1]] = rest
     return moved
+
+
+def _mirror(values: Tensor, mask: Tensor) -> Tensor:
+    # one by one, since a flip of all of them and a choice would pass over the memory twice as often
+    pairs = zip(values, mask.tolist(), strict=True)
+    return torch.stack([value.flip(-1) if mirrored else value for value, mirrored in pairs])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ttt_bench.data import samples
-from ttt_bench.data.augment import coin, mirror, nudged
+from ttt_bench.data.augment import coin, hflip, nudged
 from ttt_bench.data.base import Batch, Dataset
 from ttt_bench.data.files import Problem, spread
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
@@ -138,8 +138,7 @@ class Taskonomy(Dataset):
         if self.variant.one_pixel_crop:
             offsets = torch.randint(0, 2, (len(indices), 2), generator=draw)
             batch = nudged(batch, offsets, {task: targets.OF_ZEROS[task] for task in self.tasks})
-        mirror(batch, mirrored, negate_x=self.variant.flip_negates_x)
-        return batch
+        return hflip(batch, mirrored, negate_x=self.variant.flip_negates_x)
 
     def prepare(self, progress: Progress) -> None:
         """Look for damaged files: all of a small selection, else every header and a spread sample in full.
