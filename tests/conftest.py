@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests that run side by side share the cores, and so do what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them, and tests choose widths of their own
+    os.environ.pop(name, None)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
