@@ -19,6 +19,10 @@ from ttt_bench.tasks import TASKS
 from ttt_bench.train import stretches
 
 
+Priors = dict[tuple[str, tuple[str, ...]], dict[str, float]]
+"""Of source data (their fingerprint) and tasks: what the per-pixel mean of the training labels scores."""
+
+
 def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
     """Train every source model of a plan; one record a model and task.
 
@@ -29,7 +33,7 @@ def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
     """
     runner = Runner(plan, progress)
     records: list[dict[str, Any]] = []
-    priors: dict[str, dict[str, float]] = {}
+    priors: Priors = {}
     seen: set[str] = set()
     for cell in plan.cells:
         adapter = cell.settings.adapter
@@ -40,9 +44,7 @@ def train_sources(plan: RunPlan, progress: Progress) -> list[dict[str, Any]]:
     return records
 
 
-def _train_one(
-    runner: Runner, cell: Cell, key: str, known_priors: dict[str, dict[str, float]], progress: Progress
-) -> list[dict[str, Any]]:
+def _train_one(runner: Runner, cell: Cell, key: str, known_priors: Priors, progress: Progress) -> list[dict[str, Any]]:
     work, adapter = cell.work, cell.settings.adapter
     job, source = work.job(cell.seed, adapter), work.pair.source
     held_out = open_split(source, "val", "source", work.preset, runner.request, progress, work.labels)
@@ -56,11 +58,12 @@ def _train_one(
     # the prior is made of targets already, so nothing has to be transformed
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
     scores = evaluate(net.model, held_out, batches, tuple(job.tasks), own, runner.device)
-    if work.source.fingerprint not in known_priors:
+    what = (work.source.fingerprint, work.tasks)
+    if what not in known_priors:
         means = position_prior(work.source, work.channels(), work.preset.training.batch, progress)
         prior = prior_predictor(means, runner.device)
-        known_priors[work.source.fingerprint] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
-    priors = known_priors[work.source.fingerprint]
+        known_priors[what] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
+    priors = known_priors[what]
     model = stretches(job, adapter)[-1].name
     return [
         {

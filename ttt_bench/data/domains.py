@@ -234,6 +234,8 @@ def _problems(domain: Domain, name: str) -> Iterator[str]:
         yield str(unknown("recipe", domain.recipe, RECIPES))
     for space in domain.label_ids.keys() - LABEL_SPACES.keys():
         yield str(unknown("label space", space, LABEL_SPACES))
+    if not all(isinstance(group, tuple) for groups in domain.label_ids.values() for group in groups):
+        yield "has label_ids that are not one tuple of ids a class, such as ((24,), (7, 9))"
 
 
 def _package(point: EntryPoint) -> str:
@@ -320,7 +322,16 @@ def open_domain(
         return rooms if own or space is None else Relabelled(rooms, space.table(domain.labels), space.record())
     options = {"subset": subset} if domain.name == "taskonomy" else {}
     folder = folder_of(domain, data_root)
-    return _opener(domain.opener)(folder, split, size, progress, space=space, variant=variant, **options)
+    opener = _opener(domain.opener)
+    try:
+        return opener(folder, split, size, progress, space=space, variant=variant, **options)
+    except BenchError:
+        raise
+    except Exception as error:
+        if domain.name in BUILT_IN:
+            raise
+        # a package can fail in any way
+        raise BenchError(f"{domain.name}: {domain.opener} failed: {type(error).__name__}: {error}") from error
 
 
 @cache
