@@ -18,7 +18,6 @@ from ttt_bench.seen import note
 from ttt_bench.tasks import TASKS
 from ttt_bench.train import stretches
 
-
 Priors = dict[tuple[str, tuple[str, ...]], dict[str, float]]
 """Of source data (their fingerprint) and tasks: what the per-pixel mean of the training labels scores."""
 
