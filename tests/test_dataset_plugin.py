@@ -200,6 +200,7 @@ BROKEN = {
     "closed": (domain_with(opener="'broken_data.open'"), "names no opener"),
     "unordered": (domain_with(tasks="('depth', 'semseg')"), "in this order"),
     "unlabelled": (domain_with(label_ids="{'nyu': ((1,),)}"), "unknown label space 'nyu'"),
+    "bare_ids": (domain_with(label_ids="{'taskonomy_nyud_7': (1, 2, 3, 4, 5, 6, 7)}"), "not one tuple of ids a class"),
     "strange": (domain_with(recipe="'own'"), "unknown recipe 'own'"),
 }
 
@@ -241,6 +242,14 @@ def test_a_broken_one_is_named_and_the_others_work_on(
         assert message in refused(*arguments, "--data-root", str(tmp_path))
     plan = call(*RUN, "--pair", "rooms:myrooms", "--plan", "--data-root", str(root), "--results", str(tmp_path / "r"))
     assert plan.returncode == 0, plan.stderr
+
+
+def test_what_goes_wrong_while_a_package_opens_its_files_is_no_traceback(broken_site: Path, tmp_path: Path) -> None:
+    source = domain_with(opener="'broken_data:unfold'") + "\ndef unfold(*_, **__):\n    raise KeyError('pages')\n"
+    install_broken(broken_site, source, "broken")
+    # the root holds a folder of the data set's name: the site itself
+    message = refused("data", "show", "broken", "--data-root", str(tmp_path))
+    assert "broken_data:unfold failed: KeyError: 'pages'" in message
 
 
 def test_a_name_that_is_taken_is_named_and_the_others_work_on(broken_site: Path, installed: Path, root: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import struct
-import sys
 
 import numpy as np
 import nyud_files
@@ -16,23 +15,6 @@ import pytest
 from PIL import Image
 from raw_files import pack, write_classes, write_mat, write_splits
 from taskonomy_files import cut, file_of, folder_of, rewrite, write
-
-from ttt_bench.cli.main import main
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command; gives its exit code, and what it printed on stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -1,31 +1,14 @@
 """`data prepare` and `data check` as commands."""
 
 import json
-import sys
 
 import numpy as np
 import nyud_files
 import pascal_files
-import pytest
 from inside import as_picture, inside, stored
 from PIL import Image
 from raw_files import pack, write_classes, write_mat, write_splits
 from taskonomy_files import file_of, folder_of, write
-
-from ttt_bench.cli.main import main
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-
-    return call
 
 
 def test_taskonomy_from_archives_to_a_cache(tmp_path, run):
