@@ -32,7 +32,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def minimal(session: nox.Session) -> None:
-    """What a user without any extra gets: the whole line on the smallest preset, from an ordinary install."""
+    """What a user without any extra gets: the whole line on the smallest preset, from an
+    ordinary install.
+    """
     session.install(".")
     results, reports = f"{session.create_tmp()}/results", f"{session.create_tmp()}/report"
     session.run("ttt-bench", "run", "--methods", "all", "--preset", "smoke", "--results", results)
@@ -43,5 +45,7 @@ def minimal(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """The embedded demonstration, with its report."""
     session.install(".")
-    session.run("ttt-bench", "run", "--methods", "all", "--pair", "rooms:rooms-mix", *session.posargs)
+    session.run(
+        "ttt-bench", "run", "--methods", "all", "--pair", "rooms:rooms-mix", *session.posargs
+    )
     session.run("ttt-bench", "report")

@@ -1,11 +1,13 @@
-"""How fast training is fed from a Taskonomy cache of 256x256 files, what that time goes into, and the index's memory.
+"""How fast training is fed from a Taskonomy cache of 256x256 files, what that time goes into, and
+the index's memory.
 
-Images with all labels, augmented, in batches of 8, from one worker process: what training does with data.workers=1
-(aim: at least 100 images a second). The frames are generated ones and, where they are beside the project, genuine ones,
-which have no classes; `data prepare`'s own code makes the cache of either. A worker's first batch, and with it its
-start, does not count towards the time. What a second of the processor gives is said beside it, since that does not
-depend on what else the machine is doing (though on what shares its caches). Run alone with
-`python -m pytest benchmarks/bench_loader.py -s`; the figures stand in the benchmark's extra info.
+Images with all labels, augmented, in batches of 8, from one worker process: what training does with
+data.workers=1 (aim: at least 100 images a second). The frames are generated ones and, where they
+are beside the project, genuine ones, which have no classes; `data prepare`'s own code makes the
+cache of either. A worker's first batch, and with it its start, does not count towards the time.
+What a second of the processor gives is said beside it, since that does not depend on what else the
+machine is doing (though on what shares its caches). Run alone with `python -m pytest
+benchmarks/bench_loader.py -s`; the figures stand in the benchmark's extra info.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ttt_bench.data.prepare.taskonomy_cache import write_cache
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.taskonomy.index import IMAGE
-from ttt_bench.progress import Silent
-from ttt_bench.train import loader
+from ttt_bench.datatools.prepare.taskonomy_cache import write_cache
+from ttt_bench.train.loader import loader
+from ttt_bench.util.progress import Silent
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "shared" / "samples" / "taskonomy"
@@ -50,7 +52,12 @@ def _genuine(folder: Path) -> None:
     for path in SAMPLES.rglob("point_*.png"):
         stem, _, domain = path.name.partition("_domain_")
         for number in range(stems.index(stem), FRAMES, len(stems)):
-            copy = folder / path.relative_to(SAMPLES).parts[0] / "hanson" / f"point_{number}_view_0_domain_{domain}"
+            copy = (
+                folder
+                / path.relative_to(SAMPLES).parts[0]
+                / "hanson"
+                / f"point_{number}_view_0_domain_{domain}"
+            )
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
 
@@ -68,12 +75,18 @@ def frames(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_feeding_training(benchmark: BenchmarkFixture, frames: Taskonomy, workers: int) -> None:
-    order = [[(number * BATCH + place) % len(frames) for place in range(BATCH)] for number in range(BATCHES)]
+    order = [
+        [(number * BATCH + place) % len(frames) for place in range(BATCH)]
+        for number in range(BATCHES)
+    ]
     rates: list[float] = []
     processors: list[float] = []
 
     def feed() -> None:
-        batches, before = loader(frames, order, workers, seeds=range(BATCHES)), _processor_seconds(workers)
+        batches, before = (
+            loader(frames, order, workers, seeds=range(BATCHES)),
+            _processor_seconds(workers),
+        )
         next(batches)
         start = time.perf_counter()
         count = sum(len(batch.images) for batch in batches)
@@ -81,7 +94,10 @@ def test_feeding_training(benchmark: BenchmarkFixture, frames: Taskonomy, worker
         processors.append((count + BATCH) / (_processor_seconds(workers) - before))
 
     benchmark.pedantic(feed, rounds=3)
-    found = {"images_per_second": round(max(rates)), "images_per_processor_second": round(max(processors))}
+    found = {
+        "images_per_second": round(max(rates)),
+        "images_per_processor_second": round(max(processors)),
+    }
     benchmark.extra_info |= {**found, "tasks": list(frames.tasks)}
     words = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in found.items())
     print(f"\n{workers} workers, {', '.join(frames.tasks)}: {words} (rounds: {_rounded(rates)})")
@@ -91,16 +107,22 @@ def test_what_a_frame_costs(benchmark: BenchmarkFixture, frames: Taskonomy) -> N
     native = [decode.read_frame(frames.frames, index, frames.tasks) for index in range(len(frames))]
     costs: dict[str, float] = {}
     for part in (IMAGE, *frames.tasks):
-        costs[f"decode {part}"] = _best(lambda index, part=part: decode.read(frames.frames.path(index, part), part))
+        costs[f"decode {part}"] = _best(
+            lambda index, part=part: decode.read(frames.frames.path(index, part), part)
+        )
     for task in frames.tasks:
-        costs[f"target {task}"] = _best(lambda index, task=task: frames._target(task, native[index][task], index))
+        costs[f"target {task}"] = _best(
+            lambda index, task=task: frames._target(task, native[index][task], index)
+        )
     whole = _best(lambda index: frames.augmented(range(BATCH), index)) / BATCH
     benchmark.pedantic(frames.batch, args=(range(BATCH),), rounds=5)
     listed = {name: round(1000 * seconds, 2) for name, seconds in costs.items()}
     rest = whole - sum(costs.values())
     benchmark.extra_info |= {"milliseconds": listed, "whole": round(1000 * whole, 2)}
     words = ", ".join(f"{name} {milliseconds}" for name, milliseconds in listed.items())
-    print(f"\none image, milliseconds: {words}, the rest {1000 * rest:.2f}; whole {1000 * whole:.2f}")
+    print(
+        f"\none image, milliseconds: {words}, the rest {1000 * rest:.2f}; whole {1000 * whole:.2f}"
+    )
 
 
 INDEX = """
@@ -128,7 +150,10 @@ print(json.dumps({"frames": len(frames), "held": held, "peak": peak}))
 
 def _index() -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", INDEX.replace("COUNT", str(INDEXED))], capture_output=True, text=True, check=True
+        [sys.executable, "-c", INDEX.replace("COUNT", str(INDEXED))],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: dict[str, int] = json.loads(done.stdout)
     return found
@@ -138,7 +163,9 @@ def test_memory_of_an_index(benchmark: BenchmarkFixture) -> None:
     found = benchmark.pedantic(_index, rounds=1)
     megabytes = {key: round(found[key] / 1e6, 1) for key in ("held", "peak")}
     benchmark.extra_info |= {"frames": found["frames"], **megabytes}
-    print(f"\nindex of {found['frames']} frames, MB allocated: held {megabytes['held']}, peak {megabytes['peak']}")
+    print(
+        f"\nindex of {found['frames']} frames, MB allocated: held {megabytes['held']}, peak {megabytes['peak']}"
+    )
 
 
 def _processor_seconds(workers: int) -> float:

@@ -1,8 +1,9 @@
 """Peak memory of adapting: it should not grow with the number of steps or of batches.
 
-Each measurement is a process of its own; what is reported is the peak resident size beyond that of the same process
-with one batch and two steps, as a share of it. The processes give large blocks back to the system at once: with glibc's
-defaults its own fragments add some megabytes a step, though nothing more is in use.
+Each measurement is a process of its own; what is reported is the peak resident size beyond that of
+the same process with one batch and two steps, as a share of it. The processes give large blocks
+back to the system at once: with glibc's defaults its own fragments add some megabytes a step,
+though nothing more is in use.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def _peak(name: str, protocol: str, batches: int, steps: int) -> int:
     command = [sys.executable, "-c", PROGRAM, name, protocol, str(batches), str(steps)]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     folder = __file__.rpartition("/")[0]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
     return int(done.stdout)
 
 
@@ -43,5 +46,11 @@ def test_peak_memory(benchmark: BenchmarkFixture, name: str, protocol: str) -> N
     more_steps = benchmark.pedantic(_peak, args=(name, protocol, 1, 12), rounds=1)
     more_batches = _peak(name, protocol, 6, 2)
     growth = {"steps_2_to_12": more_steps / small - 1, "batches_1_to_6": more_batches / small - 1}
-    benchmark.extra_info |= {"peak_mib": small // 1024, **{key: round(value, 3) for key, value in growth.items()}}
-    print(f"\n{name}, {protocol}: {small / 1024:.0f} MiB; " + ", ".join(f"{k}: {v:+.1%}" for k, v in growth.items()))
+    benchmark.extra_info |= {
+        "peak_mib": small // 1024,
+        **{key: round(value, 3) for key, value in growth.items()},
+    }
+    print(
+        f"\n{name}, {protocol}: {small / 1024:.0f} MiB; "
+        + ", ".join(f"{k}: {v:+.1%}" for k, v in growth.items())
+    )

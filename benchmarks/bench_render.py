@@ -1,4 +1,5 @@
-"""How many images with labels are rendered in a second: 64x64, into a cache, as a first run does it.
+"""How many images with labels are rendered in a second: 64x64, into a cache, as a first run does
+it.
 
 Run with `pytest benchmarks/bench_render.py`; the rate stands in the benchmark's extra info.
 """
@@ -14,7 +15,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ttt_bench.data.rooms import LOOKS, Rooms, render
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 IMAGES = 256
 
@@ -23,7 +24,9 @@ IMAGES = 256
 def test_render_into_a_cache(benchmark: BenchmarkFixture, tmp_path: Path, look: str) -> None:
     fresh: Iterator[int] = count()
     benchmark.pedantic(
-        lambda: Rooms(look, "train", (64, 64), IMAGES, tmp_path / str(next(fresh))).prepare(Silent()),
+        lambda: Rooms(look, "train", (64, 64), IMAGES, tmp_path / str(next(fresh))).prepare(
+            Silent()
+        ),
         rounds=3,
         warmup_rounds=1,
     )
@@ -34,7 +37,9 @@ def test_render_into_a_cache(benchmark: BenchmarkFixture, tmp_path: Path, look: 
 def test_render_one_chunk(benchmark: BenchmarkFixture, look: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each of the cache's workers does
-    benchmark.pedantic(lambda: render(LOOKS[look], 1, range(16), (64, 64)), rounds=5, warmup_rounds=1)
+    benchmark.pedantic(
+        lambda: render(LOOKS[look], 1, range(16), (64, 64)), rounds=5, warmup_rounds=1
+    )
     torch.set_num_threads(threads)
     benchmark.extra_info["images_per_second"] = round(16 / benchmark.stats.stats.median)
 

@@ -1,10 +1,13 @@
-"""What one adaptation step costs over the bare passes that a method states: ResNet-50, 256x256, batch 8.
+"""What one adaptation step costs over the bare passes that a method states: ResNet-50, 256x256,
+batch 8.
 
-Bare passes, in plain PyTorch: as many forwards and backwards of the network (as far as the last stage that the method
-reaches, with the heads where it runs them) as `passes` says, of the method's own modules where these are networks in
-their own right (S4T's synchronizer, TTTFlow's flow), and a forward for the prediction where the plan is not exact. A
-step does the same and everything else: views, losses, bookkeeping, the update. Both are measured in turn; the ratio of
-the fastest ones stands in the benchmark's extra info (aim: at most 1.10). TTT_BENCH_SIZE sets another image size.
+Bare passes, in plain PyTorch: as many forwards and backwards of the network (as far as the last
+stage that the method reaches, with the heads where it runs them) as `passes` says, of the method's
+own modules where these are networks in their own right (S4T's synchronizer, TTTFlow's flow), and a
+forward for the prediction where the plan is not exact. A
+step does the same and everything else: views, losses, bookkeeping, the update. Both are measured in
+turn; the ratio of the fastest ones stands in the benchmark's extra info (aim: at most 1.10).
+TTT_BENCH_SIZE sets another image size.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from bench_trajectory import BATCH, DEVICE, RESNET50, SIZE, Noise, session
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
+from ttt_bench.adapt.session import Session
 from ttt_bench.registry import registered
-from ttt_bench.session import Session
 
 ROUNDS = 5
 METHODS = [name for name in registered() if name not in ("base", "norm")]
@@ -40,7 +43,10 @@ def _flow(net: Any, stages: list[Tensor]) -> Tensor:
     return _total(dict(enumerate(net.extra(stages[-1]))))
 
 
-OWN_NETWORKS: dict[str, Callable[[Any, list[Tensor]], Tensor]] = {"s4t": _synchronizer, "tttflow": _flow}
+OWN_NETWORKS: dict[str, Callable[[Any, list[Tensor]], Tensor]] = {
+    "s4t": _synchronizer,
+    "tttflow": _flow,
+}
 """What the methods add that is a network in its own right."""
 
 
@@ -62,7 +68,11 @@ def _bare(name: str, one: Session, images: Tensor) -> Callable[[], None]:
         one.ctx.norms.set(plan.adapt)
         for number in range(passes.forwards):
             stages = net.model.stages(images, passes.stages)
-            total = _total(net.model.outputs(stages, images.shape[-2:])) if heads else _total(dict(enumerate(stages)))
+            total = (
+                _total(net.model.outputs(stages, images.shape[-2:]))
+                if heads
+                else _total(dict(enumerate(stages)))
+            )
             if own is not None:
                 total = total + own(net, stages)
             if number < passes.backwards:
@@ -104,5 +114,9 @@ def test_step_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     pairs = [(_seconds(bare), _seconds(step)) for _ in range(ROUNDS)]
     best_bare, best = (min(times) for times in zip(*pairs, strict=True))
     benchmark.pedantic(step, rounds=1)
-    benchmark.extra_info |= {"bare_seconds": best_bare, "step_seconds": best, "ratio": round(best / best_bare, 3)}
+    benchmark.extra_info |= {
+        "bare_seconds": best_bare,
+        "step_seconds": best,
+        "ratio": round(best / best_bare, 3),
+    }
     print(f"\n{name}: {best:.3f} s over {best_bare:.3f} s bare = {best / best_bare:.3f}")

@@ -1,8 +1,9 @@
-"""What the harness adds to a trajectory: episodic, ResNet-50, 256x256, batch 8, over the bare passes of the method.
+"""What the harness adds to a trajectory: episodic, ResNet-50, 256x256, batch 8, over the bare
+passes of the method.
 
-Bare passes: 40 x (forward + backward + update) and n forwards, n = 1 where the plan is exact, 41 where it is not. Both
-are measured in turn, three times; the ratio of the fastest ones stands in the benchmark's extra info (aim: at most
-1.05). Steps can be fewer with TTT_BENCH_STEPS.
+Bare passes: 40 x (forward + backward + update) and n forwards, n = 1 where the plan is exact, 41
+where it is not. Both are measured in turn, three times; the ratio of the fastest ones stands in the
+benchmark's extra info (aim: at most 1.05). Steps can be fewer with TTT_BENCH_STEPS.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.optimiser import make_optimiser
+from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm
-from ttt_bench.config import ModelConfig, TrainingSettings, make_request, resolve_preset
-from ttt_bench.context import HarnessContext
-from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.config.method_settings import MethodSettings, resolve_method
+from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
+from ttt_bench.config.request import make_request
+from ttt_bench.data.base import Dataset
 from ttt_bench.losses import RECIPES
-from ttt_bench.metrics import Scoring
-from ttt_bench.model import Net
-from ttt_bench.optimisers import make_optimiser
-from ttt_bench.progress import Silent
-from ttt_bench.protocols import Evaluation
-from ttt_bench.records import Record
+from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.network import Batch, Net
 from ttt_bench.registry import load_method
-from ttt_bench.session import Session
-from ttt_bench.settings import MethodSettings, resolve_method
-from ttt_bench.train import SourceJob, build_net
+from ttt_bench.train.chain import SourceSpec
+from ttt_bench.train.net import build_net
+from ttt_bench.util.progress import Silent
 
 STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
 ROUNDS = 3
@@ -41,7 +44,9 @@ RESNET50 = ModelConfig(backbone="resnet50")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # full single precision, as in a run
 torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-TRAINING = TrainingSettings(batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0)
+TRAINING = TrainingSettings(
+    batch=8, shared_iterations=0, iterations=1, shared_lr=1e-3, lr=1e-3, weight_decay=0
+)
 
 
 class Noise(Dataset):
@@ -56,7 +61,9 @@ class Noise(Dataset):
             {
                 "semseg": torch.randint(0, 7, (BATCH, SIZE, SIZE), generator=draw),
                 "depth": torch.rand(BATCH, 1, SIZE, SIZE, generator=draw),
-                "normals": torch.nn.functional.normalize(torch.randn(BATCH, 3, SIZE, SIZE, generator=draw), dim=1),
+                "normals": torch.nn.functional.normalize(
+                    torch.randn(BATCH, 3, SIZE, SIZE, generator=draw), dim=1
+                ),
                 "edge": torch.rand(BATCH, 1, SIZE, SIZE, generator=draw).round(),
             },
         )
@@ -74,12 +81,16 @@ def settings_of(name: str) -> MethodSettings:
 
 
 def session(name: str, model: ModelConfig) -> Session:
-    """A method bound to an untrained network; how long a step takes does not depend on the weights."""
+    """A method bound to an untrained network; how long a step takes does not depend on the
+    weights.
+    """
     settings = settings_of(name)
     adapter = settings.adapter
-    job = SourceJob("noise", model, TASKS, "weighted", TRAINING, "noise", 0)
+    job = SourceSpec("noise", model, TASKS, "weighted", TRAINING, "noise", 0)
     net = build_net(job, adapter).to(DEVICE)
-    return Session(net, adapter, settings.optimiser, statistics(net, adapter), RECIPES["weighted"], BATCH, 0)
+    return Session(
+        net, adapter, settings.optimiser, statistics(net, adapter), RECIPES["weighted"], BATCH, 0
+    )
 
 
 def statistics(net: Net, adapter: Adapter) -> dict[str, Tensor]:
@@ -99,7 +110,9 @@ def evaluate(one: Session, protocol: str, batches: int, steps: int) -> None:
     record = Record([list(range(i * BATCH, (i + 1) * BATCH)) for i in range(batches)], steps)
     with Silent().bar("", batches) as bar:
         scoring = Scoring(edge_sigmoid=True, depth_nonnegative=True)
-        Evaluation(one, Noise(), tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False).run(protocol)
+        ProtocolRun(
+            one, Noise(), tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False
+        ).run(protocol)
 
 
 def _harness(name: str) -> Callable[[], None]:
@@ -149,5 +162,11 @@ def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> 
     # in turn, because a machine's speed drifts by more than what is measured
     benchmark.pedantic(harness, setup=lambda: bare_seconds.append(_seconds(bare)), rounds=ROUNDS)
     seconds, bare_best = benchmark.stats.stats.min, min(bare_seconds)
-    benchmark.extra_info |= {"steps": STEPS, "bare_seconds": bare_seconds, "ratio": round(seconds / bare_best, 3)}
-    print(f"\n{name}: {seconds:.1f} s over {bare_best:.1f} s bare = {seconds / bare_best:.3f} ({STEPS} steps)")
+    benchmark.extra_info |= {
+        "steps": STEPS,
+        "bare_seconds": bare_seconds,
+        "ratio": round(seconds / bare_best, 3),
+    }
+    print(
+        f"\n{name}: {seconds:.1f} s over {bare_best:.1f} s bare = {seconds / bare_best:.3f} ({STEPS} steps)"
+    )

@@ -12,7 +12,9 @@ from ttt_bench.tasks import TASKS
 
 
 def kept_tokens(tokens: int, mask_ratio: float) -> int:
-    """How many of `tokens` stay visible: int(L (1 - r)), the floor of a float as in the authors' code."""
+    """How many of `tokens` stay visible: int(L (1 - r)), the floor of a float as in the authors'
+    code.
+    """
     return int(tokens * (1 - mask_ratio))
 
 
@@ -73,10 +75,16 @@ class S4TOptions(EmaOptions):
         shapes_source=True,
     )
     lambda_tp: Weight = option(
-        1.0, f"weight of the projection's losses at source; {OFFICIAL}", source="S4T", shapes_source=True
+        1.0,
+        f"weight of the projection's losses at source; {OFFICIAL}",
+        source="S4T",
+        shapes_source=True,
     )
     lambda_tbs: Weight = option(
-        1.0, f"weight of the synchronizer's losses at source; {OFFICIAL}", source="S4T", shapes_source=True
+        1.0,
+        f"weight of the synchronizer's losses at source; {OFFICIAL}",
+        source="S4T",
+        shapes_source=True,
     )
     scale: float = option(0.01, "factor of the target loss", source="authors' code", gt=0)
     weight_power: Literal[0, 1, 2] = option(
@@ -95,10 +103,15 @@ class S4TOptions(EmaOptions):
         "how the target loss weights the tasks; auto: as the target's recipe does",
         source="authors' code: trained uncertainties on Taskonomy, fixed weights elsewhere",
     )
-    latent: int = option(64, "channels of a task's latent", source="authors' code", shapes_source=True, ge=1)
+    latent: int = option(
+        64, "channels of a task's latent", source="authors' code", shapes_source=True, ge=1
+    )
     embed: int = option(64, "width of a token", source="authors' code", shapes_source=True, ge=4)
     depth: tuple[Depth, Depth] = option(
-        (4, 2), "blocks of the synchronizer's encoder and decoder", source="authors' code", shapes_source=True
+        (4, 2),
+        "blocks of the synchronizer's encoder and decoder",
+        source="authors' code",
+        shapes_source=True,
     )
     heads: int = option(4, "attention heads", source="authors' code", shapes_source=True, ge=1)
     R: int = option(
@@ -109,7 +122,11 @@ class S4TOptions(EmaOptions):
         ge=2,
     )
     patch: int = option(
-        16, "side in pixels of a patch of that square", source="authors' code", shapes_source=True, ge=1
+        16,
+        "side in pixels of a patch of that square",
+        source="authors' code",
+        shapes_source=True,
+        ge=1,
     )
 
     @property
@@ -135,7 +152,9 @@ class S4TOptions(EmaOptions):
     def visible(self, tasks: int) -> int:
         """How many patches of each task are visible; under masking=tasks, how many tasks."""
         if self.masking == "tasks":
-            return tasks - (self.hidden_tasks or min(max(round(self.mask_ratio * tasks), 1), tasks - 1))
+            return tasks - (
+                self.hidden_tasks or min(max(round(self.mask_ratio * tasks), 1), tasks - 1)
+            )
         kept = kept_tokens(self.tokens, self.mask_ratio)
         return min(kept, self.tokens // tasks) if self.masking == "disjoint" else kept
 
@@ -148,7 +167,9 @@ class S4TOptions(EmaOptions):
     @classmethod
     def _all_or_one(cls, value: str) -> str:
         if value not in ("all", *(f"single:{task}" for task in TASKS)):
-            raise ValueError(f'take "all", or "single:NAME" with exactly one task of {", ".join(TASKS)}')
+            raise ValueError(
+                f'take "all", or "single:NAME" with exactly one task of {", ".join(TASKS)}'
+            )
         return value
 
     @model_validator(mode="after")

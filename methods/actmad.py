@@ -1,17 +1,19 @@
 """ActMAD: activation matching.
 
-Mirza et al., "ActMAD: Activation Matching to Align Distributions for Test-Time-Training", CVPR 2023. With y the output
-of a BatchNorm layer l, before its activation, and its mean and unbiased variance over the N images of a batch, at every
-channel and place,
+Mirza et al., "ActMAD: Activation Matching to Align Distributions for Test-Time-Training", CVPR
+2023. With y the output of a BatchNorm layer l, before its activation, and its mean and unbiased
+variance over the N images of a batch, at every channel and place,
 
     mu_l = 1/N sum_n y_n,    var_l = 1/(N - 1) sum_n (y_n - mu_l)^2                       maps (C, h, w)
     loss = weight sum_l (mean |mu_l - mu_l^source| + mean |var_l - var_l^source|)
 
-The source's maps are plain averages of those of its batches, so that its variance depends on the size of a batch. All
-BatchNorm layers normalise with their stored statistics, at source and target alike.
+The source's maps are plain averages of those of its batches, so that its variance depends on the
+size of a batch. All BatchNorm layers normalise with their stored statistics, at source and target
+alike.
 
-Dense port: all BatchNorm layers of the backbone. Source and target differ in size: the source's maps are resized to the
-target's, or the source's images are, or both are averaged over places (`ActMADOptions.spatial`).
+Dense port: all BatchNorm layers of the backbone. Source and target differ in size: the source's
+maps are resized to the target's, or the source's images are, or both are averaged over places
+(`ActMADOptions.spatial`).
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ from ttt_bench.adapter import (
     option,
 )
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.model import Net, resize
+from ttt_bench.model import resize
+from ttt_bench.network import Net
 
 Statistics = tuple[Tensor, Tensor]
 """A layer's mean and variance, (C, h, w) each."""
@@ -53,8 +56,9 @@ Statistics = tuple[Tensor, Tensor]
 class _Moments(torch.autograd.Function):
     """Mean and unbiased variance over the first dimension.
 
-    Written out because `torch.var_mean` takes many times as long on a CPU. The gradient in closed form passes over the
-    features once, and nothing of their size is kept for it but they, which BatchNorm keeps anyway.
+    Written out because `torch.var_mean` takes many times as long on a CPU. The gradient in closed
+    form passes over the features once, and nothing of their size is kept for it but they, which
+    BatchNorm keeps anyway.
     """
 
     @staticmethod
@@ -75,7 +79,9 @@ class _Moments(torch.autograd.Function):
 
 
 def activation_statistics(features: Tensor) -> Statistics:
-    """Mean and unbiased variance over the batch at every place: (N, C, H, W), N >= 2, to two (C, H, W)."""
+    """Mean and unbiased variance over the batch at every place: (N, C, H, W), N >= 2, to two (C,
+    H, W).
+    """
     return _Moments.apply(features)
 
 
@@ -99,10 +105,11 @@ class AverageStatistics:
 
 
 def source_statistics(batches: Iterable[Tensor]) -> Statistics:
-    """A layer's statistics on the source from its features (n_i, C, H, W), read once, to two (C, H, W).
+    """A layer's statistics on the source from its features (n_i, C, H, W), read once, to two (C, H,
+    W).
 
-    The unweighted mean of each batch's mean and of its unbiased variance, not the variance of all images together; a
-    batch of one image has no variance and is left out.
+    The unweighted mean of each batch's mean and of its unbiased variance, not the variance of all
+    images together; a batch of one image has no variance and is left out.
     """
     average = AverageStatistics()
     for features in batches:
@@ -120,17 +127,30 @@ def alignment_loss(
     source_vars: Sequence[Tensor],
     weight: float = 1.0,
 ) -> Tensor:
-    """weight * sum_l (mean |mu_t - mu_s| + mean |var_t - var_s|) over the layers' maps (C_l, H_l, W_l) (scalar)."""
-    pairs = [*zip(target_means, source_means, strict=True), *zip(target_vars, source_vars, strict=True)]
-    return weight * torch.stack([(target - source).abs().sum() / target.numel() for target, source in pairs]).sum()
+    """weight * sum_l (mean |mu_t - mu_s| + mean |var_t - var_s|) over the layers' maps (C_l,
+    H_l, W_l) (scalar).
+    """
+    pairs = [
+        *zip(target_means, source_means, strict=True),
+        *zip(target_vars, source_vars, strict=True),
+    ]
+    return (
+        weight
+        * torch.stack(
+            [(target - source).abs().sum() / target.numel() for target, source in pairs]
+        ).sum()
+    )
 
 
 def normalised(layer: _BatchNorm, statistics: Statistics) -> Statistics:
-    """The statistics of what a BatchNorm layer gives, from those of what it is given, under its stored statistics.
+    """The statistics of what a BatchNorm layer gives, from those of what it is given, under its
+    stored statistics.
 
-    It is then an affine map in each channel, y = g x + o with g = weight / sqrt(running_var + eps) and
-    o = bias - g running_mean, so that mean(y) = g mean(x) + o and var(y) = g^2 var(x). The output itself is hard to
-    keep: residual sums and activations change it in place, and timm's fused layers never show it before the activation.
+    It is then an affine map in each channel, y = g x + o with g = weight / sqrt(running_var + eps)
+    and o = bias - g running_mean, so that mean(y) = g mean(x) + o and var(y) = g^2 var(x). The
+    output itself is hard to
+    keep: residual sums and activations change it in place, and timm's fused layers never show it
+    before the activation.
     """
     mean, var = statistics
     gain = layer.weight / (layer.get_buffer("running_var") + layer.eps).sqrt()
@@ -139,7 +159,9 @@ def normalised(layer: _BatchNorm, statistics: Statistics) -> Statistics:
 
 
 class Watch:
-    """Gathers the statistics of what BatchNorm layers give, while its block lasts; its hooks stay on the layers."""
+    """Gathers the statistics of what BatchNorm layers give, while its block lasts; its hooks
+    stay on the layers.
+    """
 
     def __init__(self, layers: Mapping[str, _BatchNorm]) -> None:
         self._found: dict[str, Statistics] | None = None
@@ -162,7 +184,8 @@ class Watch:
 
 
 def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[str, _BatchNorm]:
-    """The BatchNorm layers that `ActMADOptions.layers` means, by name in the backbone, in its order.
+    """The BatchNorm layers that `ActMADOptions.layers` means, by name in the backbone, in its
+    order.
 
     Raises:
         BenchError: a name that the backbone does not have, or nothing left.
@@ -178,7 +201,9 @@ def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[st
     if isinstance(layers, str):
         left = list(found.items())[int(layers.removeprefix("skip:")) :]
         if not left:
-            raise BenchError(f"actmad.layers = {layers!r} leaves none of the backbone's {len(found)} BatchNorm layers")
+            raise BenchError(
+                f"actmad.layers = {layers!r} leaves none of the backbone's {len(found)} BatchNorm layers"
+            )
         return dict(left)
     for name in layers:
         if name not in found:
@@ -187,7 +212,9 @@ def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[st
 
 
 def _which_layers(layers: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    if not layers or (isinstance(layers, str) and layers != "all" and not re.fullmatch(r"skip:\d+", layers)):
+    if not layers or (
+        isinstance(layers, str) and layers != "all" and not re.fullmatch(r"skip:\d+", layers)
+    ):
         raise ValueError(
             f"actmad.layers = {layers!r} must be 'all', 'skip:N' (all but the first N), or a list of names such as "
             "['bn1', 'layer1.0.bn2']"
@@ -198,7 +225,9 @@ def _which_layers(layers: str | tuple[str, ...]) -> str | tuple[str, ...]:
 class ActMADOptions(Options):
     """Options of `ActMAD`."""
 
-    weight: float = option(1.0, "factor of the loss", source="authors' KITTI code (CIFAR: 0.5)", gt=0)
+    weight: float = option(
+        1.0, "factor of the loss", source="authors' KITTI code (CIFAR: 0.5)", gt=0
+    )
     layers: Annotated[str | tuple[str, ...], AfterValidator(_which_layers)] = option(
         "all",
         "BatchNorm layers of the backbone that are matched: all; skip:N, all but the first N; or a list of their names",
@@ -254,7 +283,11 @@ class ActMAD(Adapter):
         sizes="any: the source's maps of statistics are resized to those of the target (actmad.spatial)",
         quirks=(
             Quirk("halves the loss on CIFAR", "not halved, as on KITTI", "weight=0.5"),
-            Quirk("leaves out the first 26 of YOLOv3's layers on KITTI", "all layers, as on CIFAR", "layers=skip:26"),
+            Quirk(
+                "leaves out the first 26 of YOLOv3's layers on KITTI",
+                "all layers, as on CIFAR",
+                "layers=skip:26",
+            ),
             Quirk(
                 "keeps references to the layers' outputs on CIFAR, which activations in place then overwrite",
                 "outputs before the activation, as on KITTI, where they are copied",
@@ -273,7 +306,9 @@ class ActMAD(Adapter):
         at_target_size = self.options.spatial == "resize_source"
         return SourcePass(self.options.stat_images, self.options.stat_batch, at_target_size)
 
-    def source_statistics(self, net: Net, images: Iterable[Tensor], ctx: Context) -> dict[str, Tensor]:
+    def source_statistics(
+        self, net: Net, images: Iterable[Tensor], ctx: Context
+    ) -> dict[str, Tensor]:
         layers = self._layers(net)
         averages = {name: AverageStatistics() for name in layers}
         with Watch(layers).looking() as found:
@@ -282,8 +317,14 @@ class ActMAD(Adapter):
                 for name, statistics in found.items():
                     averages[name].add(statistics)
         # a layer that the four stages do not need is never run
-        maps = {name: average.value for name, average in averages.items() if average.value is not None}
-        return {f"{kind}.{name}": value[i] for name, value in maps.items() for i, kind in enumerate(("mean", "var"))}
+        maps = {
+            name: average.value for name, average in averages.items() if average.value is not None
+        }
+        return {
+            f"{kind}.{name}": value[i]
+            for name, value in maps.items()
+            for i, kind in enumerate(("mean", "var"))
+        }
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         self._watch = Watch(self._layers(net))
@@ -309,13 +350,18 @@ class ActMAD(Adapter):
         return chosen_layers(net.model.backbone, self.options.layers)
 
     def _source(self, name: str, size: tuple[int, ...]) -> Statistics:
-        """A layer's statistics on the source as they are compared with those of maps of `size`; made once."""
+        """A layer's statistics on the source as they are compared with those of maps of `size`;
+        made once.
+        """
         if (name, size) not in self._fitted:
             maps = self._statistics[f"mean.{name}"], self._statistics[f"var.{name}"]
             if self.options.spatial == "channel":
                 self._fitted[name, size] = _over_places(maps)
             else:
-                self._fitted[name, size] = resize(maps[0][None], size)[0], resize(maps[1][None], size)[0]
+                self._fitted[name, size] = (
+                    resize(maps[0][None], size)[0],
+                    resize(maps[1][None], size)[0],
+                )
         return self._fitted[name, size]
 
 

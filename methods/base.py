@@ -1,6 +1,7 @@
 """Base: the source model as it is.
 
-Nothing moves and BatchNorm uses the statistics of the source. Every relative score (Delta_TTT) is against this model.
+Nothing moves and BatchNorm uses the statistics of the source. Every relative score (Delta_TTT) is
+against this model.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ttt_bench.adapter import Adapter, Card, Context, Norm, Passes, Plan, StepOut
-from ttt_bench.model import Net
+from ttt_bench.network import Net
 
 
 class Base(Adapter):

@@ -1,16 +1,18 @@
 """ClusT3: feature maps that can be clustered with confidence and in balance.
 
-Hakim et al., "ClusT3: Information Invariant Test-Time Training", ICCV 2023. Small projectors g of 1x1 convolutions
-assign every place of a stage's feature map s to one of K clusters, p = softmax(g(s)). Features and assignments share
-the information I = H(q) - mean of H(p), with q the mean of p over all places: each place is to be sure of its cluster,
-and all clusters are to be used alike. Over the M places of a batch,
+Hakim et al., "ClusT3: Information Invariant Test-Time Training", ICCV 2023. Small projectors g of
+1x1 convolutions assign every place of a stage's feature map s to one of K clusters, p =
+softmax(g(s)). Features and assignments share the information I = H(q) - mean of H(p), with q the
+mean of p over all places: each place is to be sure of its cluster, and all clusters are to be used
+alike. Over the M places of a batch,
 
     loss = sum over projectors of    1/M sum_m H(p_m)    +    sum_k q_k log(K q_k)
                                      conditional term         balance term
 
-which is log K - I, at best 0. It is added to the supervised loss on the source and minimised alone on the target, where
-projectors and heads are frozen. The authors' code computes something else (see `information_loss`). It is the
-only code published, so its loss is the default; `variant=corrected` is the equation above.
+which is log K - I, at best 0. It is added to the supervised loss on the source and minimised alone
+on the target, where projectors and heads are frozen. The authors' code computes something else (see
+`information_loss`). It is the only code published, so its loss is the default; `variant=corrected`
+is the equation above.
 
 Dense port: by default one projector on each of the backbone's four stages.
 """
@@ -41,8 +43,7 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.data.base import Batch
-from ttt_bench.model import STAGES, MultiTaskModel, Net
+from ttt_bench.network import STAGES, Batch, Net, Network
 
 Variant = Literal["official", "official_visda", "corrected"]
 
@@ -50,8 +51,9 @@ Variant = Literal["official", "official_visda", "corrected"]
 def flatten_projection(projection: Tensor, variant: Variant = "official") -> Tensor:
     """Cluster logits (B, K, h, w) to (K, M), M = B h w.
 
-    `corrected` puts the cluster axis first, then batch, row, column. The official variants read the memory of the
-    contiguous tensor anew as (K, M): where B > 1, a row then holds logits of several clusters.
+    `corrected` puts the cluster axis first, then batch, row, column. The official variants read the
+    memory of the contiguous tensor anew as (K, M): where B > 1, a row then holds logits of several
+    clusters.
     """
     clusters = projection.shape[1]
     if variant == "corrected":
@@ -61,13 +63,17 @@ def flatten_projection(projection: Tensor, variant: Variant = "official") -> Ten
 
 
 def information_loss(projections: Sequence[Tensor], variant: Variant = "official") -> Tensor:
-    """Conditional plus balance term, in nats, summed over the projectors' logits (B, K, h_l, w_l) (scalar).
+    """Conditional plus balance term, in nats, summed over the projectors' logits (B, K, h_l, w_l)
+    (scalar).
 
-    Every variant takes the mean entropy over the M columns of `flatten_projection`. The balance term of `corrected` is
-    that of the equation; the official ones compare a softmax of *mean logits* r, over the clusters or (visda) over the
-    M places, with 1/K, and divide by its length: 1/L sum_l 1/K (log 1/K - log r_l).
+    Every variant takes the mean entropy over the M columns of `flatten_projection`. The balance
+    term of `corrected` is that of the equation; the official ones compare a softmax of *mean
+    logits* r, over the clusters or (visda) over the M places, with 1/K, and divide by its length:
+    1/L sum_l 1/K (log 1/K - log r_l).
     """
-    return torch.stack([_information_loss(flatten_projection(p, variant), variant) for p in projections]).sum()
+    return torch.stack(
+        [_information_loss(flatten_projection(p, variant), variant) for p in projections]
+    ).sum()
 
 
 def _information_loss(logits: Tensor, variant: Variant) -> Tensor:
@@ -88,7 +94,9 @@ def _balance(logits: Tensor, variant: Variant) -> Tensor:
 
 def _distinct(stages: tuple[int, ...]) -> tuple[int, ...]:
     if not stages or len(set(stages)) < len(stages):
-        raise ValueError(f"clust3.stages = {list(stages)} must name at least one of the stages 1 to 4, each once")
+        raise ValueError(
+            f"clust3.stages = {list(stages)} must name at least one of the stages 1 to 4, each once"
+        )
     return tuple(sorted(stages))
 
 
@@ -98,9 +106,16 @@ Stage = Annotated[int, Field(ge=1, le=STAGES)]
 class ClusT3Options(EmaOptions):
     """Options of `ClusT3`."""
 
-    K: int = option(10, "clusters of a projector", source="authors' code", shapes_source=True, ge=2, le=256)
+    K: int = option(
+        10, "clusters of a projector", source="authors' code", shapes_source=True, ge=2, le=256
+    )
     projectors: int = option(
-        1, "projectors on each chosen stage", source="authors' VisDA code (CIFAR: 5)", shapes_source=True, ge=1, le=16
+        1,
+        "projectors on each chosen stage",
+        source="authors' VisDA code (CIFAR: 5)",
+        shapes_source=True,
+        ge=1,
+        le=16,
     )
     stages: Annotated[tuple[Stage, ...], AfterValidator(_distinct)] = option(
         (1, 2, 3, 4),
@@ -140,15 +155,21 @@ class Projectors(nn.Module):
         super().__init__()
         self.stages = nn.ModuleDict(
             {
-                str(stage): nn.ModuleList(_projector(channels[stage - 1], options) for _ in range(options.projectors))
+                str(stage): nn.ModuleList(
+                    _projector(channels[stage - 1], options) for _ in range(options.projectors)
+                )
                 for stage in options.stages
             }
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Cluster logits (B, K, h_l, w_l) of every projector, from the stages s1, s2, ... up to the deepest chosen."""
+        """Cluster logits (B, K, h_l, w_l) of every projector, from the stages s1, s2, ... up to
+        the deepest chosen.
+        """
         groups = cast(Iterable[tuple[str, nn.ModuleList]], self.stages.items())
-        return [projector(features[int(stage) - 1]) for stage, group in groups for projector in group]
+        return [
+            projector(features[int(stage) - 1]) for stage, group in groups for projector in group
+        ]
 
 
 def _projector(channels: int, options: ClusT3Options) -> nn.Module:
@@ -209,7 +230,7 @@ class ClusT3(Adapter):
     )
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        return Projectors(self.options, cast(MultiTaskModel, model).channels)
+        return Projectors(self.options, cast(Network, model).channels)
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("joint", trains=("model", "extra")),)
@@ -228,7 +249,9 @@ class ClusT3(Adapter):
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         last = min(self.options.extract_stage, self._deepest)
         moves = tuple(f"model.{name}" for name in net.model.upstream(last))
-        return Plan(moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=self._runs_heads)
+        return Plan(
+            moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=self._runs_heads
+        )
 
     def passes(self, batch: int) -> Passes:
         return Passes(1, 1, self._last)
@@ -250,7 +273,9 @@ class ClusT3(Adapter):
 
     @property
     def _runs_heads(self) -> bool:
-        """Whether predictions are made with the statistics of the batch, as adapting makes them on its way."""
+        """Whether predictions are made with the statistics of the batch, as adapting makes them
+        on its way.
+        """
         return Norm(self.options.predict_norm) is Norm.BATCH
 
     @property

@@ -1,23 +1,25 @@
 """NC-TTT: features that a discriminator of noise levels takes for clean ones.
 
-Osowiechi et al., "NC-TTT: A Noise Contrastive Approach for Test-Time Training", CVPR 2024. With f the projection of a
-stage's feature map (D channels), two noisy views are made at every place,
+Osowiechi et al., "NC-TTT: A Noise Contrastive Approach for Test-Time Training", CVPR 2024. With f
+the projection of a stage's feature map (D channels), two noisy views are made at every place,
 
-    u_1 = f + n_1,  n_1 ~ N(0, sigma_1^2 I)        u_2 = f + n_2,  n_2 ~ N(0, sigma_2^2 I),    sigma_1 > sigma_2
+    u_1 = f + n_1,  n_1 ~ N(0, sigma_1^2 I)        u_2 = f + n_2,  n_2 ~ N(0, sigma_2^2 I),
+    sigma_1 > sigma_2
 
-and a discriminator d is trained on the source, jointly with the supervised losses, to predict the posterior that a
-view's noise n is of the first level:
+and a discriminator d is trained on the source, jointly with the supervised losses, to predict the
+posterior that a view's noise n is of the first level:
 
     y(n) = sigmoid(1/2 (1/sigma_2^2 - 1/sigma_1^2) |n|^2 - D log(sigma_1 / sigma_2))
     source loss = mean binary cross-entropy of sigmoid(d(u)) and y(n)
 
-Features that drift away from the source's look to it as if they had the larger noise. On the target the features
-themselves, without noise, are moved to the side of the smaller one; projection and discriminator are frozen:
+Features that drift away from the source's look to it as if they had the larger noise. On the target
+the features themselves, without noise, are moved to the side of the smaller one; projection and
+discriminator are frozen:
 
     target loss = mean of -log(1 - sigmoid(d(f)))
 
-Dense port: the modules of the authors' VisDA version (1x1 convolutions, a score a place) on stage 2; 688 channels of
-projection are the middle of those that give the published number of parameters.
+Dense port: the modules of the authors' VisDA version (1x1 convolutions, a score a place) on stage
+2; 688 channels of projection are the middle of those that give the published number of parameters.
 """
 
 from __future__ import annotations
@@ -47,8 +49,7 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.data.base import Batch
-from ttt_bench.model import STAGES, MultiTaskModel, Net
+from ttt_bench.network import STAGES, Batch, Net, Network
 
 
 def batch_summed_noise(noise: Tensor) -> Tensor:
@@ -57,11 +58,15 @@ def batch_summed_noise(noise: Tensor) -> Tensor:
 
 
 def noise_labels(noise: Tensor, std_1: float, std_2: float) -> Tensor:
-    """Posterior y(n) that noise (N, D, h, w) is of standard deviation `std_1`, not `std_2`: (N, h, w) in [0, 1].
+    """Posterior y(n) that noise (N, D, h, w) is of standard deviation `std_1`, not `std_2`: (N, h,
+    w) in [0, 1].
 
-    As in the authors' code, `std_1` is raised by 1e-6 in the quadratic term, and labels below 1e-6 are 0.
+    As in the authors' code, `std_1` is raised by 1e-6 in the quadratic term, and labels below 1e-6
+    are 0.
     """
-    wide = noise.to(torch.promote_types(noise.dtype, torch.float32))  # |n|^2 / sigma_2^2 leaves the range of float16
+    wide = noise.to(
+        torch.promote_types(noise.dtype, torch.float32)
+    )  # |n|^2 / sigma_2^2 leaves the range of float16
     precisions = 1 / std_2**2 - 1 / (std_1 + 1e-6) ** 2
     z = 0.5 * precisions * wide.square().sum(dim=1) - noise.shape[1] * math.log(std_1 / std_2)
     labels = z.sigmoid()
@@ -69,7 +74,9 @@ def noise_labels(noise: Tensor, std_1: float, std_2: float) -> Tensor:
 
 
 def noisy_views(features: Tensor, noise: Tensor) -> Tensor:
-    """Both levels' views: features (B, D, h, w), noise (2B, D, h, w), first level first, to (2B, D, h, w)."""
+    """Both levels' views: features (B, D, h, w), noise (2B, D, h, w), first level first, to (2B,
+    D, h, w).
+    """
     return torch.cat([features, features]) + noise
 
 
@@ -79,7 +86,9 @@ def train_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def test_loss(scores: Tensor) -> Tensor:
-    """Mean of -log(1 - sigmoid(scores)) over scores (B, 1, h, w) of features without noise (scalar)."""
+    """Mean of -log(1 - sigmoid(scores)) over scores (B, 1, h, w) of features without noise
+    (scalar).
+    """
     return F.softplus(scores).mean()
 
 
@@ -100,10 +109,18 @@ class NCTTTOptions(EmaOptions):
         ge=1,
     )
     sigma_1: float = option(
-        0.1, "standard deviation of the larger noise", source="authors' code", shapes_source=True, gt=0
+        0.1,
+        "standard deviation of the larger noise",
+        source="authors' code",
+        shapes_source=True,
+        gt=0,
     )
     sigma_2: float = option(
-        0.015, "standard deviation of the smaller noise", source="authors' code", shapes_source=True, gt=0
+        0.015,
+        "standard deviation of the smaller noise",
+        source="authors' code",
+        shapes_source=True,
+        gt=0,
     )
     noise: Literal["independent", "batch_summed"] = option(
         "independent",
@@ -128,7 +145,8 @@ class NCTTTOptions(EmaOptions):
 
 
 class NoiseContrast(nn.Module):
-    """Projection of a feature map, and the discriminator of noise levels on it; both judge every place alone.
+    """Projection of a feature map, and the discriminator of noise levels on it; both judge every
+    place alone.
 
     Args:
         channels: channels of the feature map.
@@ -191,9 +209,11 @@ class NCTTT(Adapter):
     )
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        channels = cast(MultiTaskModel, model).channels
+        channels = cast(Network, model).channels
         tap = self.options.tap
-        return NoiseContrast(sum(channels) if tap == "hypercolumn" else channels[tap - 1], self.options.embed)
+        return NoiseContrast(
+            sum(channels) if tap == "hypercolumn" else channels[tap - 1], self.options.embed
+        )
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("joint", trains=("model", "extra")),)

@@ -1,13 +1,15 @@
 """Norm: BatchNorm with the statistics of the target batch.
 
-Schneider et al., "Improving robustness against common corruptions by covariate shift adaptation", NeurIPS 2020; Nado et
-al., "Evaluating prediction-time batch normalization for robustness under covariate shift", 2020. With m and v the mean
-and the (biased) variance of a layer's inputs over batch and pixels, every BatchNorm layer computes
+Schneider et al., "Improving robustness against common corruptions by covariate shift adaptation",
+NeurIPS 2020; Nado et al., "Evaluating prediction-time batch normalization for robustness under
+covariate shift", 2020. With m and v the mean and the (biased) variance of a layer's inputs over
+batch and pixels, every BatchNorm layer computes
 
     y = weight (x - m) / sqrt(v + eps) + bias
 
-in place of the same with the source's running statistics. No parameter moves. With the option `mix`, the running
-statistics move once a batch, r <- (1 - a) r + a (m, v) with the unbiased v, and are used as they then stand.
+in place of the same with the source's running statistics. No parameter moves. With the option
+`mix`, the running statistics move once a batch, r <- (1 - a) r + a (m, v) with the unbiased v, and
+are used as they then stand.
 """
 
 from __future__ import annotations
@@ -17,8 +19,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Passes, Plan, Quirk, StepOut, option
-from ttt_bench.model import Net
+from ttt_bench.adapter import (
+    Adapter,
+    Card,
+    Context,
+    Norm,
+    Options,
+    Passes,
+    Plan,
+    Quirk,
+    StepOut,
+    option,
+)
+from ttt_bench.network import Net
 
 
 class NormOptions(Options):
@@ -43,7 +56,10 @@ class NormAdapt(Adapter):
         moves="no parameter; BatchNorm uses the statistics of the batch (on a backbone without BatchNorm this is Base)",
         sizes="any",
         quirks=(
-            Quirk("moves the running statistics too, which it never reads", "they stay; the outputs are the same"),
+            Quirk(
+                "moves the running statistics too, which it never reads",
+                "they stay; the outputs are the same",
+            ),
         ),
     )
 

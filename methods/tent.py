@@ -1,13 +1,14 @@
 """TENT: test-time entropy minimisation.
 
-Wang et al., "Tent: fully test-time adaptation by entropy minimization", ICLR 2021. With p_c the softmax of the
-segmentation logits over classes, at each pixel
+Wang et al., "Tent: fully test-time adaptation by entropy minimization", ICLR 2021. With p_c the
+softmax of the segmentation logits over classes, at each pixel
 
     H = - sum_c p_c log p_c,        loss = mean of H over batch and pixels,
 
-minimised over the scale and shift of every normalisation layer, which normalises with the statistics of the batch.
-Depth, normals and edges define no distribution over classes; they change through the shared backbone alone. The entropy
-is taken at full resolution, on the logits that are evaluated.
+minimised over the scale and shift of every normalisation layer, which normalises with the
+statistics of the batch. Depth, normals and edges define no distribution over classes; they change
+through the shared backbone alone. The entropy is taken at full resolution, on the logits that are
+evaluated.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.model import Net
-from ttt_bench.norm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.model import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.network import Net
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:

@@ -1,20 +1,23 @@
 """TIPI: test-time adaptation with transformation invariance.
 
-Nguyen et al., "TIPI: Test time adaptation with transformation invariance", CVPR 2023. The network is to predict the
-same on an image x and on that image of an L-infinity ball around it on which it predicts most differently, approximated
-by one signed gradient step. With p(x) the prediction under the network's own running statistics, q(x) that under a
-second set of them, sg the stopped gradient and H the entropy,
+Nguyen et al., "TIPI: Test time adaptation with transformation invariance", CVPR 2023. The network
+is to predict the same on an image x and on that image of an L-infinity ball around it on which it
+predicts most differently, approximated by one signed gradient step. With p(x) the prediction under
+the network's own running statistics, q(x) that under a second set of them, sg the stopped gradient
+and H the entropy,
 
     d0    ~ U(-eps, eps)
     d     = clip(d0 + eps sign(grad_d0 KL(q(x + d0) || sg p(x))), -eps, eps)
     loss  = mean KL(q(x + d) || sg p(x)) + tent_coeff mean H(p(x))
 
-(the reverse KL), minimised over the scale and shift of every normalisation layer. While adapting, p and q normalise
-with their batch and each moves its own set; the network then predicts with the main one.
+(the reverse KL), minimised over the scale and shift of every normalisation layer. While adapting, p
+and q normalise with their batch and each moves its own set; the network then predicts with the main
+one.
 
-The KL is that of the segmentation's classes at each pixel. Where a pair has no segmentation, the regression outputs are
-read as the means of Gaussians, whose KL is a scaled squared difference; they have no entropy to minimise. eps is in the
-units of the images, RGB in [0, 1], because the network itself normalises them.
+The KL is that of the segmentation's classes at each pixel. Where a pair has no segmentation, the
+regression outputs are read as the means of Gaussians, whose KL is a scaled squared difference; they
+have no entropy to minimise. eps is in the units of the images, RGB in [0, 1], because the network
+itself normalises them.
 """
 
 from __future__ import annotations
@@ -45,8 +48,8 @@ from ttt_bench.adapter import (
     option,
 )
 from ttt_bench.errors import BenchError
-from ttt_bench.model import Net
-from ttt_bench.norm import AFFINE_NORMS, affine_parameters, running_statistics
+from ttt_bench.model import AFFINE_NORMS, affine_parameters, running_statistics
+from ttt_bench.network import Net
 
 LARGE_BATCH = 64
 """Above so many images the authors' code predicts with batch statistics on CIFAR."""
@@ -64,15 +67,23 @@ def kl_divergence(logits_clean: Tensor, logits_adv: Tensor, reverse: bool = True
 
 
 def gaussian_kl(prediction_clean: Tensor, prediction_adv: Tensor, sigma: float = 1.0) -> Tensor:
-    """KL of two isotropic Gaussians around the predictions, sum_c (a_c - b_c)^2 / (2 sigma^2): -> (N, H, W)."""
+    """KL of two isotropic Gaussians around the predictions, sum_c (a_c - b_c)^2 / (2 sigma^2):
+    -> (N, H, W).
+    """
     return (prediction_clean - prediction_adv).square().sum(dim=1) / (2 * sigma**2)
 
 
-def mixed_divergence(clean: Tensor, adversarial: Tensor, classes: int, reverse: bool, sigma: float) -> Tensor:
-    """`kl_divergence` of the first `classes` channels (none: 0) plus `gaussian_kl` of the others: -> (N, H, W)."""
+def mixed_divergence(
+    clean: Tensor, adversarial: Tensor, classes: int, reverse: bool, sigma: float
+) -> Tensor:
+    """`kl_divergence` of the first `classes` channels (none: 0) plus `gaussian_kl` of the
+    others: -> (N, H, W).
+    """
     divergence = gaussian_kl(clean[:, classes:], adversarial[:, classes:], sigma)
     if classes:
-        divergence = divergence + kl_divergence(clean[:, :classes], adversarial[:, :classes], reverse)
+        divergence = divergence + kl_divergence(
+            clean[:, :classes], adversarial[:, :classes], reverse
+        )
     return divergence
 
 
@@ -96,19 +107,25 @@ def adversarial_loss(
     Args:
         forward_clean: images -> outputs (N, K, H, W), under the main set of running statistics.
         forward_adv: the same weights under the second set.
-        delta0: (N, 3, H, W) within epsilon, where the perturbation starts. None: at zero, with the clean outputs as
-            the perturbed ones too, as in the authors' code; the gradient is then zero but for rounding errors.
+        delta0: (N, 3, H, W) within epsilon, where the perturbation starts. None: at zero, with the
+            clean outputs as the perturbed ones too, as in the authors' code; the gradient is then
+            zero but for rounding errors.
         epsilon: largest perturbation of a value, or a tensor of them that fits the images.
-        tent_coeff: weight of the clean outputs' entropy; 0 leaves that term, and a backward pass, out.
+        tent_coeff: weight of the clean outputs' entropy; 0 leaves that term, and a backward pass,
+        out.
         divergence: (clean, adversarial) -> (N, H, W).
         entropy: clean -> (N, H, W).
     """
-    delta = (torch.zeros_like(images) if delta0 is None else delta0.detach().clone()).requires_grad_()
+    delta = (
+        torch.zeros_like(images) if delta0 is None else delta0.detach().clone()
+    ).requires_grad_()
     clean = forward_clean(images + delta if delta0 is None else images)
     perturbed = clean if delta0 is None else forward_adv(images + delta)
     target = clean.detach()
     # of the perturbation alone: `grad` leaves nothing in the parameters
-    (gradient,) = torch.autograd.grad(divergence(target, perturbed).mean(), delta, retain_graph=delta0 is None)
+    (gradient,) = torch.autograd.grad(
+        divergence(target, perturbed).mean(), delta, retain_graph=delta0 is None
+    )
     # clipped in units of epsilon, which may differ from channel to channel
     images_adv = images + epsilon * (delta.detach() / epsilon + gradient.sign()).clamp(-1, 1)
     loss = divergence(target, forward_adv(images_adv)).mean()
@@ -121,7 +138,11 @@ class TIPIOptions(EmaOptions):
     """Options of `TIPI`."""
 
     epsilon: float = option(
-        2 / 255, "largest perturbation of a pixel, in the units of eps_space", source="authors' code", gt=0, le=0.1
+        2 / 255,
+        "largest perturbation of a pixel, in the units of eps_space",
+        source="authors' code",
+        gt=0,
+        le=0.1,
     )
     eps_space: Literal["pixel", "normalised"] = option(
         "pixel",
@@ -135,7 +156,9 @@ class TIPIOptions(EmaOptions):
         source="authors' code: random on ImageNet, zero on CIFAR and digits",
     )
     reverse: bool = option(
-        True, "KL of the perturbed prediction from the clean one, or the other way round", source="authors' code"
+        True,
+        "KL of the perturbed prediction from the clean one, or the other way round",
+        source="authors' code",
     )
     tent_coeff: float = option(
         1.0,
@@ -144,7 +167,10 @@ class TIPIOptions(EmaOptions):
         ge=0,
     )
     sigma: float = option(
-        1.0, "spread of the Gaussians around regression outputs, in their units", source="this project", gt=0
+        1.0,
+        "spread of the Gaussians around regression outputs, in their units",
+        source="this project",
+        gt=0,
     )
     tasks: Literal["semseg", "all", "regression"] = option(
         "semseg",
@@ -185,7 +211,9 @@ def _buffer(name: str) -> str:
 
 
 class TIPI(Adapter):
-    """Invariance to small adversarial perturbations, over the scale and shift of the normalisation layers."""
+    """Invariance to small adversarial perturbations, over the scale and shift of the
+    normalisation layers.
+    """
 
     name: ClassVar[str] = "tipi"
     Options: ClassVar[type[Options]] = TIPIOptions
@@ -219,14 +247,19 @@ class TIPI(Adapter):
                 "large_batch_bn=true",
             ),
             Quirk("does not clip the perturbed images to [0, 1]", "reproduced"),
-            Quirk("computes in half precision", "full precision: the inner gradient of a mean over pixels is tiny"),
+            Quirk(
+                "computes in half precision",
+                "full precision: the inner gradient of a mean over pixels is tiny",
+            ),
         ),
     )
     _tasks: tuple[str, ...] = ("semseg",)
     """Whose outputs are compared; `bind` knows."""
 
     def needs(self) -> Needs:
-        return Needs(tasks=frozenset({"semseg"} if self.options.start == "zero" else ()), affine=True)
+        return Needs(
+            tasks=frozenset({"semseg"} if self.options.start == "zero" else ()), affine=True
+        )
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
         return SecondStatistics(model)
@@ -238,16 +271,24 @@ class TIPI(Adapter):
         for name, values in second.items():
             values.copy_(main[name])
         moves = affine_parameters(net.model, AFFINE_NORMS, prefix="model.")
-        return Plan(moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False)
+        return Plan(
+            moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False
+        )
 
     def passes(self, batch: int) -> Passes:
-        # the entropy's gradient goes back through the clean forward, which the divergence does not touch
-        return Passes(forwards=2 if self.options.start == "zero" else 3, backwards=3 if self._tent_coeff else 2)
+        # the entropy's gradient goes back through the clean forward, which the divergence does not
+        # touch
+        return Passes(
+            forwards=2 if self.options.start == "zero" else 3,
+            backwards=3 if self._tent_coeff else 2,
+        )
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         options, model, second = self.options, net.model, _second_set(net)
         classes = model.tasks["semseg"] if "semseg" in self._tasks else 0
-        epsilon = options.epsilon * model.std if options.eps_space == "normalised" else options.epsilon
+        epsilon = (
+            options.epsilon * model.std if options.eps_space == "normalised" else options.epsilon
+        )
 
         def forward_clean(x: Tensor) -> Tensor:
             outputs = model(x)
@@ -264,7 +305,9 @@ class TIPI(Adapter):
             epsilon * (2 * ctx.uniform_like(images) - 1) if options.start == "random" else None,
             epsilon,
             self._tent_coeff,
-            divergence=partial(mixed_divergence, classes=classes, reverse=options.reverse, sigma=options.sigma),
+            divergence=partial(
+                mixed_divergence, classes=classes, reverse=options.reverse, sigma=options.sigma
+            ),
             entropy=lambda outputs: class_entropy(outputs[:, :classes]),
         )
         return StepOut({"invariance": loss}, None)
@@ -284,9 +327,15 @@ def _compared(option: str, tasks: Iterable[str]) -> tuple[str, ...]:
     """Which of the network's tasks an option of `tasks` means, segmentation first."""
     semseg = tuple(task for task in tasks if task == "semseg")
     regressions = tuple(task for task in tasks if task != "semseg")
-    found = {"semseg": semseg or regressions, "all": semseg + regressions, "regression": regressions}[option]
+    found = {
+        "semseg": semseg or regressions,
+        "all": semseg + regressions,
+        "regression": regressions,
+    }[option]
     if not found:
-        raise BenchError("tipi.tasks = regression needs depth, normals or edge; the network has semseg only")
+        raise BenchError(
+            "tipi.tasks = regression needs depth, normals or edge; the network has semseg only"
+        )
     return found
 
 

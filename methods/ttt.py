@@ -1,15 +1,17 @@
 """TTT: test-time training with rotation prediction.
 
-Sun et al., "Test-time training with self-supervision for generalization under distribution shifts", ICML 2020. A
-shared encoder e with main heads and a head s that predicts by which of four angles an image was rotated. With l_m the
-loss of the main task, l_s the cross-entropy of the rotation and r ~ U{0, 1, 2, 3},
+Sun et al., "Test-time training with self-supervision for generalization under distribution shifts",
+ICML 2020. A shared encoder e with main heads and a head s that predicts by which of four angles an
+image was rotated. With l_m the loss of the main task, l_s the cross-entropy of the rotation and r ~
+U{0, 1, 2, 3},
 
     source (joint training):    min over e, heads, s of    l_m(x, y) + l_s(rot(v(x), r), r)
     target:                     min over e, s of           l_s(rot(v(x), r), r)
 
-on random views v(x), drawn anew at every step. That s moves on the target too follows the authors' code. The dense port
-puts s on the mean of the hypercolumn over all places. A rotated view must be square: v(x) is a random crop of S x S out
-of the image padded by S/8 (reflected), S the largest multiple of 32 that fits into the image, mirrored half of the
+on random views v(x), drawn anew at every step. That s moves on the target too follows the authors'
+code. The dense port puts s on the mean of the hypercolumn over all places. A rotated view must be
+square: v(x) is a random crop of S x S out of the image padded by S/8 (reflected), S the largest
+multiple of 32 that fits into the image, mirrored half of the
 time: the authors' CIFAR recipe, 4 pixels around 32, scaled.
 """
 
@@ -39,8 +41,7 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.data.base import Batch
-from ttt_bench.model import MultiTaskModel, Net
+from ttt_bench.network import Batch, Net, Network
 
 ANGLES = 4
 VIEWS_OF_AUTHORS = 32
@@ -48,14 +49,17 @@ VIEWS_OF_AUTHORS = 32
 
 
 def quarter_turns(images: Tensor) -> Tensor:
-    """Square images (N, C, S, S) turned counter-clockwise by 0, 90, 180 and 270 degrees: (4, N, C, S, S).
+    """Square images (N, C, S, S) turned counter-clockwise by 0, 90, 180 and 270 degrees: (4, N, C,
+    S, S).
 
     Raises:
         ValueError: the images are not square.
     """
     height, width = images.shape[-2:]
     if height != width:
-        raise ValueError(f"only square images can be rotated by 90 degrees and stay a batch, got {height} x {width}")
+        raise ValueError(
+            f"only square images can be rotated by 90 degrees and stay a batch, got {height} x {width}"
+        )
     return torch.stack([images.rot90(turns, (-2, -1)) for turns in range(ANGLES)])
 
 
@@ -65,7 +69,9 @@ def rotate_batch(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def rotate_batch_expand(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Every image (N, C, S, S) at all four angles: (4 N, C, S, S), all of label 0 first, and the labels (4 N,)."""
+    """Every image (N, C, S, S) at all four angles: (4 N, C, S, S), all of label 0 first, and the
+    labels (4 N,).
+    """
     labels = torch.arange(ANGLES, device=images.device).repeat_interleave(len(images))
     return quarter_turns(images).flatten(0, 1), labels
 
@@ -76,11 +82,18 @@ def square_side(height: int, width: int) -> int:
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """From each image (N, C, H, W) its own square (N, C, side, side); `top` and `left` (N,) int64."""
+    """From each image (N, C, H, W) its own square (N, C, side, side); `top` and `left` (N,)
+    int64.
+    """
     samples, channels = (torch.arange(length, device=images.device) for length in images.shape[:2])
     offsets = torch.arange(side, device=images.device)
     rows, columns = top[:, None] + offsets, left[:, None] + offsets
-    return images[samples[:, None, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None]]
+    return images[
+        samples[:, None, None, None],
+        channels[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None],
+    ]
 
 
 def random_view(images: Tensor, place: Tensor, mirror: Tensor) -> Tensor:
@@ -88,13 +101,15 @@ def random_view(images: Tensor, place: Tensor, mirror: Tensor) -> Tensor:
 
     Args:
         images: both sides at least 32.
-        place: (N, 2) uniform in [0, 1), where the crop lies, from top to bottom and from left to right.
+        place: (N, 2) uniform in [0, 1), where the crop lies, from top to bottom and from left to
+        right.
         mirror: (N,) bool.
     """
     side = square_side(*images.shape[-2:])
     padded = F.pad(images, [side // 8] * 4, mode="reflect")
     top, left = (
-        (share * (length - side + 1)).long() for share, length in zip(place.unbind(1), padded.shape[-2:], strict=True)
+        (share * (length - side + 1)).long()
+        for share, length in zip(place.unbind(1), padded.shape[-2:], strict=True)
     )
     square = crop(padded, top, left, side)
     return torch.where(mirror[:, None, None, None], square.flip(-1), square)
@@ -123,9 +138,13 @@ class TTTOptions(EmaOptions):
         ge=0,
     )
     augment: bool = option(
-        True, "random views while adapting; false: the square in the middle of the image", source="authors' code"
+        True,
+        "random views while adapting; false: the square in the middle of the image",
+        source="authors' code",
     )
-    fix_head: bool = option(False, "the backbone moves alone, the rotation head stays", source="authors' code")
+    fix_head: bool = option(
+        False, "the backbone moves alone, the rotation head stays", source="authors' code"
+    )
     norm_adapt: Literal["ema", "running"] = option(
         "ema",
         "normalisation while adapting; running: the statistics of rotated views do not enter the stored ones",
@@ -161,15 +180,21 @@ class TTT(Adapter):
         architecture="inferred from the published count",
         quirks=(
             Quirk(
-                "adapts to each image alone", "the batch is adapted to as a whole; --set batch=1 does as the authors'"
+                "adapts to each image alone",
+                "the batch is adapted to as a whole; --set batch=1 does as the authors'",
             ),
-            Quirk("takes each step on 32 views", "on one view of every image of the batch", "copies=0"),
+            Quirk(
+                "takes each step on 32 views", "on one view of every image of the batch", "copies=0"
+            ),
             Quirk(
                 "leaves out images whose unrotated view its head already recognises with a probability above a "
                 "threshold (1 by default: none)",
                 "every image takes part",
             ),
-            Quirk("pads the images with zeros before it crops", "with their reflection, which adds no edge"),
+            Quirk(
+                "pads the images with zeros before it crops",
+                "with their reflection, which adds no edge",
+            ),
             Quirk("uses networks with GroupNorm", "BatchNorm stays, and sees the rotated views"),
             Quirk("takes one step an image in the online setting", "as many as --steps says"),
         ),
@@ -179,7 +204,7 @@ class TTT(Adapter):
         return Needs(min_side=32)
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        width, hidden = sum(cast(MultiTaskModel, model).channels), self.options.hidden
+        width, hidden = sum(cast(Network, model).channels), self.options.hidden
         if not hidden:
             return nn.Linear(width, ANGLES)
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, ANGLES))
@@ -196,7 +221,8 @@ class TTT(Adapter):
         phase: Phase,
         ctx: Context,
     ) -> dict[str, Tensor]:
-        # a second forward in train mode, so BatchNorm's statistics move twice an iteration, as in the authors' code
+        # a second forward in train mode, so BatchNorm's statistics move twice an iteration, as in
+        # the authors' code
         rotated, labels = _randomly_rotated(_random_views(batch.images, ctx), ctx)
         return {"rotation": _rotation_loss(net, rotated, labels)}
 

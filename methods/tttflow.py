@@ -1,17 +1,20 @@
 """TTTFlow: test-time training with a normalising flow.
 
-Osowiechi et al., "TTTFlow: Unsupervised test-time training with normalizing flow", WACV 2023. A RealNVP (Dinh et al.,
-"Density estimation using Real NVP", ICLR 2017) learns the density of the trained network's features at one stage; at
-test time the layers up to that stage move so that target features become likely under the frozen flow. With x the
-features, m a checkerboard mask, and all products per element,
+Osowiechi et al., "TTTFlow: Unsupervised test-time training with normalizing flow", WACV 2023. A
+RealNVP (Dinh et al., "Density estimation using Real NVP", ICLR 2017) learns the density of the
+trained network's features at one stage; at test time the layers up to that stage move so that
+target features become likely under the frozen flow. With x the features, m a checkerboard mask, and
+all products per element,
 
-    coupling    s, t = net(x m),    s <- (a tanh(s) + b) (1 - m),    y = x exp(s) + t (1 - m),    log det = s
-    actnorm     y = x exp(l) + c,                                                                 log det = l
-    loss        - mean over elements of [log N(z; 0, 1) + log det],    z and log det of the whole flow
+    coupling    s, t = net(x m),    s <- (a tanh(s) + b) (1 - m),    y = x exp(s) + t (1 - m),
+    log det = s actnorm     y = x exp(l) + c,
+    log det = l loss        - mean over elements of [log N(z; 0, 1) + log det],    z and log det of
+    the whole flow
 
-The flow is coupling, actnorm, coupling, actnorm, coupling, with masks of alternating parity. It is trained apart, after
-Base, whose network it leaves as it is; here on the features of stage 2 (512 channels at H/8 of ResNet-50), as the
-authors do. It is fully convolutional, so that images of any size go through it.
+The flow is coupling, actnorm, coupling, actnorm, coupling, with masks of alternating parity. It is
+trained apart, after Base, whose network it leaves as it is; here on the features of stage 2 (512
+channels at H/8 of ResNet-50), as the authors do. It is fully convolutional, so that images of any
+size go through it.
 """
 
 from __future__ import annotations
@@ -43,11 +46,12 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.data.base import Batch
-from ttt_bench.model import MultiTaskModel, Net
+from ttt_bench.network import Batch, Net, Network
 
 SMALLEST_STD = 1e-6
-"""Of a channel that is always 0 after its ReLU; without it the actnorm's scale would be infinite."""
+"""Of a channel that is always 0 after its ReLU; without it the actnorm's scale would be
+infinite.
+"""
 
 
 def checkerboard_mask(height: int, width: int, parity: int) -> Tensor:
@@ -62,7 +66,12 @@ def _mask(height: int, width: int, parity: int, device: torch.device, dtype: tor
 
 
 def checkerboard_coupling(
-    x: Tensor, mask: Tensor, raw_log_scale: Tensor, raw_shift: Tensor, tanh_scale: Tensor, offset: Tensor
+    x: Tensor,
+    mask: Tensor,
+    raw_log_scale: Tensor,
+    raw_shift: Tensor,
+    tanh_scale: Tensor,
+    offset: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Scale and shift those elements of x where the mask (1, 1, H, W) is 0.
 
@@ -79,21 +88,26 @@ def checkerboard_coupling(
 
 
 def actnorm(x: Tensor, log_scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """x exp(log_scale) + shift and the log-determinant of each element, both (N, C, H, W); by channel (1, C, 1, 1)."""
+    """x exp(log_scale) + shift and the log-determinant of each element, both (N, C, H, W); by
+    channel (1, C, 1, 1).
+    """
     return x * log_scale.exp() + shift, log_scale.expand_as(x)
 
 
 def actnorm_init(x: Tensor) -> tuple[Tensor, Tensor]:
     """-log of the unbiased standard deviation and -mean over (N, H, W), (1, C, 1, 1) each.
 
-    The shift is that of the authors' code; it would have to be -mean / std to make the outputs' mean 0.
+    The shift is that of the authors' code; it would have to be -mean / std to make the outputs'
+    mean 0.
     """
     std, mean = torch.std_mean(x, dim=(0, 2, 3), keepdim=True)
     return -std.clamp(min=SMALLEST_STD).log(), -mean
 
 
 def negative_log_likelihood(z: Tensor, log_det: Tensor) -> Tensor:
-    """-mean over all elements of [log N(z; 0, 1) + log_det], in nats (scalar); both (N, C, H, W)."""
+    """-mean over all elements of [log N(z; 0, 1) + log_det], in nats (scalar); both (N, C, H,
+    W).
+    """
     return (0.5 * z.square() - log_det).mean() + 0.5 * math.log(2 * math.pi)
 
 
@@ -117,7 +131,9 @@ class ResidualBlock(nn.Module):
 
 
 class Coupling(nn.Module):
-    """`checkerboard_coupling` whose scale and shift a residual network computes from the elements that stay."""
+    """`checkerboard_coupling` whose scale and shift a residual network computes from the
+    elements that stay.
+    """
 
     def __init__(self, channels: int, res_blocks: int, parity: int) -> None:
         super().__init__()
@@ -136,7 +152,9 @@ class Coupling(nn.Module):
         for block in self.block:
             inner = block(inner)
         raw_log_scale, raw_shift = self.conv_out(self.bn_out(inner).relu()).chunk(2, dim=1)
-        return checkerboard_coupling(x, mask, raw_log_scale, raw_shift, self.tanh_scale, self.offset)
+        return checkerboard_coupling(
+            x, mask, raw_log_scale, raw_shift, self.tanh_scale, self.offset
+        )
 
 
 class ActNorm(nn.Module):
@@ -157,7 +175,9 @@ class ActNorm(nn.Module):
             own.copy_(found)
 
     def hold_in_buffers(self) -> None:
-        """Make buffers of scale and shift: values that the target gives are state, which a reset restores."""
+        """Make buffers of scale and shift: values that the target gives are state, which a reset
+        restores.
+        """
         for name in ("log_scale", "shift"):
             value = getattr(self, name).detach()
             delattr(self, name)
@@ -172,14 +192,17 @@ class RealNVP(nn.Module):
         res_blocks: residual blocks of a coupling's network.
 
     Attributes:
-        initialised: whether the actnorms have seen their first batch. A buffer: it belongs to the weights.
+        initialised: whether the actnorms have seen their first batch. A buffer: it belongs to the
+        weights.
     """
 
     initialised: Tensor
 
     def __init__(self, channels: int, res_blocks: int = 2) -> None:
         super().__init__()
-        self.coupling = nn.ModuleList(Coupling(channels, res_blocks, parity) for parity in (1, 0, 1))
+        self.coupling = nn.ModuleList(
+            Coupling(channels, res_blocks, parity) for parity in (1, 0, 1)
+        )
         self.actnorm = nn.ModuleList(ActNorm(channels) for _ in range(2))
         self.register_buffer("initialised", torch.tensor(False))
 
@@ -203,26 +226,36 @@ class RealNVP(nn.Module):
         self.initialised.fill_(False)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load trained weights by the names of the authors' layers, and count the actnorms as initialised.
+        """Load trained weights by the names of the authors' layers, and count the actnorms as
+        initialised.
 
         Args:
-            weights: `coupling{i}.{tanh_scale, offset}`, `coupling{i}.conv_in`, `.block{j}.{bn0, conv0 .. bn2, conv2}`,
-                `.bn_out`, `.conv_out` with `weight_v` (direction), `weight_g` (norm per output channel) and `bias`, or
-                with those of BatchNorm; `actnorm{i}.{log_scale, shift}`.
+            weights: `coupling{i}.{tanh_scale, offset}`, `coupling{i}.conv_in`, `.block{j}.{bn0,
+                conv0 .. bn2, conv2}`, `.bn_out`, `.conv_out` with `weight_v` (direction),
+                `weight_g` (norm per output channel) and `bias`, or with those of BatchNorm;
+                `actnorm{i}.{log_scale, shift}`.
 
         Raises:
             ValueError: names that are missing or unknown.
         """
         own = {_own_name(name): value for name, value in weights.items()}
         result = self.load_state_dict(own, strict=False)
-        missing = [name for name in result.missing_keys if not name.endswith(("num_batches_tracked", "initialised"))]
+        missing = [
+            name
+            for name in result.missing_keys
+            if not name.endswith(("num_batches_tracked", "initialised"))
+        ]
         if missing or result.unexpected_keys:
-            raise ValueError(f"weights that do not fit: missing {missing}, unknown {result.unexpected_keys}")
+            raise ValueError(
+                f"weights that do not fit: missing {missing}, unknown {result.unexpected_keys}"
+            )
         self.initialised.fill_(True)
 
 
 def _own_name(name: str) -> str:
-    """`coupling0.block1.conv2.weight_g` to `coupling.0.block.1.conv.2.parametrizations.weight.original0`."""
+    """`coupling0.block1.conv2.weight_g` to
+    `coupling.0.block.1.conv.2.parametrizations.weight.original0`.
+    """
     name = name.replace("weight_g", "parametrizations.weight.original0")
     name = name.replace("weight_v", "parametrizations.weight.original1")
     return re.sub(r"(coupling|block|actnorm|bn|conv)(\d)\.", r"\1.\2.", name)
@@ -240,7 +273,11 @@ class TTTFlowOptions(EmaOptions):
         le=4,
     )
     res_blocks: int = option(
-        2, "residual blocks of a coupling's network", source="authors' code", shapes_source=True, ge=1
+        2,
+        "residual blocks of a coupling's network",
+        source="authors' code",
+        shapes_source=True,
+        ge=1,
     )
     flow_iterations: int = option(
         10_000, "iterations of the flow's training", source="this project", shapes_source=True, ge=1
@@ -268,7 +305,9 @@ class TTTFlowOptions(EmaOptions):
 
 
 class TTTFlow(Adapter):
-    """Likelihood of the features of a stage under a frozen flow, over all layers up to that stage."""
+    """Likelihood of the features of a stage under a frozen flow, over all layers up to that
+    stage.
+    """
 
     name: ClassVar[str] = "tttflow"
     Options: ClassVar[type[Options]] = TTTFlowOptions
@@ -296,7 +335,10 @@ class TTTFlow(Adapter):
                 "initialises an actnorm's shift to -mean, which leaves a mean where the scale is not 1",
                 "reproduced; training the flow repairs it",
             ),
-            Quirk("gives a channel that is always 0 an infinite scale", f"its deviation counts as {SMALLEST_STD:g}"),
+            Quirk(
+                "gives a channel that is always 0 an infinite scale",
+                f"its deviation counts as {SMALLEST_STD:g}",
+            ),
             Quirk("makes its masks for one square size", "for any size"),
             Quirk(
                 "resets from an entry of the checkpoint that its training does not write, so that the episodic script "
@@ -307,14 +349,18 @@ class TTTFlow(Adapter):
     )
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        return RealNVP(cast(MultiTaskModel, model).channels[self.options.tap - 1], self.options.res_blocks)
+        return RealNVP(cast(Network, model).channels[self.options.tap - 1], self.options.res_blocks)
 
     def phases(self) -> tuple[Phase, ...]:
         iterations, lr = self.options.flow_iterations, self.options.flow_lr
         flow = partial(Phase, "flow", trains=("extra",), supervised=False, iterations=iterations)
         if self.options.flow_optimiser == "sgd":
-            return SHARED, flow(optimiser=Optimiser(lr=lr, momentum=0.9, weight_decay=5e-4), schedule="cosine")
-        return SHARED, flow(optimiser=Optimiser(optimiser="adam", lr=lr, weight_decay=1e-6), schedule="polynomial")
+            return SHARED, flow(
+                optimiser=Optimiser(lr=lr, momentum=0.9, weight_decay=5e-4), schedule="cosine"
+            )
+        return SHARED, flow(
+            optimiser=Optimiser(optimiser="adam", lr=lr, weight_decay=1e-6), schedule="polynomial"
+        )
 
     def source_loss(
         self,
@@ -335,7 +381,9 @@ class TTTFlow(Adapter):
         if self.options.reinit_actnorm:
             _flow(net).forget_initialisation()
         moves = tuple(f"model.{name}" for name in net.model.upstream(self.options.tap))
-        return Plan(moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False)
+        return Plan(
+            moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False
+        )
 
     def passes(self, batch: int) -> Passes:
         return Passes(1, 1, stages=self.options.tap)

@@ -1,10 +1,11 @@
 """TTT++: contrastive test-time training with online feature alignment.
 
-Liu et al., "TTT++: when does self-supervised test-time training fail or thrive?", NeurIPS 2021. On two random views of
-every image, with z the unit projections and i+ the other view of i, the source is trained jointly with, and the target
-is adapted by,
+Liu et al., "TTT++: when does self-supervised test-time training fail or thrive?", NeurIPS 2021. On
+two random views of every image, with z the unit projections and i+ the other view of i, the source
+is trained jointly with, and the target is adapted by,
 
-    L_con = - T / T_0 mean over i of log [ exp(z_i z_i+ / T) / sum over j != i of exp(z_i z_j / T) ]        (SimCLR)
+    L_con = - T / T_0 mean over i of log [ exp(z_i z_i+ / T) / sum over j != i of exp(z_i z_j / T) ]
+    (SimCLR)
 
 with T_0 = 0.07, as in the authors' code.
 
@@ -13,14 +14,16 @@ The target's features f are also aligned with the source's, by their covariance 
     L_f = scale_f [ CORAL(S_source, S_target) / CORAL_0 + c MMD(m_source, m_target) / MMD_0 ]
     CORAL(S, S') = |S - S'|_F^2 / (4 D^2),        MMD(m, m') = mean over d of (m_d - m'_d)^2
 
-for the encoder's feature (ext) and the projection (ssh, not normalised here); CORAL_0 and MMD_0 are what these
-divergences are between batches of the source. A queue can add the features of earlier batches to those of the batch.
+for the encoder's feature (ext) and the projection (ssh, not normalised here); CORAL_0 and MMD_0 are
+what these divergences are between batches of the source. A queue can add the features of earlier
+batches to those of the batch.
 
-The dense port takes as the encoder's feature the mean of the hypercolumn over all places, and projects the hypercolumn
-averaged in 8 x 8 cells. Views are made on the device, every image by itself: a random part of the image is enlarged to
-the image's size (0.2 to 1 of its area, at 3/4 to 4/3 of its aspect as far as that fits into the image), mirrored half
-of the time, its colours jittered with probability 0.8 and taken away with 0.2. Brightness, contrast, saturation and hue
-are jittered in this order, where torchvision draws an order.
+The dense port takes as the encoder's feature the mean of the hypercolumn over all places, and
+projects the hypercolumn averaged in 8 x 8 cells. Views are made on the device, every image by
+itself: a random part of the image is enlarged to the image's size (0.2 to 1 of its area, at 3/4 to
+4/3 of its aspect as far as that fits into the image), mirrored half of the time, its colours
+jittered with probability 0.8 and taken away with 0.2. Brightness, contrast, saturation and hue are
+jittered in this order, where torchvision draws an order.
 """
 
 from __future__ import annotations
@@ -52,9 +55,9 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
-from ttt_bench.data.base import Batch
 from ttt_bench.errors import BenchError
-from ttt_bench.model import MultiTaskModel, Net, linear_weights
+from ttt_bench.model import linear_weights
+from ttt_bench.network import Batch, Net, Network
 
 INFERRED = "inferred from the published number of parameters"
 SOURCE_TEMPERATURE = 0.5
@@ -64,7 +67,9 @@ FEATURES = ("ext", "ssh")
 """The encoder's feature and the projection, as the authors' code names them."""
 
 
-def contrastive_loss(features: Tensor, temperature: float = 0.5, base_temperature: float = 0.07) -> Tensor:
+def contrastive_loss(
+    features: Tensor, temperature: float = 0.5, base_temperature: float = 0.07
+) -> Tensor:
     """L_con, with every view an anchor once; features (B, 2, D) of unit length -> scalar."""
     anchors = features.transpose(0, 1).flatten(0, 1)
     numbers = torch.arange(len(anchors), device=features.device)
@@ -91,7 +96,9 @@ def covariance(features: Tensor, kept: Tensor | None = None) -> Tensor:
 
 def coral_loss(covariance_source: Tensor, covariance_target: Tensor) -> Tensor:
     """Squared Frobenius distance of two covariances (D, D) over 4 D^2 (Sun and Saenko 2016)."""
-    return (covariance_source - covariance_target).square().sum() / (4 * len(covariance_source) ** 2)
+    return (covariance_source - covariance_target).square().sum() / (
+        4 * len(covariance_source) ** 2
+    )
 
 
 def mmd_loss(mean_source: Tensor, mean_target: Tensor) -> Tensor:
@@ -100,7 +107,9 @@ def mmd_loss(mean_source: Tensor, mean_target: Tensor) -> Tensor:
 
 
 class Statistics(NamedTuple):
-    """What is kept of the source: covariance (D, D), mean (D,), and how far apart batches are (scalars)."""
+    """What is kept of the source: covariance (D, D), mean (D,), and how far apart batches are
+    (scalars).
+    """
 
     covariance: Tensor
     coral_reference: Tensor
@@ -109,7 +118,9 @@ class Statistics(NamedTuple):
 
 
 class Accumulator:
-    """Folds batches of features (n, D) into `Statistics`, one at a time, with moments in double precision."""
+    """Folds batches of features (n, D) into `Statistics`, one at a time, with moments in double
+    precision.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[Tensor, Tensor] | None = None
@@ -124,14 +135,17 @@ class Accumulator:
             self._sum = torch.zeros_like(own[1], dtype=torch.float64)
             self._outer = torch.zeros_like(own[0], dtype=torch.float64)
             return
-        self._divergences.append(torch.stack([coral_loss(self._first[0], own[0]), mmd_loss(self._first[1], own[1])]))
+        self._divergences.append(
+            torch.stack([coral_loss(self._first[0], own[0]), mmd_loss(self._first[1], own[1])])
+        )
         rows = features.double()
         self._count += len(rows)
         self._sum += rows.sum(dim=0)
         self._outer.addmm_(rows.T, rows)
 
     def result(self) -> Statistics:
-        """Covariance and mean of all rows but the first batch's; the divergences' plain means over those batches.
+        """Covariance and mean of all rows but the first batch's; the divergences' plain means over
+        those batches.
 
         Raises:
             BenchError: fewer than three batches.
@@ -156,8 +170,11 @@ def source_statistics(batches: Iterable[Tensor]) -> Statistics:
     return found.result()
 
 
-def enlarge(images: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, mirror: Tensor) -> Tensor:
-    """A part of each image (N, C, H, W), enlarged to the image's size (bilinear) and mirrored where `mirror` holds.
+def enlarge(
+    images: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Tensor, mirror: Tensor
+) -> Tensor:
+    """A part of each image (N, C, H, W), enlarged to the image's size (bilinear) and mirrored where
+    `mirror` holds.
 
     `left`, `top`, `width` and `height` (N,) are shares of the image's sides.
     """
@@ -165,15 +182,17 @@ def enlarge(images: Tensor, left: Tensor, top: Tensor, width: Tensor, height: Te
     across = torch.where(mirror, -width, width)
     # output places -> input places, both from -1 to 1 over the image
     rows = [across, none, 2 * left + width - 1, none, height, 2 * top + height - 1]
-    grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(images.shape), align_corners=False)
+    grid = F.affine_grid(
+        torch.stack(rows, dim=1).view(-1, 2, 3), list(images.shape), align_corners=False
+    )
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def part_sides(area: Tensor, aspect: Tensor) -> tuple[Tensor, Tensor]:
     """Width and height, as shares of the image's, of a part with this share of its area.
 
-    `aspect` in [0, 1] runs, on a logarithmic scale, from the narrowest to the widest part allowed: 3/4 to 4/3 of the
-    image's aspect, or what still fits into the image.
+    `aspect` in [0, 1] runs, on a logarithmic scale, from the narrowest to the widest part allowed:
+    3/4 to 4/3 of the image's aspect, or what still fits into the image.
     """
     limit = area.log().neg().clamp(max=math.log(4 / 3))
     ratio = ((2 * aspect - 1) * limit).exp()
@@ -187,25 +206,32 @@ def greyscale(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
-    """share * images + (1 - share) * other, clipped to [0, 1]; `share` (N,), beyond 1 it leads away from `other`."""
+    """share * images + (1 - share) * other, clipped to [0, 1]; `share` (N,), beyond 1 it leads
+    away from `other`.
+    """
     return (_each(share) * images + (1 - _each(share)) * other).clamp(0, 1)
 
 
 def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of RGB images (N, 3, H, W) by `turn` (N,), in full circles; value and saturation of HSV stay."""
+    """Turn the hue of RGB images (N, 3, H, W) by `turn` (N,), in full circles; value and
+    saturation of HSV stay.
+    """
     red, green, blue = images.unbind(1)
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)
     divisor = torch.where(chroma == 0, 1, chroma)
     hue = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
     hue = torch.where(value == red, (green - blue) / divisor, hue) + 6 * turn.view(-1, 1, 1)
-    # hue in sixths of a circle; a channel has its full value within one sixth of its own hue, and none beyond two
+    # hue in sixths of a circle; a channel has its full value within one sixth of its own hue, and
+    # none beyond two
     places = torch.stack([(offset + hue) % 6 for offset in (5, 3, 1)], dim=1)
     return value[:, None] - chroma[:, None] * torch.minimum(places, 4 - places).clamp(0, 1)
 
 
 def jitter(images: Tensor, factors: Tensor, turn: Tensor) -> Tensor:
-    """Brightness, contrast and saturation by `factors` (N, 3), hue by `turn` (N,); 1 and 0 change nothing."""
+    """Brightness, contrast and saturation by `factors` (N, 3), hue by `turn` (N,); 1 and 0
+    change nothing.
+    """
     brightness, contrast, saturation = factors.unbind(1)
     images = blend(images, 0.0, brightness)
     images = blend(images, greyscale(images).mean(dim=(1, 2, 3), keepdim=True), contrast)
@@ -213,13 +239,17 @@ def jitter(images: Tensor, factors: Tensor, turn: Tensor) -> Tensor:
 
 
 def random_view(images: Tensor, draws: Tensor) -> Tensor:
-    """A view of each image (N, 3, H, W) in [0, 1], of the same size; `draws` (N, 11) uniform in [0, 1)."""
+    """A view of each image (N, 3, H, W) in [0, 1], of the same size; `draws` (N, 11) uniform in
+    [0, 1).
+    """
     part, factors, rest = draws.to(images.dtype).split([5, 3, 3], dim=1)
     area, aspect, left, top, mirror = part.unbind(1)
     turn, jittered, grey = rest.unbind(1)
     width, height = part_sides(0.2 + 0.8 * area, aspect)
     views = enlarge(images, left * (1 - width), top * (1 - height), width, height, mirror < 0.5)
-    views = torch.where(_each(jittered < 0.8), jitter(views, 0.6 + 0.8 * factors, 0.2 * turn - 0.1), views)
+    views = torch.where(
+        _each(jittered < 0.8), jitter(views, 0.6 + 0.8 * factors, 0.2 * turn - 0.1), views
+    )
     return torch.where(_each(grey < 0.2), greyscale(views), views)
 
 
@@ -229,20 +259,26 @@ def _each(values: Tensor) -> Tensor:
 
 
 def pooled_grid(stages: Sequence[Tensor], cells: int) -> Tensor:
-    """The hypercolumn averaged (adaptively) in cells x cells, (B, sum C_l, cells, cells), without building it.
+    """The hypercolumn averaged (adaptively) in cells x cells, (B, sum C_l, cells, cells), without
+    building it.
 
-    Resizing and averaging are both linear along an axis: together they are one small matrix for each axis and stage.
+    Resizing and averaging are both linear along an axis: together they are one small matrix for
+    each axis and stage.
     """
     height, width = stages[0].shape[-2:]
 
     def weights(length: int, resized: int) -> Tensor:
         return F.adaptive_avg_pool1d(linear_weights(length, resized, stages[0]).T, cells).T
 
-    return torch.cat([weights(s.shape[2], height) @ (s @ weights(s.shape[3], width).T) for s in stages], dim=1)
+    return torch.cat(
+        [weights(s.shape[2], height) @ (s @ weights(s.shape[3], width).T) for s in stages], dim=1
+    )
 
 
 class Queue(nn.Module):
-    """The latest `length` rows of features of earlier batches, as a ring; no part of checkpoints."""
+    """The latest `length` rows of features of earlier batches, as a ring; no part of
+    checkpoints.
+    """
 
     rows: Tensor
     taken: Tensor
@@ -261,7 +297,8 @@ class Queue(nn.Module):
         self.taken += len(latest)
 
     def behind(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch's rows (n, width) with these behind them, (n + length, width), and 1 where a row is filled, else 0.
+        """A batch's rows (n, width) with these behind them, (n + length, width), and 1 where a row
+        is filled, else 0.
 
         The shapes do not depend on how many are filled.
         """
@@ -277,31 +314,58 @@ class TTTPlusPlusOptions(EmaOptions):
         "both", "the contrastive loss (ssl), the alignment (align), or both", source="authors' code"
     )
     divergence: Literal["all", "coral", "mmd"] = option(
-        "all", "what the alignment compares: covariances (coral), means (mmd), or all", source="authors' code"
+        "all",
+        "what the alignment compares: covariances (coral), means (mmd), or all",
+        source="authors' code",
     )
     temperature: float = option(
-        0.5, "temperature T of the contrastive loss while adapting (0.5 at source)", source="authors' code", gt=0
+        0.5,
+        "temperature T of the contrastive loss while adapting (0.5 at source)",
+        source="authors' code",
+        gt=0,
     )
     scale_ext: float = option(
-        0.5, "factor of the alignment of the encoder's feature; 0 drops it", source="authors' code, its default", ge=0
+        0.5,
+        "factor of the alignment of the encoder's feature; 0 drops it",
+        source="authors' code, its default",
+        ge=0,
     )
     scale_ssh: float = option(
         0.2, "factor of the alignment of the projection; 0 drops it", source="authors' code", ge=0
     )
-    mmd_factor: float = option(0.5, "factor c of the means' divergence", source="authors' code", gt=0)
+    mmd_factor: float = option(
+        0.5, "factor c of the means' divergence", source="authors' code", gt=0
+    )
     queue_size: int = option(
-        0, "features of so many earlier images join those of the batch", source="authors' defaults", ge=0, le=4096
+        0,
+        "features of so many earlier images join those of the batch",
+        source="authors' defaults",
+        ge=0,
+        le=4096,
     )
     stat_batch: int = option(
-        8, "source images a batch; best as many as a target batch and the queue", source="this project", ge=2
+        8,
+        "source images a batch; best as many as a target batch and the queue",
+        source="this project",
+        ge=2,
     )
-    stat_images: int = option(4096, "source images for the statistics, at most", source="this project", ge=6)
+    stat_images: int = option(
+        4096, "source images for the statistics, at most", source="this project", ge=6
+    )
     head_pool: int = option(
-        8, "cells along a side that the hypercolumn is averaged in", source=INFERRED, shapes_source=True, ge=1
+        8,
+        "cells along a side that the hypercolumn is averaged in",
+        source=INFERRED,
+        shapes_source=True,
+        ge=1,
     )
-    head_hidden: int = option(512, "width of the head's hidden layer", source=INFERRED, shapes_source=True, ge=1)
+    head_hidden: int = option(
+        512, "width of the head's hidden layer", source=INFERRED, shapes_source=True, ge=1
+    )
     head_out: int = option(32, "width of the projection", source=INFERRED, shapes_source=True, ge=1)
-    fix_head: bool = option(True, "the backbone moves alone, the projection stays", source="authors' scripts")
+    fix_head: bool = option(
+        True, "the backbone moves alone, the projection stays", source="authors' scripts"
+    )
 
     @property
     def contrasts(self) -> bool:
@@ -334,7 +398,9 @@ class TTTPlusPlusOptions(EmaOptions):
 
 
 class TTTPlusPlusModules(nn.Module):
-    """What TTT++ adds: the projection of a hypercolumn of `channels`, and a queue for each feature if asked for."""
+    """What TTT++ adds: the projection of a hypercolumn of `channels`, and a queue for each
+    feature if asked for.
+    """
 
     def __init__(self, options: TTTPlusPlusOptions, channels: int) -> None:
         super().__init__()
@@ -345,7 +411,9 @@ class TTTPlusPlusModules(nn.Module):
             nn.Linear(options.head_hidden, options.head_out),
         )
         widths = dict(zip(FEATURES, (channels, options.head_out), strict=True))
-        self.queues = nn.ModuleDict({n: Queue(options.queue_size, widths[n]) for n in widths if options.queue_size})
+        self.queues = nn.ModuleDict(
+            {n: Queue(options.queue_size, widths[n]) for n in widths if options.queue_size}
+        )
 
     def project(self, stages: Sequence[Tensor]) -> Tensor:
         """The projection (B, head_out) of the stages, not normalised."""
@@ -370,9 +438,19 @@ class TTTPlusPlus(Adapter):
         sizes="any: the hypercolumn is averaged in 8 x 8 cells, which squeezes the aspect",
         architecture="inferred from the published count",
         quirks=(
-            Quirk("halves the learning rate and stops early by the target's test error", "labels are never read"),
-            Quirk("moves only BatchNorm's statistics in its first two passes over the target", "not reproduced"),
-            Quirk("scales L_ext by 0.05 in its CIFAR-10 script, by 0.5 by default", "0.5", "scale_ext=0.05"),
+            Quirk(
+                "halves the learning rate and stops early by the target's test error",
+                "labels are never read",
+            ),
+            Quirk(
+                "moves only BatchNorm's statistics in its first two passes over the target",
+                "not reproduced",
+            ),
+            Quirk(
+                "scales L_ext by 0.05 in its CIFAR-10 script, by 0.5 by default",
+                "0.5",
+                "scale_ext=0.05",
+            ),
             Quirk(
                 "aligns another batch than the one whose views it contrasts, with a forward for each feature",
                 "one batch, and one forward of it for both features",
@@ -393,7 +471,7 @@ class TTTPlusPlus(Adapter):
         return Needs(min_batch=2)
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        return TTTPlusPlusModules(self.options, sum(cast(MultiTaskModel, model).channels))
+        return TTTPlusPlusModules(self.options, sum(cast(Network, model).channels))
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("joint", trains=("model", "extra")),)
@@ -414,25 +492,35 @@ class TTTPlusPlus(Adapter):
             return None
         return SourcePass(images=self.options.stat_images, batch=self.options.stat_batch)
 
-    def source_statistics(self, net: Net, images: Iterable[Tensor], ctx: Context) -> dict[str, Tensor]:
+    def source_statistics(
+        self, net: Net, images: Iterable[Tensor], ctx: Context
+    ) -> dict[str, Tensor]:
         # of both features, whichever are aligned: they are stored for runs with other factors too
         found = {name: Accumulator() for name in FEATURES}
         for batch in images:
             for name, features in _features(net, net.model.stages(batch), FEATURES).items():
                 found[name].add(features)
         results = {name: accumulator.result()._asdict() for name, accumulator in found.items()}
-        return {f"{name}.{field}": tensor for name, result in results.items() for field, tensor in result.items()}
+        return {
+            f"{name}.{field}": tensor
+            for name, result in results.items()
+            for field, tensor in result.items()
+        }
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         like, predict = next(net.parameters()), Norm(self.options.predict_norm)
         self._source = {
-            name: Statistics(*(statistics[f"{name}.{field}"].to(like) for field in Statistics._fields))
+            name: Statistics(
+                *(statistics[f"{name}.{field}"].to(like) for field in Statistics._fields)
+            )
             for name in (self.options.scales if statistics else ())
         }
         # without an alignment no step sees the clean batch
         self._exact = predict is Norm.BATCH and bool(self.options.scales)
         head = () if self.options.fix_head else ("extra.head.*",)
-        return Plan(moves=("model.backbone.*", *head), adapt=Norm.EMA, predict=predict, exact=self._exact)
+        return Plan(
+            moves=("model.backbone.*", *head), adapt=Norm.EMA, predict=predict, exact=self._exact
+        )
 
     def passes(self, batch: int) -> Passes:
         count = 2 * self.options.contrasts + bool(self.options.scales)

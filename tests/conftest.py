@@ -1,4 +1,6 @@
-"""Fixtures for every test; this file also makes the helper modules beside it importable from the folders below."""
+"""Fixtures for every test; this file also makes the helper modules beside it importable from the
+folders below.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # tests that run side by side share the cores, and so do what they start
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # tests that run side by side share the cores, and so do what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them, and tests choose widths of their own
     os.environ.pop(name, None)

@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
-HARNESS = [path for path in (ROOT / "ttt_bench").rglob("*.py") if "methods" not in path.relative_to(ROOT).parts]
+HARNESS = [
+    path
+    for path in (ROOT / "ttt_bench").rglob("*.py")
+    if "methods" not in path.relative_to(ROOT).parts
+]
 METHODS = sorted((ROOT / "methods").glob("*.py"))
 PUBLIC = {
     "ttt_bench.adapter",
@@ -18,7 +22,7 @@ PUBLIC = {
     "ttt_bench.errors",
     "ttt_bench.losses",
     "ttt_bench.model",
-    "ttt_bench.norm",
+    "ttt_bench.model.batchnorm",
     "ttt_bench.tasks",
 }
 """What a method may import of the harness."""
@@ -43,9 +47,19 @@ def test_the_harness_knows_no_method(path: Path) -> None:
 @pytest.mark.parametrize("path", METHODS, ids=lambda path: path.name)
 def test_methods_import_public_names_only(path: Path) -> None:
     # a large method may keep a part of itself in a private module beside it
-    private = tuple(f"ttt_bench.methods.{other.stem}" for other in METHODS if other.stem.startswith(f"_{path.stem}_"))
-    ours = {name for name in imports(path) if name.startswith("ttt_bench") and not name.startswith(private)}
-    assert all(any(name == public or name.startswith(f"{public}.") for public in PUBLIC) for name in ours), ours
+    private = tuple(
+        f"ttt_bench.methods.{other.stem}"
+        for other in METHODS
+        if other.stem.startswith(f"_{path.stem}_")
+    )
+    ours = {
+        name
+        for name in imports(path)
+        if name.startswith("ttt_bench") and not name.startswith(private)
+    }
+    assert all(
+        any(name == public or name.startswith(f"{public}.") for public in PUBLIC) for name in ours
+    ), ours
 
 
 def loaded_by(*command: str) -> set[str]:
@@ -78,7 +92,7 @@ def test_listings_load_nothing_heavy(command: tuple[str, ...]) -> None:
 
 def test_the_report_loads_no_torch() -> None:
     code = (
-        "import sys, ttt_bench.report.render, ttt_bench.sync, ttt_bench.scores\n"
+        "import sys, ttt_bench.report.render, ttt_bench.sync, ttt_bench.metrics.scores\n"
         "print('torch' in sys.modules, any(m.startswith('ttt_bench.methods') for m in sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -87,7 +101,9 @@ def test_the_report_loads_no_torch() -> None:
 
 def test_no_file_is_longer_than_500_lines() -> None:
     files = [
-        path for folder in ("ttt_bench", "methods", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("ttt_bench", "methods", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
     ]
     long = {
         str(path.relative_to(ROOT)): lines

@@ -1,4 +1,5 @@
-"""Every golden vector against the function that its contract names (`tests/golden/README.md`), to its own tolerance.
+"""Every golden vector against the function that its contract names (`tests/golden/README.md`), to
+its own tolerance.
 
 Run this file alone to verify that the methods' maths are those of their authors' code:
 
@@ -8,18 +9,15 @@ Run this file alone to verify that the methods' maths are those of their authors
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from golden_cases import FOLDER, Case, assert_close, cases
+from support.golden_cases import CONTRACTS, FOLDER, Case, assert_close, cases
 from torch import Tensor, nn
 
-ROW = re.compile(r"^\| `(?P<stem>\w+)\.npz` \| `(?P<contract>[\w.]+)` \|", re.MULTILINE)
-CONTRACTS = {m["stem"]: m["contract"] for m in ROW.finditer((FOLDER / "README.md").read_text(encoding="utf-8"))}
 CASES = [
     pytest.param(stem, case, id=f"{stem}-{number}")
     for stem in sorted(CONTRACTS)
@@ -54,41 +52,60 @@ def _with_gradient(argument: str) -> Callable[[Callable[..., Any], Case], None]:
 
     def check(function: Callable[..., Any], case: Case) -> None:
         given = case.inputs[argument]
-        leaves = [x.clone().requires_grad_() for x in (given if isinstance(given, list) else [given])]
-        loss = function(**{**case.inputs, argument: leaves if isinstance(given, list) else leaves[0]})
+        leaves = [
+            x.clone().requires_grad_() for x in (given if isinstance(given, list) else [given])
+        ]
+        loss = function(
+            **{**case.inputs, argument: leaves if isinstance(given, list) else leaves[0]}
+        )
         assert_close(loss, case.outputs["loss"], case)
         gradients = list(torch.autograd.grad(loss, leaves))
-        assert_close(gradients if isinstance(given, list) else gradients[0], case.outputs["grad"], case)
+        assert_close(
+            gradients if isinstance(given, list) else gradients[0], case.outputs["grad"], case
+        )
 
     return check
 
 
 def _network(state: dict[str, Tensor]) -> nn.Sequential:
-    """The network of the adversarial steps: two of convolution, BatchNorm and ReLU, and a last convolution."""
+    """The network of the adversarial steps: two of convolution, BatchNorm and ReLU, and a last
+    convolution.
+    """
     classes, width = state["6.weight"].shape[:2]
     first, second = (nn.Conv2d(channels, width, 3, padding=1) for channels in (3, width))
     layers = [first, nn.BatchNorm2d(width), nn.ReLU(), second, nn.BatchNorm2d(width), nn.ReLU()]
     network = nn.Sequential(*layers, nn.Conv2d(width, classes, 1)).double()
-    network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})  # a count is a number here
+    network.load_state_dict(
+        {name: torch.as_tensor(value) for name, value in state.items()}
+    )  # a count is a number here
     return network.train()
 
 
 def _adversarial_step(function: Callable[..., Any], case: Case) -> None:
-    """Loss, adversarial images and gradients, and what the network predicts after one step of descent."""
+    """Loss, adversarial images and gradients, and what the network predicts after one step of
+    descent.
+    """
     inputs = dict(case.inputs)
     state, lr = inputs.pop("net"), inputs.pop("lr")
     with torch.random.fork_rng(devices=[]):
         clean, adversarial = _network(state), _network(state)
     for number in (1, 4):  # one scale and shift, two sets of running statistics
-        adversarial[number].weight, adversarial[number].bias = clean[number].weight, clean[number].bias
+        adversarial[number].weight, adversarial[number].bias = (
+            clean[number].weight,
+            clean[number].bias,
+        )
     loss, images = function(clean, adversarial, **inputs)
     parameters = dict(clean.named_parameters())
-    assert not any(p.grad is not None for p in [*clean.parameters(), *adversarial.parameters()]), "the inner step"
+    assert not any(p.grad is not None for p in [*clean.parameters(), *adversarial.parameters()]), (
+        "the inner step"
+    )
     tight = case._replace(atol=1e-12)
     assert_close(loss, case.outputs["loss"], tight)
     assert_close(images, case.outputs["images_adv"], case)
     names = list(case.outputs["grad"])
-    gradients = dict(zip(names, torch.autograd.grad(loss, [parameters[name] for name in names]), strict=True))
+    gradients = dict(
+        zip(names, torch.autograd.grad(loss, [parameters[name] for name in names]), strict=True)
+    )
     assert_close(gradients, case.outputs["grad"], tight)
     with torch.no_grad():
         for name, gradient in gradients.items():
@@ -98,7 +115,11 @@ def _adversarial_step(function: Callable[..., Any], case: Case) -> None:
 
 def _realnvp(cls: Callable[..., Any], case: Case) -> None:
     with torch.random.fork_rng(devices=[]):
-        flow = cls(channels=case.inputs["channels"], res_blocks=case.inputs["res_blocks"]).double().eval()
+        flow = (
+            cls(channels=case.inputs["channels"], res_blocks=case.inputs["res_blocks"])
+            .double()
+            .eval()
+        )
     flow.load_weights(case.inputs["weights"])
     _call(lambda **_: flow(case.inputs["x"]), case)
 

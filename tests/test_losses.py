@@ -14,7 +14,9 @@ from ttt_bench.losses import RECIPES
 
 
 def draw(channels: int, seed: int = 0) -> Tensor:
-    return torch.randn(2, channels, 5, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        2, channels, 5, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def holes(seed: int = 9) -> Tensor:
@@ -26,7 +28,9 @@ def test_l1_of_normalised_normals_in_numpy() -> None:
     unit = prediction / np.sqrt((prediction**2).sum(1, keepdims=True))
     wanted = np.abs(unit - target).sum(1)[~hole[:, 0]].mean()
     masked = torch.from_numpy(np.where(hole, 255.0, target))
-    assert losses.l1_loss(torch.from_numpy(prediction), masked, normalize=True).item() == pytest.approx(wanted)
+    assert losses.l1_loss(
+        torch.from_numpy(prediction), masked, normalize=True
+    ).item() == pytest.approx(wanted)
 
 
 def test_balanced_cross_entropy_in_numpy_stays_finite_for_large_logits() -> None:
@@ -37,7 +41,9 @@ def test_balanced_cross_entropy_in_numpy_stays_finite_for_large_logits() -> None
     masked = torch.from_numpy(np.where(hole, 255.0, target))
     got = losses.balanced_binary_cross_entropy(torch.from_numpy(logits), masked, pos_weight=0.95)
     assert got.item() == pytest.approx(terms[~hole].mean())
-    huge = losses.balanced_binary_cross_entropy(torch.tensor([[[[900.0, -900.0]]]]), torch.tensor([[[[0.0, 1.0]]]]))
+    huge = losses.balanced_binary_cross_entropy(
+        torch.tensor([[[[900.0, -900.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
+    )
     assert huge.item() == pytest.approx(450.0)
 
 
@@ -57,15 +63,26 @@ def test_the_official_loss_on_taskonomys_normals_runs_along_the_width_and_masks_
 
 
 def masked(*tasks: str) -> list[tuple[str, str]]:
-    """Every recipe with each of these tasks, less the one loss that has no mask, since the public code has none."""
-    return [(name, task) for name in RECIPES for task in tasks if (name, task) != ("taskonomy_official", "normals")]
+    """Every recipe with each of these tasks, less the one loss that has no mask, since the
+    public code has none.
+    """
+    return [
+        (name, task)
+        for name in RECIPES
+        for task in tasks
+        if (name, task) != ("taskonomy_official", "normals")
+    ]
 
 
 @pytest.mark.parametrize(("recipe", "task"), masked("semseg", "depth", "normals", "edge"))
 def test_a_batch_without_a_valid_pixel_has_loss_and_gradient_zero(recipe: str, task: str) -> None:
     channels = {"semseg": 4, "normals": 3}.get(task, 1)
     prediction = draw(channels).requires_grad_()
-    target = torch.full((2, 5, 6), 255) if task == "semseg" else torch.full((2, channels, 5, 6), 255.0).double()
+    target = (
+        torch.full((2, 5, 6), 255)
+        if task == "semseg"
+        else torch.full((2, channels, 5, 6), 255.0).double()
+    )
     loss = RECIPES[recipe].losses[task](prediction, target)
     (gradient,) = torch.autograd.grad(loss, prediction)
     assert loss.item() == 0.0
@@ -84,7 +101,8 @@ def test_ignored_pixels_have_no_gradient(recipe: str, task: str) -> None:
 
 def test_the_weighted_recipe_multiplies_with_its_weights() -> None:
     terms = {
-        task: torch.tensor(value) for task, value in zip(("semseg", "normals", "edge"), (2.0, 0.3, 0.01), strict=True)
+        task: torch.tensor(value)
+        for task, value in zip(("semseg", "normals", "edge"), (2.0, 0.3, 0.01), strict=True)
     }
     assert RECIPES["weighted"].combine(terms).item() == pytest.approx(2.0 + 10 * 0.3 + 50 * 0.01)
 

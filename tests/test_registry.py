@@ -10,8 +10,8 @@ import pytest
 
 from ttt_bench import registry
 from ttt_bench.errors import BenchError
-from ttt_bench.provenance import code_hash, hash_of, hash_source
 from ttt_bench.registry import load_method, registered
+from ttt_bench.util.hashing import code_hash, hash_of, hash_source
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_a_new_entry_point_is_enough(plugins: Any) -> None:
 def test_a_listing_imports_no_plugin(plugins: Any) -> None:
     plugins("mine", "broken_plugin", "raise RuntimeError('imported')")
     assert "mine" in registered()
-    with pytest.raises(BenchError, match=r"'mine' \(broken_plugin:Method, .*does not import: imported"):
+    with pytest.raises(
+        BenchError, match=r"'mine' \(broken_plugin:Method, .*does not import: imported"
+    ):
         load_method("mine")
 
 
@@ -55,7 +57,9 @@ def test_what_is_no_adapter_is_refused(plugins: Any) -> None:
 
 def test_a_clash_names_both_sides(plugins: Any) -> None:
     plugins("tent", "rival_plugin", GOOD)
-    with pytest.raises(BenchError, match=r"two methods are called 'tent': .*tent:Tent.*rival_plugin:Method"):
+    with pytest.raises(
+        BenchError, match=r"two methods are called 'tent': .*tent:Tent.*rival_plugin:Method"
+    ):
         registered()
 
 

@@ -40,7 +40,10 @@ def test_similarity_by_hand() -> None:
 def test_normalize_by_hand() -> None:
     values = [[10.0, 20.0, 15.0], [3.0, 3.0, 3.0]]
     assert sync.normalize(values, "minmax").tolist() == [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
-    assert sync.normalize(values, "relative", [10.0, 4.0]).tolist() == [[0.0, 100.0, 50.0], [-25.0] * 3]
+    assert sync.normalize(values, "relative", [10.0, 4.0]).tolist() == [
+        [0.0, 100.0, 50.0],
+        [-25.0] * 3,
+    ]
     assert sync.normalize(values) is not values
     assert sync.orient(values, [True, False]).tolist() == [[-10.0, -20.0, -15.0], [3.0, 3.0, 3.0]]
 

@@ -1,7 +1,8 @@
-"""ttt-bench: a benchmark harness for test-time training and adaptation on multi-task dense prediction.
+"""ttt-bench: a benchmark harness for test-time training and adaptation on multi-task dense
+prediction.
 
-`run` and `write_report` do what the commands `run` and `report` do; `read_results` gives a results folder's rows. They
-are loaded when first used, so that a listing does not wait for PyTorch.
+`run` and `write_report` do what the commands `run` and `report` do; `read_results` gives a results
+folder's rows. They are loaded when first used, so that a listing does not wait for PyTorch.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ttt_bench.api import run as run
     from ttt_bench.api import write_report as write_report
-    from ttt_bench.store import read_results as read_results
+    from ttt_bench.results.store import read_results as read_results
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "read_results", "run", "write_report"]
 
-_HOMES = {"run": "ttt_bench.api", "write_report": "ttt_bench.api", "read_results": "ttt_bench.store"}
+_HOMES = {
+    "run": "ttt_bench.api",
+    "write_report": "ttt_bench.api",
+    "read_results": "ttt_bench.results.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,23 +1,26 @@
 """The one interface that a method author has to read.
 
-A method is one class in one file. It says what it needs, which extra modules it adds, how it changes source training,
-what moves at test time, and what one adaptation step computes. The harness does everything else: the loop, the
-optimiser, normalisation modes, grad mode, resetting, scoring, timing, checkpoints. A method never sees target labels,
-paths or indices.
+A method is one class in one file. It says what it needs, which extra modules it adds, how it
+changes source training, what moves at test time, and what one adaptation step computes. The harness
+does everything else: the loop, the optimiser, normalisation modes, grad mode, resetting, scoring,
+timing, checkpoints. A method never sees target labels, paths or indices.
 
 What the harness promises and asks:
 
-* `net` is `net.model` (the shared multi-task network, `ttt_bench.model`) and `net.extra` (what `build` returned).
-* Before `step` the harness sets the model's BatchNorm layers to `plan.adapt`, before `predict` to `plan.predict`.
-  Extra modules are in eval mode at test time unless `bind` says otherwise.
-* `step` sees weights after k updates and returns losses; the harness sums them, descends, and calls again. A step may
-  call `torch.autograd.grad`, never `backward`, and never an optimiser.
-* What changes between steps lives in parameters and buffers of `net`. The harness restores moved parameters, buffers,
-  and optimiser in place and seeds the generator anew; that is a complete reset.
+* `net` is `net.model` (the shared multi-task network, `ttt_bench.model`) and `net.extra` (what
+  `build` returned).
+* Before `step` the harness sets the model's BatchNorm layers to `plan.adapt`, before `predict` to
+  `plan.predict`. Extra modules are in eval mode at test time unless `bind` says otherwise.
+* `step` sees weights after k updates and returns losses; the harness sums them, descends, and calls
+  again. A step may call `torch.autograd.grad`, never `backward`, and never an optimiser.
+* What changes between steps lives in parameters and buffers of `net`. The harness restores moved
+  parameters, buffers, and optimiser in place and seeds the generator anew; that is a complete
+  reset.
 * What never changes (source statistics, hooks, caches) may be kept on the adapter from `bind` on.
-* Randomness comes from `ctx.rand` and its relatives, seeded by (seed, method, batch), so that order and shards do not
-  matter. Initialisation in `build` runs under a seeded global generator.
-* A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent shapes).
+* Randomness comes from `ctx.rand` and its relatives, seeded by (seed, method, batch), so that order
+  and shards do not matter. Initialisation in `build` runs under a seeded global generator.
+* A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent
+  shapes).
 """
 
 from __future__ import annotations
@@ -27,16 +30,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from ttt_bench.data.base import Batch
-    from ttt_bench.losses import Recipe
-    from ttt_bench.model import Net
+from ttt_bench.losses import Recipe
+from ttt_bench.network import Batch, Net
 
 
 class Norm(StrEnum):
@@ -74,11 +75,12 @@ class Plan:
     """What happens at test time.
 
     Attributes:
-        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move. Without any, `step` is never
-            called and one prediction is the whole trajectory.
+        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move. Without
+            any, `step` is never called and one prediction is the whole trajectory.
         adapt: normalisation of the model while `step` runs.
         predict: normalisation of the model while `predict` runs.
-        exact: the predictions that `step` returns equal those of a separate `predict` with the same weights.
+        exact: the predictions that `step` returns equal those of a separate `predict` with the same
+        weights.
     """
 
     moves: tuple[str, ...]
@@ -92,7 +94,8 @@ class StepOut(NamedTuple):
 
     Attributes:
         losses: named scalar losses; the harness minimises their sum.
-        predictions: task -> (B, K, H, W), made by the weights before the update; None where the step runs no heads.
+        predictions: task -> (B, K, H, W), made by the weights before the update; None where the
+        step runs no heads.
     """
 
     losses: dict[str, Tensor]
@@ -129,13 +132,14 @@ class Phase:
     """A stretch of source training.
 
     Attributes:
-        name: what a person sees. The phase `SHARED` is Base's own supervised training; methods that have only it share
-            its checkpoint.
+        name: what a person sees. The phase `SHARED` is Base's own supervised training; methods that
+            have only it share its checkpoint.
         trains: "model", "extra", or both. What is not trained is in eval mode.
         supervised: whether the task losses are part of the objective.
         iterations: how many; None for as many as the preset trains each source model.
         optimiser: what descends; None for the preset's Adam.
-        schedule: how the learning rate falls to 0: as a power of the iterations left (S4T's), or as a half cosine.
+        schedule: how the learning rate falls to 0: as a power of the iterations left (S4T's), or as
+        a half cosine.
     """
 
     name: str
@@ -165,7 +169,8 @@ class SourcePass:
 
 
 class Passes(NamedTuple):
-    """What one adaptation step costs, in passes of a whole batch; a separate prediction comes on top.
+    """What one adaptation step costs, in passes of a whole batch; a separate prediction comes on
+    top.
 
     Attributes:
         forwards: forward passes through the backbone.
@@ -180,7 +185,9 @@ class Passes(NamedTuple):
 
 @dataclass(frozen=True)
 class Hparams:
-    """One complete choice of how a method is run: optimiser, steps and options, and who chose them."""
+    """One complete choice of how a method is run: optimiser, steps and options, and who chose
+    them.
+    """
 
     source: str
     optimiser: Optimiser = field(default_factory=lambda: Optimiser())
@@ -188,18 +195,24 @@ class Hparams:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-PAPER = Hparams("S4T, section 4.1: one protocol for every method", Optimiser(lr=2e-5, weight_decay=1e-6), 40)
+PAPER = Hparams(
+    "S4T, section 4.1: one protocol for every method", Optimiser(lr=2e-5, weight_decay=1e-6), 40
+)
 """`--hparams paper`: SGD, learning rate 2e-5, no momentum, weight decay 1e-6, 40 steps."""
 
 
-def option(default: Any, description: str, *, source: str, shapes_source: bool = False, **bounds: Any) -> Any:
+def option(
+    default: Any, description: str, *, source: str, shapes_source: bool = False, **bounds: Any
+) -> Any:
     """A documented option of a method.
 
     Args:
         default: its default value.
         description: what it means, with units.
-        source: where the default comes from (paper and equation, the authors' code, or a decision of this project).
-        shapes_source: whether it changes the source model, so that another value needs another checkpoint.
+        source: where the default comes from (paper and equation, the authors' code, or a decision
+        of this project).
+        shapes_source: whether it changes the source model, so that another value needs another
+        checkpoint.
         bounds: pydantic's own (`ge`, `gt`, `le`, `lt`).
     """
     extra: dict[str, Any] = {"source": source, "shapes_source": shapes_source}
@@ -212,20 +225,30 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     norm_momentum: float = option(
-        0.1, "momentum of BatchNorm's running statistics while adapting", source="PyTorch's default", gt=0, le=1
+        0.1,
+        "momentum of BatchNorm's running statistics while adapting",
+        source="PyTorch's default",
+        gt=0,
+        le=1,
     )
 
     @classmethod
     def source_fields(cls) -> tuple[str, ...]:
         """Names of the options that shape the source model."""
-        return tuple(n for n, f in cls.model_fields.items() if (f.json_schema_extra or {}).get("shapes_source"))  # type: ignore[union-attr]
+        return tuple(
+            n
+            for n, f in cls.model_fields.items()
+            if (f.json_schema_extra or {}).get("shapes_source")
+        )  # type: ignore[union-attr]
 
 
 class EmaOptions(Options):
     """Options of a method that adapts under `Norm.EMA`."""
 
     predict_norm: Literal["running", "batch"] = option(
-        "running", "normalisation while predicting", source="the authors' code predicts in eval mode"
+        "running",
+        "normalisation while predicting",
+        source="the authors' code predicts in eval mode",
     )
 
 
@@ -248,7 +271,8 @@ class Quirk:
 class Card:
     """What a person should know about a method before trusting a row of it.
 
-    What the code can say of itself (needs, what moves, normalisation modes, passes, settings) is not repeated here.
+    What the code can say of itself (needs, what moves, normalisation modes, passes, settings) is
+    not repeated here.
 
     Attributes:
         title: the method's full name.
@@ -273,18 +297,23 @@ class Context(ABC):
     """What the harness hands to a method beside the network and the images."""
 
     generator: torch.Generator
-    """A CPU generator, seeded by (seed, method, batch); drawing on the CPU makes all devices see the same numbers."""
+    """A CPU generator, seeded by (seed, method, batch); drawing on the CPU makes all devices see
+    the same numbers.
+    """
     recipe: Recipe
     """The loss recipe: the source's while training, the target's while adapting."""
     source_recipe: Recipe
     """The source's loss recipe, at any time."""
 
     @abstractmethod
-    def norm(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> AbstractContextManager[None]:
+    def norm(
+        self, mode: Norm, stats: Mapping[str, Tensor] | None = None
+    ) -> AbstractContextManager[None]:
         """Within the block the model's BatchNorm layers behave as `mode`.
 
-        With `stats`, a second set of running statistics (named as by `ttt_bench.norm.running_statistics`) is used in
-        place of the layers' own, and moved under `Norm.EMA`.
+        With `stats`, a second set of running statistics (named as by
+        `ttt_bench.model.batchnorm.running_statistics`) is used in place of the layers' own, and
+        moved under `Norm.EMA`.
         """
 
     @abstractmethod
@@ -299,8 +328,8 @@ class Context(ABC):
     def uniform_like(self, x: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), as many as `x` has, drawn on its device.
 
-        For images and feature maps: quicker than `rand` and seeded as it is, but other numbers on another kind of
-        device.
+        For images and feature maps: quicker than `rand` and seeded as it is, but other numbers on
+        another kind of device.
         """
 
     @abstractmethod
@@ -313,7 +342,9 @@ class Context(ABC):
 
 
 class Adapter(ABC):
-    """A test-time method. See the module's text for the contract, `docs/adding-a-method.md` for a worked example."""
+    """A test-time method. See the module's text for the contract, `docs/adding-a-method.md` for
+    a worked example.
+    """
 
     name: ClassVar[str]
     card: ClassVar[Card]
@@ -321,7 +352,9 @@ class Adapter(ABC):
     paper: ClassVar[Hparams] = PAPER
     original: ClassVar[Hparams] = PAPER
     uncounted: ClassVar[tuple[str, ...]] = ()
-    """Names of parameters of `extra` that belong to the training recipe and are left out of parameter counts."""
+    """Names of parameters of `extra` that belong to the training recipe and are left out of
+    parameter counts.
+    """
 
     def __init__(self, options: BaseModel | None = None) -> None:
         self.options: Any = options if options is not None else type(self).Options()
@@ -331,7 +364,9 @@ class Adapter(ABC):
         return Needs()
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module | None:
-        """Extra modules of the method; `tasks` maps each task to its output channels, in canonical order."""
+        """Extra modules of the method; `tasks` maps each task to its output channels, in
+        canonical order.
+        """
         return None
 
     def phases(self) -> tuple[Phase, ...]:
@@ -339,7 +374,9 @@ class Adapter(ABC):
         return (SHARED,)
 
     def own_tasks(self, tasks: Sequence[str]) -> tuple[str, ...]:
-        """Those of a pair's tasks that the method's network has; fewer than all only for a single-task variant."""
+        """Those of a pair's tasks that the method's network has; fewer than all only for a
+        single-task variant.
+        """
         return tuple(tasks)
 
     def source_loss(
@@ -353,21 +390,25 @@ class Adapter(ABC):
     ) -> dict[str, Tensor]:
         """Auxiliary terms of source training, given the main forward's stages and predictions.
 
-        A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key without a slash is a
-        plain addend. An unsupervised phase has no main forward: both are empty, the method runs what it needs, and
-        every term is a plain addend.
+        A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key
+        without a slash is a plain addend. An unsupervised phase has no main forward: both are
+        empty, the method runs what it needs, and every term is a plain addend.
         """
         return {}
 
     def source_pass(self) -> SourcePass | None:
-        """The source images that `source_statistics` is to see; None where the method needs no statistics."""
+        """The source images that `source_statistics` is to see; None where the method needs no
+        statistics.
+        """
         return None
 
-    def source_statistics(self, net: Net, images: Iterable[Tensor], ctx: Context) -> dict[str, Tensor]:
+    def source_statistics(
+        self, net: Net, images: Iterable[Tensor], ctx: Context
+    ) -> dict[str, Tensor]:
         """Statistics of the source, computed once after training and stored with the checkpoint.
 
-        `images` are batches (B, 3, H, W) as `source_pass` asks for, read once; gradients are off and the model is in
-        `Norm.RUNNING`.
+        `images` are batches (B, 3, H, W) as `source_pass` asks for, read once; gradients are off
+        and the model is in `Norm.RUNNING`.
         """
         return {}
 
@@ -383,7 +424,9 @@ class Adapter(ABC):
         return Passes(1, 1)
 
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
-        """Called when a batch to adapt to arrives, before its first step or prediction; gradients are off."""
+        """Called when a batch to adapt to arrives, before its first step or prediction;
+        gradients are off.
+        """
         return
 
     def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:

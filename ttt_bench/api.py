@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt_bench.config import Request, make_request
-from ttt_bench.progress import Progress, Silent
+from ttt_bench.config.request import Request, make_request
+from ttt_bench.util.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,24 +19,28 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
 
     Args:
         progress: where long work shows itself; nowhere by default.
-        settings: the fields of `ttt_bench.config.Request`, such as `methods=("base", "tent")`,
-            `pair=("rooms:rooms-mix",)`, `seeds=(0, 1, 2)`, `preset="smoke"`, `results="results/try"`.
+        settings: the fields of `ttt_bench.config.request.Request`, such as `methods=("base",
+            "tent")`, `pair=("rooms:rooms-mix",)`, `seeds=(0, 1, 2)`, `preset="smoke"`,
+            `results="results/try"`.
 
     Raises:
-        BenchError: a setting that does not fit, data that are missing, or a folder that cannot be written.
+        BenchError: a setting that does not fit, data that are missing, or a folder that cannot be
+        written.
     """
-    from ttt_bench.plan import make_plan
-    from ttt_bench.runner import Runner
-    from ttt_bench.store import read_results
+    from ttt_bench.results.store import read_results
+    from ttt_bench.sweep.plan import plan_sweep
+    from ttt_bench.sweep.runner import Runner
 
     request: Request = make_request({}, settings)
     progress = progress or Silent()
-    Runner(make_plan(request, progress), progress).run()
+    Runner(plan_sweep(request, progress), progress).run()
     return read_results(request.results)
 
 
 def write_report(results: str | Path, out: str | Path) -> Rendered:
-    """Write the tables, figures and the page of a results folder; see `ttt_bench.report.render.report`."""
+    """Write the tables, figures and the page of a results folder; see
+    `ttt_bench.report.render.report`.
+    """
     from ttt_bench.report.render import report
 
     return report(Path(results), Path(out))

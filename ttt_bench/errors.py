@@ -7,7 +7,21 @@ from difflib import get_close_matches
 
 
 class BenchError(Exception):
-    """Something that the user can mend; the message says what is wrong, where, and what to do next."""
+    """Something that the user can mend; the message says what is wrong, where, and what to do
+    next.
+    """
+
+
+class DivergedError(BenchError):
+    """A loss or a prediction that is not finite.
+
+    Attributes:
+        step: the adaptation step, or the iteration of source training, at which it was seen.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class DataError(BenchError):
@@ -23,5 +37,7 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:
     names = sorted(set(available))
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ";"
-    listed = f" (available: {', '.join(names)})" if near else f" available: {', '.join(names) or 'none'}"
+    listed = (
+        f" (available: {', '.join(names)})" if near else f" available: {', '.join(names) or 'none'}"
+    )
     return BenchError(f"unknown {kind} {name!r}{hint}{listed}")

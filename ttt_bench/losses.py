@@ -1,7 +1,8 @@
 """Supervised task losses and the recipes that combine them.
 
-Every loss is 0, not NaN, where no pixel is valid. `255` marks an ignored pixel in class targets and in every channel of
-real-valued ones. Sources: the losses of S4T's public code, as named in each docstring.
+Every loss is 0, not NaN, where no pixel is valid. `255` marks an ignored pixel in class targets and
+in every channel of real-valued ones. Sources: the losses of S4T's public code, as named in each
+docstring.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = IGNORE) ->
     return total / (target != ignore_index).sum().clamp(min=1)
 
 
-def l1_loss(prediction: Tensor, target: Tensor, normalize: bool = False, ignore_index: int = IGNORE) -> Tensor:
+def l1_loss(
+    prediction: Tensor, target: Tensor, normalize: bool = False, ignore_index: int = IGNORE
+) -> Tensor:
     """Absolute difference, summed over channels, averaged over valid pixels; both (N, C, H, W).
 
-    With `normalize` the prediction is made unit length over its channels first; the target is taken as it is.
+    With `normalize` the prediction is made unit length over its channels first; the target is taken
+    as it is.
     """
     if normalize:
         prediction = F.normalize(prediction, dim=1)
@@ -48,9 +52,11 @@ def l1_loss(prediction: Tensor, target: Tensor, normalize: bool = False, ignore_
 def balanced_binary_cross_entropy(
     logits: Tensor, target: Tensor, pos_weight: float | None = None, ignore_index: int = IGNORE
 ) -> Tensor:
-    """Cross-entropy of 0/1 targets with weight w on positives and 1 - w on negatives, mean over valid elements.
+    """Cross-entropy of 0/1 targets with weight w on positives and 1 - w on negatives, mean over
+    valid elements.
 
-    `pos_weight` is w; None takes the share of negatives among the valid elements. Both tensors (N, 1, H, W).
+    `pos_weight` is w; None takes the share of negatives among the valid elements. Both tensors (N,
+    1, H, W).
     """
     valid = target != ignore_index
     count = valid.sum().clamp(min=1)
@@ -60,11 +66,13 @@ def balanced_binary_cross_entropy(
     return _mean_over(loss, valid)
 
 
-def cosine_normal_loss(prediction: Tensor, target: Tensor, dim: int, ignore_index: int = IGNORE) -> Tensor:
+def cosine_normal_loss(
+    prediction: Tensor, target: Tensor, dim: int, ignore_index: int = IGNORE
+) -> Tensor:
     """1 - cosine along `dim`, averaged; both (N, 3, H, W).
 
-    `dim=1` compares vectors and leaves out ignored pixels; `dim=-1` is what S4T's public code computes (along the
-    image's width, without a mask).
+    `dim=1` compares vectors and leaves out ignored pixels; `dim=-1` is what S4T's public code
+    computes (along the image's width, without a mask).
     """
     unit = [v / (v.norm(dim=dim, keepdim=True) + 1e-6) for v in (prediction, target)]
     loss = 1 - (unit[0] * unit[1]).sum(dim=dim, keepdim=True)
@@ -74,7 +82,9 @@ def cosine_normal_loss(prediction: Tensor, target: Tensor, dim: int, ignore_inde
 
 
 def automatic_weighted_loss(losses: Sequence[Tensor], params: Tensor) -> Tensor:
-    """Uncertainty weighting, sum_i L_i / (2 p_i^2) + log(1 + p_i^2) (Liebel and Koerner 2018, eq. 2); params (n,)."""
+    """Uncertainty weighting, sum_i L_i / (2 p_i^2) + log(1 + p_i^2) (Liebel and Koerner 2018,
+    eq. 2); params (n,).
+    """
     total = params.new_zeros(())
     for loss, param in zip(losses, params, strict=True):
         total = total + loss / (2 * param**2) + torch.log1p(param**2)
@@ -92,7 +102,8 @@ class Recipe:
     Attributes:
         losses: task -> loss.
         weights: task -> fixed weight (1 each under uncertainty weighting).
-        uncertainty: whether the tasks are combined by trained uncertainties instead of the fixed weights.
+        uncertainty: whether the tasks are combined by trained uncertainties instead of the fixed
+        weights.
     """
 
     name: str
@@ -105,7 +116,8 @@ class Recipe:
 
         Args:
             task_losses: task -> scalar.
-            params: (n,), the trained uncertainties in the order of `task_losses`; needed where `uncertainty` holds.
+            params: (n,), the trained uncertainties in the order of `task_losses`; needed where
+            `uncertainty` holds.
         """
         if self.uncertainty:
             if params is None:

@@ -1,4 +1,6 @@
-"""Methods by name, found through the entry-point group `ttt_bench.methods`; listing them imports none of them."""
+"""Methods by name, found through the entry-point group `ttt_bench.methods`; listing them imports
+none of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,19 @@ if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter
 
 GROUP = "ttt_bench.methods"
-ORDER = ("base", "norm", "tent", "tipi", "ttt", "tttpp", "tttflow", "clust3", "actmad", "nc_ttt", "s4t")
+ORDER = (
+    "base",
+    "norm",
+    "tent",
+    "tipi",
+    "ttt",
+    "tttpp",
+    "tttflow",
+    "clust3",
+    "actmad",
+    "nc_ttt",
+    "s4t",
+)
 """The order of the papers' rows; other methods follow by name."""
 
 
@@ -65,7 +79,9 @@ def load_method(name: str) -> type[Adapter]:
         ) from error
     problems = list(_interface_problems(loaded, name))
     if problems:
-        raise BenchError(f"method {name!r} ({entry.location}, package {entry.package}) {'; '.join(problems)}")
+        raise BenchError(
+            f"method {name!r} ({entry.location}, package {entry.package}) {'; '.join(problems)}"
+        )
     return loaded
 
 

@@ -1,7 +1,9 @@
-"""How much the tasks move together while a method adapts: step variance, DTW and cosine similarity, in numpy.
+"""How much the tasks move together while a method adapts: step variance, DTW and cosine similarity,
+in numpy.
 
-A *trajectory* is one task's score at adaptation steps 1..T; n of them make an array (n, T). Tensors of other libraries
-are taken as they convert to numpy arrays, and results are float64. Equations 1 to 4 are those of S4T's supplement.
+A *trajectory* is one task's score at adaptation steps 1..T; n of them make an array (n, T). Tensors
+of other libraries are taken as they convert to numpy arrays, and results are float64. Equations 1
+to 4 are those of S4T's supplement.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ def peak_steps(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> NDAr
 def step_variance(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> float:
     """SV: the spread of the tasks' peak steps, in steps; 0 where all tasks peak together (eq. 1).
 
-    SV = sqrt(1/n sum_i (t_i* - mean t*)^2), the population standard deviation, called a variance in the paper.
+    SV = sqrt(1/n sum_i (t_i* - mean t*)^2), the population standard deviation, called a variance in
+    the paper.
     """
     return float(np.std(peak_steps(trajectories, lower_is_better)))
 
 
 def dtw_distance(first: ArrayLike, second: ArrayLike) -> float:
-    """Dynamic-time-warping distance of two trajectories (T,) and (T2,), in the trajectories' unit (eq. 2).
+    """Dynamic-time-warping distance of two trajectories (T,) and (T2,), in the trajectories' unit
+    (eq. 2).
 
     D(i, j) = |a_i - b_j| + min(D(i-1, j), D(i, j-1), D(i-1, j-1)), from (1, 1) to (T, T2), with neither a window nor a
     division by the length of the path.
@@ -54,7 +58,8 @@ def dtw_distance(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def mean_dtw(trajectories: ArrayLike) -> float:
-    """DTW: the mean of `dtw_distance` over unordered pairs of rows of (n, T), on the values as given (eq. 2).
+    """DTW: the mean of `dtw_distance` over unordered pairs of rows of (n, T), on the values as
+    given (eq. 2).
 
     Raises:
         ValueError: fewer than two rows.
@@ -63,7 +68,8 @@ def mean_dtw(trajectories: ArrayLike) -> float:
 
 
 def cosine_similarity(trajectories: ArrayLike, reduction: Literal["sum", "mean"] = "sum") -> float:
-    """CS: how often two tasks move the same way, the mean over unordered pairs of rows of (n, T) (eq. 3 and 4).
+    """CS: how often two tasks move the same way, the mean over unordered pairs of rows of (n, T)
+    (eq. 3 and 4).
 
     With d_i(t) = Y_i(t+1) - Y_i(t), a pair's similarity is sum_t d_i(t) d_j(t) / (|d_i(t)| |d_j(t)|) over the T - 1
     increments: each adds 1 (same way), -1 (opposite ways) or 0 (one of them stands still). `mean` divides by T - 1, so
@@ -84,18 +90,22 @@ def cosine_similarity(trajectories: ArrayLike, reduction: Literal["sum", "mean"]
 
 
 def orient(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> Array:
-    """The trajectories (n, T) with the lower-is-better rows negated, so that higher is better in all."""
+    """The trajectories (n, T) with the lower-is-better rows negated, so that higher is better in
+    all.
+    """
     sign = np.where(np.asarray(lower_is_better, dtype=bool), -1.0, 1.0)
     return np.asarray(trajectories, dtype=np.float64) * sign[:, None]
 
 
 def normalize(
-    trajectories: ArrayLike, method: Literal["none", "minmax", "relative"] = "none", base: ArrayLike | None = None
+    trajectories: ArrayLike,
+    method: Literal["none", "minmax", "relative"] = "none",
+    base: ArrayLike | None = None,
 ) -> Array:
     """The trajectories (n, T) on a scale that tasks share.
 
-    `none`: as given. `minmax`: (Y - min) / (max - min) of each row; a constant row gives zeros. `relative`:
-    100 (Y - base) / base, the signed change against `base` (n,), in percent.
+    `none`: as given. `minmax`: (Y - min) / (max - min) of each row; a constant row gives zeros.
+    `relative`: 100 (Y - base) / base, the signed change against `base` (n,), in percent.
 
     Raises:
         ValueError: `relative` without `base`, or another method.
@@ -107,7 +117,9 @@ def normalize(
         low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
         return np.divide(values - low, high - low, out=np.zeros_like(values), where=high > low)
     if method != "relative":
-        raise ValueError(f"normalize: method must be 'none', 'minmax' or 'relative', got {method!r}")
+        raise ValueError(
+            f"normalize: method must be 'none', 'minmax' or 'relative', got {method!r}"
+        )
     if base is None:
         raise ValueError("normalize: 'relative' needs the base scores")
     reference = np.asarray(base, dtype=np.float64)[:, None]

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from ttt_bench.errors import unknown
 
 IGNORE = 255
-"""The value that marks a pixel without a target, in every task (a real-valued target has it in every channel)."""
+"""The value that marks a pixel without a target, in every task (a real-valued target has it in
+every channel).
+"""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a task; how it is computed stands in `ttt_bench.scores.task_scores`, under the same name.
+    """A score of a task; how it is computed stands in `ttt_bench.metrics.scores.task_scores`, under
+    the same name.
 
     Attributes:
         task: the task's name.
@@ -25,7 +28,8 @@ class Metric:
         unit: `percent`, `degrees`, or empty: the target's own unit, or none.
         higher_is_better: its direction.
         about: what it is, in words.
-        primary: the task's published metric: main tables, Delta_TTT, curves and synchronisation are made of it.
+        primary: the task's published metric: main tables, Delta_TTT, curves and synchronisation are
+        made of it.
         per_class: one value for each semantic class.
     """
 
@@ -116,9 +120,30 @@ METRICS: tuple[Metric, ...] = (
         False,
         "median angle over the set's valid pixels, from a histogram of 1/16 degree",
     ),
-    Metric("normals", "within_11_25", "< 11.25°", "percent", True, "share of valid pixels with an angle below 11.25°"),
-    Metric("normals", "within_22_5", "< 22.5°", "percent", True, "share of valid pixels with an angle below 22.5°"),
-    Metric("normals", "within_30", "< 30°", "percent", True, "share of valid pixels with an angle below 30°"),
+    Metric(
+        "normals",
+        "within_11_25",
+        "< 11.25°",
+        "percent",
+        True,
+        "share of valid pixels with an angle below 11.25°",
+    ),
+    Metric(
+        "normals",
+        "within_22_5",
+        "< 22.5°",
+        "percent",
+        True,
+        "share of valid pixels with an angle below 22.5°",
+    ),
+    Metric(
+        "normals",
+        "within_30",
+        "< 30°",
+        "percent",
+        True,
+        "share of valid pixels with an angle below 30°",
+    ),
     Metric(
         "edge",
         "rmse",
@@ -140,7 +165,9 @@ METRICS: tuple[Metric, ...] = (
         "of the BSDS benchmark",
     ),
 )
-"""Every metric, a task's together and its primary one first; rows, tables and notes follow this order."""
+"""Every metric, a task's together and its primary one first; rows, tables and notes follow this
+order.
+"""
 
 
 @dataclass(frozen=True)
@@ -182,7 +209,8 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Task("semseg", None), Task("depth", 1), Task("normals", 3), Task("edge", 1))
+    task.name: task
+    for task in (Task("semseg", None), Task("depth", 1), Task("normals", 3), Task("edge", 1))
 }
 """Every task in canonical order."""
 
@@ -200,5 +228,7 @@ def canonical(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def output_channels(names: Iterable[str], classes: int) -> dict[str, int]:
-    """Output channels of each task, in canonical order; `classes` is the size of the label space."""
+    """Output channels of each task, in canonical order; `classes` is the size of the label
+    space.
+    """
     return {name: TASKS[name].channels or classes for name in canonical(names)}

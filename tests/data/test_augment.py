@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ttt_bench.data.augment import hflip
-from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.train import loader
+from ttt_bench.data.base import Dataset
+from ttt_bench.data.images.augment import hflip
+from ttt_bench.network import Batch
+from ttt_bench.train.loader import loader
 
 
 def _batch() -> Batch:
@@ -63,7 +64,10 @@ def test_the_batch_given_is_not_changed() -> None:
 
 
 def test_without_turning_x_normals_are_mirrored_like_the_rest() -> None:
-    before, after = _batch().targets["normals"], hflip(_batch(), MASK, negate_x=False).targets["normals"]
+    before, after = (
+        _batch().targets["normals"],
+        hflip(_batch(), MASK, negate_x=False).targets["normals"],
+    )
     assert torch.equal(after[0], before[0].flip(-1))
     assert torch.equal(after[1], before[1])
 
@@ -76,7 +80,9 @@ class _Whole(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         whole, rows = _batch(), list(indices)
-        return Batch(whole.images[rows], {name: value[rows] for name, value in whole.targets.items()})
+        return Batch(
+            whole.images[rows], {name: value[rows] for name, value in whole.targets.items()}
+        )
 
 
 def test_a_data_set_mirrors_half_of_its_training_images() -> None:
@@ -85,13 +91,17 @@ def test_a_data_set_mirrors_half_of_its_training_images() -> None:
         mask = torch.rand(3, generator=torch.Generator().manual_seed(seed)) < 0.5
         expected, found = hflip(data.batch([2, 0, 1]), mask), data.augmented([2, 0, 1], seed)
         assert torch.equal(found.images, expected.images)
-        assert all(torch.equal(found.targets[name], value) for name, value in expected.targets.items())
+        assert all(
+            torch.equal(found.targets[name], value) for name, value in expected.targets.items()
+        )
 
 
 def test_workers_make_the_same_training_views() -> None:
     batches, seeds = [[0, 1], [2, 2], [1, 0]], [5, 6, 7]
     alone = list(loader(_Whole(), batches, 0, seeds))
-    for number, (one, other) in enumerate(zip(alone, loader(_Whole(), batches, 2, seeds), strict=True)):
+    for number, (one, other) in enumerate(
+        zip(alone, loader(_Whole(), batches, 2, seeds), strict=True)
+    ):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.images, _Whole().augmented(batches[number], seeds[number]).images)
     plain = list(loader(_Whole(), batches, 0))
@@ -100,4 +110,6 @@ def test_workers_make_the_same_training_views() -> None:
 
 def test_targets_that_are_not_there_are_not_made() -> None:
     batch = _batch()
-    assert set(hflip(Batch(batch.images, {"depth": batch.targets["depth"]}), MASK).targets) == {"depth"}
+    assert set(hflip(Batch(batch.images, {"depth": batch.targets["depth"]}), MASK).targets) == {
+        "depth"
+    }

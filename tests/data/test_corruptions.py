@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from ttt_bench.data.corruptions import (
+from ttt_bench.data.rooms import LOOKS, render
+from ttt_bench.data.shifts.corruptions import (
     CORRUPTIONS,
     blur,
     corrupt,
@@ -21,8 +22,7 @@ from ttt_bench.data.corruptions import (
     plasma,
     trail_kernel,
 )
-from ttt_bench.data.rooms import LOOKS, render
-from ttt_bench.data.shifts import KINDS, parse_shift
+from ttt_bench.data.shifts.kinds import KINDS, parse_shift
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -42,7 +42,9 @@ def room() -> torch.Tensor:
 def soft() -> torch.Tensor:
     """A large smooth image well inside [0, 1], so that little is clipped."""
     y, x = torch.meshgrid(torch.linspace(0, 3, 400), torch.linspace(0, 5, 500), indexing="ij")
-    return torch.stack([0.5 + 0.1 * torch.sin(x), 0.45 + 0.1 * torch.cos(x + y), 0.55 + 0.1 * torch.sin(y)])
+    return torch.stack(
+        [0.5 + 0.1 * torch.sin(x), 0.45 + 0.1 * torch.cos(x + y), 0.55 + 0.1 * torch.sin(y)]
+    )
 
 
 def test_every_name_has_its_function() -> None:
@@ -53,7 +55,12 @@ def test_every_name_has_its_function() -> None:
 @pytest.mark.parametrize("level", [1, 5])
 def test_images_stay_images(name: str, level: int, room: torch.Tensor) -> None:
     kept = room.clone()
-    for image in (room, room[:, :33, :47].contiguous(), torch.zeros(3, 20, 16), torch.ones(3, 16, 20)):
+    for image in (
+        room,
+        room[:, :33, :47].contiguous(),
+        torch.zeros(3, 20, 16),
+        torch.ones(3, 16, 20),
+    ):
         out = _apply(image, f"{name}@s{level}")
         assert out.shape == image.shape
         assert out.dtype == torch.float32
@@ -66,11 +73,15 @@ def test_images_stay_images(name: str, level: int, room: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_severities_go_further_and_further(name: str, room: torch.Tensor) -> None:
     pale = 0.5 * room + 0.2  # not white, so that saturation and brightness have somewhere to go
-    far = [float((_apply(pale, f"{name}@s{level}") - pale).square().mean()) for level in range(1, 6)]
+    far = [
+        float((_apply(pale, f"{name}@s{level}") - pale).square().mean()) for level in range(1, 6)
+    ]
     if name == "saturate":  # two severities towards grey, three away from it
         assert far[0] < far[1]
         assert far[2] < far[3] < far[4]
-    elif name == "pixelate":  # where squares do not divide the picture, chance decides which edges they cut
+    elif (
+        name == "pixelate"
+    ):  # where squares do not divide the picture, chance decides which edges they cut
         assert all(later > 0.97 * earlier for earlier, later in pairwise(far))
     else:
         assert far == sorted(far)
@@ -97,13 +108,17 @@ def test_no_noise_leaves_the_image(room: torch.Tensor) -> None:
 
 def test_absolute_noise_has_its_deviation_in_every_image(soft: torch.Tensor) -> None:
     for image in (soft, torch.full_like(soft, 0.5)):
-        assert float((_apply(image, "absolute_noise@s1") - image).std()) == pytest.approx(0.08, rel=0.01)
+        assert float((_apply(image, "absolute_noise@s1") - image).std()) == pytest.approx(
+            0.08, rel=0.01
+        )
 
 
 def test_speckle_noise_is_a_share_of_each_value() -> None:
     for value in (0.2, 0.4):
         image = torch.full((3, 300, 300), value)
-        assert float((_apply(image, "speckle_noise@s1") - image).std()) == pytest.approx(0.15 * value, rel=0.01)
+        assert float((_apply(image, "speckle_noise@s1") - image).std()) == pytest.approx(
+            0.15 * value, rel=0.01
+        )
 
 
 def test_shot_noise_counts_photons() -> None:
@@ -159,9 +174,13 @@ def test_kernels_are_as_wide_as_they_should_be() -> None:
         return float((line.double() * steps**2).sum().sqrt())
 
     assert deviation(gaussian_kernel(3.0).sum(0)) == pytest.approx(3.0, rel=0.01)
-    assert deviation(disc_kernel(9.0).sum(0)) == pytest.approx(4.5, rel=0.01)  # a disc of radius r: r / 2 an axis
+    assert deviation(disc_kernel(9.0).sum(0)) == pytest.approx(
+        4.5, rel=0.01
+    )  # a disc of radius r: r / 2 an axis
     # half a Gaussian, hardly cut: sqrt(1 - 2 / pi) of its standard deviation
-    assert deviation(trail_kernel(20, 8, 0.0).sum(0)) == pytest.approx(8 * (1 - 2 / np.pi) ** 0.5, rel=0.02)
+    assert deviation(trail_kernel(20, 8, 0.0).sum(0)) == pytest.approx(
+        8 * (1 - 2 / np.pi) ** 0.5, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -190,7 +209,9 @@ def test_blur_is_a_correlation_with_the_border_repeated() -> None:
 def test_gaussian_blur_agrees_with_pillow(room: torch.Tensor) -> None:
     picture = Image.fromarray((room.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
     deviation = 3 * 96 / 224
-    expected = np.asarray(picture.filter(ImageFilter.GaussianBlur(deviation)), dtype=np.float64) / 255
+    expected = (
+        np.asarray(picture.filter(ImageFilter.GaussianBlur(deviation)), dtype=np.float64) / 255
+    )
     found = _apply(room, "gaussian_blur@s3").permute(1, 2, 0).numpy()
     assert np.abs(found - expected)[8:-8, 8:-8].mean() < 0.004  # Pillow's is three box filters
 
@@ -234,7 +255,9 @@ def test_plasma_fills_its_range_and_is_rougher_where_detail_fades_less() -> None
 
 
 def test_plasma_by_hand() -> None:
-    """Two by two: a corner at 0, a middle b, an edge each with the mean of its neighbours and a bump."""
+    """Two by two: a corner at 0, a middle b, an edge each with the mean of its neighbours and a
+    bump.
+    """
     middle, across, down = (2 * float(x) - 1 for x in torch.rand(3, generator=_generator(5)))
     relief = np.array([[0, 2 * middle / 4 + across], [2 * middle / 4 + down, middle]])
     expected = (relief - relief.min()) / (relief.max() - relief.min())
@@ -265,7 +288,14 @@ def test_snow_only_brightens_what_is_dark(room: torch.Tensor) -> None:
 
 # Colour
 
-PIXELS = [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.4, 0.4, 0.4), (0.8, 0.2, 0.1), (0.1, 0.6, 0.3), (0.3, 0.31, 0.9)]
+PIXELS = [
+    (0.0, 0.0, 0.0),
+    (1.0, 1.0, 1.0),
+    (0.4, 0.4, 0.4),
+    (0.8, 0.2, 0.1),
+    (0.1, 0.6, 0.3),
+    (0.3, 0.31, 0.9),
+]
 
 
 def _by_pixel(change: Callable[[float, float, float], tuple[float, float, float]]) -> torch.Tensor:
@@ -298,7 +328,9 @@ def test_contrast_is_a_share_of_each_channels_own(room: torch.Tensor) -> None:
     out = _apply(room, "contrast@0.3")
     for channel in range(3):
         assert float(out[channel].mean()) == pytest.approx(float(room[channel].mean()), abs=1e-5)
-        assert float(out[channel].std()) == pytest.approx(0.3 * float(room[channel].std()), rel=1e-4)
+        assert float(out[channel].std()) == pytest.approx(
+            0.3 * float(room[channel].std()), rel=1e-4
+        )
 
 
 # Digital

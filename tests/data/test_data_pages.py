@@ -4,19 +4,18 @@ import re
 import shlex
 import tomllib
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
-from test_cli import call
+from support.command import call
+from support.paths import DOCS
 
-from ttt_bench.data.check.findings import Finding
 from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
-from ttt_bench.data.shifts import KINDS, LEFT_OUT
-from ttt_bench.data.streams import DESCRIPTIONS, parse_stream
+from ttt_bench.data.shifts.kinds import KINDS, LEFT_OUT
+from ttt_bench.data.shifts.streams import DESCRIPTIONS, parse_stream
 from ttt_bench.data.taskonomy.index import LAYOUTS
 from ttt_bench.data.variants import CORRECTED, OFFICIAL
+from ttt_bench.datatools.check.findings import Finding
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "data.md").read_text(encoding="utf-8")
 
 
@@ -36,7 +35,9 @@ def test_every_shift_stands_there_with_its_range_and_severities():
         assert numbers == list(kind.limits or ())
         assert ("whole" in limits) == kind.whole
         written = [float(number) for number in re.findall(r"[\d.]+", severities)]
-        assert written == [float(constant) for constants in kind.severities for constant in constants]
+        assert written == [
+            float(constant) for constants in kind.severities for constant in constants
+        ]
         assert severities.count("(") == (5 if len(kind.severities[0]) > 1 else 0)
     for words in ("elastic", "glass", "frost"):
         assert any(words in name for name in LEFT_OUT)
@@ -56,7 +57,9 @@ def test_every_option_of_a_variant_stands_there_with_both_values():
 
 def test_every_label_space_stands_there_with_its_classes():
     found = {row[0].strip("`"): row[1:] for row in rows("label space")}
-    assert found == {name: [", ".join(s.classes), ", ".join(s.native)] for name, s in LABEL_SPACES.items()}
+    assert found == {
+        name: [", ".join(s.classes), ", ".join(s.native)] for name, s in LABEL_SPACES.items()
+    }
 
 
 def test_the_label_space_of_ones_own_is_one():
@@ -71,15 +74,21 @@ def test_every_layout_check_and_stream_stands_there():
     domains = [row[1].strip("`").replace("point_...", "point_") for row in rows("layout")]
     for layout, written in zip(LAYOUTS.values(), domains, strict=True):
         assert layout.split("point_")[0] == written.split("point_")[0]
-    checks = Finding.__doc__.split("check: ")[1].split(".\n")[0].replace(" or ", ", ").replace("\n", " ")
+    checks = (
+        Finding.__doc__.split("check: ")[1].split(".\n")[0].replace(" or ", ", ").replace("\n", " ")
+    )
     assert {row[0].strip("`") for row in rows("check")} == set(re.findall(r"\w+", checks))
     assert [re.match(r"`(\w+)", row[0])[1] for row in rows("stream")] == list(DESCRIPTIONS)
 
 
 def commands() -> list[str]:
     """Every command line in the pages on data, without its comment."""
-    pages = [(DOCS / name).read_text(encoding="utf-8") for name in ("data.md", "adding-a-dataset.md")]
-    lines = [line for page in pages for line in page.splitlines() if line.startswith("    ttt-bench ")]
+    pages = [
+        (DOCS / name).read_text(encoding="utf-8") for name in ("data.md", "adding-a-dataset.md")
+    ]
+    lines = [
+        line for page in pages for line in page.splitlines() if line.startswith("    ttt-bench ")
+    ]
     return [line.split("  #")[0].split(" # ")[0].strip() for line in lines]
 
 
@@ -96,7 +105,8 @@ def test_the_options_in_the_pages_are_options(command):
 def test_the_options_of_prepare_are_options():
     shown = [shlex.split(line) for line in commands() if "data prepare" in line]
     known = {
-        part: call("data", "prepare", part, "--help", COLUMNS="200").stdout for part in ("taskonomy", "nyud", "pascal")
+        part: call("data", "prepare", part, "--help", COLUMNS="200").stdout
+        for part in ("taskonomy", "nyud", "pascal")
     }
     assert {words[3] for words in shown} == set(known)
     for words in shown:
@@ -104,5 +114,9 @@ def test_the_options_of_prepare_are_options():
 
 
 def test_the_streams_in_the_page_are_streams():
-    streams = [words[words.index("--stream") + 1] for words in map(shlex.split, commands()) if "--stream" in words]
+    streams = [
+        words[words.index("--stream") + 1]
+        for words in map(shlex.split, commands())
+        if "--stream" in words
+    ]
     assert {parse_stream(stream).kind for stream in streams} == {"shuffled", "continual", "mixed"}

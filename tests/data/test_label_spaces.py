@@ -65,7 +65,9 @@ def test_the_four_classes_of_nyud_and_pascal():
     space = find_label_space("nyud_pascal_4")
     assert space.classes == ("person", "sofa", "chair", "table")
     assert (
-        space.table("nyud")[[31, 6, 5, 7]].tolist() == space.table("pascal")[[15, 18, 9, 11]].tolist() == [0, 1, 2, 3]
+        space.table("nyud")[[31, 6, 5, 7]].tolist()
+        == space.table("pascal")[[15, 18, 9, 11]].tolist()
+        == [0, 1, 2, 3]
     )
 
 
@@ -76,9 +78,16 @@ def test_records_tell_spaces_apart_and_name_every_id():
 
 
 def test_a_space_of_ones_own_from_a_config_table():
-    table = {"classes": ["seat", "bed"], "taskonomy": [[3, 4], 6], "nyud": [[5, 6], [4]], "footnote": "Mine."}
+    table = {
+        "classes": ["seat", "bed"],
+        "taskonomy": [[3, 4], 6],
+        "nyud": [[5, 6], [4]],
+        "footnote": "Mine.",
+    }
     space = label_space_from("mine", table)
-    assert space == LabelSpace("mine", ("seat", "bed"), {"taskonomy": ((3, 4), (6,)), "nyud": ((5, 6), (4,))}, "Mine.")
+    assert space == LabelSpace(
+        "mine", ("seat", "bed"), {"taskonomy": ((3, 4), (6,)), "nyud": ((5, 6), (4,))}, "Mine."
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,8 +125,12 @@ def test_unknown_names():
 
 
 def test_names_and_splits_need_no_torch():
-    modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.colours, "
-    modules += "ttt_bench.data.variants, ttt_bench.data.random_views, ttt_bench.data.nyud.index, "
-    modules += "ttt_bench.data.nyud.decode, ttt_bench.data.pascal.decode, ttt_bench.data.pascal.edges"
+    modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.metrics.colours, "
+    modules += (
+        "ttt_bench.data.variants, ttt_bench.data.images.random_views, ttt_bench.data.nyud.index, "
+    )
+    modules += (
+        "ttt_bench.data.nyud.decode, ttt_bench.data.pascal.decode, ttt_bench.data.pascal.edges"
+    )
     code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,8 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from ttt_bench.data.manifest import NAME, Manifest, read_manifest, update_manifest
-from ttt_bench.data.normals import EVERY_AXES, HARNESS_AXES, NYUD_AXES, file_vectors, to_harness, unit_normals
+from ttt_bench.data.images.normals import (
+    EVERY_AXES,
+    HARNESS_AXES,
+    NYUD_AXES,
+    file_vectors,
+    to_harness,
+    unit_normals,
+)
+from ttt_bench.data.listed.manifest import NAME, Manifest, read_manifest, update_manifest
 from ttt_bench.errors import BenchError, DataError
 
 VECTORS = np.float32([[[1.0]], [[2.0]], [[3.0]]])
@@ -63,7 +70,9 @@ def test_a_manifest_is_kept_beside_the_data(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"normal_axes": "left"}', '{"derived": ["edge"]}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"normal_axes": "left"}', '{"derived": ["edge"]}']
+)
 def test_a_damaged_manifest_says_what_to_do(tmp_path, text):
     (tmp_path / NAME).write_text(text)
     with pytest.raises(DataError, match=r"ttt-bench\.json is damaged.*delete it.*data check"):

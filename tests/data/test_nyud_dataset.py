@@ -5,17 +5,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from nyud_files import IDS, file_of, view, write, write_libmtl, write_view
 from PIL import Image
-from taskonomy_files import SAMPLES, Notices, cut
+from support.files.nyud_files import IDS, file_of, view, write, write_libmtl, write_view
+from support.files.taskonomy_files import Notices, cut
+from support.paths import SAMPLES
 
+from ttt_bench.data.images.sample import Placement
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
-from ttt_bench.data.manifest import update_manifest
+from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.nyud.dataset import NYUD
-from ttt_bench.data.samples import Placement
 from ttt_bench.data.variants import OFFICIAL
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 ALL = ("semseg", "depth", "normals", "edge")
 CLASSES = {24: 0, 7: 1, 33: 2, 6: 3, 4: 4, 34: 5, 5: 6}
@@ -102,13 +103,21 @@ def test_smaller_images_than_wanted_are_never_enlarged(tree):
 
 
 def test_the_other_archive_is_named(tmp_path):
-    assert any("NYUD_MT" in n and "NYUDv2" in n for n in opened(write(tmp_path / "v", "vandenhende")).notices)
+    assert any(
+        "NYUD_MT" in n and "NYUDv2" in n
+        for n in opened(write(tmp_path / "v", "vandenhende")).notices
+    )
     assert not any("NYUD_MT" in n for n in opened(write(tmp_path / "a")).notices)
 
 
 def test_splits_are_the_published_lists(tree):
     names = {split: opened(tree, split).listing.ids for split in ("train", "val", "test", "tune")}
-    assert names == {"train": IDS["train"], "tune": IDS["train"], "val": IDS["val"], "test": IDS["val"]}
+    assert names == {
+        "train": IDS["train"],
+        "tune": IDS["train"],
+        "val": IDS["val"],
+        "test": IDS["val"],
+    }
     assert any("lists 3 images" in n and "795" in n for n in opened(tree, "train").notices)
     assert any("lists 2 images" in n and "654" in n for n in opened(tree, "test").notices)
     assert any("held out" in n for n in opened(tree, "val").notices)
@@ -145,7 +154,9 @@ def test_axes_are_those_of_the_manifest_or_assumed_with_a_notice(tree):
 
 def test_derived_targets_are_said(tree):
     update_manifest(tree, {"derived": {"edge": "where labels or instances differ"}})
-    assert any("edge targets are derived" in n and "instances differ" in n for n in opened(tree).notices)
+    assert any(
+        "edge targets are derived" in n and "instances differ" in n for n in opened(tree).notices
+    )
 
 
 def test_middle_grey_is_no_normal_unless_as_published(tree):
@@ -197,7 +208,9 @@ def test_targets_of_another_resolution_are_resized(tree):
     small = view(SIZE, 3).labels[::2, ::2]
     Image.fromarray(small).save(file_of(tree, "0001", "segmentation"))
     normals = view(SIZE, 3)
-    stored = np.rint(127.5 - 127.5 * normals.vectors[:, ::2, ::2]).astype(np.uint8).transpose(1, 2, 0)
+    stored = (
+        np.rint(127.5 - 127.5 * normals.vectors[:, ::2, ::2]).astype(np.uint8).transpose(1, 2, 0)
+    )
     Image.fromarray(stored).save(file_of(tree, "0001", "normals"))
     targets = opened(tree).batch([0]).targets
     expected = np.repeat(np.repeat(small, 2, 0), 2, 1)
@@ -209,7 +222,9 @@ def test_targets_of_another_resolution_are_resized(tree):
 def test_a_target_that_was_not_cropped_with_its_image_is_refused(tmp_path):
     root = write(tmp_path / "t", ids={"train": ["a"], "val": ["b"]}, size=(425, 560))
     write_view(root, "b", view((480, 640)), folders=("depth",))
-    with pytest.raises(DataError, match=r"(?s)1 bad files.*b\.npy: 480 rows and 640 columns.*425 and 560.*cropped"):
+    with pytest.raises(
+        DataError, match=r"(?s)1 bad files.*b\.npy: 480 rows and 640 columns.*425 and 560.*cropped"
+    ):
         opened(root, size=(448, 576)).prepare(Silent())
 
 
@@ -221,7 +236,12 @@ def test_damage_is_reported_all_at_once_and_remembered(tree):
     for _ in range(2):
         with pytest.raises(DataError) as caught:
             data.prepare(notices)
-        for words in ("3 bad files among 2 images", "0001.png: truncated", "empty file (0 bytes)", "label 77"):
+        for words in (
+            "3 bad files among 2 images",
+            "0001.png: truncated",
+            "empty file (0 bytes)",
+            "label 77",
+        ):
             assert words in str(caught.value)
     assert notices.titles.count("checking NYUD-v2's files") == 1
     with pytest.raises(DataError, match="truncated"):
@@ -239,7 +259,11 @@ def test_it_travels_to_workers(tree):
 
 def test_training_views_follow_the_recipe_and_the_seed_alone(tree):
     data = opened(tree, "train", (40, 40))
-    first, again, other = data.augmented([0, 1], 7), data.augmented([0, 1], 7), data.augmented([0, 1], 8)
+    first, again, other = (
+        data.augmented([0, 1], 7),
+        data.augmented([0, 1], 7),
+        data.augmented([0, 1], 8),
+    )
     assert torch.equal(first.images, again.images)
     assert all(torch.equal(first.targets[task], again.targets[task]) for task in ALL)
     assert not torch.equal(first.images, other.images)
@@ -270,7 +294,9 @@ def test_what_is_not_the_data_set_is_listed(tmp_path):
     with pytest.raises(DataError, match="holds nothing"):
         opened(tmp_path)
     (tmp_path / "NYUDv2.tar.gz").touch()
-    with pytest.raises(DataError, match=r"Extract NYUDv2\.tar\.gz there.*gt_sets/train\.txt.*depth/ID\.npy"):
+    with pytest.raises(
+        DataError, match=r"Extract NYUDv2\.tar\.gz there.*gt_sets/train\.txt.*depth/ID\.npy"
+    ):
         opened(tmp_path)
 
 
@@ -288,7 +314,11 @@ def test_lists_that_cannot_be_used(tree):
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
 def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path):
-    for folder, sample in (("images", "image"), ("segmentation", "segmentation40"), ("normals", "normal_zyx")):
+    for folder, sample in (
+        ("images", "image"),
+        ("segmentation", "segmentation40"),
+        ("normals", "normal_zyx"),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").symlink_to(SAMPLES / "nyud" / f"{sample}.png")
     (tmp_path / "gt_sets").mkdir()
@@ -300,6 +330,8 @@ def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path):
     targets = data.batch([0]).targets
     labels, normals = targets["semseg"][0], targets["normals"][0]
     assert data.tasks == ("semseg", "normals")
-    wall, table = (normals[:, (labels == index) & (normals[0] != 255)].median(dim=1).values for index in (0, 1))
+    wall, table = (
+        normals[:, (labels == index) & (normals[0] != 255)].median(dim=1).values for index in (0, 1)
+    )
     assert wall.tolist() == pytest.approx([-0.22, 0.10, -0.98], abs=0.03)
     assert table.tolist() == pytest.approx([0.01, -0.99, -0.18], abs=0.03)

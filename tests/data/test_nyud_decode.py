@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from nyud_files import LABELS
 from PIL import Image
-from taskonomy_files import cut
+from support.files.nyud_files import LABELS
+from support.files.taskonomy_files import cut
 
 from ttt_bench.data.nyud import decode, targets
 from ttt_bench.errors import DataError
@@ -61,7 +61,9 @@ def test_labels_that_were_lowered_already(tmp_path, void):
 @pytest.mark.parametrize("channels", [(), (1,)])
 def test_depth_of_any_float_and_either_shape(tmp_path, dtype, channels):
     metres = np.array([[0.0, 1.5], [9.75, 3.25]])
-    read = decode.read(saved(tmp_path / "d.npy", metres.reshape(2, 2, *channels).astype(dtype)), "depth")
+    read = decode.read(
+        saved(tmp_path / "d.npy", metres.reshape(2, 2, *channels).astype(dtype)), "depth"
+    )
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, metres)
     np.testing.assert_array_equal(targets.depth(read), [[[255, 1.5], [9.75, 3.25]]])
@@ -107,7 +109,11 @@ def test_normals_of_either_form(tmp_path):
     picture = np.rint(127.5 + 127.5 * vectors).astype(np.uint8)
     assert np.array_equal(decode.read(saved(tmp_path / "n.png", picture), "normals"), picture)
     fails(saved(tmp_path / "n.npy", vectors * 255), "normals", "component of 204 is out of range")
-    fails(saved(tmp_path / "n.npy", vectors[..., 0]), "normals", "expected floating-point vectors (H, W, 3)")
+    fails(
+        saved(tmp_path / "n.npy", vectors[..., 0]),
+        "normals",
+        "expected floating-point vectors (H, W, 3)",
+    )
     fails(saved(tmp_path / "n.npy", picture), "normals", "uint8 of shape (1, 2, 3)")
     fails(saved(tmp_path / "n.npy", vectors + np.inf), "normals", "not finite")
 
@@ -118,10 +124,16 @@ def test_edges_of_either_form(tmp_path, dtype):
     read = decode.read(saved(tmp_path / "e.npy", edges.astype(dtype)), "edge")
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, edges)
-    np.testing.assert_array_equal(decode.read(saved(tmp_path / "e.png", (edges * 255).astype(np.uint8)), "edge"), edges)
+    np.testing.assert_array_equal(
+        decode.read(saved(tmp_path / "e.png", (edges * 255).astype(np.uint8)), "edge"), edges
+    )
 
 
 def test_edges_that_are_none(tmp_path):
     fails(saved(tmp_path / "e.npy", np.full((2, 2), 255.0)), "edge", "not all in 0..1")
     fails(saved(tmp_path / "e.npy", np.full((2, 2), "1")), "edge", "not all in 0..1")
-    fails(saved(tmp_path / "e.png", np.eye(4, dtype=np.uint8)), "edge", "edges of 0 and 1, expected 0 and 255")
+    fails(
+        saved(tmp_path / "e.png", np.eye(4, dtype=np.uint8)),
+        "edge",
+        "edges of 0 and 1, expected 0 and 255",
+    )

@@ -5,20 +5,31 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pascal_files import CONTEXT, IDS, SIZES, UNTRUSTED, VOC, bordered, file_of, view, write, write_labels
 from PIL import Image
 from scipy import ndimage
-from taskonomy_files import Notices
+from support.files.pascal_files import (
+    CONTEXT,
+    IDS,
+    SIZES,
+    UNTRUSTED,
+    VOC,
+    bordered,
+    file_of,
+    view,
+    write,
+    write_labels,
+)
+from support.files.taskonomy_files import Notices
 
-from ttt_bench.data import extras
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
-from ttt_bench.data.listing import find_listing
-from ttt_bench.data.manifest import update_manifest
+from ttt_bench.data.listed.layout import find_listing
+from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.pascal import edges
 from ttt_bench.data.pascal.dataset import PascalContext
 from ttt_bench.data.pascal.index import LAYOUT
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util import extras
+from ttt_bench.util.progress import Silent
 
 ALL = ("semseg", "normals", "edge")
 SIZE = (100, 110)
@@ -46,13 +57,18 @@ def test_the_targets_are_those_of_the_image(tree, index, seed, voc):
     assert (data.domain, data.tasks, len(data)) == ("pascal", ALL, 3)
     size = SIZES[seed % 2]
     shown, batch = view(size, seed), data.batch([index])
-    assert np.abs(inner(batch.images[0].numpy(), size) - shown.rgb.transpose(2, 0, 1) / 255).mean() < 0.02
+    assert (
+        np.abs(inner(batch.images[0].numpy(), size) - shown.rgb.transpose(2, 0, 1) / 255).mean()
+        < 0.02
+    )
     labels = inner(batch.targets["semseg"][0].numpy(), size)
     native = bordered(shown.voc) if voc else shown.voc
     for ident in (*range(21), 255):
         assert set(labels[native == ident]) <= {CLASSES.get(ident, 255)}
     assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 5, 255}
-    assert set(labels[native == 5]) == {find_label_space("taskonomy_pascal_6").classes.index("bottle")}
+    assert set(labels[native == 5]) == {
+        find_label_space("taskonomy_pascal_6").classes.index("bottle")
+    }
     normals = inner(batch.targets["normals"][0].numpy(), size)
     trusted = ~np.isin(shown.context, UNTRUSTED)
     assert (normals[:, ~trusted] == 255).all()
@@ -82,7 +98,9 @@ def test_the_published_size_is_padded_with_the_mean(tree):
 
 
 def test_saliency_parts_and_other_lists_are_not_needed(tree):
-    assert not any((tree / name).exists() for name in ("sal_distill", "human_parts", "ImageSets/Parts"))
+    assert not any(
+        (tree / name).exists() for name in ("sal_distill", "human_parts", "ImageSets/Parts")
+    )
     opened(tree).prepare(Silent())
 
 
@@ -90,7 +108,13 @@ def test_an_image_without_any_semantic_map_is_an_error(tree):
     file_of(tree, IDS["val"][0], "semseg/VOC12").unlink()
     with pytest.raises(DataError) as caught:
         opened(tree)
-    for words in ("1 of 3 images", "ImageSets/Context/val.txt", IDS["val"][0], "semseg/VOC12", "semseg/pascal-context"):
+    for words in (
+        "1 of 3 images",
+        "ImageSets/Context/val.txt",
+        IDS["val"][0],
+        "semseg/VOC12",
+        "semseg/pascal-context",
+    ):
         assert words in str(caught.value)
     assert "data prepare pascal" in str(caught.value)
 
@@ -102,10 +126,17 @@ def test_voc_masks_come_before_derived_ones(tree):
 
 
 def test_without_normals_the_other_tasks_run(tmp_path):
-    data = opened(write(tmp_path / "t", folders=("JPEGImages", "pascal-context/trainval", "semseg/VOC12")))
+    data = opened(
+        write(tmp_path / "t", folders=("JPEGImages", "pascal-context/trainval", "semseg/VOC12"))
+    )
     assert data.tasks == ("semseg", "edge")
     (notice,) = (n for n in data.notices if "normals_distill" in n)
-    for words in ("normals_distill missing", "10,103 files expected", "task normals cannot run", "other archives"):
+    for words in (
+        "normals_distill missing",
+        "10,103 files expected",
+        "task normals cannot run",
+        "other archives",
+    ):
         assert words in notice
 
 
@@ -170,7 +201,9 @@ def test_kept_edges_are_those_that_are_made(tree):
     kept = opened(tree)
     assert not any("made from the labels" in n for n in kept.notices)
     assert torch.equal(kept.batch([0, 1, 2]).targets["edge"], expected)
-    assert sorted(path.name for path in (tree / "edge").iterdir()) == [f"{name}.png" for name in sorted(IDS["val"])]
+    assert sorted(path.name for path in (tree / "edge").iterdir()) == [
+        f"{name}.png" for name in sorted(IDS["val"])
+    ]
     kept.prepare(Silent())
     Image.fromarray(np.full(SIZES[0], 3, np.uint8)).save(tree / "edge" / f"{IDS['val'][0]}.png")
     with pytest.raises(DataError, match="other than 0 and 255; delete the file"):

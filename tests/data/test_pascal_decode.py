@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import scipy.io
-from pascal_files import CONTEXT, view, voc_palette, write_labels
 from PIL import Image
-from taskonomy_files import cut
+from support.files.pascal_files import CONTEXT, view, voc_palette, write_labels
+from support.files.taskonomy_files import cut
 
 from ttt_bench.data.pascal import decode, ids
 from ttt_bench.errors import DataError
@@ -97,5 +97,7 @@ def test_the_ids_are_as_published():
     }  # fmt: skip
     valid = ids.normals_valid()
     assert valid.shape == (460,)
-    assert valid[[23, 59, 65, 113, 284, 427, 440, 158, 408]].all(), "bicycle, car, cat, dog, person, tv, ..."
+    assert valid[[23, 59, 65, 113, 284, 427, 440, 158, 408]].all(), (
+        "bicycle, car, cat, dog, person, tv, ..."
+    )
     assert not valid[[0, 308, 360, 431]].any(), "pottedplant, sky, unknown"

@@ -10,11 +10,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from ttt_bench.data.base import Batch
 from ttt_bench.data.rooms import CLASSES, LOOKS, render
 from ttt_bench.data.rooms.dice import Dice, Stream
 from ttt_bench.data.rooms.furniture import Slot
 from ttt_bench.data.rooms.scene import draw
+from ttt_bench.network import Batch
 
 PARTS = ("light", "sensor", "style", "layout", "camera")
 
@@ -26,7 +26,9 @@ def sample() -> Batch:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Operations on pictures this small gain nothing from a second thread, and stall where a core is busy."""
+    """Operations on pictures this small gain nothing from a second thread, and stall where a
+    core is busy.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,11 +36,16 @@ def _one_thread() -> Iterator[None]:
 
 
 def _same(a: Batch, b: Batch) -> bool:
-    return torch.equal(a.images, b.images) and all(torch.equal(a.targets[name], b.targets[name]) for name in a.targets)
+    return torch.equal(a.images, b.images) and all(
+        torch.equal(a.targets[name], b.targets[name]) for name in a.targets
+    )
 
 
 def _take(batch: Batch, row: int) -> Batch:
-    return Batch(batch.images[row : row + 1], {name: value[row : row + 1] for name, value in batch.targets.items()})
+    return Batch(
+        batch.images[row : row + 1],
+        {name: value[row : row + 1] for name, value in batch.targets.items()},
+    )
 
 
 @pytest.mark.parametrize("look", ["rooms", "rooms-mix"])
@@ -143,7 +150,9 @@ def test_a_part_that_moves_nothing_leaves_the_labels(look: str) -> None:
         differ = (source.targets["semseg"] != target.targets["semseg"]).float().mean()
         assert differ < 0.01
     else:
-        assert all(torch.equal(source.targets[name], target.targets[name]) for name in source.targets)
+        assert all(
+            torch.equal(source.targets[name], target.targets[name]) for name in source.targets
+        )
 
 
 def test_at_night_it_is_darker_warmer_and_windows_do_not_shine() -> None:
@@ -155,7 +164,10 @@ def test_at_night_it_is_darker_warmer_and_windows_do_not_shine() -> None:
     assert tint[1] > 1.2 * tint[0]
     for index in range(12):
         panes = [draw(look, 3, index) for look in (day, night)]
-        glows = [[p.materials[Slot.GLOW][-1] for p in scene.placed if p.piece.name == "window"] for scene in panes]
+        glows = [
+            [p.materials[Slot.GLOW][-1] for p in scene.placed if p.piece.name == "window"]
+            for scene in panes
+        ]
         assert set(glows[0]) <= {1.0}
         assert set(glows[1]) <= {0.0}
         assert len(glows[0]) == len(glows[1])
@@ -169,6 +181,8 @@ def test_streams_do_not_share_numbers() -> None:
 
 def test_looks_are_read_without_torch() -> None:
     code = "import sys, ttt_bench.data.rooms.looks as looks; print(sorted(looks.LOOKS), 'torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "'rooms-mix'" in out
     assert out.strip().endswith("False")

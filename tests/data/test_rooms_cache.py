@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from ttt_bench.data.base import Batch
 from ttt_bench.data.rooms import LOOKS, SPLITS, Rooms, render
 from ttt_bench.data.rooms import cache as rooms_cache
 from ttt_bench.data.rooms import dataset as rooms_dataset
 from ttt_bench.data.rooms.cache import fingerprint
 from ttt_bench.errors import BenchError
-from ttt_bench.progress import Bar, Silent
+from ttt_bench.network import Batch
+from ttt_bench.util.progress import Bar, Silent
 
 SIZE = (24, 32)
 COUNT = 10
@@ -28,11 +28,11 @@ class Watch(Silent):
     """Remembers what was said and how far the bars went."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notices: list[str] = []
         self.advanced = 0
 
-    def say(self, message: str) -> None:
-        self.said.append(message)
+    def notice(self, message: str) -> None:
+        self.notices.append(message)
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
@@ -60,7 +60,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[range]:
 
 
 def _open(cache: Path, progress: Silent | None = None, **changes: Any) -> Rooms:
-    wanted: dict[str, Any] = {"domain": "rooms", "split": "test", "size": SIZE, "count": COUNT} | changes
+    wanted: dict[str, Any] = {
+        "domain": "rooms",
+        "split": "test",
+        "size": SIZE,
+        "count": COUNT,
+    } | changes
     rooms = Rooms(**wanted, cache=cache)
     rooms.prepare(progress or Silent())
     return rooms
@@ -98,7 +103,7 @@ def test_opened_twice_is_rendered_once(tmp_path: Path, calls: list[range]) -> No
     calls.clear()
     second = _open(tmp_path, watch)
     assert calls == []
-    assert watch.said == []
+    assert watch.notices == []
     assert second.fingerprint == first.fingerprint
     assert torch.equal(first.batch([3]).images, second.batch([3]).images)
 
@@ -117,13 +122,15 @@ def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], h
     watch = Watch()
     again = _open(tmp_path, watch)
     assert calls
-    assert "damaged" in watch.said[0]
-    assert str(folder) in watch.said[0]
+    assert "damaged" in watch.notices[0]
+    assert str(folder) in watch.notices[0]
     assert torch.equal(again.batch([0, 9]).images, expected)
     assert _folders(tmp_path) == [folder]
 
 
-def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rendering_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(look: Any, seed: int, indices: range, size: tuple[int, int]) -> Batch:
         if indices.start > 0:
             raise KeyboardInterrupt
@@ -173,7 +180,9 @@ def test_splits_share_no_image(tmp_path: Path) -> None:
     assert len(torch.unique(flat, dim=0)) == 3 * len(SPLITS)
 
 
-@pytest.mark.parametrize("changes", [{"domain": "roms"}, {"split": "tst"}, {"count": 0}, {"size": (0, 8)}])
+@pytest.mark.parametrize(
+    "changes", [{"domain": "roms"}, {"split": "tst"}, {"count": 0}, {"size": (0, 8)}]
+)
 def test_what_cannot_be_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BenchError):
         _open(tmp_path, **changes)

@@ -1,4 +1,6 @@
-"""The renderer's geometry against arithmetic that shares nothing with it: marching through solids in float64."""
+"""The renderer's geometry against arithmetic that shares nothing with it: marching through
+solids in float64.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from ttt_bench.data.rooms import LOOKS, render
-from ttt_bench.data.rooms.cast import camera_rays, cast, intersect_ball, intersect_box, intersect_cylinder
+from ttt_bench.data.rooms.cast import (
+    camera_rays,
+    cast,
+    intersect_ball,
+    intersect_box,
+    intersect_cylinder,
+)
 from ttt_bench.data.rooms.furniture import UNLABELLED, Piece, Slot
 from ttt_bench.data.rooms.labels import edges
 from ttt_bench.data.rooms.light import shade, shadowed
@@ -28,7 +36,9 @@ LOOK = LOOKS["rooms"]
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Operations on pictures this small gain nothing from a second thread, and stall where a core is busy."""
+    """Operations on pictures this small gain nothing from a second thread, and stall where a
+    core is busy.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -46,7 +56,9 @@ def _looking_ahead(pitch: float = 0.0, height: float = 1.25) -> View:
 
 
 def _placed(piece: Piece, x: float, y: float, yaw: float) -> Placed:
-    return Placed(piece, (x, y, 0.0), (math.sin(yaw), math.cos(yaw)), draw(LOOK, 1, 0).placed[0].materials)
+    return Placed(
+        piece, (x, y, 0.0), (math.sin(yaw), math.cos(yaw)), draw(LOOK, 1, 0).placed[0].materials
+    )
 
 
 def test_a_bare_wall_is_flat() -> None:
@@ -82,7 +94,9 @@ def _in_ball(p: Points) -> NDArray[np.bool_]:
 
 
 def _in_cone(taper: float) -> Inside:
-    return lambda p: (np.abs(p[..., 2]) <= 1) & (np.hypot(p[..., 0], p[..., 1]) <= 1 + taper * p[..., 2])
+    return lambda p: (
+        (np.abs(p[..., 2]) <= 1) & (np.hypot(p[..., 0], p[..., 1]) <= 1 + taper * p[..., 2])
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +136,9 @@ def _world_points(view: View, size: int, depth: torch.Tensor) -> Points:
     steps = ((np.arange(size) + 0.5) / size * 2 - 1) * half
     x, y = np.meshgrid(steps, steps)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1)
-    return np.array(view.position) + depth.double().numpy()[..., None] * (rays @ np.array(view.axes))
+    return np.array(view.position) + depth.double().numpy()[..., None] * (
+        rays @ np.array(view.axes)
+    )
 
 
 def _crate(yaw: float) -> tuple[Placed, Inside]:
@@ -133,8 +149,15 @@ def _crate(yaw: float) -> tuple[Placed, Inside]:
     def inside(p: Points) -> NDArray[np.bool_]:
         offset = p - at
         c, s = math.cos(yaw), math.sin(yaw)
-        own = np.stack([c * offset[..., 0] + s * offset[..., 1], c * offset[..., 1] - s * offset[..., 0]], axis=-1)
-        return (np.abs(own[..., 0]) <= 0.4) & (np.abs(own[..., 1]) <= 0.25) & (np.abs(offset[..., 2]) <= 0.3)
+        own = np.stack(
+            [c * offset[..., 0] + s * offset[..., 1], c * offset[..., 1] - s * offset[..., 0]],
+            axis=-1,
+        )
+        return (
+            (np.abs(own[..., 0]) <= 0.4)
+            & (np.abs(own[..., 1]) <= 0.25)
+            & (np.abs(offset[..., 2]) <= 0.3)
+        )
 
     return _placed(piece, 0.2, 2.8, yaw), inside
 
@@ -162,7 +185,9 @@ def test_a_turned_box_in_a_room() -> None:
     assert inside(_world_points(view, size, depth * 1.001))[seen].mean() > 0.99
     assert not inside(_world_points(view, size, depth * 0.999))[seen].any()
     assert not inside(_world_points(view, size, depth * 0.999))[~seen].any()
-    marches = np.stack([inside(_world_points(view, size, depth * share)) for share in np.linspace(0.3, 0.99, 60)])
+    marches = np.stack(
+        [inside(_world_points(view, size, depth * share)) for share in np.linspace(0.3, 0.99, 60)]
+    )
     assert not marches.any(0)[~seen].any()
 
 
@@ -180,7 +205,9 @@ def test_shadows_agree_with_marching_to_the_lamp(solid: tuple[Placed, Inside]) -
 
     start = _world_points(view, size, hits.depth.view(size, size)).reshape(-1, 3)
     shares = np.linspace(0.005, 1.0, 400)[:, None, None]
-    expected: NDArray[np.bool_] = inside(start + shares * (np.array(scene.lamp.position) - start)).any(0)
+    expected: NDArray[np.bool_] = inside(
+        start + shares * (np.array(scene.lamp.position) - start)
+    ).any(0)
     floor = (hits.primitive != 0).numpy()
     assert expected[floor].mean() > 0.02
     assert (dark.numpy() == expected)[floor].mean() > 0.99
@@ -201,7 +228,9 @@ def test_light_falls_off_with_its_reach() -> None:
     squared = ((points - np.array(bare.lamp.position)) ** 2).sum(1)
     seen = lit[0] > 1e-3
     assert seen.mean() > 0.9
-    np.testing.assert_allclose((lit[1] / lit[0])[seen], ((1 + squared / 6.0) / (1 + squared / 0.6))[seen], rtol=1e-3)
+    np.testing.assert_allclose(
+        (lit[1] / lit[0])[seen], ((1 + squared / 6.0) / (1 + squared / 0.6))[seen], rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("look", ["rooms", "rooms-mix"])
@@ -215,13 +244,28 @@ def test_normals_agree_with_depth(look: str) -> None:
         estimate = np.cross(along, across)
         estimate /= np.linalg.norm(estimate, axis=-1, keepdims=True)
         stated = batch.targets["normals"][row].permute(1, 2, 0).double().numpy()
-        angle = np.degrees(np.arccos(np.clip((stated[1:-1, 1:-1] @ np.array(view.axes) * estimate).sum(-1), -1, 1)))
-        around = [stated[1 + i : size - 1 + i, 1 + j : size - 1 + j] for i, j in ((0, 1), (0, -1), (1, 0), (-1, 0))]
+        angle = np.degrees(
+            np.arccos(np.clip((stated[1:-1, 1:-1] @ np.array(view.axes) * estimate).sum(-1), -1, 1))
+        )
+        around = [
+            stated[1 + i : size - 1 + i, 1 + j : size - 1 + j]
+            for i, j in ((0, 1), (0, -1), (1, 0), (-1, 0))
+        ]
         edge = batch.targets["edge"][row, 0].numpy() > 0
-        near = sum(edge[1 + i : size - 1 + i, 1 + j : size - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)) > 0
-        smooth = ~near & np.all([(stated[1:-1, 1:-1] * other).sum(-1) > 0.95 for other in around], axis=0)
+        near = (
+            sum(
+                edge[1 + i : size - 1 + i, 1 + j : size - 1 + j]
+                for i in (-1, 0, 1)
+                for j in (-1, 0, 1)
+            )
+            > 0
+        )
+        smooth = ~near & np.all(
+            [(stated[1:-1, 1:-1] * other).sum(-1) > 0.95 for other in around], axis=0
+        )
         assert smooth.mean() > 0.6
-        # A picture lies flat before its wall: same normal, another depth, so the mean is not as small as the median.
+        # A picture lies flat before its wall: same normal, another depth, so the mean is not as
+        # small as the median.
         assert angle[smooth].mean() < 3
         assert np.median(angle[smooth]) < 0.1
 
@@ -232,15 +276,21 @@ def test_normals_point_towards_the_camera() -> None:
     for row in range(8):
         half = math.tan(math.radians(draw(LOOK, 4, row).view.fov) / 2)
         steps = ((torch.arange(size) + 0.5) / size * 2 - 1) * half
-        rays = torch.stack([steps.expand(size, size), steps[:, None].expand(size, size), torch.ones(size, size)])
+        rays = torch.stack(
+            [steps.expand(size, size), steps[:, None].expand(size, size), torch.ones(size, size)]
+        )
         assert ((batch.targets["normals"][row] * rays).sum(0) <= 1e-4).all()
 
 
-def _plane(normal: tuple[float, float, float], offset: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def _plane(
+    normal: tuple[float, float, float], offset: float, x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
     return offset / (normal[0] * x + normal[1] * y + normal[2])
 
 
-def _edges_of(depth: torch.Tensor, normals: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def _edges_of(
+    depth: torch.Tensor, normals: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
     n = tuple(normals[i][None] for i in range(3))
     return edges(depth[None], n, x[None], y[None])[0]  # type: ignore[arg-type]
 
@@ -253,7 +303,8 @@ def test_edge_rule_on_planes() -> None:
     towards = torch.tensor([0.0, 0.0, -1.0])[:, None, None].expand(3, size, size)
     floor = _plane((0.0, -1.0, 0.0), -1.5, x, y.clamp(min=0.04))
 
-    # A floor that is seen at a grazing angle has steps of many metres between its rows, and no edge.
+    # A floor that is seen at a grazing angle has steps of many metres between its rows, and no
+    # edge.
     lower = slice(size // 2, size)
     assert not _edges_of(floor[lower], up[:, lower], x[lower], y[lower]).any()
 

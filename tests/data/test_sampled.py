@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scenes import scene
-from taskonomy_files import Notices
+from support.files.scenes import scene
+from support.files.taskonomy_files import Notices
 
-from ttt_bench.data.sampled import SampledDataset
+from ttt_bench.data.images.file_dataset import SampledDataset
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 TASKS = ("semseg", "depth", "normals", "edge")
 
@@ -49,7 +49,9 @@ def test_images_of_any_size_lie_in_the_middle_of_a_batch():
     assert batch.targets["semseg"].dtype == torch.int64
     small = sound(20, 30)
     np.testing.assert_array_equal(batch.targets["depth"][0, 0, 6:26, 5:35], small["depth"][0])
-    np.testing.assert_array_equal(np.rint(batch.images[0, :, 6:26, 5:35].numpy() * 255), small["image"])
+    np.testing.assert_array_equal(
+        np.rint(batch.images[0, :, 6:26, 5:35].numpy() * 255), small["image"]
+    )
     for task in TASKS:
         around = batch.targets[task][0].clone()
         around[..., 6:26, 5:35] = 255
@@ -68,17 +70,39 @@ def test_training_views_depend_on_the_seed_and_the_position_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": np.ones((1, 20, 29), np.float32)}, "depth is float32 (1, 20, 29), expected float32 (1, 20, 30)"),
-        ({"depth": np.ones((20, 30), np.float32)}, "depth is float32 (20, 30), expected float32 (1, 20, 30)"),
-        ({"normals": np.zeros((3, 20, 30))}, "normals is float64 (3, 20, 30), expected float32 (3, 20, 30)"),
-        ({"image": np.zeros((3, 20, 30), np.float32)}, "image is float32 (3, 20, 30), expected uint8 (3, 20, 30)"),
-        ({"semseg": np.zeros((20, 30), np.int64)}, "semseg is int64 (20, 30), expected uint8 (20, 30)"),
-        ({"other": np.zeros(3)}, "the sample holds image, semseg, depth, normals, edge, other, expected image, semseg"),
+        (
+            {"depth": np.ones((1, 20, 29), np.float32)},
+            "depth is float32 (1, 20, 29), expected float32 (1, 20, 30)",
+        ),
+        (
+            {"depth": np.ones((20, 30), np.float32)},
+            "depth is float32 (20, 30), expected float32 (1, 20, 30)",
+        ),
+        (
+            {"normals": np.zeros((3, 20, 30))},
+            "normals is float64 (3, 20, 30), expected float32 (3, 20, 30)",
+        ),
+        (
+            {"image": np.zeros((3, 20, 30), np.float32)},
+            "image is float32 (3, 20, 30), expected uint8 (3, 20, 30)",
+        ),
+        (
+            {"semseg": np.zeros((20, 30), np.int64)},
+            "semseg is int64 (20, 30), expected uint8 (20, 30)",
+        ),
+        (
+            {"other": np.zeros(3)},
+            "the sample holds image, semseg, depth, normals, edge, other, expected image, semseg",
+        ),
     ],
 )
 def test_arrays_of_another_form_are_refused_wherever_they_are_used(change, message):
     data = Given(sound(), {**sound(), **change})
-    for attempt in (lambda: data.batch([1]), lambda: data.augmented([1], 0), lambda: data.prepare(Silent())):
+    for attempt in (
+        lambda: data.batch([1]),
+        lambda: data.augmented([1], 0),
+        lambda: data.prepare(Silent()),
+    ):
         with pytest.raises(DataError) as caught:
             attempt()
         assert f"given, image 1: {message}" in str(caught.value)

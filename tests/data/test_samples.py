@@ -1,12 +1,15 @@
-"""Changes of size and place, and the published training views, against what is worked out by hand."""
+"""Changes of size and place, and the published training views, against what is worked out by
+hand.
+"""
 
 import numpy as np
 import pytest
 
-from ttt_bench.data import random_views, samples
-from ttt_bench.data.random_views import random_crop, random_view
-from ttt_bench.data.samples import Placement, placement
-from ttt_bench.model import STATISTICS
+from ttt_bench.data.images import random_views
+from ttt_bench.data.images import sample as samples
+from ttt_bench.data.images.random_views import random_crop, random_view
+from ttt_bench.data.images.sample import Placement, placement
+from ttt_bench.model.network import NORMALISATIONS
 
 DRAW = np.random.default_rng(0)
 
@@ -52,12 +55,14 @@ def test_images_are_placed_as_published():
 def test_padding_is_the_networks_zero_around_images_and_255_around_targets():
     whole = sample()
     padded = samples.padded(whole, (15, 17))
-    mean, _ = STATISTICS["imagenet"]
+    mean, _ = NORMALISATIONS["imagenet"]
     assert mean == samples.MEAN_COLOUR
     np.testing.assert_allclose(padded["image"][:, 1:13, :16], whole["image"] / 255, rtol=1e-6)
     outside = np.ones((15, 17), bool)
     outside[1:13, :16] = False
-    np.testing.assert_allclose(padded["image"][:, outside].T, np.tile(mean, (outside.sum(), 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        padded["image"][:, outside].T, np.tile(mean, (outside.sum(), 1)), rtol=1e-6
+    )
     for task in ("semseg", "depth", "normals", "edge"):
         assert (padded[task][..., outside] == 255).all()
         np.testing.assert_array_equal(padded[task][..., 1:13, :16], whole[task])
@@ -86,7 +91,10 @@ def test_enlarging_twice_halves_depth_and_keeps_other_targets():
 def test_the_nearest_pixel_is_the_one_that_the_middle_falls_into(size):
     values = np.arange(12 * 16).reshape(12, 16)
     expected = [
-        [values[int((row + 0.5) * 12 / size[0]), int((column + 0.5) * 16 / size[1])] for column in range(size[1])]
+        [
+            values[int((row + 0.5) * 12 / size[0]), int((column + 0.5) * 16 / size[1])]
+            for column in range(size[1])
+        ]
         for row in range(size[0])
     ]
     np.testing.assert_array_equal(samples.nearest(values, size), expected)
@@ -191,15 +199,22 @@ def test_brightness_and_contrast(early):
 def test_hue_turns_in_steps_of_two_degrees_and_saturation_scales():
     red = np.array([200, 0, 0], np.uint8).reshape(3, 1, 1)
     for turn, expected in ((60, [0, 200, 0]), (-60, [0, 0, 200]), (0, [200, 0, 0])):
-        assert np.abs(random_views.tinted(red, 1.0, turn)[:, 0, 0].astype(int) - expected).max() <= 6
-    assert np.abs(random_views.tinted(red, 0.5, 0)[:, 0, 0].astype(int) - [200, 100, 100]).max() <= 2
+        assert (
+            np.abs(random_views.tinted(red, 1.0, turn)[:, 0, 0].astype(int) - expected).max() <= 6
+        )
+    assert (
+        np.abs(random_views.tinted(red, 0.5, 0)[:, 0, 0].astype(int) - [200, 100, 100]).max() <= 2
+    )
     grey = np.full((3, 2, 2), 90, np.uint8)
     np.testing.assert_array_equal(random_views.tinted(grey, 1.5, 18), grey)
 
 
 def test_views_range_over_the_published_scales():
     whole = {"image": DRAW.integers(0, 256, (3, 20, 20), dtype=np.uint8)}
-    heights = [random_view(whole, (99, 99), np.random.default_rng(seed))["image"].shape[1] for seed in range(200)]
+    heights = [
+        random_view(whole, (99, 99), np.random.default_rng(seed))["image"].shape[1]
+        for seed in range(200)
+    ]
     assert min(heights) in (10, 11)
     assert max(heights) in (39, 40)
     assert 23 < np.mean(heights) < 27

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 import torch
-from toy import ToyDataset
+from support.toy import ToyDataset
 
-from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.data.shifts import KINDS, LEFT_OUT, parse_shift, parse_shifts, parse_target
-from ttt_bench.data.views import Shifted, shift_image
+from ttt_bench.data.base import Dataset
+from ttt_bench.data.shifts.kinds import KINDS, LEFT_OUT, parse_shift, parse_shifts, parse_target
+from ttt_bench.data.shifts.views import Shifted, shift_image
 from ttt_bench.errors import BenchError
-from ttt_bench.progress import Progress, Silent
+from ttt_bench.network import Batch
+from ttt_bench.util.progress import Progress, Silent
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,9 @@ from ttt_bench.progress import Progress, Silent
         ("brightness@-0.25", "brightness", (-0.25,), "brightness@-0.25"),
     ],
 )
-def test_a_shift_is_a_name_and_a_strength(text: str, name: str, constants: tuple[float, ...], canonical: str) -> None:
+def test_a_shift_is_a_name_and_a_strength(
+    text: str, name: str, constants: tuple[float, ...], canonical: str
+) -> None:
     shift = parse_shift(text)
     assert (shift.name, shift.constants, str(shift)) == (name, constants, canonical)
     assert parse_shift(canonical) == shift
@@ -59,9 +62,26 @@ def test_published_noise_levels_are_allowed() -> None:
         ("nonsense@1", ["unknown shift 'nonsense'", "available: absolute_noise, brightness"]),
         ("@0.1", ["unknown shift ''"]),
         ("", ["unknown shift ''"]),
-        ("jpeg", ["jpeg needs its strength", "quality", "whole number from 1 to 100", "jpeg@18", "s1: 25", "s5: 7"]),
+        (
+            "jpeg",
+            [
+                "jpeg needs its strength",
+                "quality",
+                "whole number from 1 to 100",
+                "jpeg@18",
+                "s1: 25",
+                "s5: 7",
+            ],
+        ),
         ("jpeg@", ["jpeg needs its strength"]),
-        ("fog", ["fog needs its strength", "a severity, such as fog@s3 (s1, s2, s3, s4, s5)", "how thick"]),
+        (
+            "fog",
+            [
+                "fog needs its strength",
+                "a severity, such as fog@s3 (s1, s2, s3, s4, s5)",
+                "how thick",
+            ],
+        ),
         ("fog@0.3", ["fog@0.3", "fog takes a severity, such as fog@s3"]),
         ("fog@s0", ["fog@s0: no severity s0", "fog has s1, s2, s3, s4, s5"]),
         ("jpeg@s6", ["jpeg@s6: no severity s6", "jpeg has s1: 25", "s5: 7"]),
@@ -69,7 +89,10 @@ def test_published_noise_levels_are_allowed() -> None:
         ("jpeg@thirty", ["'thirty' is no number", "quality"]),
         ("jpeg@0", ["takes a whole number from 1 to 100", "got 0"]),
         ("jpeg@30.5", ["takes a whole number from 1 to 100", "got 30.5"]),
-        ("gaussian_noise@1.5", ["takes a number from 0 to 1", "got 1.5", "multiple of the image's own"]),
+        (
+            "gaussian_noise@1.5",
+            ["takes a number from 0 to 1", "got 1.5", "multiple of the image's own"],
+        ),
         ("gaussian_noise@nan", ["takes a number from 0 to 1", "got nan"]),
         ("jpeg@inf", ["takes a whole number from 1 to 100", "got inf"]),
         ("pixelate@0", ["takes a number from 0.01 to 1"]),
@@ -92,7 +115,10 @@ def test_what_is_left_out_is_not_there() -> None:
 def test_a_target_is_a_domain_and_shifts() -> None:
     assert parse_target("nyud") == ("nyud", ())
     assert parse_target("nyud+gaussian_noise@0.1") == ("nyud", (parse_shift("gaussian_noise@0.1"),))
-    assert parse_target(" rooms + jpeg@30 + fog@s2 ") == ("rooms", (parse_shift("jpeg@30"), parse_shift("fog@s2")))
+    assert parse_target(" rooms + jpeg@30 + fog@s2 ") == (
+        "rooms",
+        (parse_shift("jpeg@30"), parse_shift("fog@s2")),
+    )
 
 
 @pytest.mark.parametrize("text", ["", "+jpeg@30", "rooms+", "rooms@s3", "jpeg@30+rooms", " + "])
@@ -117,7 +143,9 @@ def test_names_are_checked_without_torch() -> None:
         "parse_target('rooms+jpeg@30'), parse_stream('continual:fog@s1,jpeg@30'); "
         "print([name for name in ('torch', 'numpy', 'PIL') if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.strip() == "[]"
 
 
@@ -127,7 +155,9 @@ SHIFTS = parse_shifts("gaussian_noise@0.3+motion_blur@s3+snow@s1")
 
 
 def _same(a: Batch, b: Batch) -> bool:
-    return torch.equal(a.images, b.images) and all(torch.equal(a.targets[task], b.targets[task]) for task in a.targets)
+    return torch.equal(a.images, b.images) and all(
+        torch.equal(a.targets[task], b.targets[task]) for task in a.targets
+    )
 
 
 def test_labels_are_kept_bit_for_bit_and_images_are_changed() -> None:
@@ -159,7 +189,9 @@ def test_an_image_depends_on_seed_and_index_and_not_on_its_batch(name: str) -> N
     assert _same(together, again.batch([0, 3, 1]))
 
 
-@pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog", "snow"])
+@pytest.mark.parametrize(
+    "name", ["gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog", "snow"]
+)
 def test_seed_and_index_change_what_is_drawn(name: str) -> None:
     image = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0))
     chain = [parse_shift(f"{name}@s3")]
@@ -171,17 +203,25 @@ def test_seed_and_index_change_what_is_drawn(name: str) -> None:
 def test_what_is_drawn_is_the_same_at_every_strength() -> None:
     image = torch.full((3, 40, 40), 0.5)
     image[:, :20] = 0.4
-    weak, strong = (shift_image(image, [parse_shift(f"gaussian_noise@{a}")], 0, 7) - image for a in (0.1, 0.2))
+    weak, strong = (
+        shift_image(image, [parse_shift(f"gaussian_noise@{a}")], 0, 7) - image for a in (0.1, 0.2)
+    )
     torch.testing.assert_close(strong, 2 * weak, rtol=1e-4, atol=1e-6)
 
 
 def test_the_same_shift_twice_draws_twice() -> None:
     image = torch.full((3, 200, 200), 0.5)
     once = shift_image(image, parse_shifts("absolute_noise@0.05"), 0, 0) - image
-    twice = shift_image(image, parse_shifts("absolute_noise@0.05+absolute_noise@0.05"), 0, 0) - image
+    twice = (
+        shift_image(image, parse_shifts("absolute_noise@0.05+absolute_noise@0.05"), 0, 0) - image
+    )
     assert float(once.std()) == pytest.approx(0.05, rel=0.02)
     assert float(twice.std()) == pytest.approx(0.05 * 2**0.5, rel=0.02)
-    stacked = Shifted(Shifted(_Constant(image), parse_shifts("absolute_noise@0.05"), 0), parse_shifts("jpeg@90"), 0)
+    stacked = Shifted(
+        Shifted(_Constant(image), parse_shifts("absolute_noise@0.05"), 0),
+        parse_shifts("jpeg@90"),
+        0,
+    )
     assert stacked.domain == "constant+absolute_noise@0.05+jpeg@90"
 
 
@@ -191,14 +231,21 @@ def test_shifts_are_applied_from_left_to_right() -> None:
     back = shift_image(image, parse_shifts("brightness@0.5+contrast@0"), 0, 0)
     assert not torch.allclose(there, back)
     mean = image.mean((1, 2))
-    torch.testing.assert_close(there[:, 0, 0], mean * min(float(mean.max()) + 0.5, 1.0) / mean.max())
+    torch.testing.assert_close(
+        there[:, 0, 0], mean * min(float(mean.max()) + 0.5, 1.0) / mean.max()
+    )
 
 
 class _Constant(Dataset):
     """One image, with a notice, that says when it is prepared."""
 
     def __init__(self, image: torch.Tensor) -> None:
-        self.domain, self.size, self.tasks, self.fingerprint = "constant", (image.shape[1], image.shape[2]), (), "mark"
+        self.domain, self.size, self.tasks, self.fingerprint = (
+            "constant",
+            (image.shape[1], image.shape[2]),
+            (),
+            "mark",
+        )
         self.notices = ("half of it is missing",)
         self.image, self.prepared = image, 0
 
@@ -215,7 +262,12 @@ class _Constant(Dataset):
 def test_what_a_shifted_data_set_says_of_itself() -> None:
     plain = _Constant(torch.rand(3, 8, 8))
     shifted = Shifted(plain, parse_shifts("jpeg@30+fog@s3"), seed=0)
-    assert (shifted.domain, shifted.size, shifted.tasks, len(shifted)) == ("constant+jpeg@30+fog@s3", (8, 8), (), 1)
+    assert (shifted.domain, shifted.size, shifted.tasks, len(shifted)) == (
+        "constant+jpeg@30+fog@s3",
+        (8, 8),
+        (),
+        1,
+    )
     assert shifted.notices[0] == "half of it is missing"
     assert len(shifted.notices) == 2
     for words in ("constant", "jpeg@30", "fog@s3", "JPEG compression", "labels are not"):

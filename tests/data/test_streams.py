@@ -6,11 +6,18 @@ import pickle
 
 import pytest
 import torch
-from toy import ToyDataset
+from support.toy import ToyDataset
 
-from ttt_bench.data.shifts import parse_shift, parse_shifts
-from ttt_bench.data.streams import DESCRIPTIONS, SHIFTING, Place, Stream, parse_stream, places
-from ttt_bench.data.views import Shifted, Streamed, shift_image
+from ttt_bench.data.shifts.kinds import parse_shift, parse_shifts
+from ttt_bench.data.shifts.streams import (
+    DESCRIPTIONS,
+    SHIFTING,
+    Place,
+    Stream,
+    parse_stream,
+    places,
+)
+from ttt_bench.data.shifts.views import Shifted, Streamed, shift_image
 from ttt_bench.errors import BenchError
 
 
@@ -22,7 +29,10 @@ from ttt_bench.errors import BenchError
         ("continual:fog@s3", Stream("continual", (parse_shifts("fog@s3"),))),
         (
             "mixed:fog@s3, jpeg@30+snow@s1 ,fog@s3",
-            Stream("mixed", (parse_shifts("fog@s3"), parse_shifts("jpeg@30+snow@s1"), parse_shifts("fog@s3"))),
+            Stream(
+                "mixed",
+                (parse_shifts("fog@s3"), parse_shifts("jpeg@30+snow@s1"), parse_shifts("fog@s3")),
+            ),
         ),
     ],
 )
@@ -49,7 +59,11 @@ def test_segments_have_names() -> None:
         ("shuffled:", ["shuffled takes no shifts"]),
         (
             "continual:fog@s9,jpg@30,,fog@s1",
-            ["stream continual: shift fog@s9: no severity s9", "did you mean jpeg", "unknown shift ''"],
+            [
+                "stream continual: shift fog@s9: no severity s9",
+                "did you mean jpeg",
+                "unknown shift ''",
+            ],
         ),
     ],
 )
@@ -99,7 +113,11 @@ def test_a_fixed_stream_is_the_data_set_itself() -> None:
     plain = ToyDataset(images=5)
     streamed = Streamed(plain, parse_stream("fixed"), seed=0)
     assert len(streamed) == 5
-    assert (streamed.domain, streamed.size, streamed.tasks) == (plain.domain, plain.size, plain.tasks)
+    assert (streamed.domain, streamed.size, streamed.tasks) == (
+        plain.domain,
+        plain.size,
+        plain.tasks,
+    )
     assert streamed.fingerprint == plain.fingerprint
     assert streamed.notices == plain.notices
     assert torch.equal(streamed.batch([3, 1]).images, plain.batch([3, 1]).images)
@@ -123,15 +141,21 @@ def test_a_continual_stream_by_hand() -> None:
     batch = streamed.batch([2, 3, 5])  # across the border between the segments
     for row, (image, segment) in enumerate([(2, 0), (0, 1), (2, 1)]):
         assert streamed.places[[2, 3, 5][row]] == (image, segment)
-        assert torch.equal(batch.images[row], shift_image(plain.images[image], chains[segment], 7, image))
-        assert all(torch.equal(batch.targets[task][row], plain.targets[task][image]) for task in plain.tasks)
+        assert torch.equal(
+            batch.images[row], shift_image(plain.images[image], chains[segment], 7, image)
+        )
+        assert all(
+            torch.equal(batch.targets[task][row], plain.targets[task][image])
+            for task in plain.tasks
+        )
 
 
 def test_a_segment_equals_the_target_under_its_shift() -> None:
     plain = ToyDataset(images=4)
     streamed = Streamed(plain, parse_stream("continual:fog@s3,snow@s2"), seed=1)
     assert torch.equal(
-        streamed.batch(range(4, 8)).images, Shifted(plain, parse_shifts("snow@s2"), 1).batch(range(4)).images
+        streamed.batch(range(4, 8)).images,
+        Shifted(plain, parse_shifts("snow@s2"), 1).batch(range(4)).images,
     )
 
 
@@ -144,7 +168,9 @@ def test_a_mixed_stream_does_not_depend_on_batches() -> None:
     for position in (11, 4, 0):
         assert torch.equal(again.batch([position]).images[0], together[position])
         shift = streamed.stream.segments[streamed.places[position].segment]
-        assert torch.equal(together[position], shift_image(plain.images[position], shift, 2, position))
+        assert torch.equal(
+            together[position], shift_image(plain.images[position], shift, 2, position)
+        )
 
 
 def test_a_stream_over_a_shifted_target_draws_anew() -> None:
@@ -165,11 +191,19 @@ def test_a_limit_is_on_the_data_sets_images() -> None:
 
 def test_a_stream_is_part_of_the_fingerprint_and_of_the_notices() -> None:
     plain = ToyDataset(images=6)
-    texts = ["shuffled", "continual:fog@s1,fog@s2", "continual:fog@s2,fog@s1", "mixed:fog@s1,fog@s2", "mixed:fog@s1"]
+    texts = [
+        "shuffled",
+        "continual:fog@s1,fog@s2",
+        "continual:fog@s2,fog@s1",
+        "mixed:fog@s1,fog@s2",
+        "mixed:fog@s1",
+    ]
     marks = {text: Streamed(plain, parse_stream(text), seed=0).fingerprint for text in texts}
     assert len({*marks.values(), plain.fingerprint}) == len(texts) + 1
     assert Streamed(plain, parse_stream("shuffled"), seed=1).fingerprint != marks["shuffled"]
-    assert Streamed(plain, parse_stream("shuffled"), seed=0, count=3).fingerprint != marks["shuffled"]
+    assert (
+        Streamed(plain, parse_stream("shuffled"), seed=0, count=3).fingerprint != marks["shuffled"]
+    )
     assert Streamed(plain, parse_stream("shuffled"), seed=0).fingerprint == marks["shuffled"]
     notices = Streamed(plain, parse_stream(texts[1]), seed=0).notices
     assert len(notices) == 1

@@ -4,15 +4,24 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from scenes import rays, scene
-from taskonomy_files import DOMAINS, IN_STRING_ORDER, SAMPLES, Notices, cut, file_of, rewrite, write
+from support.files.scenes import rays, scene
+from support.files.taskonomy_files import (
+    DOMAINS,
+    IN_STRING_ORDER,
+    Notices,
+    cut,
+    file_of,
+    rewrite,
+    write,
+)
+from support.paths import SAMPLES
 from torch.utils.data import DataLoader
 
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.taskonomy import dataset as module
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 ALL = ("semseg", "depth", "normals", "edge")
 
@@ -47,7 +56,12 @@ def test_a_batch_keeps_the_contract(tree):
     assert batch.images.dtype == torch.float32
     assert batch.images.min() >= 0
     assert 0.5 < batch.images.max() <= 1
-    shapes = {"semseg": (2, 32, 40), "depth": (2, 1, 32, 40), "normals": (2, 3, 32, 40), "edge": (2, 1, 32, 40)}
+    shapes = {
+        "semseg": (2, 32, 40),
+        "depth": (2, 1, 32, 40),
+        "normals": (2, 3, 32, 40),
+        "edge": (2, 1, 32, 40),
+    }
     assert {task: tuple(target.shape) for task, target in batch.targets.items()} == shapes
     assert tuple(batch.targets) == ALL
     assert batch.targets["semseg"].dtype == torch.int64
@@ -76,7 +90,9 @@ def test_the_targets_are_those_of_the_frame(tree):
     assert ((normals * view.vectors).sum(0)[~view.hole] > 0.9998).all()
     labels = batch.targets["semseg"][0].numpy()
     assert (labels[view.labels == 7] == 1).all()
-    np.testing.assert_allclose(batch.images[0].numpy(), view.rgb.transpose(2, 0, 1) / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        batch.images[0].numpy(), view.rgb.transpose(2, 0, 1) / 255, atol=1e-6
+    )
 
 
 def test_one_frame_at_the_published_sizes(tmp_path):
@@ -87,7 +103,9 @@ def test_one_frame_at_the_published_sizes(tmp_path):
     # blocks of 48 and 32 pixels, 4 more on each side, halved
     share = (depth == 255).mean()
     assert share == pytest.approx((56**2 + 40 * 40) / 512**2, abs=0.002)
-    assert depth[depth != 255].max() < math.log(1 + 512 * view.metres.max()) / math.log(65536) + 1e-3
+    assert (
+        depth[depth != 255].max() < math.log(1 + 512 * view.metres.max()) / math.log(65536) + 1e-3
+    )
     assert set(torch.unique(batch.targets["semseg"]).tolist()) == {0, 1, 2, 3, 4, 5, 6, 255}
 
 
@@ -120,8 +138,14 @@ def test_damage_is_reported_all_at_once(tree):
     cut(file_of(tree, "ihlen", "point_0_view_0", "rgb"))
     file_of(tree, "ihlen", "point_0_view_1", "normal").write_bytes(b"")
     rewrite(file_of(tree, "ihlen", "point_2_view_0", "depth_zbuffer"), np.zeros((64, 64), np.uint8))
-    rewrite(file_of(tree, "ihlen", "point_10_view_0", "depth_zbuffer"), np.full((32, 32), 600, np.uint16))
-    rewrite(file_of(tree, "ihlen", "point_10_view_0", "segment_semantic"), np.full((64, 64), 40, np.uint8))
+    rewrite(
+        file_of(tree, "ihlen", "point_10_view_0", "depth_zbuffer"),
+        np.full((32, 32), 600, np.uint16),
+    )
+    rewrite(
+        file_of(tree, "ihlen", "point_10_view_0", "segment_semantic"),
+        np.full((64, 64), 40, np.uint8),
+    )
     data = opened(tree)
     for _ in range(2):  # remembered
         with pytest.raises(DataError) as caught:
@@ -156,7 +180,9 @@ def test_a_large_selection_is_sampled_but_all_headers_are_read(tree, monkeypatch
     monkeypatch.setattr(module, "_DECODE_ALL", 2)
     monkeypatch.setattr(module, "_DECODED_SAMPLE", 2)
     labels = file_of(tree, "ihlen", IN_STRING_ORDER[1], "segment_semantic")
-    rewrite(labels, np.full((64, 64), 40, np.uint8))  # frames 0 and 2 are decoded, so this stays unseen
+    rewrite(
+        labels, np.full((64, 64), 40, np.uint8)
+    )  # frames 0 and 2 are decoded, so this stays unseen
     opened(tree).prepare(Silent())
     rewrite(labels, np.full((32, 32), 4, np.uint8))
     with pytest.raises(DataError, match=r"1 bad files.*\n.*32x32 pixels"):
@@ -171,7 +197,11 @@ def test_deleting_a_bad_file_leaves_its_frame_out(tree):
     bad.unlink()
     data = opened(tree)
     data.prepare(Silent())
-    assert [data.frames.stem(i) for i in range(len(data))] == ["point_0_view_0", "point_0_view_1", "point_2_view_0"]
+    assert [data.frames.stem(i) for i in range(len(data))] == [
+        "point_0_view_0",
+        "point_0_view_1",
+        "point_2_view_0",
+    ]
 
 
 def test_a_missing_root_names_the_option(tmp_path):
@@ -197,7 +227,9 @@ def test_genuine_samples_keep_the_contract():
     lengths = normals.norm(dim=1)[seen]
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
     for view, field_of_view in enumerate((114.25, 69.75, 76.5)):  # as fitted to these views
-        towards = (normals[view] * torch.from_numpy(rays(256, field_of_view))).sum(dim=0)[seen[view]]
+        towards = (normals[view] * torch.from_numpy(rays(256, field_of_view))).sum(dim=0)[
+            seen[view]
+        ]
         assert (towards < 0.02).float().mean() > 0.99
     # out of range is not the same as no geometry: the second view has normals throughout
     assert seen[1].all()
@@ -215,6 +247,12 @@ def test_the_fingerprint_follows_its_own_ids_of_a_label_space(tree):
     ids = {"taskonomy": ((3, 4), (6,)), "elsewhere": ((1,), (2,))}
     classes = ("seat", "bed")
     mark = opened(tree, space=LabelSpace("mine", classes, ids)).fingerprint
-    assert opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ids["taskonomy"]})).fingerprint == mark
-    assert opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ((3,), (6,))})).fingerprint != mark
+    assert (
+        opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ids["taskonomy"]})).fingerprint
+        == mark
+    )
+    assert (
+        opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ((3,), (6,))})).fingerprint
+        != mark
+    )
     assert opened(tree).fingerprint != mark

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from PIL import Image
-from scenes import scene
-from taskonomy_files import cut, rewrite
+from support.files.scenes import scene
+from support.files.taskonomy_files import cut, rewrite
 
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.errors import DataError
@@ -40,7 +40,11 @@ def test_every_part_reads_back_exactly(path, part):
 
 @pytest.mark.parametrize("part", DOMAIN)
 def test_a_truncated_file(path, part):
-    noise = np.random.default_rng(0).integers(0, 200, NATIVE[DOMAIN[part]].shape).astype(NATIVE[DOMAIN[part]].dtype)
+    noise = (
+        np.random.default_rng(0)
+        .integers(0, 200, NATIVE[DOMAIN[part]].shape)
+        .astype(NATIVE[DOMAIN[part]].dtype)
+    )
     rewrite(path, noise)
     cut(path)
     fails(path, part, "truncated or damaged")

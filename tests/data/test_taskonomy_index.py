@@ -1,11 +1,19 @@
 import tracemalloc
 
 import pytest
-from taskonomy_files import DOMAINS, IN_STRING_ORDER, Notices, file_of, folder_of, write, write_empty
+from support.files.taskonomy_files import (
+    DOMAINS,
+    IN_STRING_ORDER,
+    Notices,
+    file_of,
+    folder_of,
+    write,
+    write_empty,
+)
 
 from ttt_bench.data.taskonomy.index import Folders, find_folders, list_frames
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 PARTS = {
     "rgb": "rgb",
@@ -28,10 +36,14 @@ def test_every_layout_gives_the_same_frames(tmp_path, layout):
     folders, frames = listed(tmp_path)
     assert folders.layouts == (layout,)
     names = ["unnamed"] if layout == "D" else ["hanson", "ihlen"]
-    assert [frames.name(i) for i in range(len(frames))] == [f"{b}/{s}" for b in names for s in IN_STRING_ORDER]
+    assert [frames.name(i) for i in range(len(frames))] == [
+        f"{b}/{s}" for b in names for s in IN_STRING_ORDER
+    ]
     assert frames.tasks == ("semseg", "depth", "normals", "edge")
     for part, domain in PARTS.items():
-        assert frames.path(2, part) == file_of(tmp_path, names[0], "point_10_view_0", domain, layout)
+        assert frames.path(2, part) == file_of(
+            tmp_path, names[0], "point_10_view_0", domain, layout
+        )
     assert frames.strays == (0, "")
 
 
@@ -69,7 +81,11 @@ def test_a_missing_file_shifts_no_pairing(tmp_path):
 def test_what_is_no_frame_is_ignored(tmp_path):
     write(tmp_path, ["ihlen"])
     folder = folder_of(tmp_path, "A", "ihlen", "depth_zbuffer")
-    for name in (".DS_Store", "point_0_view_0_domain_depth_euclidean.png", "point_01_view_0_domain_depth_zbuffer.png"):
+    for name in (
+        ".DS_Store",
+        "point_0_view_0_domain_depth_euclidean.png",
+        "point_01_view_0_domain_depth_zbuffer.png",
+    ):
         (folder / name).touch()
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "tmpabc123" / "rgb").mkdir(parents=True)
@@ -102,7 +118,13 @@ def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError) as caught:
         find_folders(tmp_path)
-    for words in ("normals", "pictures", "did you mean normal?", "{domain}/taskonomy/{building}", "depth_zbuffer"):
+    for words in (
+        "normals",
+        "pictures",
+        "did you mean normal?",
+        "{domain}/taskonomy/{building}",
+        "depth_zbuffer",
+    ):
         assert words in str(caught.value)
 
 
@@ -127,7 +149,11 @@ def test_memory_grows_by_a_few_bytes_a_frame(tmp_path, monkeypatch):
 
     def allocated(buildings):
         names = [f"house{number}" for number in range(buildings)]
-        paths = {(name, part): tmp_path / name / domain for name in names for part, domain in PARTS.items()}
+        paths = {
+            (name, part): tmp_path / name / domain
+            for name in names
+            for part, domain in PARTS.items()
+        }
         tracemalloc.start()
         frames = list_frames(Folders(tmp_path, ("E",), paths, ()), names, Silent())
         held, peak = tracemalloc.get_traced_memory()

@@ -1,12 +1,19 @@
 import pytest
-from taskonomy_files import DOMAINS, IN_STRING_ORDER, Notices, file_of, write, write_empty
+from support.files.taskonomy_files import (
+    DOMAINS,
+    IN_STRING_ORDER,
+    Notices,
+    file_of,
+    write,
+    write_empty,
+)
 
-from ttt_bench.data.files import spread
+from ttt_bench.data.images.files import spread
 from ttt_bench.data.taskonomy.index import find_folders
 from ttt_bench.data.taskonomy.selection import fingerprint, first_tenth, select
 from ttt_bench.data.taskonomy.splits import TINY, wanted
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 FORTY = [f"point_{p}_view_{v}" for p in range(20) for v in range(2)]
 
@@ -116,7 +123,12 @@ def test_known_buildings_of_other_splits_only_is_an_error(tmp_path):
     write_empty(tmp_path, "hanson", FORTY)
     with pytest.raises(DataError) as caught:
         names(tmp_path, "test")
-    for words in ("split test", "ihlen, muleshoe, uvalda, noxapater, mcdade", "only hanson", "download"):
+    for words in (
+        "split test",
+        "ihlen, muleshoe, uvalda, noxapater, mcdade",
+        "only hanson",
+        "download",
+    ):
         assert words in str(caught.value)
 
 
@@ -147,7 +159,9 @@ def test_names_of_splits_and_subsets(tests_only):
 def test_the_fingerprint_follows_content_and_not_layout(tmp_path):
     marks = set()
     for layout in "ABCE":
-        frames = select(find_folders(write(tmp_path / layout, ["ihlen"], layout)), "test", "all", Silent())
+        frames = select(
+            find_folders(write(tmp_path / layout, ["ihlen"], layout)), "test", "all", Silent()
+        )
         marks.add(fingerprint(frames, frames.tasks, Silent()))
     assert len(marks) == 1
     changed = file_of(tmp_path / "A", "ihlen", "point_2_view_0", DOMAINS[1])

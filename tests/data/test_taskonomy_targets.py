@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import NO_DEPTH, normals_from_depth, scene
+from support.files.scenes import NO_DEPTH, normals_from_depth, scene
 
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.taskonomy import targets
@@ -37,7 +37,10 @@ def test_no_invalid_depth_reaches_a_target(size):
     depth = targets.depth(VIEW.depth, size)[0]
     valid = depth != 255
     assert 0 < (~valid).mean() < 0.3
-    low, high = (math.log(1 + 512 * metres) / math.log(65536) for metres in (VIEW.metres.min(), VIEW.metres.max()))
+    low, high = (
+        math.log(1 + 512 * metres) / math.log(65536)
+        for metres in (VIEW.metres.min(), VIEW.metres.max())
+    )
     assert depth[valid].min() >= low - 1e-3
     assert depth[valid].max() <= high + 1e-3
 
@@ -137,7 +140,9 @@ def test_opposite_normals_that_cancel_are_no_target():
 def test_edges_without_an_edge_are_minus_one_and_scale_as_published():
     flat = targets.edge(np.zeros((64, 64), np.uint16), (32, 32))
     np.testing.assert_allclose(flat, -1, rtol=1e-5)
-    np.testing.assert_allclose(targets.edge(np.full((64, 64), 2048, np.uint16), (32, 32)), 9, rtol=1e-5)
+    np.testing.assert_allclose(
+        targets.edge(np.full((64, 64), 2048, np.uint16), (32, 32)), 9, rtol=1e-5
+    )
 
 
 def test_the_blur_is_a_gaussian_of_four_pixels_at_256():
@@ -148,8 +153,12 @@ def test_the_blur_is_a_gaussian_of_four_pixels_at_256():
     peak = blurred[128, 100]
     assert peak == pytest.approx(2 * 65535 / 409.6 / (2 * math.pi * 16), rel=2e-3)
     for offset in (2, 4, 8):
-        assert blurred[128, 100 + offset] / peak == pytest.approx(math.exp(-(offset**2) / 32), rel=1e-3)
-        assert blurred[128 - offset, 100] / peak == pytest.approx(math.exp(-(offset**2) / 32), rel=1e-3)
+        assert blurred[128, 100 + offset] / peak == pytest.approx(
+            math.exp(-(offset**2) / 32), rel=1e-3
+        )
+        assert blurred[128 - offset, 100] / peak == pytest.approx(
+            math.exp(-(offset**2) / 32), rel=1e-3
+        )
 
 
 def test_the_blur_grows_with_the_size_and_mirrors_the_border():
@@ -166,6 +175,9 @@ def test_the_blur_grows_with_the_size_and_mirrors_the_border():
 
 @given(st.integers(1, 70), st.integers(1, 70))
 def test_any_size_is_made(height, width):
-    for target in (targets.depth(VIEW.depth, (height, width)), targets.edge(VIEW.edge, (height, width))):
+    for target in (
+        targets.depth(VIEW.depth, (height, width)),
+        targets.edge(VIEW.edge, (height, width)),
+    ):
         assert target.shape == (1, height, width)
         assert np.isfinite(target).all()

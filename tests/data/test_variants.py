@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scenes import scene
-from taskonomy_files import file_of, rewrite, write
+from support.files.scenes import scene
+from support.files.taskonomy_files import file_of, rewrite, write
 
-from ttt_bench.data.augment import hflip
-from ttt_bench.data.manifest import update_manifest
+from ttt_bench.data.images.augment import hflip
+from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.variants import CORRECTED, OFFICIAL, find_variant
 from ttt_bench.errors import BenchError
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 SIZE = (64, 64)
 VIEW = scene(64)
@@ -35,13 +35,18 @@ def test_names_and_options():
     assert find_variant("official") is OFFICIAL
     differing = {key for key, value in asdict(OFFICIAL).items() if value != asdict(CORRECTED)[key]}
     assert differing == set(asdict(OFFICIAL)), "every option is there because the two differ in it"
-    with pytest.raises(BenchError, match=r"unknown data variant 'oficial'; did you mean official\?"):
+    with pytest.raises(
+        BenchError, match=r"unknown data variant 'oficial'; did you mean official\?"
+    ):
         find_variant("oficial")
 
 
 def test_every_option_changes_the_fingerprint(tree):
     marks = {opened(tree, CORRECTED).fingerprint}
-    marks |= {opened(tree, replace(CORRECTED, **{key: value})).fingerprint for key, value in asdict(OFFICIAL).items()}
+    marks |= {
+        opened(tree, replace(CORRECTED, **{key: value})).fingerprint
+        for key, value in asdict(OFFICIAL).items()
+    }
     assert len(marks) == 1 + len(asdict(OFFICIAL))
 
 
@@ -70,7 +75,9 @@ def test_invalid_depth_is_one_and_scored(tree):
     np.testing.assert_allclose(depth[VIEW.hole | VIEW.beyond], 1.0, rtol=1e-6)
     counts = VIEW.depth[~(VIEW.hole | VIEW.beyond)]
     np.testing.assert_allclose(
-        depth[~(VIEW.hole | VIEW.beyond)], np.log1p(counts.astype(float)) / math.log(65536), rtol=1e-6
+        depth[~(VIEW.hole | VIEW.beyond)],
+        np.log1p(counts.astype(float)) / math.log(65536),
+        rtol=1e-6,
     )
     smaller = opened(tree, OFFICIAL, (20, 20)).batch([0]).targets["depth"]
     assert (smaller != 255).all()
@@ -90,7 +97,9 @@ def test_measured_axes_are_used(tree):
     after = data.batch([0]).targets["normals"]
     assert torch.equal(after, torch.where(before == 255, before, -before))
     scored = opened(tree, OFFICIAL).batch([0]).targets["normals"]
-    assert (scored[0] * -torch.from_numpy(VIEW.vectors)).sum(0)[~torch.from_numpy(VIEW.hole)].min() > 0.99
+    assert (scored[0] * -torch.from_numpy(VIEW.vectors)).sum(0)[
+        ~torch.from_numpy(VIEW.hole)
+    ].min() > 0.99
 
 
 def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree):
@@ -112,9 +121,14 @@ def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree):
 
 
 def _moved(view, plain, down, right, flipped):
-    """Whether a view is the plain batch moved so far, zeros coming in, then mirrored with normals as they were."""
+    """Whether a view is the plain batch moved so far, zeros coming in, then mirrored with
+    normals as they were.
+    """
     zeros = {"semseg": 255, "depth": 0, "normals": -1, "edge": -1}
-    pairs = [(view.images, plain.images, 0), *((view.targets[t], plain.targets[t], zeros[t]) for t in zeros)]
+    pairs = [
+        (view.images, plain.images, 0),
+        *((view.targets[t], plain.targets[t], zeros[t]) for t in zeros),
+    ]
     for got, before, zero in pairs:
         padded = torch.nn.functional.pad(before.float(), (0, 1, 0, 1), value=zero)
         expected = padded[..., down : down + 64, right : right + 64]
@@ -130,4 +144,6 @@ def test_corrected_training_views_are_flips_alone(tree):
         mask = torch.rand(2, generator=torch.Generator().manual_seed(seed)) < 0.5
         expected, view = hflip(plain, mask), data.augmented([0, 0], seed)
         assert torch.equal(view.images, expected.images)
-        assert all(torch.equal(view.targets[task], value) for task, value in expected.targets.items())
+        assert all(
+            torch.equal(view.targets[task], value) for task, value in expected.targets.items()
+        )

@@ -1,12 +1,14 @@
-"""My rooms: photographs in a folder, each with a picture of class numbers and one of depth in millimetres."""
+"""My rooms: photographs in a folder, each with a picture of class numbers and one of depth in
+millimetres.
+"""
 
 import numpy as np
 
 from ttt_bench.data.domains import Domain
-from ttt_bench.data.files import GREY16, LABELS, PHOTO, fingerprint, read_picture
-from ttt_bench.data.sampled import SampledDataset
+from ttt_bench.data.images.file_dataset import SampledDataset
+from ttt_bench.data.images.files import GREY16, LABELS, PHOTO, fingerprint, read_picture
 from ttt_bench.errors import DataError
-from ttt_bench.provenance import code_hash, hash_of
+from ttt_bench.util.hashing import code_hash, hash_of
 
 DOMAIN = Domain(
     name="myrooms",
@@ -28,7 +30,9 @@ class MyRooms(SampledDataset):
         self.folder, self.size = root / split, size
         self.names = sorted(path.stem for path in (self.folder / "images").glob("*.png"))
         if not self.names:
-            raise DataError(f"my rooms: there is no image NAME.png in {self.folder / 'images'}; put some there")
+            raise DataError(
+                f"my rooms: there is no image NAME.png in {self.folder / 'images'}; put some there"
+            )
         self.tasks = ("semseg", "depth") if space else ("depth",)
         self.classes = space.table("myrooms") if space else None
         files = fingerprint(self, ("images", "classes", "depth"), "looking at my rooms", progress)

@@ -1,4 +1,6 @@
-"""ActMAD: whole adaptations by hand, what is captured on real backbones, source statistics, sizes, layers, options."""
+"""ActMAD: whole adaptations by hand, what is captured on real backbones, source statistics,
+sizes, layers, options.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions, upsampled
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions, upsampled
+from support.toy import same, values
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import same, values
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import SHARED, Norm, Optimiser, Plan, SourcePass
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import actmad
@@ -28,8 +31,9 @@ from ttt_bench.methods.actmad import (
     chosen_layers,
     source_statistics,
 )
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import Session, moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
 
 Maps = list[tuple[Tensor, Tensor]]
 
@@ -39,7 +43,9 @@ def adapter(**options: Any) -> ActMAD:
 
 
 def maps_by_hand(outputs: Sequence[Tensor]) -> Maps:
-    """Mean and unbiased variance over the batch at every place, of every layer's outputs (N, C, h, w)."""
+    """Mean and unbiased variance over the batch at every place, of every layer's outputs (N, C,
+    h, w).
+    """
     found = []
     for y in outputs:
         mean = sum(y) / len(y)
@@ -59,11 +65,15 @@ def source_by_hand(batches: Sequence[Tensor]) -> Maps:
 
 
 def named(maps: Maps) -> dict[str, Tensor]:
-    return {f"{kind}.norms.{i}": pair[j] for i, pair in enumerate(maps) for j, kind in enumerate(("mean", "var"))}
+    return {
+        f"{kind}.norms.{i}": pair[j]
+        for i, pair in enumerate(maps)
+        for j, kind in enumerate(("mean", "var"))
+    }
 
 
 BATCHES = [random_images(2, 64, 64, seed=seed) for seed in (5, 6, 7)]
-STATISTICS = named(source_by_hand(BATCHES))
+NORMALISATIONS = named(source_by_hand(BATCHES))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +88,9 @@ STATISTICS = named(source_by_hand(BATCHES))
 def test_two_steps_by_hand(options: dict[str, Any], size: tuple[int, int]) -> None:
     images = random_images(3, *size)
     method = adapter(**options)
-    session = tiny_session(method, Optimiser(lr=0.2, weight_decay=1e-2), statistics=STATISTICS, images=images)
+    session = tiny_session(
+        method, Optimiser(lr=0.2, weight_decay=1e-2), statistics=NORMALISATIONS, images=images
+    )
     plain = PlainNet(tiny_net(method))
     layers = [0, 2] if "layers" in options else range(len(CHANNELS))
     for k, predictions, losses in session.trajectory(images, 2):
@@ -88,26 +100,41 @@ def test_two_steps_by_hand(options: dict[str, Any], size: tuple[int, int]) -> No
             loss = images.new_zeros(())
             for layer in layers:
                 for i, kind in enumerate(("mean", "var")):
-                    target, source = maps[layer][i], STATISTICS[f"{kind}.norms.{layer}"]
+                    target, source = maps[layer][i], NORMALISATIONS[f"{kind}.norms.{layer}"]
                     if options.get("spatial") == "channel":
-                        target, source = (m.sum(dim=(1, 2)) / m[0].numel() for m in (target, source))
+                        target, source = (
+                            m.sum(dim=(1, 2)) / m[0].numel() for m in (target, source)
+                        )
                     else:
                         source = upsampled(source[None], (target.shape[1], target.shape[2]))[0]
-                    loss = loss + options.get("weight", 1.0) * (target - source).abs().sum() / target.numel()
+                    loss = (
+                        loss
+                        + options.get("weight", 1.0)
+                        * (target - source).abs().sum()
+                        / target.numel()
+                    )
             assert losses["alignment"].item() == pytest.approx(loss.item(), rel=1e-10)
             plain.descend(loss, lambda name: name.startswith("model."), lr=0.2, weight_decay=1e-2)
     plain.assert_equal(session.net)
     start = PlainNet(tiny_net(method))
-    assert not torch.allclose(start.predict(images, "running")["depth"], predictions["depth"], rtol=1e-3), "it moved"
+    assert not torch.allclose(
+        start.predict(images, "running")["depth"], predictions["depth"], rtol=1e-3
+    ), "it moved"
 
 
 def test_the_backbone_moves_heads_do_not_shrink_and_statistics_stay() -> None:
     optimiser = Optimiser(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.5)
-    session = tiny_session(ActMAD(), optimiser, statistics=STATISTICS)
+    session = tiny_session(ActMAD(), optimiser, statistics=NORMALISATIONS)
     before = values(session.net)
     list(session.trajectory(random_images(), 2))
-    moved = {name for name, tensor in session.net.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert moved == {name for name, _ in session.net.named_parameters() if name.startswith("model.backbone.")}
+    moved = {
+        name
+        for name, tensor in session.net.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert moved == {
+        name for name, _ in session.net.named_parameters() if name.startswith("model.backbone.")
+    }
     assert {name for name, p in session.net.named_parameters() if p.grad is not None} == moved
 
 
@@ -125,7 +152,9 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
             if inplace and hasattr(module, "inplace"):
                 module.inplace = True
     zeros = {
-        f"{kind}.{n}": torch.zeros(1, 1, 1) for n in chosen_layers(model.backbone, "all") for kind in ("mean", "var")
+        f"{kind}.{n}": torch.zeros(1, 1, 1)
+        for n in chosen_layers(model.backbone, "all")
+        for kind in ("mean", "var")
     }
     return Session(Net(model, None), ActMAD(), Optimiser(), zeros, RECIPES["weighted"], 2, seed=0)
 
@@ -133,15 +162,21 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("backbone", ["test_resnet", "resnet26", "test_efficientnet"])
 def test_what_is_captured_is_the_output_before_the_activation(backbone: str, inplace: bool) -> None:
-    """Whatever happens in place: residual sums and activations, and activations within the layer."""
+    """Whatever happens in place: residual sums and activations, and activations within the
+    layer.
+    """
     session = real_session(backbone, inplace)
     model = session.net.model
     layers = chosen_layers(model.backbone, "all")
-    assert list(layers) == [n for n, m in model.backbone.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert list(layers) == [
+        n for n, m in model.backbone.named_modules() if isinstance(m, nn.BatchNorm2d)
+    ]
     given: dict[str, Tensor] = {}
     kept: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        layer.register_forward_pre_hook(lambda _, x, name=name: given.update({name: x[0].detach().clone()}))
+        layer.register_forward_pre_hook(
+            lambda _, x, name=name: given.update({name: x[0].detach().clone()})
+        )
         layer.register_forward_hook(lambda _, __, y, name=name: kept.update({name: y.detach()}))
     with Watch(layers).looking() as found:
         model.stages(random_images(3))
@@ -175,8 +210,10 @@ def test_gradients_are_those_of_copied_outputs(backbone: str) -> None:
         assert (got[name] is None) is name.startswith("model.heads.")
 
 
-def test_hooks_are_registered_once_and_look_during_a_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = tiny_session(ActMAD(), Optimiser(), statistics=STATISTICS)
+def test_hooks_are_registered_once_and_look_during_a_step_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = tiny_session(ActMAD(), Optimiser(), statistics=NORMALISATIONS)
 
     def hooks() -> list[int]:
         return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in session.net.modules()]
@@ -199,21 +236,25 @@ def test_source_statistics_are_averages_over_batches() -> None:
     with torch.no_grad(), ctx.norm(Norm.RUNNING):
         found = ActMAD().source_statistics(net, iter(BATCHES), ctx)
         some = adapter(layers="skip:3").source_statistics(net, iter(BATCHES), ctx)
-    assert found.keys() == STATISTICS.keys()
+    assert found.keys() == NORMALISATIONS.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, STATISTICS[name])
+        torch.testing.assert_close(value, NORMALISATIONS[name])
     assert same(some, {name: value for name, value in found.items() if name.endswith(".3")})
     plain = PlainNet(net)
     features = [plain.norm_outputs(images, "running")[1].detach() for images in BATCHES]
     for got, kind in zip(source_statistics(iter(features)), ("mean", "var"), strict=True):
         torch.testing.assert_close(got, found[f"{kind}.norms.1"])
     pooled = torch.cat(features).var(dim=0)
-    assert not torch.allclose(found["var.norms.1"], pooled, rtol=0.1), "not the variance of all images together"
+    assert not torch.allclose(found["var.norms.1"], pooled, rtol=0.1), (
+        "not the variance of all images together"
+    )
 
 
 def test_single_images_have_no_variance() -> None:
     pair, single = torch.randn(2, 3, 4, 4), torch.randn(1, 3, 4, 4)
-    for got, want in zip(source_statistics([single, pair]), activation_statistics(pair), strict=True):
+    for got, want in zip(
+        source_statistics([single, pair]), activation_statistics(pair), strict=True
+    ):
         assert torch.equal(got, want)
     with pytest.raises(ValueError, match="at least two images"):
         source_statistics([single])
@@ -224,12 +265,14 @@ def test_statistics_are_differentiable_and_keep_precision_far_from_zero() -> Non
     x = torch.randn(4, 2, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(activation_statistics, x)
     far = torch.randn(8, 2, 3, 3, generator=draw) + 1000
-    torch.testing.assert_close(activation_statistics(far)[1], far.double().var(dim=0).float(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        activation_statistics(far)[1], far.double().var(dim=0).float(), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_step_0_is_base_and_the_steps_predictions_are_exact() -> None:
     images = random_images()
-    session = tiny_session(ActMAD(), Optimiser(lr=1e-2), statistics=STATISTICS)
+    session = tiny_session(ActMAD(), Optimiser(lr=1e-2), statistics=NORMALISATIONS)
     plan = session.plan
     assert plan == Plan(("model.backbone.*",), Norm.RUNNING, Norm.RUNNING, exact=True)
     with torch.no_grad():
@@ -243,9 +286,14 @@ def test_step_0_is_base_and_the_steps_predictions_are_exact() -> None:
 def test_the_loss_is_zero_on_the_source_itself_and_falls_on_the_target() -> None:
     own = named(source_by_hand(BATCHES[:1]))
     session = tiny_session(ActMAD(), Optimiser(), statistics=own)
-    assert session.adapter.step(session.net, BATCHES[0], session.ctx).losses["alignment"].item() < 1e-12
-    session = tiny_session(ActMAD(), Optimiser(lr=1e-2), statistics=STATISTICS)
-    losses = [entry[2]["alignment"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]]
+    assert (
+        session.adapter.step(session.net, BATCHES[0], session.ctx).losses["alignment"].item()
+        < 1e-12
+    )
+    session = tiny_session(ActMAD(), Optimiser(lr=1e-2), statistics=NORMALISATIONS)
+    losses = [
+        entry[2]["alignment"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]
+    ]
     assert losses[-1] < losses[0]
 
 
@@ -253,26 +301,29 @@ def test_the_loss_is_zero_on_the_source_itself_and_falls_on_the_target() -> None
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])
 def test_any_size(size: tuple[int, int], spatial: str) -> None:
     images = random_images(2, *size)
-    session = tiny_session(adapter(spatial=spatial), Optimiser(lr=1e-2), statistics=STATISTICS)
+    session = tiny_session(adapter(spatial=spatial), Optimiser(lr=1e-2), statistics=NORMALISATIONS)
     for _, predictions, losses in session.trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_maps_are_resized_once_a_size_and_forgotten_with_the_network() -> None:
     method = ActMAD()
-    session = tiny_session(method, Optimiser(), statistics=STATISTICS)
+    session = tiny_session(method, Optimiser(), statistics=NORMALISATIONS)
     wide, square = random_images(2, 64, 96), random_images(2, 64, 64)
     resized: list[tuple[int, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "ttt_bench.methods.actmad.resize", lambda x, size: resized.append(tuple(size)) or upsampled(x, size)
+            "ttt_bench.methods.actmad.resize",
+            lambda x, size: resized.append(tuple(size)) or upsampled(x, size),
         )
         for images in (wide, wide, square, wide):
             session.adapt(images)
     assert len(resized) == 2 * 2 * len(CHANNELS)
     first = method.step(session.net, wide, session.ctx).losses["alignment"]
-    twice = {name: 2 * value for name, value in STATISTICS.items()}
+    twice = {name: 2 * value for name, value in NORMALISATIONS.items()}
     again = tiny_session(method, Optimiser(), statistics=twice)
     fresh = tiny_session(ActMAD(), Optimiser(), statistics=twice)
     losses = [s.adapter.step(s.net, wide, s.ctx).losses["alignment"] for s in (again, fresh)]
@@ -282,8 +333,12 @@ def test_maps_are_resized_once_a_size_and_forgotten_with_the_network() -> None:
 
 def test_the_loss_is_a_sum_over_the_chosen_layers() -> None:
     def loss(layers: Any) -> float:
-        session = tiny_session(adapter(layers=layers), Optimiser(), statistics=STATISTICS)
-        return session.adapter.step(session.net, random_images(), session.ctx).losses["alignment"].item()
+        session = tiny_session(adapter(layers=layers), Optimiser(), statistics=NORMALISATIONS)
+        return (
+            session.adapter.step(session.net, random_images(), session.ctx)
+            .losses["alignment"]
+            .item()
+        )
 
     single = [loss((f"norms.{i}",)) for i in range(len(CHANNELS))]
     assert loss("all") == pytest.approx(sum(single))
@@ -296,7 +351,9 @@ def test_layers_that_are_not_there_are_refused_with_the_nearest() -> None:
         net = Net(build_model(ModelConfig(backbone="resnet50", pretrained=False), TASKS), None)
     with pytest.raises(BenchError, match=r"'layer1\.0\.bn4'; did you mean layer1\.0\.bn\d"):
         adapter(layers=("bn1", "layer1.0.bn4")).bind(net, {})
-    with pytest.raises(BenchError, match=r"'skip:53' leaves none of the backbone's 53 BatchNorm layers"):
+    with pytest.raises(
+        BenchError, match=r"'skip:53' leaves none of the backbone's 53 BatchNorm layers"
+    ):
         adapter(layers="skip:53").bind(net, {})
     assert len(chosen_layers(net.model.backbone, "skip:26")) == 27
     names = list(chosen_layers(net.model.backbone, ["layer4.2.bn3", "bn1"]))  # type: ignore[arg-type]
@@ -308,8 +365,10 @@ def test_layers_that_see_no_maps_or_are_not_run_are_left_out() -> None:
     assert list(chosen_layers(mixed, "all")) == ["1"]
     net = tiny_net(ActMAD())
     net.model.backbone.unused = nn.BatchNorm2d(3)
-    found = ActMAD().source_statistics(net.eval(), BATCHES, HarnessContext(net, RECIPES["weighted"]))
-    assert found.keys() == STATISTICS.keys()
+    found = ActMAD().source_statistics(
+        net.eval(), BATCHES, HarnessContext(net, RECIPES["weighted"])
+    )
+    assert found.keys() == NORMALISATIONS.keys()
     session = Session(net, ActMAD(), Optimiser(), found, RECIPES["weighted"], 2, seed=0)
     assert torch.isfinite(session.adapt(random_images())["alignment"])
 
@@ -324,7 +383,9 @@ def test_layers_that_see_no_maps_or_are_not_run_are_left_out() -> None:
 def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> None:
     method, ctx = ActMAD(), HarnessContext(tiny_net(ActMAD()), RECIPES["weighted"])
     with torch.device("meta"):
-        net = Net(build_model(ModelConfig(backbone="resnet50", pretrained=False), tasks), None).eval()
+        net = Net(
+            build_model(ModelConfig(backbone="resnet50", pretrained=False), tasks), None
+        ).eval()
         images = torch.empty(2, 3, 64, 64)
         with torch.no_grad():
             statistics = method.source_statistics(net, [images], ctx)
@@ -359,14 +420,18 @@ def test_what_it_needs_and_asks_of_the_source() -> None:
         ({"stat_images": 4}, "actmad.stat_images = 4 must be at least actmad.stat_batch = 8"),
     ],
 )
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         ActMADOptions(**options)
 
 
 def test_options_that_shape_the_source_statistics_and_the_authors_settings() -> None:
     assert set(ActMADOptions.source_fields()) == {"layers", "stat_batch", "stat_images"}
-    assert ActMADOptions(layers=["bn1"]).layers == ("bn1",), "a list, as a configuration file has it"  # type: ignore[arg-type]
+    assert ActMADOptions(layers=["bn1"]).layers == ("bn1",), (
+        "a list, as a configuration file has it"
+    )  # type: ignore[arg-type]
     original = ActMAD.original
     assert original.optimiser == Optimiser(lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4)
     assert (original.steps, dict(original.options)) == (1, {})

@@ -1,4 +1,6 @@
-"""ClusT3: whole adaptations by hand, what moves, the loss's properties, published counts, source losses, options."""
+"""ClusT3: whole adaptations by hand, what moves, the loss's properties, published counts, source
+losses, options.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
+from support.toy import ToyDataset, same, values
 from torch import Tensor
 from torch.nn import functional as F
-from toy import ToyDataset, same, values
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods.clust3 import ClusT3, ClusT3Options, information_loss
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import Session, moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
 
 
 def adapter(**options: Any) -> ClusT3:
@@ -44,14 +48,22 @@ def loss_by_hand(projections: list[Tensor], variant: str) -> Tensor:
             q = [p_k.sum() / places for p_k in p]
             total = total + sum(q_k * (clusters * q_k).log() for q_k in q)
         else:
-            means = [row.sum() / places for row in rows] if variant == "official" else list(sum(rows) / clusters)
+            means = (
+                [row.sum() / places for row in rows]
+                if variant == "official"
+                else list(sum(rows) / clusters)
+            )
             norm = torch.stack([mean.exp() for mean in means]).sum()
             for mean in means:
-                total = total + (math.log(1 / clusters) - (mean.exp() / norm).log()) / clusters / len(means)
+                total = total + (
+                    math.log(1 / clusters) - (mean.exp() / norm).log()
+                ) / clusters / len(means)
     return total
 
 
-def projections_by_hand(plain: PlainNet, stages: list[Tensor], options: ClusT3Options) -> list[Tensor]:
+def projections_by_hand(
+    plain: PlainNet, stages: list[Tensor], options: ClusT3Options
+) -> list[Tensor]:
     found = []
     for stage in options.stages:
         for number in range(options.projectors):
@@ -83,10 +95,14 @@ def test_two_steps_by_hand(options: dict[str, Any]) -> None:
             projections = projections_by_hand(plain, plain.stages(images, "ema"), method.options)
             loss = loss_by_hand(projections, method.options.variant)
             assert losses["information"].item() == pytest.approx(loss.item(), rel=1e-10)
-            plain.descend(loss, lambda name: name.startswith("model.backbone."), lr=0.5, weight_decay=1e-2)
+            plain.descend(
+                loss, lambda name: name.startswith("model.backbone."), lr=0.5, weight_decay=1e-2
+            )
     plain.assert_equal(session.net)
     start = PlainNet(tiny_net(method))
-    assert not torch.allclose(start.predict(images, predicting)["depth"], predictions["depth"], rtol=1e-3), "it moved"
+    assert not torch.allclose(
+        start.predict(images, predicting)["depth"], predictions["depth"], rtol=1e-3
+    ), "it moved"
 
 
 def test_the_backbone_and_its_statistics_move_heads_and_projectors_stay() -> None:
@@ -97,7 +113,9 @@ def test_the_backbone_and_its_statistics_move_heads_and_projectors_stay() -> Non
     after = session.net.state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert moved == {name for name in after if name.startswith("model.backbone.")}
-    assert [norm.num_batches_tracked.item() for norm in session.net.model.backbone.norms] == [2] * len(CHANNELS)
+    assert [norm.num_batches_tracked.item() for norm in session.net.model.backbone.norms] == [
+        2
+    ] * len(CHANNELS)
 
 
 def real_net(method: ClusT3, backbone: str = "test_resnet", tasks: dict[str, int] = TASKS) -> Net:
@@ -112,14 +130,20 @@ def test_extract_stage_limits_what_moves_and_not_the_loss() -> None:
     losses, gradients = {}, {}
     for stage in (2, 4):
         method = adapter(extract_stage=stage)
-        session = Session(real_net(method), method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0)
+        session = Session(
+            real_net(method), method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0
+        )
         before = values(session.net)
         losses[stage] = session.adapt(images)["information"]
-        gradients[stage] = {n: p.grad for n, p in session.net.named_parameters() if p.grad is not None}
-        assert gradients[stage].keys() == {f"model.{name}" for name in session.net.model.upstream(stage)}
-        assert {n for n, p in session.net.named_parameters() if not torch.equal(p, before[n])} <= gradients[
-            stage
-        ].keys()
+        gradients[stage] = {
+            n: p.grad for n, p in session.net.named_parameters() if p.grad is not None
+        }
+        assert gradients[stage].keys() == {
+            f"model.{name}" for name in session.net.model.upstream(stage)
+        }
+        assert {
+            n for n, p in session.net.named_parameters() if not torch.equal(p, before[n])
+        } <= gradients[stage].keys()
     assert torch.equal(losses[2], losses[4])
     # deep projectors reach what moves through the frozen stages
     for name, gradient in gradients[2].items():
@@ -127,9 +151,12 @@ def test_extract_stage_limits_what_moves_and_not_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "last", "moves"), [({"stages": (1, 2)}, 2, 2), ({"stages": (3,), "extract_stage": 1}, 3, 1)]
+    ("options", "last", "moves"),
+    [({"stages": (1, 2)}, 2, 2), ({"stages": (3,), "extract_stage": 1}, 3, 1)],
 )
-def test_a_step_ends_at_the_deepest_projector(options: dict[str, Any], last: int, moves: int) -> None:
+def test_a_step_ends_at_the_deepest_projector(
+    options: dict[str, Any], last: int, moves: int
+) -> None:
     method = adapter(**options)
     net = real_net(method)
     session = Session(net, method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0)
@@ -141,13 +168,19 @@ def test_a_step_ends_at_the_deepest_projector(options: dict[str, Any], last: int
     session.adapt(random_images(2, 64, 64).float())
     assert f"layer{last}" in run
     assert f"layer{last + 1}" not in run
-    assert adapter(**options, predict_norm="batch").passes(2) == (1, 1, 4), "the heads need every stage"
+    assert adapter(**options, predict_norm="batch").passes(2) == (1, 1, 4), (
+        "the heads need every stage"
+    )
 
 
 def test_the_steps_predictions_are_exact_with_batch_statistics_only() -> None:
     images = random_images()
     session = tiny_session(adapter(predict_norm="batch", stages=(1,)), Optimiser(lr=1e-2))
-    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (Norm.EMA, Norm.BATCH, True)
+    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (
+        Norm.EMA,
+        Norm.BATCH,
+        True,
+    )
     for k, predictions, _ in session.trajectory(images, 2):
         if k < 2:
             assert same(predictions, session.predict(images))
@@ -160,14 +193,19 @@ def test_the_steps_predictions_are_exact_with_batch_statistics_only() -> None:
 def test_any_size(size: tuple[int, int]) -> None:
     images = random_images(2, *size)
     for _, predictions, losses in tiny_session(adapter(), Optimiser(lr=1e-2)).trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 @pytest.mark.parametrize("variant", ["official", "corrected"])
 def test_information_grows(variant: str) -> None:
     session = tiny_session(adapter(variant=variant), Optimiser(lr=0.1))
-    losses = [entry[2]["information"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]]
+    losses = [
+        entry[2]["information"].item()
+        for entry in list(session.trajectory(random_images(), 8))[:-1]
+    ]
     assert losses[-1] < losses[0]
 
 
@@ -188,18 +226,28 @@ def test_corrected_with_an_empty_cluster_has_a_finite_gradient() -> None:
 
 
 def test_the_order_of_images_matters_to_the_official_loss_only() -> None:
-    logits = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = torch.randn(
+        3, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     turned = logits.flip(0)
-    torch.testing.assert_close(information_loss([logits], "corrected"), information_loss([turned], "corrected"))
+    torch.testing.assert_close(
+        information_loss([logits], "corrected"), information_loss([turned], "corrected")
+    )
     for variant in ("official", "official_visda"):
-        assert not torch.isclose(information_loss([logits], variant), information_loss([turned], variant), rtol=1e-6)  # type: ignore[arg-type]
+        assert not torch.isclose(
+            information_loss([logits], variant), information_loss([turned], variant), rtol=1e-6
+        )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("variant", ["official", "official_visda", "corrected"])
 def test_the_memory_format_does_not_matter(variant: Any) -> None:
-    logits = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = torch.randn(
+        3, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     strided = logits.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(information_loss([strided], variant), loss_by_hand([logits], variant))
+    torch.testing.assert_close(
+        information_loss([strided], variant), loss_by_hand([logits], variant)
+    )
 
 
 def test_source_loss() -> None:
@@ -253,7 +301,9 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
         ({"variant": "paper"}, "'official', 'official_visda' or 'corrected'"),
     ],
 )
-def test_options_out_of_range_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_out_of_range_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         ClusT3Options(**options)
 
@@ -262,5 +312,9 @@ def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert set(ClusT3Options.source_fields()) == {"K", "projectors", "stages", "size", "variant"}
     assert ClusT3Options(stages=[4, 1]).stages == (1, 4), "a list, as a configuration file has it"  # type: ignore[arg-type]
     original = ClusT3.original
-    assert (original.optimiser.optimiser, original.optimiser.lr, original.optimiser.weight_decay) == ("adam", 1e-5, 0)
+    assert (
+        original.optimiser.optimiser,
+        original.optimiser.lr,
+        original.optimiser.weight_decay,
+    ) == ("adam", 1e-5, 0)
     assert (original.steps, dict(original.options)) == (20, {})

@@ -1,4 +1,6 @@
-"""NC-TTT: whole adaptations by hand, what moves, labels and noise, published counts, source losses, options."""
+"""NC-TTT: whole adaptations by hand, what moves, labels and noise, published counts, source
+losses, options.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,24 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
-from plain import EPS, MOMENTUM, PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.plain import EPS, MOMENTUM, PlainNet, assert_same_predictions
+from support.toy import ToyDataset, values
 from torch import Tensor
 from torch.nn import functional as F
-from toy import ToyDataset, values
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext, derive_seed
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import nc_ttt
 from ttt_bench.methods.nc_ttt import NCTTT, NCTTTOptions
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
+from ttt_bench.util.seeding import derive_seed
 
 DISCRIMINATOR = "extra.discriminator"
 
@@ -36,9 +41,14 @@ def projected(plain: PlainNet, stages: list[Tensor], tap: int | str) -> Tensor:
 
 
 def scores_by_hand(plain: PlainNet, x: Tensor, mode: str) -> Tensor:
-    """What the discriminator says of projected features (B, D, h, w); "ema" moves its running statistics."""
+    """What the discriminator says of projected features (B, D, h, w); "ema" moves its running
+    statistics.
+    """
     x = F.conv2d(x, plain.p[f"{DISCRIMINATOR}.0.weight"], plain.p[f"{DISCRIMINATOR}.0.bias"])
-    mean, var = plain.b[f"{DISCRIMINATOR}.1.running_mean"], plain.b[f"{DISCRIMINATOR}.1.running_var"]
+    mean, var = (
+        plain.b[f"{DISCRIMINATOR}.1.running_mean"],
+        plain.b[f"{DISCRIMINATOR}.1.running_var"],
+    )
     used_mean, used_var = mean.clone(), var.clone()
     if mode == "ema":
         count = x[:, 0].numel()
@@ -75,10 +85,14 @@ def test_two_steps_by_hand(options: dict[str, Any]) -> None:
             # the probability of the larger noise is to be small
             loss = -(1 - 1 / (1 + (-scores).exp())).log().sum() / scores.numel()
             assert losses["noise"].item() == pytest.approx(loss.item(), rel=1e-10)
-            plain.descend(loss, lambda name: name.startswith("model.backbone."), lr=0.2, weight_decay=1e-2)
+            plain.descend(
+                loss, lambda name: name.startswith("model.backbone."), lr=0.2, weight_decay=1e-2
+            )
     plain.assert_equal(session.net)
     start = PlainNet(tiny_net(method))
-    assert not torch.allclose(start.predict(images, predicting)["depth"], predictions["depth"], rtol=1e-3), "it moved"
+    assert not torch.allclose(
+        start.predict(images, predicting)["depth"], predictions["depth"], rtol=1e-3
+    ), "it moved"
 
 
 def real_net(method: NCTTT, backbone: str = "test_resnet", tasks: dict[str, int] = TASKS) -> Net:
@@ -99,8 +113,12 @@ def test_a_step_ends_at_the_tap_and_moves_what_lies_before_it(tap: Any, last: in
     run = set()
     for name, module in net.model.backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: run.add(name))
-    out = method.step(net, random_images(2, 64, 64).float(), HarnessContext(net, RECIPES["weighted"]))
-    assert {f"layer{stage}" for stage in range(1, 5)} & run == {f"layer{stage}" for stage in range(1, last + 1)}
+    out = method.step(
+        net, random_images(2, 64, 64).float(), HarnessContext(net, RECIPES["weighted"])
+    )
+    assert {f"layer{stage}" for stage in range(1, 5)} & run == {
+        f"layer{stage}" for stage in range(1, last + 1)
+    }
     assert out.predictions is None
     out.losses["noise"].backward()
     reached = {name for name, p in net.model.named_parameters(prefix="model") if p.grad is not None}
@@ -108,7 +126,9 @@ def test_a_step_ends_at_the_tap_and_moves_what_lies_before_it(tap: Any, last: in
 
 
 @pytest.mark.parametrize(("disc_norm", "moving"), [("ema", True), ("running", False)])
-def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(disc_norm: str, moving: bool) -> None:
+def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(
+    disc_norm: str, moving: bool
+) -> None:
     method = adapter(disc_norm=disc_norm)
     session = tiny_session(method, Optimiser(lr=0.1, weight_decay=0.1))
     before = values(session.net)
@@ -116,13 +136,21 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(disc_n
     after = session.net.state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     # the tiny backbone is run whole; the default tap is stage 2
-    buffers = {n for n, _ in session.net.named_buffers() if "norms." in n or (moving and "discriminator." in n)}
+    buffers = {
+        n
+        for n, _ in session.net.named_buffers()
+        if "norms." in n or (moving and "discriminator." in n)
+    }
     parameters = {n for n, _ in session.net.named_parameters() if n.split(".")[1:2] == ["backbone"]}
     assert moved == buffers | {n for n in parameters if int(n.split(".")[3]) < 2}
     assert sum("discriminator." in n for n in buffers) == (3 if moving else 0)
-    assert [norm.num_batches_tracked.item() for norm in session.net.model.backbone.norms] == [2] * len(CHANNELS)
+    assert [norm.num_batches_tracked.item() for norm in session.net.model.backbone.norms] == [
+        2
+    ] * len(CHANNELS)
     session.reset()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in session.net.state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in session.net.state_dict().items()
+    )
     # an adapter is bound to one network after another
     other = tiny_net(method)
     other.extra.train(not moving)  # type: ignore[union-attr]
@@ -134,14 +162,20 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(disc_n
 @pytest.mark.parametrize("tap", [2, "hypercolumn"])
 def test_any_size(size: tuple[int, int], tap: Any) -> None:
     images = random_images(2, *size)
-    for _, predictions, losses in tiny_session(adapter(tap=tap), Optimiser(lr=1e-2)).trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+    for _, predictions, losses in tiny_session(adapter(tap=tap), Optimiser(lr=1e-2)).trajectory(
+        images, 1
+    ):
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_the_loss_falls() -> None:
     session = tiny_session(adapter(), Optimiser(lr=0.1))
-    losses = [entry[2]["noise"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]]
+    losses = [
+        entry[2]["noise"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]
+    ]
     assert losses[-1] < losses[0]
 
 
@@ -157,7 +191,9 @@ def test_labels_are_the_posterior_of_the_larger_noise() -> None:
     noise = torch.cat([0.2 * unit[:3], 0.1 * unit[3:]])
     first, second = gaussian(noise, 0.2), gaussian(noise, 0.1)
     # up to the 1e-6 that the authors' code adds to the larger deviation
-    torch.testing.assert_close(nc_ttt.noise_labels(noise, 0.2, 0.1), first / (first + second), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        nc_ttt.noise_labels(noise, 0.2, 0.1), first / (first + second), rtol=1e-4, atol=1e-6
+    )
     assert first.min() > 0, "no density rounds to 0"
 
 
@@ -165,7 +201,10 @@ def test_labels_below_a_millionth_are_zero_and_large_noise_does_not_overflow() -
     noise = torch.zeros(1, 64, 1, 1)
     assert nc_ttt.noise_labels(noise, 0.1, 0.015).item() == 0
     # 688 channels at 5 sigma_1: |n|^2 / sigma_2^2 = 7.6e5 is more than half precision holds
-    assert nc_ttt.noise_labels(torch.full((1, 688, 1, 1), 0.5, dtype=torch.float16), 0.1, 0.015).item() == 1
+    assert (
+        nc_ttt.noise_labels(torch.full((1, 688, 1, 1), 0.5, dtype=torch.float16), 0.1, 0.015).item()
+        == 1
+    )
 
 
 def test_the_losses_are_stable_where_probabilities_round_to_zero_or_one() -> None:
@@ -198,7 +237,11 @@ def test_source_loss(noise: str, tap: Any) -> None:
             n = torch.stack([n[0] + n[1], n[0] + n[1]])
         views.append(f + n)
         # log of the ratio of both densities
-        z = -(n**2).sum(dim=1) / (2 * 0.4**2) + (n**2).sum(dim=1) / (2 * 0.1**2) - 7 * math.log(0.4 / 0.1)
+        z = (
+            -(n**2).sum(dim=1) / (2 * 0.4**2)
+            + (n**2).sum(dim=1) / (2 * 0.1**2)
+            - 7 * math.log(0.4 / 0.1)
+        )
         labels.append(1 / (1 + (-z).exp()))
     y = torch.cat(labels)
     chance = 1 / (1 + (-scores_by_hand(plain, torch.cat(views), "ema")[:, 0]).exp())
@@ -206,11 +249,15 @@ def test_source_loss(noise: str, tap: Any) -> None:
     assert list(terms) == ["noise"], "one plain addend, of weight 1"
     assert 0.1 < y.mean() < 0.9
     torch.testing.assert_close(terms["noise"], loss, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(net.extra.discriminator[1].running_var, plain.b[f"{DISCRIMINATOR}.1.running_var"])  # type: ignore[union-attr]
+    torch.testing.assert_close(
+        net.extra.discriminator[1].running_var, plain.b[f"{DISCRIMINATOR}.1.running_var"]
+    )  # type: ignore[union-attr]
     terms["noise"].backward()
     trained = {name for name, p in net.named_parameters() if p.grad is not None}
     last = CHANNELS.index(CHANNELS[-1]) if tap == "hypercolumn" else 1
-    backbone = {n for n in plain.p if n.startswith("model.backbone.") and int(n.split(".")[3]) <= last}
+    backbone = {
+        n for n in plain.p if n.startswith("model.backbone.") and int(n.split(".")[3]) <= last
+    }
     assert trained == backbone | {n for n in plain.p if n.startswith("extra.")}
     assert method.phases()[0].trains == ("model", "extra")
 
@@ -219,7 +266,9 @@ def test_summed_noise_voids_the_labels_of_larger_batches() -> None:
     draw = torch.Generator().manual_seed(0)
     for count, void in ((2, False), (5, True), (8, True)):
         noise = 0.015 * torch.randn(count, 688, 4, 4, generator=draw)
-        assert nc_ttt.noise_labels(noise, 0.1, 0.015).max() == 0, "the smaller noise of each image alone is told apart"
+        assert nc_ttt.noise_labels(noise, 0.1, 0.015).max() == 0, (
+            "the smaller noise of each image alone is told apart"
+        )
         labels = nc_ttt.noise_labels(nc_ttt.batch_summed_noise(noise), 0.1, 0.015)
         assert bool((labels == 1).all()) is void
 
@@ -241,7 +290,9 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
     assert sum(p.numel() for p in moved.values()) == 1_444_928
 
 
-@pytest.mark.parametrize(("tap", "channels"), [(1, 256), (3, 1024), (4, 2048), ("hypercolumn", 3840)])
+@pytest.mark.parametrize(
+    ("tap", "channels"), [(1, 256), (3, 1024), (4, 2048), ("hypercolumn", 3840)]
+)
 def test_numbers_of_parameters_at_other_taps(tap: Any, channels: int) -> None:
     method = NCTTT(NCTTTOptions(tap=tap, embed=92))
     with torch.device("meta"):
@@ -252,7 +303,10 @@ def test_numbers_of_parameters_at_other_taps(tap: Any, channels: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma_1": 0.01, "sigma_2": 0.015}, "nc_ttt.sigma_1 = 0.01 must be larger than nc_ttt.sigma_2 = 0.015"),
+        (
+            {"sigma_1": 0.01, "sigma_2": 0.015},
+            "nc_ttt.sigma_1 = 0.01 must be larger than nc_ttt.sigma_2 = 0.015",
+        ),
         ({"sigma_1": 0.1, "sigma_2": 0.1}, "must be larger"),
         ({"sigma_2": 0.0}, "greater than 0"),
         ({"embed": 0}, "greater than or equal to 1"),
@@ -262,7 +316,9 @@ def test_numbers_of_parameters_at_other_taps(tap: Any, channels: int) -> None:
         ({"disc_norm": "batch"}, "'ema' or 'running'"),
     ],
 )
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         NCTTTOptions(**options)
 
@@ -270,5 +326,9 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[
 def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert set(NCTTTOptions.source_fields()) == {"tap", "embed", "sigma_1", "sigma_2", "noise"}
     original = NCTTT.original
-    assert (original.optimiser.optimiser, original.optimiser.lr, original.optimiser.weight_decay) == ("adam", 1e-5, 0)
+    assert (
+        original.optimiser.optimiser,
+        original.optimiser.lr,
+        original.optimiser.weight_decay,
+    ) == ("adam", 1e-5, 0)
     assert (original.steps, dict(original.options)) == (50, {})

@@ -6,21 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
+from support.fakes import random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
 from torch import nn
 
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.norm import NormAdapt, NormOptions
-from ttt_bench.norm import NormController
+from ttt_bench.model.batchnorm import NormController
 
 
 @pytest.mark.parametrize(("adapter", "mode"), [(Base(), "running"), (NormAdapt(), "batch")])
 def test_predictions_by_hand(adapter: Any, mode: str) -> None:
     images = random_images(3, 64, 96)
     session = tiny_session(adapter, Optimiser())
-    assert_same_predictions(session.predict(images), PlainNet(tiny_net(adapter)).predict(images, mode))
+    assert_same_predictions(
+        session.predict(images), PlainNet(tiny_net(adapter)).predict(images, mode)
+    )
 
 
 def test_mixed_statistics_move_once_a_batch_and_are_predicted_with() -> None:
@@ -51,7 +53,9 @@ def test_nothing_moves_and_the_step_shows_what_is_predicted(adapter: Any) -> Non
     out = adapter.step(session.net, images, session.ctx)
     assert out.losses == {}
     assert all(torch.equal(predictions[task], out.predictions[task]) for task in predictions)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in session.net.state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in session.net.state_dict().items()
+    )
 
 
 def test_norm_is_base_with_the_batchs_statistics_in_the_buffers() -> None:
@@ -63,7 +67,8 @@ def test_norm_is_base_with_the_batchs_statistics_in_the_buffers() -> None:
     controller.set(Norm.EMA)
     inputs: list[int] = []
     hooks = [
-        n.register_forward_hook(lambda _, x, __: inputs.append(x[0].numel() // x[0].shape[1])) for n in layers(base)
+        n.register_forward_hook(lambda _, x, __: inputs.append(x[0].numel() // x[0].shape[1]))
+        for n in layers(base)
     ]
     base.net.model(images)
     for hook, layer, count in zip(hooks, layers(base), inputs, strict=True):

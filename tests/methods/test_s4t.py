@@ -1,4 +1,6 @@
-"""S4T as published: a whole adaptation by hand, parameter counts, masks, weights, source losses, options."""
+"""S4T as published: a whole adaptation by hand, parameter counts, masks, weights, source losses,
+options.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +9,33 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import TASKS, random_images, tiny_net, tiny_session
-from plain import assert_same_predictions
-from plain_s4t import PlainS4T
+from support.fakes import TASKS, random_images, tiny_net, tiny_session
+from support.plain import assert_same_predictions
+from support.plain_s4t import PlainS4T
+from support.toy import ToyDataset
 from torch import Tensor
 from torch.nn import functional as F
-from toy import ToyDataset
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.methods import s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
 
-TINY = {"R": 32, "patch": 8, "latent": 4, "embed": 8, "heads": 2, "depth": (1, 1), "mask_ratio": 0.5}
+TINY = {
+    "R": 32,
+    "patch": 8,
+    "latent": 4,
+    "embed": 8,
+    "heads": 2,
+    "depth": (1, 1),
+    "mask_ratio": 0.5,
+}
 
 
 def adapter(**options: Any) -> S4T:
@@ -58,11 +70,16 @@ def gets_gradient(name: str) -> bool:
     return not name.startswith(("model.heads.", "extra.auxiliary.", "extra.uncertainties"))
 
 
-FOUR, THREE = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, {"semseg": 6, "normals": 3, "edge": 1}
+FOUR, THREE = (
+    {"semseg": 7, "depth": 1, "normals": 3, "edge": 1},
+    {"semseg": 6, "normals": 3, "edge": 1},
+)
 
 
 def resnet50(pair: dict[str, int], **options: Any) -> tuple[S4T, Net]:
-    """The method under these options and its network for a pair with these tasks, without memory."""
+    """The method under these options and its network for a pair with these tasks, without
+    memory.
+    """
     method = S4T(S4TOptions(**options))
     own = {task: pair[task] for task in method.own_tasks(tuple(pair))}
     with torch.device("meta"):
@@ -74,7 +91,9 @@ def resnet50(pair: dict[str, int], **options: Any) -> tuple[S4T, Net]:
     ("tasks", "total", "added", "gradients"),
     [(FOUR, 29_236_632, 5_682_508, 29_189_760), (THREE, 27_901_140, 4_354_698, 27_862_080)],
 )
-def test_published_numbers_of_parameters(tasks: dict[str, int], total: int, added: int, gradients: int) -> None:
+def test_published_numbers_of_parameters(
+    tasks: dict[str, int], total: int, added: int, gradients: int
+) -> None:
     method, net = resnet50(tasks)
     counts = count_parameters(net, method.uncounted)
     assert (counts.total, counts.added) == (total, added)
@@ -110,7 +129,9 @@ def test_numbers_of_parameters_of_the_ablations(options: dict[str, Any], total: 
 def test_any_size(size: tuple[int, int]) -> None:
     images = random_images(2, *size)
     for _, predictions, losses in tiny_session(adapter(), Optimiser(lr=1e-4)).trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
 
 
@@ -140,7 +161,10 @@ def test_what_is_masked_is_not_seen() -> None:
     before = synchronized(tbs, latents, noise)
     row, column = divmod(int(noise.argmax()), 4)
     latents[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
-    assert all(torch.equal(output, before[task]) for task, output in synchronized(tbs, latents, noise).items())
+    assert all(
+        torch.equal(output, before[task])
+        for task, output in synchronized(tbs, latents, noise).items()
+    )
     row, column = divmod(int(noise.argmin()), 4)
     latents[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
     assert not torch.equal(synchronized(tbs, latents, noise)["depth"], before["depth"])
@@ -154,7 +178,11 @@ def test_only_kept_tokens_are_embedded() -> None:
 def test_the_steps_predictions_are_exact_with_batch_statistics_only() -> None:
     images = random_images()
     session = tiny_session(adapter(predict_norm="batch"), Optimiser(lr=1e-3))
-    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (Norm.EMA, Norm.BATCH, True)
+    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (
+        Norm.EMA,
+        Norm.BATCH,
+        True,
+    )
     for k, predictions, _ in session.trajectory(images, 2):
         if k < 2:
             separate = session.predict(images)
@@ -202,7 +230,9 @@ def test_fixed_weights(recipe: str, options: dict[str, Any], factors: list[int])
     assert dict(net.named_parameters())["extra.uncertainties"].grad is None
 
 
-@pytest.mark.parametrize(("recipe", "options"), [("taskonomy", {}), ("weighted", {"weighting": "uncertainty"})])
+@pytest.mark.parametrize(
+    ("recipe", "options"), [("taskonomy", {}), ("weighted", {"weighting": "uncertainty"})]
+)
 def test_trained_uncertainties(recipe: str, options: dict[str, Any]) -> None:
     net, loss, distances = step_loss(recipe, **options)
     wanted = sum(0.01 * d.item() / 2 + math.log(2) for d in distances.values())
@@ -223,7 +253,9 @@ def test_source_losses(recipe: str) -> None:
     terms = method.source_loss(net, batch, features, {}, method.phases()[0], ctx)
     assert list(terms) == [f"{branch}/{task}" for branch in ("tp", "tbs") for task in TASKS]
     extra: Any = net.extra
-    latents = F.conv2d(net.model.hypercolumn(features), extra.projection.weight, extra.projection.bias)
+    latents = F.conv2d(
+        net.model.hypercolumn(features), extra.projection.weight, extra.projection.bias
+    )
     ctx.seed(3)
     noise = ctx.rand(2, 1, 16)
     tbs = extra.synchronizer(extra.synchronizer.tokens(latents, noise), noise, (32, 32))
@@ -235,7 +267,11 @@ def test_source_losses(recipe: str) -> None:
             torch.testing.assert_close(terms[f"{branch}/{task}"], wanted, rtol=1e-4, atol=1e-5)
     torch.stack(list(terms.values())).sum().backward()
     trained = {name for name, p in net.named_parameters() if p.grad is not None}
-    assert trained == {n for n, _ in net.named_parameters() if not n.startswith(("model.heads", "extra.uncertainties"))}
+    assert trained == {
+        n
+        for n, _ in net.named_parameters()
+        if not n.startswith(("model.heads", "extra.uncertainties"))
+    }
 
 
 def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
@@ -246,7 +282,11 @@ def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert S4TOptions(depth=[4, 2]) == S4TOptions(), "a list, as a configuration file has it"  # type: ignore[arg-type]
     original = S4T.original
     assert (original.optimiser.lr, original.steps) == (2e-5, 40)
-    assert S4TOptions(**original.options).lambda_tp == S4TOptions(**original.options).lambda_tbs == "official"
+    assert (
+        S4TOptions(**original.options).lambda_tp
+        == S4TOptions(**original.options).lambda_tbs
+        == "official"
+    )
 
 
 @pytest.mark.parametrize(("recipe", "factor"), [("weighted", 0.01), ("taskonomy", 1.0)])
@@ -258,6 +298,10 @@ def test_the_authors_auxiliary_weights_depend_on_the_source(recipe: str, factor:
         ctx = HarnessContext(net, RECIPES[recipe])
         ctx.seed(3)
         batch = ToyDataset().batch([0, 1])
-        terms.append(method.source_loss(net, batch, net.model.stages(batch.images), {}, method.phases()[0], ctx))
+        terms.append(
+            method.source_loss(
+                net, batch, net.model.stages(batch.images), {}, method.phases()[0], ctx
+            )
+        )
     for name, plain in terms[0].items():
         torch.testing.assert_close(terms[1][name], factor * plain)

@@ -1,4 +1,6 @@
-"""S4T's ablations: every variant by hand, masking strategies, channel order, source losses, what is refused."""
+"""S4T's ablations: every variant by hand, masking strategies, channel order, source losses, what
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +10,39 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import TASKS, random_images, tiny_net, tiny_session
-from plain import assert_same_predictions
-from plain_s4t import PlainS4T
 from pydantic import ValidationError
+from support.fakes import TASKS, random_images, tiny_net, tiny_session
+from support.plain import assert_same_predictions
+from support.plain_s4t import PlainS4T
+from support.toy import ToyDataset
 from torch import Tensor
-from toy import ToyDataset
 
+from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapter import Optimiser
-from ttt_bench.config import make_request
-from ttt_bench.context import HarnessContext, derive_seed
-from ttt_bench.data.base import Batch
+from ttt_bench.config.request import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer, cut_by_position, visible_patches
-from ttt_bench.plan import RunPlan, make_plan
-from ttt_bench.progress import Silent
+from ttt_bench.network import Batch
+from ttt_bench.sweep.plan import Sweep, plan_sweep
+from ttt_bench.util.progress import Silent
+from ttt_bench.util.seeding import derive_seed
 
-TINY = {"R": 32, "patch": 8, "latent": 3, "embed": 8, "heads": 2, "depth": (1, 1), "mask_ratio": 0.6}
+TINY = {
+    "R": 32,
+    "patch": 8,
+    "latent": 3,
+    "embed": 8,
+    "heads": 2,
+    "depth": (1, 1),
+    "mask_ratio": 0.6,
+}
 LENGTH = 16
-ORDERS = {"taskonomy": ("depth", "edge", "normals", "semseg"), "weighted": ("semseg", "depth", "normals", "edge")}
+ORDERS = {
+    "taskonomy": ("depth", "edge", "normals", "semseg"),
+    "weighted": ("semseg", "depth", "normals", "edge"),
+}
 ORDERS["taskonomy_official"] = ORDERS["taskonomy"]
 VARIANTS: list[dict[str, Any]] = [
     {"projection": "shared"},
@@ -72,9 +86,13 @@ def test_two_steps_by_hand(variant: dict[str, Any]) -> None:
     options, tasks = method.options, own_tasks(method)
     session = tiny_session(method, Optimiser(lr=1e-3, weight_decay=1e-2), tasks)
     # 0.6 of four tasks are 2.4
-    plain = PlainS4T(tiny_net(method, tasks), options, tasks, hidden_tasks=variant.get("hidden_tasks", 2))
+    plain = PlainS4T(
+        tiny_net(method, tasks), options, tasks, hidden_tasks=variant.get("hidden_tasks", 2)
+    )
     for k, predictions, losses in session.trajectory(images, 2):
-        assert all(predictions[task].shape == (2, channels, 61, 47) for task, channels in tasks.items())
+        assert all(
+            predictions[task].shape == (2, channels, 61, 47) for task, channels in tasks.items()
+        )
         assert_same_predictions(predictions, plain.predict(images, "running"))
         if k < 2:
             loss = plain.loss(images)
@@ -86,11 +104,17 @@ def test_two_steps_by_hand(variant: dict[str, Any]) -> None:
     assert session.moved.keys() - {"extra.uncertainties"} == gradients.keys()
 
 
-def test_the_fused_features_are_stretched_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fused_features_are_stretched_one_image_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     counts = []
     stretch = s4t.stretched_patches
-    monkeypatch.setattr(s4t, "stretched_patches", lambda x, *rest: counts.append(len(x)) or stretch(x, *rest))
-    session = tiny_session(adapter(projection="none"), Optimiser(), batch=3, images=random_images(3))
+    monkeypatch.setattr(
+        s4t, "stretched_patches", lambda x, *rest: counts.append(len(x)) or stretch(x, *rest)
+    )
+    session = tiny_session(
+        adapter(projection="none"), Optimiser(), batch=3, images=random_images(3)
+    )
     session.adapt(random_images(3))
     assert counts == [1] * 6, "once forwards and once more backwards"
 
@@ -111,7 +135,9 @@ def seen_together(seen: Tensor, first: int, second: int) -> float:
 
 
 @pytest.mark.parametrize(("masking", "count"), [("same", 6), ("random", 6), ("disjoint", 5)])
-def test_as_many_patches_as_asked_for_are_seen_and_each_equally_often(masking: str, count: int) -> None:
+def test_as_many_patches_as_asked_for_are_seen_and_each_equally_often(
+    masking: str, count: int
+) -> None:
     seen = visible(masking, count)
     assert (seen.sum(dim=2) == count).all()
     often = seen.double().mean(dim=0)
@@ -132,11 +158,15 @@ def test_random_patches_are_seen_of_each_task_independently() -> None:
 def test_disjoint_patches_are_slices_of_one_permutation() -> None:
     noise = torch.rand(50, 1, LENGTH, generator=torch.Generator().manual_seed(1))
     seen = visible_patches("disjoint", noise, 3, 5)
-    assert not any(seen_together(seen, first, second) for first, second in combinations(range(3), 2))
+    assert not any(
+        seen_together(seen, first, second) for first, second in combinations(range(3), 2)
+    )
     for numbers, sets in zip(noise[:, 0], seen, strict=True):
         low_to_high = [numbers[one].sort().values for one in sets]
         assert all(below[-1] < above[0] for below, above in pairwise(low_to_high))
-        assert numbers[~sets.any(dim=0)].min() > low_to_high[-1][-1], "what is seen of no task comes last"
+        assert numbers[~sets.any(dim=0)].min() > low_to_high[-1][-1], (
+            "what is seen of no task comes last"
+        )
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -177,7 +207,9 @@ def outputs(options: dict[str, Any], latents: Tensor, noise: Tensor) -> dict[str
 
 
 @pytest.mark.parametrize(
-    "options", [{"drop": False}, {"masking": "random"}, {"masking": "disjoint"}, {"masking": "tasks"}], ids=named
+    "options",
+    [{"drop": False}, {"masking": "random"}, {"masking": "disjoint"}, {"masking": "tasks"}],
+    ids=named,
 )
 def test_what_is_hidden_of_a_task_is_zero_and_nothing_else_is(options: dict[str, Any]) -> None:
     settings = S4TOptions(**{**TINY, **options})
@@ -200,9 +232,13 @@ def test_ratio_0_masks_nothing(options: dict[str, Any]) -> None:
     first, second = (outputs(options, latents, torch.rand(2, *shape)) for _ in range(2))
     for task, output in first.items():
         torch.testing.assert_close(output, second[task], rtol=0, atol=0)
-        torch.testing.assert_close(output, outputs({"mask_ratio": 0.0}, latents, torch.rand(2, 1, LENGTH))[task])
+        torch.testing.assert_close(
+            output, outputs({"mask_ratio": 0.0}, latents, torch.rand(2, 1, LENGTH))[task]
+        )
         # the smallest ratio that hides a patch makes a difference
-        assert not torch.equal(output, outputs({**options, "mask_ratio": 0.07}, latents, torch.rand(2, *shape))[task])
+        assert not torch.equal(
+            output, outputs({**options, "mask_ratio": 0.07}, latents, torch.rand(2, *shape))[task]
+        )
 
 
 # channel order
@@ -210,7 +246,10 @@ def test_ratio_0_masks_nothing(options: dict[str, Any]) -> None:
 
 def coded(**channels: list[int]) -> dict[str, Tensor]:
     """Outputs whose channels are constant numbers."""
-    return {task: torch.tensor(numbers).view(1, -1, 1, 1).expand(2, -1, 3, 3) for task, numbers in channels.items()}
+    return {
+        task: torch.tensor(numbers).view(1, -1, 1, 1).expand(2, -1, 3, 3)
+        for task, numbers in channels.items()
+    }
 
 
 DEPTH, EDGE, NORMALS, SEMSEG = [50], [60], [70, 71, 72], [0, 1, 2, 3, 4, 5, 6]
@@ -225,7 +264,9 @@ DEPTH, EDGE, NORMALS, SEMSEG = [50], [60], [70, 71, 72], [0, 1, 2, 3, 4, 5, 6]
         ("taskonomy", "taskonomy", [SEMSEG, DEPTH, NORMALS, EDGE]),
     ],
 )
-def test_the_channels_of_one_order_cut_in_another(source: str, target: str, wanted: list[list[int]]) -> None:
+def test_the_channels_of_one_order_cut_in_another(
+    source: str, target: str, wanted: list[list[int]]
+) -> None:
     given = coded(semseg=SEMSEG, depth=DEPTH, normals=NORMALS, edge=EDGE)
     found = cut_by_position(given, ORDERS[source], ORDERS[target])
     assert list(found) == list(given), "the uncertainties are in this order"
@@ -264,7 +305,9 @@ def test_a_step_in_the_official_order_by_hand(source: str, target: str) -> None:
 @pytest.mark.parametrize("recipe", ["weighted", "taskonomy"])
 def test_equal_orders_are_those_by_name(recipe: str) -> None:
     by_name, official = (
-        tiny_session(adapter(channel_order=order), Optimiser(), recipe=recipe).adapt(random_images())["tbs"]
+        tiny_session(adapter(channel_order=order), Optimiser(), recipe=recipe).adapt(
+            random_images()
+        )["tbs"]
         for order in ("by_name", "official")
     )
     assert torch.equal(by_name, official)
@@ -291,7 +334,10 @@ def test_source_losses(variant: dict[str, Any]) -> None:
         image = (batch.images - net.model.mean) / net.model.std
         wanted = {"tbs": 2 * plain.distance(outputs["image"], image)}
     else:
-        wanted = {f"tbs/{task}": 2 * recipe.losses[task](outputs[task], batch.targets[task]) for task in tasks}
+        wanted = {
+            f"tbs/{task}": 2 * recipe.losses[task](outputs[task], batch.targets[task])
+            for task in tasks
+        }
     auxiliary = {f"tp/{task}" for task in tasks} if options.projection == "task" else set()
     assert terms.keys() == wanted.keys() | auxiliary
     for name, term in wanted.items():
@@ -313,10 +359,16 @@ def test_a_single_task_network_needs_that_task_and_has_no_other() -> None:
     assert not adapter().needs().tasks
 
 
-def plan(tmp_path: Path, **options: Any) -> RunPlan:
+def plan(tmp_path: Path, **options: Any) -> Sweep:
     settings = {f"s4t.{key}": value for key, value in options.items()}
-    given = {"preset": "smoke", "methods": "s4t", "results": tmp_path, "device": "cpu", "set": settings}
-    return make_plan(make_request({}, given), Silent())
+    given = {
+        "preset": "smoke",
+        "methods": "s4t",
+        "results": tmp_path,
+        "device": "cpu",
+        "set": settings,
+    }
+    return plan_sweep(make_request({}, given), Silent())
 
 
 def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
@@ -342,7 +394,10 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
         ({"depth": (4, 0)}, "greater than or equal to 1"),
         ({"projection": "tasks"}, "'task', 'shared' or 'none'"),
         ({"channel_order": "name"}, "'by_name' or 'official'"),
-        ({"masking": "random", "projection": "shared"}, "s4t.projection=task makes: take that or s4t.masking=same"),
+        (
+            {"masking": "random", "projection": "shared"},
+            "s4t.projection=task makes: take that or s4t.masking=same",
+        ),
         ({"masking": "tasks", "projection": "none"}, "s4t.projection=task makes"),
         ({"masking": "random", "drop": False}, "s4t.drop is a choice of s4t.masking=same"),
         ({"masking": "tasks", "mask_ratio": 0.0}, "take a ratio above 0 or s4t.masking=same"),
@@ -352,14 +407,22 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
         ({"target": "image", "weighting": "fixed"}, "leave s4t.weighting=auto"),
         ({"target": "image", "channel_order": "official"}, "s4t.channel_order=by_name"),
         ({"tasks": "single:depth,edge"}, "exactly one task of semseg, depth, normals, edge"),
-        ({"tasks": "single:dpeth"}, '"single:NAME" with exactly one task of semseg, depth, normals, edge'),
+        (
+            {"tasks": "single:dpeth"},
+            '"single:NAME" with exactly one task of semseg, depth, normals, edge',
+        ),
         ({"tasks": "depth"}, 'take "all", or "single:NAME"'),
-        ({"tasks": "single:depth", "masking": "disjoint"}, "needs at least two tasks, there is one"),
+        (
+            {"tasks": "single:depth", "masking": "disjoint"},
+            "needs at least two tasks, there is one",
+        ),
         ({"tasks": "single:depth", "masking": "tasks"}, "needs at least two tasks, there is one"),
     ],
     ids=lambda value: named(value) if isinstance(value, dict) else "",
 )
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         S4TOptions(**options)
 
@@ -367,9 +430,17 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[
 @pytest.mark.parametrize(
     ("options", "tasks", "message"),
     [
-        ({"masking": "disjoint"}, {"depth": 1}, "needs at least two tasks, there is one: take same or random"),
+        (
+            {"masking": "disjoint"},
+            {"depth": 1},
+            "needs at least two tasks, there is one: take same or random",
+        ),
         ({"masking": "tasks"}, {"depth": 1}, "needs at least two tasks"),
-        ({"masking": "tasks", "hidden_tasks": 2}, {"depth": 1, "edge": 1}, "one of 2 tasks visible: take 1 to 1"),
+        (
+            {"masking": "tasks", "hidden_tasks": 2},
+            {"depth": 1, "edge": 1},
+            "one of 2 tasks visible: take 1 to 1",
+        ),
         ({"tasks": "single:depth"}, {}, "s4t.tasks=single:depth is none of the tasks at hand"),
     ],
     ids=lambda value: named(value) if isinstance(value, dict) else "",
@@ -383,5 +454,8 @@ def test_options_that_do_not_fit_the_pair_are_refused(
 
 def test_a_plan_says_what_does_not_fit_the_pair(tmp_path: Path) -> None:
     assert plan(tmp_path, masking="tasks", hidden_tasks=3).cells
-    with pytest.raises(BenchError, match=r"s4t .*s4t.hidden_tasks = 4 must leave one of 4 tasks visible: take 1 to 3"):
+    with pytest.raises(
+        BenchError,
+        match=r"s4t .*s4t.hidden_tasks = 4 must leave one of 4 tasks visible: take 1 to 3",
+    ):
         plan(tmp_path, masking="tasks", hidden_tasks=4)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from fakes import CHANNELS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
+from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
 
 from ttt_bench.adapter import Norm, Optimiser
-from ttt_bench.config import ModelConfig
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.norm import NormAdapt
 from ttt_bench.methods.tent import Tent, TentOptions, softmax_entropy
-from ttt_bench.model import Net, build_model
+from ttt_bench.model.backbone import build_model
+from ttt_bench.network import Net
 
 
 def test_entropy_of_even_odds_is_the_logarithm_and_of_certainty_zero() -> None:
@@ -38,21 +39,33 @@ def test_two_steps_by_hand() -> None:
             plain.descend(entropy, lambda name: ".norms." in name, lr=0.5, weight_decay=1e-2)
     plain.assert_equal(session.net)
     start = PlainNet(tiny_net(Tent()))
-    assert not torch.allclose(start.predict(images, "batch")["depth"], predictions["depth"], rtol=1e-3), "it moved"
+    assert not torch.allclose(
+        start.predict(images, "batch")["depth"], predictions["depth"], rtol=1e-3
+    ), "it moved"
 
 
 def test_only_scale_and_shift_of_batch_norm_move_and_its_statistics_stay() -> None:
     session = tiny_session(Tent(), Optimiser(lr=0.1))
     before = {name: tensor.clone() for name, tensor in session.net.state_dict().items()}
     list(session.trajectory(random_images(), 2))
-    moved = {name for name, tensor in session.net.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert moved == {f"model.backbone.norms.{n}.{kind}" for n in range(len(CHANNELS)) for kind in ("weight", "bias")}
+    moved = {
+        name
+        for name, tensor in session.net.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert moved == {
+        f"model.backbone.norms.{n}.{kind}"
+        for n in range(len(CHANNELS))
+        for kind in ("weight", "bias")
+    }
 
 
 def test_step_0_equals_norm_bit_for_bit_and_differs_from_base() -> None:
     images = random_images()
     first = next(tiny_session(Tent(), Optimiser()).trajectory(images, 1))[1]
-    norm, base = (tiny_session(adapter, Optimiser()).predict(images) for adapter in (NormAdapt(), Base()))
+    norm, base = (
+        tiny_session(adapter, Optimiser()).predict(images) for adapter in (NormAdapt(), Base())
+    )
     for task, prediction in first.items():
         assert torch.equal(prediction, norm[task])
         assert not torch.allclose(prediction, base[task], rtol=1e-2)
@@ -70,7 +83,9 @@ def test_the_steps_predictions_equal_separate_ones() -> None:
 
 def test_entropy_falls() -> None:
     session = tiny_session(Tent(), Tent.original.optimiser)
-    losses = [entry[2]["entropy"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]]
+    losses = [
+        entry[2]["entropy"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]
+    ]
     assert losses[-1] < losses[0]
     assert Tent.original.steps == 1
 
@@ -97,7 +112,9 @@ def test_resnet50_moves_53120_numbers() -> None:
 def test_fused_batch_norm_counts_and_other_norms_do_where_asked_for() -> None:
     fused = timm.create_model("test_efficientnet", features_only=True)
     norms = [m for m in fused.modules() if "BatchNorm" in type(m).__name__]
-    assert moved_numbers("test_efficientnet", TentOptions()) == sum(2 * m.num_features for m in norms)
+    assert moved_numbers("test_efficientnet", TentOptions()) == sum(
+        2 * m.num_features for m in norms
+    )
     assert moved_numbers("test_convnext", TentOptions()) == 0
     assert Tent().needs().batchnorm
     assert Tent(TentOptions(affine="any")).needs().affine

@@ -1,4 +1,6 @@
-"""TIPI: a whole adaptation by hand, its two sets of statistics, its passes, and what its options change."""
+"""TIPI: a whole adaptation by hand, its two sets of statistics, its passes, and what its options
+change.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
 from torch import Tensor
 
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import derive_seed
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import tipi
 from ttt_bench.methods.tipi import TIPI, TIPIOptions
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import Session, moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
+from ttt_bench.util.seeding import derive_seed
 
 EPSILON = 2 / 255
 SIZE = (64, 96)
@@ -58,13 +62,19 @@ class ByHand:
         clean = outputs(images, None)
         uniform = torch.empty_like(images).uniform_(generator=self.draw)
         start = (epsilon * (2 * uniform - 1)).requires_grad_()
-        (gradient,) = torch.autograd.grad(self.divergence(clean, outputs(images + start, self.second)), start)
+        (gradient,) = torch.autograd.grad(
+            self.divergence(clean, outputs(images + start, self.second)), start
+        )
         moved = start.detach() + epsilon * gradient.sign()
-        delta = torch.where(moved > epsilon, epsilon, torch.where(moved < -epsilon, -epsilon, moved))
+        delta = torch.where(
+            moved > epsilon, epsilon, torch.where(moved < -epsilon, -epsilon, moved)
+        )
         loss = self.divergence(clean, outputs(images + delta, self.second))
         if "semseg" in self.compared:
             p = clean["semseg"].softmax(dim=1)
-            loss = loss - self.options.get("tent_coeff", 1.0) * (p * p.log()).sum() / p[:, 0].numel()
+            loss = (
+                loss - self.options.get("tent_coeff", 1.0) * (p * p.log()).sum() / p[:, 0].numel()
+            )
         return loss
 
 
@@ -72,13 +82,19 @@ class ByHand:
     ("tasks", "options", "compared"),
     [
         (TASKS, {}, ("semseg",)),
-        (TASKS, {"tasks": "all", "sigma": 0.5, "reverse": False, "tent_coeff": 0.3, "epsilon": 0.05}, tuple(TASKS)),
+        (
+            TASKS,
+            {"tasks": "all", "sigma": 0.5, "reverse": False, "tent_coeff": 0.3, "epsilon": 0.05},
+            tuple(TASKS),
+        ),
         (TASKS, {"tasks": "regression", "sigma": 2.0}, tuple(REGRESSIONS)),
         (REGRESSIONS, {}, tuple(REGRESSIONS)),
         ({"semseg": 3, "depth": 1}, {"tent_coeff": 0.0}, ("semseg",)),
     ],
 )
-def test_two_steps_by_hand(tasks: dict[str, int], options: dict[str, Any], compared: tuple[str, ...]) -> None:
+def test_two_steps_by_hand(
+    tasks: dict[str, int], options: dict[str, Any], compared: tuple[str, ...]
+) -> None:
     images = random_images(2, *SIZE)
     session = tiny_session(adapter(**options), Optimiser(lr=0.5, weight_decay=1e-2), tasks)
     reference = ByHand(tiny_net(adapter(**options), tasks), compared, **options)
@@ -94,8 +110,16 @@ def test_two_steps_by_hand(tasks: dict[str, int], options: dict[str, Any], compa
             plain.b[f"extra.backbone/norms/{number}/running_{kind}"] = values
     plain.assert_equal(session.net)
     start = PlainNet(tiny_net(adapter(**options), tasks))
-    moved = {name for name, values in session.net.named_parameters() if not torch.equal(values, start.p[name])}
-    assert moved == {f"model.backbone.norms.{n}.{kind}" for n in range(len(CHANNELS)) for kind in ("weight", "bias")}
+    moved = {
+        name
+        for name, values in session.net.named_parameters()
+        if not torch.equal(values, start.p[name])
+    }
+    assert moved == {
+        f"model.backbone.norms.{n}.{kind}"
+        for n in range(len(CHANNELS))
+        for kind in ("weight", "bias")
+    }
 
 
 def test_one_set_moves_once_and_the_other_twice_a_step() -> None:
@@ -128,11 +152,15 @@ def test_a_step_leaves_no_gradient_in_a_parameter(start: str) -> None:
     loss = method.step(session.net, random_images(), session.ctx).losses["invariance"]
     assert all(p.grad is None for p in session.net.parameters())
     loss.backward()
-    assert {name for name, p in session.net.named_parameters() if p.grad is not None} == set(session.plan.moves)
+    assert {name for name, p in session.net.named_parameters() if p.grad is not None} == set(
+        session.plan.moves
+    )
 
 
 class Passes:
-    """Counts a model's forwards, and for each the gradients that come back through its last stage."""
+    """Counts a model's forwards, and for each the gradients that come back through its last
+    stage.
+    """
 
     def __init__(self, model: Any) -> None:
         self.forwards = self.backwards = 0
@@ -180,13 +208,17 @@ def adversarial_perturbation(monkeypatch: pytest.MonkeyPatch, **options: Any) ->
     return seen[0]
 
 
-def test_epsilon_of_normalised_images_is_that_times_the_standard_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epsilon_of_normalised_images_is_that_times_the_standard_deviation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pixel = adversarial_perturbation(monkeypatch)
     normalised = adversarial_perturbation(monkeypatch, eps_space="normalised")
     largest = pixel.abs().amax(dim=(0, 2, 3))
     torch.testing.assert_close(largest, torch.full((3,), EPSILON, dtype=torch.float64))
     std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)
-    torch.testing.assert_close(normalised.abs().amax(dim=(0, 2, 3)), EPSILON * std, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        normalised.abs().amax(dim=(0, 2, 3)), EPSILON * std, rtol=1e-6, atol=0
+    )
 
 
 def test_from_zero_every_pixel_goes_to_the_rim_or_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +241,12 @@ def test_from_zero_the_clean_prediction_serves_as_the_perturbed_one() -> None:
     images = random_images()
     # not symmetric, so that its gradient where both are equal is not zero
     _, perturbed = tipi.adversarial_loss(
-        forward("main"), forward("second"), images, None, 0.01, divergence=lambda a, b: (b - a).sum(dim=1)
+        forward("main"),
+        forward("second"),
+        images,
+        None,
+        0.01,
+        divergence=lambda a, b: (b - a).sum(dim=1),
     )
     assert [name for name, _ in calls] == ["main", "second"]
     assert torch.equal(calls[0][1], images)
@@ -228,7 +265,10 @@ def test_a_sign_of_zero_keeps_the_start() -> None:
 def test_logits_far_apart_give_finite_losses_and_gradients() -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0]])[:, :, None, None].requires_grad_()
     for reverse in (True, False):
-        loss = tipi.kl_divergence(logits.detach().flip(1), logits, reverse).sum() + tipi.class_entropy(logits).sum()
+        loss = (
+            tipi.kl_divergence(logits.detach().flip(1), logits, reverse).sum()
+            + tipi.class_entropy(logits).sum()
+        )
         (gradient,) = torch.autograd.grad(loss, logits)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
@@ -243,7 +283,8 @@ def test_large_batches_predict_with_their_statistics_where_asked_to(count: int, 
     assert_same_predictions(session.predict(images), plain.predict(images, mode.value))
     assert all(torch.equal(values, before[name]) for name, values in session.net.named_buffers())
     assert_same_predictions(
-        tiny_session(adapter(), Optimiser()).predict(images), plain.predict(images, Norm.RUNNING.value)
+        tiny_session(adapter(), Optimiser()).predict(images),
+        plain.predict(images, Norm.RUNNING.value),
     )
 
 
@@ -255,14 +296,22 @@ def test_any_size_and_backbone(backbone: str, size: tuple[int, int]) -> None:
         model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
     method = TIPI()
     session = Session(
-        Net(model, method.build(model, TASKS)), method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0
+        Net(model, method.build(model, TASKS)),
+        method,
+        Optimiser(lr=0.1),
+        {},
+        RECIPES["weighted"],
+        2,
+        seed=0,
     )
     images = random_images(2, *size).float()
     session.begin_batch(0, images)
     assert (backbone == "test_convnext") == (not list(session.net.extra.buffers()))  # type: ignore[union-attr]
     before = {name: values.clone() for name, values in session.moved.items()}
     for _, predictions, losses in session.trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
     assert any(not torch.equal(values, before[name]) for name, values in session.moved.items())
 
@@ -294,7 +343,9 @@ def test_a_reset_restores_both_sets_and_the_draws() -> None:
     assert session.adapt(images)["invariance"] != first
     session.reset()
     session.begin_batch(0, images)
-    assert all(torch.equal(values, before[name]) for name, values in session.net.state_dict().items())
+    assert all(
+        torch.equal(values, before[name]) for name, values in session.net.state_dict().items()
+    )
     assert torch.equal(session.adapt(images)["invariance"], first)
 
 
@@ -305,7 +356,11 @@ def test_what_it_needs_and_the_authors_settings() -> None:
     assert adapter(start="zero").needs().tasks == {"semseg"}
     assert not TIPIOptions.source_fields()
     original = TIPI.original
-    assert (original.optimiser.lr, original.optimiser.momentum, original.steps) == (0.00025 / 64, 0.9, 1)
+    assert (original.optimiser.lr, original.optimiser.momentum, original.steps) == (
+        0.00025 / 64,
+        0.9,
+        1,
+    )
     session = tiny_session(adapter(**original.options), original.optimiser, batch=32)
     assert session.optimiser is not None
     assert session.optimiser.param_groups[0]["lr"] == pytest.approx(0.00025 / 2)
@@ -314,7 +369,10 @@ def test_what_it_needs_and_the_authors_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": "zero", "tasks": "regression"}, "tipi.start = zero does not go with tipi.tasks = regression"),
+        (
+            {"start": "zero", "tasks": "regression"},
+            "tipi.start = zero does not go with tipi.tasks = regression",
+        ),
         ({"epsilon": 0.0}, "greater than 0"),
         ({"epsilon": 0.2}, "less than or equal to 0.1"),
         ({"sigma": 0.0}, "greater than 0"),
@@ -323,7 +381,9 @@ def test_what_it_needs_and_the_authors_settings() -> None:
         ({"eps_space": "lab"}, "'pixel' or 'normalised'"),
     ],
 )
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         TIPIOptions(**options)
 

@@ -1,4 +1,6 @@
-"""TTT: a whole adaptation by hand, views and rotations, published counts, the source loss, options."""
+"""TTT: a whole adaptation by hand, views and rotations, published counts, the source loss,
+options.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
+from support.toy import ToyDataset
 from torch import Tensor, nn
-from toy import ToyDataset
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import Norm, Optimiser, Passes
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext, derive_seed
-from ttt_bench.data.base import Batch
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods.ttt import (
     TTT,
@@ -27,8 +29,11 @@ from ttt_bench.methods.ttt import (
     rotate_batch_expand,
     square_side,
 )
-from ttt_bench.model import MultiTaskModel, Net, build_model, count_parameters
-from ttt_bench.session import Session, moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Batch, Net
+from ttt_bench.util.seeding import derive_seed
 
 LAST = 1 - 2**-24  # the largest number that a draw can give
 
@@ -38,9 +43,13 @@ def adapter(**options: Any) -> TTT:
 
 
 def turned(image: Tensor, times: int) -> Tensor:
-    """(C, S, S) turned counter-clockwise: what was the last column, read downwards, becomes the first row."""
+    """(C, S, S) turned counter-clockwise: what was the last column, read downwards, becomes the
+    first row.
+    """
     for _ in range(times):
-        image = torch.stack([image[:, :, column] for column in reversed(range(image.shape[2]))], dim=1)
+        image = torch.stack(
+            [image[:, :, column] for column in reversed(range(image.shape[2]))], dim=1
+        )
     return image
 
 
@@ -57,12 +66,17 @@ def view_by_hand(image: Tensor, place: Tensor, mirror: bool) -> Tensor:
     pad = side // 8
     top = int(place[0] * (height + 2 * pad - side + 1))
     left = int(place[1] * (width + 2 * pad - side + 1))
-    rows, columns = reflected(height, pad)[top : top + side], reflected(width, pad)[left : left + side]
+    rows, columns = (
+        reflected(height, pad)[top : top + side],
+        reflected(width, pad)[left : left + side],
+    )
     return image[:, rows][:, :, columns[::-1] if mirror else columns]
 
 
 def rotation_loss_by_hand(plain: PlainNet, views: Tensor, labels: list[int], mode: str) -> Tensor:
-    """-log of the softmax at the label, mean over views, of a head on the mean of the hypercolumn."""
+    """-log of the softmax at the label, mean over views, of a head on the mean of the
+    hypercolumn.
+    """
     pooled = plain.hypercolumn(plain.stages(views, mode)).mean(dim=(2, 3))
     hidden = (pooled @ plain.p["extra.0.weight"].T + plain.p["extra.0.bias"]).clamp(min=0)
     logits = hidden @ plain.p["extra.2.weight"].T + plain.p["extra.2.bias"]
@@ -72,10 +86,17 @@ def rotation_loss_by_hand(plain: PlainNet, views: Tensor, labels: list[int], mod
 
 def draws_by_hand(images: Tensor, draw: torch.Generator) -> tuple[Tensor, list[int]]:
     """The rotated views and their labels that the next draws make of the images."""
-    place, mirror = torch.rand(len(images), 2, generator=draw), torch.rand(len(images), generator=draw) < 0.5
+    place, mirror = (
+        torch.rand(len(images), 2, generator=draw),
+        torch.rand(len(images), generator=draw) < 0.5,
+    )
     labels = [int(4 * number) for number in torch.rand(len(images), generator=draw)]
-    views = [view_by_hand(image, p, bool(m)) for image, p, m in zip(images, place, mirror, strict=True)]
-    return torch.stack([turned(view, label) for view, label in zip(views, labels, strict=True)]), labels
+    views = [
+        view_by_hand(image, p, bool(m)) for image, p, m in zip(images, place, mirror, strict=True)
+    ]
+    return torch.stack(
+        [turned(view, label) for view, label in zip(views, labels, strict=True)]
+    ), labels
 
 
 @pytest.mark.parametrize(("fix_head", "copies"), [(False, 1), (True, 3)])
@@ -99,8 +120,12 @@ def test_two_steps_by_hand(fix_head: bool, copies: int) -> None:
     plain.assert_equal(session.net)
     assert len(seen) > 1, "labels differ"
     start = PlainNet(tiny_net(method))
-    assert not torch.allclose(start.predict(images, "running")["depth"], predictions["depth"], rtol=1e-2), "it moved"
-    changed = {name for name, p in session.net.named_parameters() if not torch.equal(p, start.p[name])}
+    assert not torch.allclose(
+        start.predict(images, "running")["depth"], predictions["depth"], rtol=1e-2
+    ), "it moved"
+    changed = {
+        name for name, p in session.net.named_parameters() if not torch.equal(p, start.p[name])
+    }
     assert changed == {name for name in start.p if name.startswith(moved)}
 
 
@@ -149,13 +174,19 @@ def test_a_crop_is_each_images_own_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "side"), [((32, 32), 32), ((63, 200), 32), ((448, 576), 448), ((425, 560), 416), ((100, 64), 64)]
+    ("size", "side"),
+    [((32, 32), 32), ((63, 200), 32), ((448, 576), 448), ((425, 560), 416), ((100, 64), 64)],
 )
 def test_views_are_squares_of_a_multiple_of_32(size: tuple[int, int], side: int) -> None:
     assert square_side(*size) == side
     images = torch.zeros(1, 3, *size)
     assert centre_view(images).shape == (1, 3, side, side)
-    assert random_view(images, torch.full((1, 2), LAST), torch.tensor([True])).shape == (1, 3, side, side)
+    assert random_view(images, torch.full((1, 2), LAST), torch.tensor([True])).shape == (
+        1,
+        3,
+        side,
+        side,
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 64), (70, 97)])
@@ -169,12 +200,18 @@ def test_random_views_at_the_edges_and_in_between(size: tuple[int, int]) -> None
 
 
 def test_every_place_is_as_likely_as_another() -> None:
-    rows = torch.arange(32.0).view(1, 1, 32, 1).expand(900, 3, 32, 32)  # padded by 4: nine rows to start in
+    rows = (
+        torch.arange(32.0).view(1, 1, 32, 1).expand(900, 3, 32, 32)
+    )  # padded by 4: nine rows to start in
     even = (torch.arange(900) + 0.5) / 900
-    views = random_view(rows, torch.stack([even, torch.zeros(900)], dim=1), torch.zeros(900, dtype=torch.bool))
+    views = random_view(
+        rows, torch.stack([even, torch.zeros(900)], dim=1), torch.zeros(900, dtype=torch.bool)
+    )
     first, second = views[:, 0, 0, 0], views[:, 0, 1, 0]
     starts = torch.where(second > first, first, -first).unique(return_counts=True)
-    assert dict(zip(starts[0].tolist(), starts[1].tolist(), strict=True)) == dict.fromkeys(range(-4, 5), 100)
+    assert dict(zip(starts[0].tolist(), starts[1].tolist(), strict=True)) == dict.fromkeys(
+        range(-4, 5), 100
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +229,9 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
 
     def moved(method: TTT) -> int:
         net = network(method)
-        return sum(p.numel() for p in moved_parameters(net, method.bind(net, {}).moves, "ttt").values())
+        return sum(
+            p.numel() for p in moved_parameters(net, method.bind(net, {}).moves, "ttt").values()
+        )
 
     counts = count_parameters(network(TTT()))
     assert (counts.total, counts.added) == (total, 3_937_284)
@@ -238,7 +277,11 @@ def test_source_labels_and_views_are_drawn_whatever_the_options_of_adapting() ->
 
 def test_running_statistics_stay_where_asked_for() -> None:
     session = tiny_session(adapter(norm_adapt="running"), Optimiser(lr=0.1))
-    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (Norm.RUNNING, Norm.RUNNING, False)
+    assert (session.plan.adapt, session.plan.predict, session.plan.exact) == (
+        Norm.RUNNING,
+        Norm.RUNNING,
+        False,
+    )
     before = {name: b.clone() for name, b in session.net.named_buffers()}
     list(session.trajectory(random_images(), 2))
     assert all(torch.equal(b, before[name]) for name, b in session.net.named_buffers())
@@ -257,10 +300,14 @@ def test_modes_by_default_and_prediction_with_batch_statistics() -> None:
     [({}, 2, 2), ({"copies": 3}, 2, 6), ({"copies": 0}, 8, 32), ({"copies": 0}, 5, 30), ({"copies": 0}, 40, 40),
      ({"rotation": "expand"}, 3, 12), ({"rotation": "expand", "copies": 2}, 3, 24)],
 )  # fmt: skip
-def test_passes_are_the_images_that_a_step_sees(options: dict[str, Any], batch: int, images: int) -> None:
+def test_passes_are_the_images_that_a_step_sees(
+    options: dict[str, Any], batch: int, images: int
+) -> None:
     method, seen = adapter(**options), []
     session = tiny_session(method, Optimiser(), images=random_images(batch))
-    session.net.model.backbone.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    session.net.model.backbone.register_forward_hook(
+        lambda _, inputs, __: seen.append(len(inputs[0]))
+    )
     session.adapt(random_images(batch))
     assert seen == [images]
     assert method.passes(batch) == Passes(images // batch, images // batch)
@@ -271,8 +318,12 @@ def test_passes_are_the_images_that_a_step_sees(options: dict[str, Any], batch: 
 def test_any_size_and_any_tasks(size: tuple[int, int], tasks: dict[str, int]) -> None:
     images = random_images(2, *size)
     before, state = images.clone(), torch.random.get_rng_state()
-    for _, predictions, losses in tiny_session(adapter(), Optimiser(lr=1e-2), tasks).trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in tasks.items()}
+    for _, predictions, losses in tiny_session(adapter(), Optimiser(lr=1e-2), tasks).trajectory(
+        images, 1
+    ):
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in tasks.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
     assert torch.equal(images, before)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -284,20 +335,33 @@ def test_any_backbone(backbone: str) -> None:
     model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
     assert isinstance(model, MultiTaskModel)
     session = Session(
-        Net(model, method.build(model, TASKS)), method, Optimiser(lr=1e-2), {}, RECIPES["weighted"], 2, seed=0
+        Net(model, method.build(model, TASKS)),
+        method,
+        Optimiser(lr=1e-2),
+        {},
+        RECIPES["weighted"],
+        2,
+        seed=0,
     )
     images = random_images(2, 64, 70).float()
     session.begin_batch(0, images)
     start = {name: p.detach().clone() for name, p in session.net.named_parameters()}
     assert torch.isfinite(session.adapt(images)["rotation"])
-    assert any(not torch.equal(p, start[name]) for name, p in session.net.named_parameters() if "backbone" in name)
+    assert any(
+        not torch.equal(p, start[name])
+        for name, p in session.net.named_parameters()
+        if "backbone" in name
+    )
 
 
 def test_views_differ_from_step_to_step_and_follow_from_the_batchs_number() -> None:
     def losses(number: int) -> list[float]:
         session = tiny_session(adapter(), Optimiser(lr=0.0))
         session.begin_batch(number, random_images())
-        return [entry[2]["rotation"].item() for entry in list(session.trajectory(random_images(), 2))[:-1]]
+        return [
+            entry[2]["rotation"].item()
+            for entry in list(session.trajectory(random_images(), 2))[:-1]
+        ]
 
     first = losses(0)
     assert first == losses(0)
@@ -307,7 +371,9 @@ def test_views_differ_from_step_to_step_and_follow_from_the_batchs_number() -> N
 
 def test_the_loss_falls() -> None:
     session = tiny_session(adapter(rotation="expand", augment=False), Optimiser(lr=0.1))
-    losses = [entry[2]["rotation"].item() for entry in list(session.trajectory(random_images(), 4))[:-1]]
+    losses = [
+        entry[2]["rotation"].item() for entry in list(session.trajectory(random_images(), 4))[:-1]
+    ]
     assert losses[-1] < losses[0]
 
 

@@ -1,4 +1,6 @@
-"""TTTFlow: a whole adaptation by hand, the flow against Jacobians, its training, its state, published counts."""
+"""TTTFlow: a whole adaptation by hand, the flow against Jacobians, its training, its state,
+published counts.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +10,26 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import CHANNELS, TASKS, random_images, tiny_net
-from plain import PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, TASKS, random_images, tiny_net
+from support.plain import PlainNet, assert_same_predictions
+from support.toy import Toy, ToyDataset, job
 from torch import Tensor
 from torch.nn import functional as F
-from toy import Toy, ToyDataset, job
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import SHARED, Norm, Optimiser
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext
-from ttt_bench.data.base import Batch
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import tttflow
 from ttt_bench.methods.tttflow import RealNVP, TTTFlow, TTTFlowOptions
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.progress import Silent
-from ttt_bench.session import Session, moved_parameters
-from ttt_bench.train import Trainer, stretches
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Batch, Net
+from ttt_bench.train.chain import training_chain
+from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.progress import Silent
 
 EPS = 1e-5
 
@@ -35,13 +39,17 @@ def adapter(**options: Any) -> TTTFlow:
 
 
 def shaken(module: torch.nn.Module, seed: int = 3) -> torch.nn.Module:
-    """A flow as training leaves it: no parameter and no running statistic at the value it starts with."""
+    """A flow as training leaves it: no parameter and no running statistic at the value it starts
+    with.
+    """
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, values in module.state_dict().items():
             if values.is_floating_point():
                 noise = 0.3 * torch.randn(values.shape, generator=draw, dtype=torch.float64)
-                values.copy_((1 + noise).clamp(min=0.3) if name.endswith("running_var") else values + noise)
+                values.copy_(
+                    (1 + noise).clamp(min=0.3) if name.endswith("running_var") else values + noise
+                )
     return module
 
 
@@ -72,14 +80,17 @@ class PlainFlow:
 
     def norm_relu(self, name: str, x: Tensor) -> Tensor:
         mean, var, scale, shift = (
-            self.state[f"{name}.{key}"].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
+            self.state[f"{name}.{key}"].view(1, -1, 1, 1)
+            for key in ("running_mean", "running_var", "weight", "bias")
         )
         return F.relu((x - mean) / (var + EPS) ** 0.5 * scale + shift)
 
     def coupling(self, number: int, x: Tensor) -> tuple[Tensor, Tensor]:
         prefix, parity = f"coupling.{number}", (1, 0, 1)[number]
         rows, columns = x.shape[2:]
-        seen = torch.tensor([[float((r + c + parity) % 2) for c in range(columns)] for r in range(rows)]).double()
+        seen = torch.tensor(
+            [[float((r + c + parity) % 2) for c in range(columns)] for r in range(rows)]
+        ).double()
         inner = self.convolution(f"{prefix}.conv_in", x * seen)
         for block in range(self.res_blocks):
             residual = inner
@@ -99,7 +110,9 @@ class PlainFlow:
             x, s = self.coupling(number, x)
             total = total + s
             if number < 2:
-                log_scale, shift = (self.state[f"actnorm.{number}.{key}"] for key in ("log_scale", "shift"))
+                log_scale, shift = (
+                    self.state[f"actnorm.{number}.{key}"] for key in ("log_scale", "shift")
+                )
                 x, total = x * log_scale.exp() + shift, total + log_scale
         return -(torch.distributions.Normal(0.0, 1.0).log_prob(x) + total).mean()
 
@@ -109,7 +122,11 @@ def test_two_steps_by_hand(tap: int, res_blocks: int) -> None:
     images, method = random_images(2, 64, 96), adapter(tap=tap, res_blocks=res_blocks)
     session = session_of(method, Optimiser(lr=0.1, weight_decay=1e-2))
     plain = PlainNet(flow_net(method))
-    state = {n.removeprefix("extra."): v for n, v in [*plain.p.items(), *plain.b.items()] if n.startswith("extra.")}
+    state = {
+        n.removeprefix("extra."): v
+        for n, v in [*plain.p.items(), *plain.b.items()]
+        if n.startswith("extra.")
+    }
     flow = PlainFlow(state, res_blocks)
     start = {name: values.detach().clone() for name, values in plain.p.items()}
     for k, predictions, losses in session.trajectory(images, 2):
@@ -120,7 +137,11 @@ def test_two_steps_by_hand(tap: int, res_blocks: int) -> None:
             assert losses["negative log-likelihood"].item() == pytest.approx(loss.item(), rel=1e-9)
             plain.descend(loss, lambda name: name.startswith("model."), lr=0.1, weight_decay=1e-2)
     plain.assert_equal(session.net)
-    moved = {name for name, values in session.net.named_parameters() if not torch.equal(values, start[name])}
+    moved = {
+        name
+        for name, values in session.net.named_parameters()
+        if not torch.equal(values, start[name])
+    }
     below = [f"convolutions.{n}.weight" for n in range(tap)]
     below += [f"norms.{n}.{kind}" for n in range(tap) for kind in ("weight", "bias")]
     assert moved == {f"model.backbone.{name}" for name in below}
@@ -141,10 +162,20 @@ def test_statistics_move_once_a_step_and_only_up_to_the_tap(tap: int) -> None:
     before = {name: values.clone() for name, values in session.net.named_buffers()}
     for _ in range(2):
         session.adapt(random_images().float())
-    changed = {name for name, values in session.net.named_buffers() if not torch.equal(values, before[name])}
-    prefixes = ("model.backbone.conv1.", "model.backbone.bn1.", *(f"model.backbone.layer{n + 1}." for n in range(tap)))
+    changed = {
+        name
+        for name, values in session.net.named_buffers()
+        if not torch.equal(values, before[name])
+    }
+    prefixes = (
+        "model.backbone.conv1.",
+        "model.backbone.bn1.",
+        *(f"model.backbone.layer{n + 1}." for n in range(tap)),
+    )
     assert changed == {name for name in before if name.startswith(prefixes)}
-    assert {int(session.net.get_buffer(n)) for n in changed if n.endswith("num_batches_tracked")} == {2}
+    assert {
+        int(session.net.get_buffer(n)) for n in changed if n.endswith("num_batches_tracked")
+    } == {2}
     assert all(name.startswith(prefixes) for name in session.moved)
 
 
@@ -182,7 +213,9 @@ def test_masks_are_made_once_for_a_size_and_are_no_state() -> None:
             flow(torch.randn(1, 2, *size))
     assert set(flow.state_dict()) == names
     device = torch.device("cpu")
-    assert tttflow._mask(4, 6, 1, device, torch.float32) is tttflow._mask(4, 6, 1, device, torch.float32)
+    assert tttflow._mask(4, 6, 1, device, torch.float32) is tttflow._mask(
+        4, 6, 1, device, torch.float32
+    )
 
 
 def test_the_first_batch_gives_actnorms_unit_scale_and_a_dead_channel_a_finite_one() -> None:
@@ -195,7 +228,9 @@ def test_the_first_batch_gives_actnorms_unit_scale_and_a_dead_channel_a_finite_o
     assert (deviation[2], log_scale[0, 2].item()) == (0, pytest.approx(math.log(1e6)))
     # the authors' shift: the mean is left at mean / std - mean
     mean = x.mean(dim=(0, 2, 3))
-    torch.testing.assert_close(outputs.mean(dim=(0, 2, 3))[:2], (mean / x.std(dim=(0, 2, 3)) - mean)[:2])
+    torch.testing.assert_close(
+        outputs.mean(dim=(0, 2, 3))[:2], (mean / x.std(dim=(0, 2, 3)) - mean)[:2]
+    )
 
 
 def source_terms(net: Net, method: TTTFlow, images: Tensor) -> Tensor:
@@ -218,19 +253,26 @@ def test_source_loss_initialises_once_and_reaches_the_flow_alone() -> None:
     features = plain.stages(images, "running", last=3)[-1].detach()
     loss = source_terms(net, method, images)
     first = {name: values.detach().clone() for name, values in flow.state_dict().items()}
-    # new couplings do not scale, so that the first one only shifts; its networks normalise with the batch
+    # new couplings do not scale, so that the first one only shifts; its networks normalise with the
+    # batch
     shifted = flow.coupling[0](features)[0].detach()
-    torch.testing.assert_close(first["actnorm.0.log_scale"][0, :, 0, 0], -shifted.std(dim=(0, 2, 3)).log())
+    torch.testing.assert_close(
+        first["actnorm.0.log_scale"][0, :, 0, 0], -shifted.std(dim=(0, 2, 3)).log()
+    )
     torch.testing.assert_close(first["actnorm.0.shift"][0, :, 0, 0], -shifted.mean(dim=(0, 2, 3)))
     assert first["initialised"]
     z, log_det = flow(features)
-    torch.testing.assert_close(loss, -(torch.distributions.Normal(0.0, 1.0).log_prob(z) + log_det).mean())
+    torch.testing.assert_close(
+        loss, -(torch.distributions.Normal(0.0, 1.0).log_prob(z) + log_det).mean()
+    )
     loss.backward()
     assert {name for name, p in net.named_parameters() if p.grad is not None} == {
         f"extra.{name}" for name, _ in flow.named_parameters()
     }
     source_terms(net, method, random_images(4, seed=9))
-    assert torch.equal(flow.actnorm[0].shift, first["actnorm.0.shift"]), "the second batch does not initialise"
+    assert torch.equal(flow.actnorm[0].shift, first["actnorm.0.shift"]), (
+        "the second batch does not initialise"
+    )
     for name, values in net.model.named_buffers():
         assert torch.equal(values, plain.b[f"model.{name}"]), name
 
@@ -239,8 +281,13 @@ def test_training_leaves_bases_network_as_it_is(tmp_path: Path) -> None:
     method = adapter(flow_iterations=3, res_blocks=1, tap=1)
     trainer = Trainer(tmp_path, torch.device("cpu"), Silent())
     base, net = (trainer.source_model(job(), which, ToyDataset()) for which in (Toy(), method))
-    assert all(torch.equal(values, base.model.state_dict()[name]) for name, values in net.model.state_dict().items())
-    assert stretches(job(), method)[-2].key == stretches(job(), Toy())[-1].key, "Base's checkpoint is shared"
+    assert all(
+        torch.equal(values, base.model.state_dict()[name])
+        for name, values in net.model.state_dict().items()
+    )
+    assert training_chain(job(), method)[-2].key == training_chain(job(), Toy())[-1].key, (
+        "Base's checkpoint is shared"
+    )
     flow: Any = net.extra
     assert flow.initialised
     assert int(flow.coupling[0].bn_out.num_batches_tracked) == 3
@@ -252,10 +299,17 @@ def test_training_leaves_bases_network_as_it_is(tmp_path: Path) -> None:
 def test_the_flows_phase() -> None:
     shared, flow = adapter().phases()
     assert shared == SHARED
-    assert (flow.trains, flow.supervised, flow.iterations, flow.schedule) == (("extra",), False, 10_000, "polynomial")
+    assert (flow.trains, flow.supervised, flow.iterations, flow.schedule) == (
+        ("extra",),
+        False,
+        10_000,
+        "polynomial",
+    )
     assert flow.optimiser == Optimiser(optimiser="adam", lr=1e-3, weight_decay=1e-6)
     original = TTTFlow.original
-    assert original.optimiser == Optimiser(optimiser="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    assert original.optimiser == Optimiser(
+        optimiser="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4
+    )
     assert original.steps == 10
     flow = adapter(**original.options).phases()[1]
     assert (flow.iterations, flow.schedule) == (10_000, "cosine")
@@ -264,7 +318,9 @@ def test_the_flows_phase() -> None:
 
 def actnorms(session: Session) -> list[Tensor]:
     flow: Any = session.net.extra
-    return [values.detach().clone() for norm in flow.actnorm for values in (norm.log_scale, norm.shift)]
+    return [
+        values.detach().clone() for norm in flow.actnorm for values in (norm.log_scale, norm.shift)
+    ]
 
 
 def test_actnorms_are_taken_from_the_first_target_batch_where_asked_to() -> None:
@@ -283,14 +339,20 @@ def test_actnorms_are_taken_from_the_first_target_batch_where_asked_to() -> None
     torch.testing.assert_close(found[1][0, :, 0, 0], -inputs.mean(dim=(0, 2, 3)))
     session.adapt(first)
     session.begin_batch(1, second)
-    assert all(torch.equal(a, b) for a, b in zip(actnorms(session), found, strict=True)), "online: once"
+    assert all(torch.equal(a, b) for a, b in zip(actnorms(session), found, strict=True)), (
+        "online: once"
+    )
     carried = {name: values.clone() for name, values in session.state().items()}
     session.reset()
     assert all(torch.equal(a, b) for a, b in zip(actnorms(session), trained, strict=True))
     session.begin_batch(1, second)
-    assert not torch.equal(actnorms(session)[0], found[0]), "after a reset: from the batch that comes"
+    assert not torch.equal(actnorms(session)[0], found[0]), (
+        "after a reset: from the batch that comes"
+    )
     session.restore(carried)
-    assert all(torch.equal(a, b) for a, b in zip(actnorms(session), found, strict=True)), "and it can be resumed"
+    assert all(torch.equal(a, b) for a, b in zip(actnorms(session), found, strict=True)), (
+        "and it can be resumed"
+    )
     assert not any(name.startswith("extra.") for name in session.moved)
 
 
@@ -314,7 +376,9 @@ def test_any_size_and_backbone(backbone: str, tap: int, size: tuple[int, int]) -
     session.begin_batch(0, images)
     before = {name: values.clone() for name, values in session.moved.items()}
     for _, predictions, losses in session.trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in TASKS.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in TASKS.items()
+        }
         assert all(torch.isfinite(loss) for loss in losses.values())
     assert any(not torch.equal(values, before[name]) for name, values in session.moved.items())
 
@@ -325,11 +389,25 @@ def test_any_size_and_backbone(backbone: str, tap: int, size: tuple[int, int]) -
         (1, {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, 30_067_794, 6_513_670, 225_344),
         (2, {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, 49_557_586, 26_003_462, 1_444_928),
         (2, {"semseg": 6, "normals": 3, "edge": 1}, 49_549_904, 26_003_462, 1_444_928),
-        (3, {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, 127_465_554, 103_911_430, 8_543_296),
-        (4, {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}, 438_995_026, 415_440_902, 23_508_032),
+        (
+            3,
+            {"semseg": 7, "depth": 1, "normals": 3, "edge": 1},
+            127_465_554,
+            103_911_430,
+            8_543_296,
+        ),
+        (
+            4,
+            {"semseg": 7, "depth": 1, "normals": 3, "edge": 1},
+            438_995_026,
+            415_440_902,
+            23_508_032,
+        ),
     ],
 )
-def test_published_numbers_of_parameters(tap: int, tasks: dict[str, int], total: int, added: int, moved: int) -> None:
+def test_published_numbers_of_parameters(
+    tap: int, tasks: dict[str, int], total: int, added: int, moved: int
+) -> None:
     method = adapter(tap=tap)
     with torch.device("meta"):
         model = build_model(ModelConfig(backbone="resnet50"), tasks)
@@ -351,7 +429,9 @@ def test_the_flow_is_frozen_and_in_eval_mode_at_test() -> None:
 
 def test_weights_that_do_not_fit_are_refused_by_name() -> None:
     flow = RealNVP(CHANNELS[0], 1)
-    with pytest.raises(ValueError, match=r"missing .*coupling.0.tanh_scale.* unknown .*coupling.3.offset"):
+    with pytest.raises(
+        ValueError, match=r"missing .*coupling.0.tanh_scale.* unknown .*coupling.3.offset"
+    ):
         flow.load_weights({"coupling3.offset": torch.zeros(1)})
 
 

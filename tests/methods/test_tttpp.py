@@ -1,4 +1,6 @@
-"""TTT++: a whole adaptation by hand, views, moments, the queue, source losses and statistics, options."""
+"""TTT++: a whole adaptation by hand, views, moments, the queue, source losses and statistics,
+options.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import CHANNELS, random_images, tiny_net, tiny_session
-from plain import PlainNet, assert_same_predictions
 from pydantic import ValidationError
+from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
+from support.plain import PlainNet, assert_same_predictions
+from support.toy import ToyDataset, same, values
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
-from toy import ToyDataset, same, values
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import Norm, Optimiser, Passes
-from ttt_bench.config import ModelConfig
-from ttt_bench.context import HarnessContext, derive_seed
-from ttt_bench.data.base import Batch
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import tttpp
 from ttt_bench.methods.tttpp import TTTPlusPlus, TTTPlusPlusOptions
-from ttt_bench.model import Net, build_model, count_parameters
-from ttt_bench.session import Session, moved_parameters
+from ttt_bench.model.backbone import build_model
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Batch, Net
+from ttt_bench.util.seeding import derive_seed
 
 WIDTHS = {"ext": sum(CHANNELS), "ssh": 4}
 SMALL = {"head_pool": 3, "head_hidden": 5, "head_out": WIDTHS["ssh"]}
@@ -50,7 +54,9 @@ def some_statistics() -> dict[str, Tensor]:
 
 def session(method: TTTPlusPlus, lr: float = 1e-3, count: int = 3, **settings: Any) -> Session:
     images = random_images(count)
-    return tiny_session(method, Optimiser(lr=lr, **settings), statistics=some_statistics(), images=images)
+    return tiny_session(
+        method, Optimiser(lr=lr, **settings), statistics=some_statistics(), images=images
+    )
 
 
 def view_by_hand(image: Tensor, numbers: list[float]) -> Tensor:
@@ -93,9 +99,16 @@ def projection_by_hand(plain: PlainNet, stages: list[Tensor]) -> Tensor:
     return hidden @ plain.p["extra.head.2.weight"].T + plain.p["extra.head.2.bias"]
 
 
-def contrastive_by_hand(plain: PlainNet, images: Tensor, draws: Tensor, temperature: float) -> Tensor:
-    """The first views of all images come before the second ones, in the draws and in the forward."""
-    views = [view_by_hand(image, d.tolist()) for image, d in zip([*images, *images], draws.double(), strict=True)]
+def contrastive_by_hand(
+    plain: PlainNet, images: Tensor, draws: Tensor, temperature: float
+) -> Tensor:
+    """The first views of all images come before the second ones, in the draws and in the
+    forward.
+    """
+    views = [
+        view_by_hand(image, d.tolist())
+        for image, d in zip([*images, *images], draws.double(), strict=True)
+    ]
     z = projection_by_hand(plain, plain.stages(torch.stack(views), "ema"))
     z = z / (z**2).sum(dim=1, keepdim=True).sqrt()
     logs = []
@@ -107,10 +120,15 @@ def contrastive_by_hand(plain: PlainNet, images: Tensor, draws: Tensor, temperat
 
 
 def features_by_hand(plain: PlainNet, stages: list[Tensor]) -> dict[str, Tensor]:
-    return {"ext": plain.hypercolumn(stages).mean(dim=(2, 3)), "ssh": projection_by_hand(plain, stages)}
+    return {
+        "ext": plain.hypercolumn(stages).mean(dim=(2, 3)),
+        "ssh": projection_by_hand(plain, stages),
+    }
 
 
-def alignment_by_hand(name: str, rows: Tensor, statistics: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def alignment_by_hand(
+    name: str, rows: Tensor, statistics: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
     """CORAL / CORAL_0 and MMD / MMD_0."""
     mean = rows.sum(dim=0) / len(rows)
     covariance = sum(torch.outer(row - mean, row - mean) for row in rows) / (len(rows) - 1)
@@ -123,13 +141,18 @@ def alignment_by_hand(name: str, rows: Tensor, statistics: dict[str, Tensor]) ->
     ("options", "moved"),
     [
         ({}, ("model.backbone.",)),
-        ({"fix_head": False, "predict_norm": "batch", "temperature": 0.3}, ("model.backbone.", "extra.")),
+        (
+            {"fix_head": False, "predict_norm": "batch", "temperature": 0.3},
+            ("model.backbone.", "extra."),
+        ),
     ],
 )
 def test_two_steps_by_hand(options: dict[str, Any], moved: tuple[str, ...]) -> None:
     images, statistics = random_images(3, 32, 44), some_statistics()
     method = adapter(**options)
-    one = tiny_session(method, Optimiser(lr=1e-2, weight_decay=1e-2), statistics=statistics, images=images)
+    one = tiny_session(
+        method, Optimiser(lr=1e-2, weight_decay=1e-2), statistics=statistics, images=images
+    )
     plain = PlainNet(tiny_net(method))
     draw = torch.Generator().manual_seed(derive_seed(0, "tttpp", 0))
     mode = options.get("predict_norm", "running")
@@ -137,7 +160,11 @@ def test_two_steps_by_hand(options: dict[str, Any], moved: tuple[str, ...]) -> N
         assert_same_predictions(predictions, plain.predict(images, mode))
         if k < 2:
             draws = torch.rand(6, 11, generator=draw)
-            wanted = {"contrastive": contrastive_by_hand(plain, images, draws, options.get("temperature", 0.5))}
+            wanted = {
+                "contrastive": contrastive_by_hand(
+                    plain, images, draws, options.get("temperature", 0.5)
+                )
+            }
             features = features_by_hand(plain, plain.stages(images, "ema"))
             for name, scale in (("ext", 0.5), ("ssh", 0.2)):
                 coral, mmd = alignment_by_hand(name, features[name], statistics)
@@ -149,7 +176,9 @@ def test_two_steps_by_hand(options: dict[str, Any], moved: tuple[str, ...]) -> N
             plain.descend(total, lambda name: name.startswith(moved), lr=1e-2, weight_decay=1e-2)
     plain.assert_equal(one.net)
     start = PlainNet(tiny_net(method))
-    assert not torch.allclose(start.predict(images, mode)["depth"], predictions["depth"], rtol=1e-2), "it moved"
+    assert not torch.allclose(
+        start.predict(images, mode)["depth"], predictions["depth"], rtol=1e-2
+    ), "it moved"
     changed = {name for name, p in one.net.named_parameters() if not torch.equal(p, start.p[name])}
     assert changed == {name for name in start.p if name.startswith(moved)}
 
@@ -165,10 +194,16 @@ def test_the_queue_by_hand() -> None:
             features = features_by_hand(plain, plain.stages(images, "ema"))
             wanted = []
             for name, scale in (("ext", 0.5), ("ssh", 0.2)):
-                coral, mmd = alignment_by_hand(name, torch.stack([*features[name], *rows[name]]), statistics)
+                coral, mmd = alignment_by_hand(
+                    name, torch.stack([*features[name], *rows[name]]), statistics
+                )
                 wanted += [scale * coral, scale * 0.5 * mmd]
-            assert [loss.item() for loss in losses.values()] == pytest.approx([w.item() for w in wanted], rel=1e-8)
-            plain.descend(torch.stack(wanted).sum(), lambda name: name.startswith("model.backbone."), lr=0.1)
+            assert [loss.item() for loss in losses.values()] == pytest.approx(
+                [w.item() for w in wanted], rel=1e-8
+            )
+            plain.descend(
+                torch.stack(wanted).sum(), lambda name: name.startswith("model.backbone."), lr=0.1
+            )
         one.end_batch(images)
         last = features_by_hand(plain, plain.stages(images, "batch"))
         rows = {name: [*rows[name], *last[name].detach()][-3:] for name in rows}
@@ -221,7 +256,9 @@ def test_source_statistics_keep_small_spreads_of_large_features() -> None:
 
 def test_too_few_batches_are_refused_with_what_to_change() -> None:
     for count in (0, 1, 2):
-        with pytest.raises(BenchError, match=r"at least 3 batches.*tttpp\.stat_images.*tttpp\.stat_batch"):
+        with pytest.raises(
+            BenchError, match=r"at least 3 batches.*tttpp\.stat_images.*tttpp\.stat_batch"
+        ):
             tttpp.source_statistics([torch.rand(4, 3)] * count)
 
 
@@ -242,9 +279,14 @@ def test_source_statistics_of_a_network_by_hand() -> None:
     for name in WIDTHS:
         first, *rest = (f[name].detach().numpy() for f in features)
         together = np.concatenate(rest)
-        distances = [((np.cov(first.T) - np.cov(other.T)) ** 2).sum() / (4 * first.shape[1] ** 2) for other in rest]
+        distances = [
+            ((np.cov(first.T) - np.cov(other.T)) ** 2).sum() / (4 * first.shape[1] ** 2)
+            for other in rest
+        ]
         means = [((first.mean(0) - other.mean(0)) ** 2).mean() for other in rest]
-        np.testing.assert_allclose(found[f"{name}.covariance"], np.cov(together.T), rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(
+            found[f"{name}.covariance"], np.cov(together.T), rtol=1e-8, atol=1e-12
+        )
         np.testing.assert_allclose(found[f"{name}.mean"], together.mean(0))
         assert found[f"{name}.coral_reference"].item() == pytest.approx(sum(distances) / 2)
         assert found[f"{name}.mmd_reference"].item() == pytest.approx(sum(means) / 2)
@@ -254,7 +296,10 @@ def test_bind_takes_the_statistics_of_the_cell_at_hand() -> None:
     method = adapter(use="align")
     images = random_images(3)
     first = next(session(method).trajectory(images, 1))[2]
-    double = {name: 2 * value if "reference" in name else value for name, value in some_statistics().items()}
+    double = {
+        name: 2 * value if "reference" in name else value
+        for name, value in some_statistics().items()
+    }
     again = tiny_session(method, Optimiser(), statistics=double, images=images)
     for name, loss in next(again.trajectory(images, 1))[2].items():
         torch.testing.assert_close(2 * loss, first[name])
@@ -270,7 +315,9 @@ def test_hue_as_torchvisions(turn: float) -> None:
     image[..., :4] = image[:, :1, :, :4]  # some grey, which has no hue
     image[..., 4:8, :] = image[..., 4:8, :].round()  # primary and mixed colours
     wanted = tv.adjust_hue(image, turn)  # in single precision, whatever the image's
-    torch.testing.assert_close(tttpp.shift_hue(image, torch.tensor([turn])), wanted, rtol=0, atol=3e-6)
+    torch.testing.assert_close(
+        tttpp.shift_hue(image, torch.tensor([turn])), wanted, rtol=0, atol=3e-6
+    )
 
 
 @pytest.mark.parametrize("factor", [0.6, 0.9, 1.0, 1.4])
@@ -303,7 +350,9 @@ def test_a_part_is_enlarged_as_torchvisions_resized_crop() -> None:
     half = torch.tensor([0.5, 0.5]).double()
     enlarged = tttpp.enlarge(images, left, top, half, half, torch.tensor([False, True]))
     for n, (first_row, first_column) in enumerate([(6, 20), (0, 10)]):
-        wanted = tv.resized_crop(images[n], first_row, first_column, 12, 20, [24, 40], antialias=False)
+        wanted = tv.resized_crop(
+            images[n], first_row, first_column, 12, 20, [24, 40], antialias=False
+        )
         wanted = wanted.flip(-1) if n else wanted
         # at its own border the part is continued by the pixels around it
         torch.testing.assert_close(enlarged[n, :, 1:-1, 1:-1], wanted[:, 1:-1, 1:-1])
@@ -317,7 +366,9 @@ def test_the_whole_image_is_itself() -> None:
 
 
 def test_parts_have_the_area_asked_for_fit_and_keep_to_the_aspects() -> None:
-    areas, aspects = torch.meshgrid(torch.linspace(0.2, 1, 41), torch.linspace(0, 1, 21), indexing="ij")
+    areas, aspects = torch.meshgrid(
+        torch.linspace(0.2, 1, 41), torch.linspace(0, 1, 21), indexing="ij"
+    )
     width, height = tttpp.part_sides(areas.double(), aspects.double())
     torch.testing.assert_close(width * height, areas.double())
     assert max(width.max(), height.max()) <= 1 + 1e-12
@@ -388,7 +439,9 @@ def test_the_source_loss_by_hand() -> None:
 def test_terms_and_passes(options: dict[str, Any], terms: list[str], seen: list[int]) -> None:
     method, counts = adapter(**options), []
     one = session(method)
-    one.net.model.backbone.register_forward_hook(lambda _, inputs, __: counts.append(len(inputs[0])))
+    one.net.model.backbone.register_forward_hook(
+        lambda _, inputs, __: counts.append(len(inputs[0]))
+    )
     assert list(one.adapt(random_images(3))) == terms
     assert counts == seen
     assert method.passes(3) == Passes(sum(seen) // 3, sum(seen) // 3)
@@ -430,14 +483,23 @@ def test_the_end_of_a_batch_moves_the_queue_alone() -> None:
     ],
 )
 def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> None:
-    for options, moved in (({}, 23_508_032), ({"fix_head": False, "queue_size": 16}, 23_508_032 + 125_846_048)):
+    for options, moved in (
+        ({}, 23_508_032),
+        ({"fix_head": False, "queue_size": 16}, 23_508_032 + 125_846_048),
+    ):
         method = TTTPlusPlus(TTTPlusPlusOptions(**options))
         with torch.device("meta"):
             model = build_model(ModelConfig(backbone="resnet50"), tasks)
             net = Net(model, method.build(model, tasks))
         counts = count_parameters(net)
         assert (counts.total, counts.added) == (total, 125_846_048)
-        assert sum(p.numel() for p in moved_parameters(net, method.bind(net, {}).moves, "tttpp").values()) == moved
+        assert (
+            sum(
+                p.numel()
+                for p in moved_parameters(net, method.bind(net, {}).moves, "tttpp").values()
+            )
+            == moved
+        )
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "test_efficientnet"])
@@ -449,12 +511,16 @@ def test_any_backbone_and_size_without_some_tasks(backbone: str, size: tuple[int
     images = random_images(2, *size).float()
     ctx = HarnessContext(net, RECIPES["weighted"])
     with torch.no_grad():
-        statistics = method.source_statistics(net, [random_images(4, seed=n).float() for n in range(3)], ctx)
+        statistics = method.source_statistics(
+            net, [random_images(4, seed=n).float() for n in range(3)], ctx
+        )
     one = Session(net, method, Optimiser(lr=1e-4), statistics, RECIPES["weighted"], 2, seed=0)
     before, state = images.clone(), torch.random.get_rng_state()
     one.begin_batch(0, images)
     for _, predictions, losses in one.trajectory(images, 1):
-        assert {task: tuple(p.shape) for task, p in predictions.items()} == {t: (2, k, *size) for t, k in tasks.items()}
+        assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+            t: (2, k, *size) for t, k in tasks.items()
+        }
         assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
     one.end_batch(images)
     assert torch.equal(images, before)
@@ -463,16 +529,24 @@ def test_any_backbone_and_size_without_some_tasks(backbone: str, size: tuple[int
 
 def test_the_aligned_features_come_closer() -> None:
     one = session(adapter(use="align", scale_ssh=0), lr=1e-2)
-    totals = [sum(entry[2].values()).item() for entry in list(one.trajectory(random_images(3), 4))[:-1]]  # type: ignore[union-attr]
+    totals = [
+        sum(entry[2].values()).item() for entry in list(one.trajectory(random_images(3), 4))[:-1]
+    ]  # type: ignore[union-attr]
     assert totals[-1] < totals[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use": "align", "scale_ext": 0, "scale_ssh": 0}, r"tttpp\.scale_ext or tttpp\.scale_ssh above 0"),
+        (
+            {"use": "align", "scale_ext": 0, "scale_ssh": 0},
+            r"tttpp\.scale_ext or tttpp\.scale_ssh above 0",
+        ),
         ({"use": "ssl", "queue_size": 8}, r"tttpp\.queue_size = 8 has no use without an alignment"),
-        ({"stat_images": 20, "stat_batch": 8}, r"tttpp\.stat_images = 20 must be .* three times tttpp\.stat_batch = 8"),
+        (
+            {"stat_images": 20, "stat_batch": 8},
+            r"tttpp\.stat_images = 20 must be .* three times tttpp\.stat_batch = 8",
+        ),
         ({"stat_batch": 1}, "greater than or equal to 2"),
         ({"queue_size": 5000}, "less than or equal to 4096"),
         ({"temperature": 0}, "greater than 0"),
@@ -480,7 +554,9 @@ def test_the_aligned_features_come_closer() -> None:
         ({"divergence": "none"}, "'all', 'coral' or 'mmd'"),
     ],
 )
-def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[str, Any], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
+    options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         TTTPlusPlusOptions(**options)
 
@@ -488,5 +564,7 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(options: dict[
 def test_what_it_needs_what_shapes_the_source_model_and_the_authors_settings() -> None:
     assert TTTPlusPlus().needs().min_batch == 2
     assert TTTPlusPlusOptions.source_fields() == ("head_pool", "head_hidden", "head_out")
-    assert TTTPlusPlus.original.optimiser == Optimiser(optimiser="sgd", lr=1e-2, momentum=0.9, weight_decay=0.0)
+    assert TTTPlusPlus.original.optimiser == Optimiser(
+        optimiser="sgd", lr=1e-2, momentum=0.9, weight_decay=0.0
+    )
     assert TTTPlusPlusOptions(**TTTPlusPlus.original.options) == TTTPlusPlusOptions()

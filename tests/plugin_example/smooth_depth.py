@@ -1,7 +1,7 @@
 """Smooth: a method in a package of its own, which adapts by making the predicted depth smooth."""
 
 from ttt_bench.adapter import Adapter, Card, Needs, Norm, Options, Plan, StepOut, option
-from ttt_bench.norm import BATCH_NORMS, affine_parameters
+from ttt_bench.model.batchnorm import BATCH_NORMS, affine_parameters
 
 
 class SmoothOptions(Options):

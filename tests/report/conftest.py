@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import synthetic
+from support import synthetic
 
-from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.render import Rendered, report
+from ttt_bench.stats.comparison import Comparison
 
 
 @pytest.fixture(scope="session")

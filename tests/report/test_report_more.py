@@ -1,4 +1,6 @@
-"""The metrics that are not primary: by hand, in every form of the report, and out of what primary ones are made of."""
+"""The metrics that are not primary: by hand, in every form of the report, and out of what
+primary ones are made of.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from synthetic import BASE, CLASSES, add_cell, compared, constant, gains
+from support.paths import HISTORIC
+from support.synthetic import BASE, CLASSES, add_cell, compared, constant, gains
 
-from ttt_bench import store
-from ttt_bench.report import main_table, more_table, summary, sync_table
-from ttt_bench.report.comparison import Comparison
+from ttt_bench.report import main_table, more_table, sync_table
 from ttt_bench.report.console import ConsoleTable
-from ttt_bench.report.render import Rendered, report, summary_records
+from ttt_bench.report.render import Rendered, report, summary_rows
 from ttt_bench.report.tables import Number
+from ttt_bench.results import store
+from ttt_bench.stats import summary
+from ttt_bench.stats.comparison import Comparison
 
-SCHEMA_1 = Path(__file__).parents[1] / "historic" / "schema_1"
-# at the last step tent is 8, 9 and 4 percent better than Base, whose mIoU is 20, 20.2 and 20.4 (see synthetic.build)
+SCHEMA_1 = HISTORIC / "schema_1"
+# at the last step tent is 8, 9 and 4 percent better than Base, whose mIoU is 20, 20.2 and 20.4 (see
+# synthetic.build)
 TENT_MIOU = (20 * 1.08, 20.2 * 1.09, 20.4 * 1.04)
 
 
@@ -59,7 +64,13 @@ def test_tables_have_a_column_a_metric_and_a_column_a_class(comparison: Comparis
     assert [column.lines for column in each.columns] == [(name, "IoU % ↑") for name in CLASSES]
     for table in (more, each):
         (section,) = table.sections
-        assert [row.label for row in section.rows] == ["base", "norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
+        assert [row.label for row in section.rows] == [
+            "base",
+            "norm",
+            "tent",
+            "s4t",
+            "s4t (mask_ratio=0.5)",
+        ]
         assert section.heading == "fixed step"
     (rows, *_) = (section.rows for section in more.sections)
     base = rows[0].cells["normals_median_degrees"]
@@ -77,7 +88,9 @@ def test_the_best_are_bold_in_the_metrics_own_direction(tmp_path: Path) -> None:
     (comparison,) = compared(tmp_path)
     table = more_table.build(comparison)
     assert table is not None
-    base, tent = ({key: cell.bold for key, cell in row.cells.items()} for row in table.sections[0].rows)
+    base, tent = (
+        {key: cell.bold for key, cell in row.cells.items()} for row in table.sections[0].rows
+    )
     # normals are 10 % lower, which is better for an angle and worse for a share of pixels
     assert (base["normals_median_degrees"], tent["normals_median_degrees"]) == (False, True)
     assert (base["normals_within_30_percent"], tent["normals_within_30_percent"]) == (True, False)
@@ -100,9 +113,15 @@ def test_a_narrow_console_shows_one_metric_a_task_at_least(comparison: Compariso
 
 def test_every_form_of_the_report_has_them(rendered: Rendered) -> None:
     frame = pd.read_csv(next(p for p in rendered.paths if p.name == "more.csv")).set_index("method")
-    assert frame.loc["tent", "semseg_pixel_accuracy_percent"] == pytest.approx(2 * sum(TENT_MIOU) / 3)
-    assert frame.loc["tent", "semseg_pixel_accuracy_percent_sd"] == pytest.approx(2 * pd.Series(TENT_MIOU).std())
-    each = pd.read_csv(next(p for p in rendered.paths if p.name == "each_class.csv")).set_index("method")
+    assert frame.loc["tent", "semseg_pixel_accuracy_percent"] == pytest.approx(
+        2 * sum(TENT_MIOU) / 3
+    )
+    assert frame.loc["tent", "semseg_pixel_accuracy_percent_sd"] == pytest.approx(
+        2 * pd.Series(TENT_MIOU).std()
+    )
+    each = pd.read_csv(next(p for p in rendered.paths if p.name == "each_class.csv")).set_index(
+        "method"
+    )
     assert each.loc["base", "iou_percent_box"] == pytest.approx(3 * 20.2 + 1)
     assert "normals < 11.25° % ↑" in text_of(rendered, "more.md")
     latex = text_of(rendered, "more.tex")
@@ -115,15 +134,23 @@ def test_every_form_of_the_report_has_them(rendered: Rendered) -> None:
 
 
 def test_json_names_task_metric_and_class(results: Path) -> None:
-    records = summary_records(results)
+    records = summary_rows(results)
     json.dumps(records, allow_nan=False)
-    found = {(r["label"], r["task"], r["metric"], r["class"]): r for r in records if r["selection"] == "fixed"}
+    found = {
+        (r["label"], r["task"], r["metric"], r["class"]): r
+        for r in records
+        if r["selection"] == "fixed"
+    }
     assert found["tent", "semseg", "miou", None]["mean"] == pytest.approx(sum(TENT_MIOU) / 3)
-    assert found["tent", "semseg", "pixel_accuracy", None]["mean"] == pytest.approx(2 * sum(TENT_MIOU) / 3)
+    assert found["tent", "semseg", "pixel_accuracy", None]["mean"] == pytest.approx(
+        2 * sum(TENT_MIOU) / 3
+    )
     assert found["tent", "semseg", "iou", "box"]["mean"] == pytest.approx(sum(TENT_MIOU) + 1)
     assert found["tent", "semseg", "iou", "box"]["quantity"] == "iou"
     assert found["s4t", "edge", "ods_f", None]["sd"] is None
-    assert len({(r["selection"], r["label"], r["quantity"], r["class"], r["seed"]) for r in records}) == len(records)
+    assert len(
+        {(r["selection"], r["label"], r["quantity"], r["class"], r["seed"]) for r in records}
+    ) == len(records)
     assert {r["selection"] for r in records if r["metric"] == "ods_f"} == {"fixed"}
 
 
@@ -143,7 +170,9 @@ def test_results_of_schema_version_1_make_the_tables_that_they_made(tmp_path: Pa
     names = {path.name for path in done.paths}
     assert {"main.csv", "sync.csv", "curves.csv"} <= names
     assert not {"more.csv", "each_class.csv"} & names
-    main = pd.read_csv(next(path for path in done.paths if path.name == "main.csv")).set_index(["selection", "method"])
+    main = pd.read_csv(next(path for path in done.paths if path.name == "main.csv")).set_index(
+        ["selection", "method"]
+    )
     # seed 0, as the page of the example has it
     assert main.loc[("fixed", "base"), "semseg_miou_percent"] == pytest.approx(40.67, abs=0.005)
     assert main.loc[("fixed", "norm"), "delta_ttt_percent"] == pytest.approx(12.27, abs=0.005)
@@ -153,7 +182,10 @@ def test_results_of_schema_version_1_make_the_tables_that_they_made(tmp_path: Pa
 def test_old_cells_beside_new_ones_have_no_row_in_the_new_tables(tmp_path: Path) -> None:
     shutil.copytree(SCHEMA_1, tmp_path, dirs_exist_ok=True)
     ((_, old), *_) = store.cells(SCHEMA_1)
-    shared = {key: old[key] for key in ("pair", "preset", "protocol", "data_variant", "hparams", "settings")}
+    shared = {
+        key: old[key]
+        for key in ("pair", "preset", "protocol", "data_variant", "hparams", "settings")
+    }
     manifest = {"comparison": old["comparison"]}
     add_cell(tmp_path, "tent", gains(1, 2, 3), manifest=manifest, **shared)
     (comparison,) = compared(tmp_path)

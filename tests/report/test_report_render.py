@@ -15,18 +15,22 @@ import pandas as pd
 import pytest
 from PIL import Image
 from rich.console import Console
-from synthetic import add_cell, example_images, gains, statistics_frame
+from support.synthetic import add_cell, example_images, gains, statistics_frame
 
-from ttt_bench import store
 from ttt_bench.errors import BenchError
 from ttt_bench.report import pictures
-from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.curves import colour, figure, svg
-from ttt_bench.report.render import Rendered, report, summary_records, summary_tables
+from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
+from ttt_bench.results import store
+from ttt_bench.stats.comparison import Comparison
 
 FILES = [
     "index.html",
-    *(f"{name}.{form}" for name in ("main", "more", "each_class", "sync") for form in ("md", "tex", "csv")),
+    *(
+        f"{name}.{form}"
+        for name in ("main", "more", "each_class", "sync")
+        for form in ("md", "tex", "csv")
+    ),
     "classes.csv",
     "curves.csv",
     "curves.png",
@@ -45,7 +49,11 @@ class Links(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.sources += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action")
+        ]
         self.ids += [value or "" for name, value in attrs if name == "id"]
         if tag not in ("meta", "img", "br", "link"):
             self.open.append(tag)
@@ -74,7 +82,12 @@ def test_the_page_stands_alone(rendered: Rendered) -> None:
     assert "<script" not in text
     assert "url(" not in text
     assert "@import" not in text
-    for words in ("not applicable: needs normals", "seed 1: diverged", "s4t (mask_ratio=0.5)", "oracle step"):
+    for words in (
+        "not applicable: needs normals",
+        "seed 1: diverged",
+        "s4t (mask_ratio=0.5)",
+        "oracle step",
+    ):
         assert words in text
 
 
@@ -86,7 +99,9 @@ def test_csv_has_the_numbers_of_the_table(rendered: Rendered) -> None:
     assert frame.loc[("fixed", "tent"), "delta_ttt_percent_sd"] == pytest.approx(7**0.5)
     assert frame.loc[("constant", "best constant"), "semseg_miou_percent"] == pytest.approx(80 / 3)
     assert frame.loc[("missing", "tipi"), "state"] == "not applicable"
-    pixels = pd.read_csv(next(path for path in rendered.paths if path.name == "classes.csv")).set_index("class")
+    pixels = pd.read_csv(
+        next(path for path in rendered.paths if path.name == "classes.csv")
+    ).set_index("class")
     assert pixels["pixels"].to_dict() == {"wall": 80, "box": 20, "lamp": 0}
     assert pixels["share_percent"].tolist() == [80, 20, 0]
     page = rendered.page.read_text(encoding="utf-8")
@@ -118,13 +133,16 @@ def test_summary_for_a_console_and_for_programs(results: Path) -> None:
     text = console.export_text()
     assert "oracle step" in text
     assert "s4t (mask_ratio=0.5)" in text
-    records = summary_records(results)
+    records = summary_rows(results)
     assert len({tuple(record) for record in records}) == 1
     found = {(r["selection"], r["label"], r["quantity"]): r for r in records}
     assert found["oracle", "tent", "delta_ttt"]["mean"] == pytest.approx(12.0)
     assert found["oracle", "s4t", "delta_ttt"]["sd"] is None
     assert found["missing", "s4t", None]["reason"].startswith("loss not finite")
-    assert (found["oracle", "tent", "depth"]["task"], found["oracle", "tent", "depth"]["metric"]) == ("depth", "rmse")
+    assert (
+        found["oracle", "tent", "depth"]["task"],
+        found["oracle", "tent", "depth"]["metric"],
+    ) == ("depth", "rmse")
     assert found["constant", "best constant", "depth"]["metric"] == "rmse"
     assert found["oracle", "tent", "delta_ttt"]["task"] is None
     json.dumps(records, allow_nan=False)
@@ -135,16 +153,20 @@ def test_json_is_json_without_base_and_without_a_pixel(tmp_path: Path) -> None:
     statistics["values"] = [[0.0] * len(values) for values in statistics["values"]]
     add_cell(tmp_path, "tent", gains(1, 2, 3, 4), statistics=statistics)
     add_cell(tmp_path, "tipi", state="failed", reason="out of memory", config="b")
-    records = summary_records(tmp_path)
+    records = summary_rows(tmp_path)
     json.dumps(records, allow_nan=False)
     found = {(r["selection"], r["label"], r["quantity"]): r for r in records}
     assert found["fixed", "tent", "semseg"]["mean"] == pytest.approx(20.8)
     assert found["constant", "best constant", "depth"]["mean"] is None
 
 
-def test_only_the_first_step_of_the_statistics_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_step_of_the_statistics_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = statistics_frame()
-    folder = add_cell(tmp_path, "base", gains(0, 0), statistics=pd.concat([first, first.assign(step=1)]))
+    folder = add_cell(
+        tmp_path, "base", gains(0, 0), statistics=pd.concat([first, first.assign(step=1)])
+    )
     assert len(store.read_table(folder, "statistics")) == 2 * len(first)
     assert set(store.read_table(folder, "statistics", step=1)["step"]) == {1}
     asked, whole = [], pd.read_parquet
@@ -154,7 +176,7 @@ def test_only_the_first_step_of_the_statistics_is_read(tmp_path: Path, monkeypat
         return whole(path, **options)
 
     monkeypatch.setattr(pd, "read_parquet", read)
-    summary_records(tmp_path)
+    summary_rows(tmp_path)
     assert asked == [("rows", None), ("statistics", [("step", "==", 0)])]
 
 
@@ -168,7 +190,7 @@ def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:
     assert '<td class="state" colspan="1">' in page
     assert page.count('<th scope="col"') == 2
     assert len(summary_tables(tmp_path / "in")) == 1
-    (record,) = summary_records(tmp_path / "in")
+    (record,) = summary_rows(tmp_path / "in")
     assert record["state"] == "failed"
 
 
@@ -204,15 +226,24 @@ def test_no_torch_and_no_methods(results: Path, tmp_path: Path) -> None:
         "bad = [m for m in sys.modules if m == 'torch' or m.startswith(('torch.', 'ttt_bench.methods'))];"
         "assert not bad, bad"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLCONFIGDIR": str(tmp_path)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "MPLCONFIGDIR": str(tmp_path)}
+    )
 
 
 def test_curves_show_every_task_and_label(comparison: Comparison) -> None:
     shown = figure(comparison)
     panels = [ax for ax in shown.axes if ax.axison]
-    assert [ax.get_title(loc="left").split(":")[0].split(" ")[0] for ax in panels] == [*comparison.tasks, "Delta_TTT"]
+    assert [ax.get_title(loc="left").split(":")[0].split(" ")[0] for ax in panels] == [
+        *comparison.tasks,
+        "Delta_TTT",
+    ]
     labels = [
-        text.get_text() for ax in shown.axes for legend in [ax.get_legend()] if legend for text in legend.get_texts()
+        text.get_text()
+        for ax in shown.axes
+        for legend in [ax.get_legend()]
+        if legend
+        for text in legend.get_texts()
     ]
     assert labels == ["base", "norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
     tent = panels[-1].get_lines()[2]
@@ -228,7 +259,10 @@ def test_pictures_align_depth_for_display_alone() -> None:
     truth = np.array([[1.0, 2.0], [3.0, 255.0]])
     # the truth, on another scale and upside down; the pixel without a truth is 99
     prediction = np.array([[-10.0, -20.0], [-30.0, 99.0]])
-    shown, expected = pictures.coloured("depth", truth, prediction), pictures.coloured("depth", truth)
+    shown, expected = (
+        pictures.coloured("depth", truth, prediction),
+        pictures.coloured("depth", truth),
+    )
     assert np.array_equal(shown[:1], expected[:1])
     assert np.array_equal(shown[1, 0], expected[1, 0])
     assert expected[1, 1].tolist() == [221, 221, 221]

@@ -44,7 +44,11 @@ TABLE = Table(
             (
                 Row(
                     "base",
-                    {SEMSEG: Number(1 / 3, 0.25), "depth_rmse": Number(-0.5), "hidden": Number(7.0)},
+                    {
+                        SEMSEG: Number(1 / 3, 0.25),
+                        "depth_rmse": Number(-0.5),
+                        "hidden": Number(7.0),
+                    },
                 ),
                 Row(
                     "a|b & <c>_%",
@@ -53,7 +57,11 @@ TABLE = Table(
             ),
             "picked with labels",
         ),
-        Section("missing", "without numbers", (Row("tipi", state="diverged", reason="loss was inf at 100 %"),)),
+        Section(
+            "missing",
+            "without numbers",
+            (Row("tipi", state="diverged", reason="loss was inf at 100 %"),),
+        ),
     ),
     (("Note", "50 % of x_y & more"),),
 )
@@ -112,7 +120,10 @@ def test_latex_is_escaped_and_balanced() -> None:
 
 
 def test_latex_of_every_special_sign() -> None:
-    assert latex("#$%&_{}~^\\") == "\\#\\$\\%\\&\\_\\{\\}\\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    assert (
+        latex("#$%&_{}~^\\")
+        == "\\#\\$\\%\\&\\_\\{\\}\\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    )
     assert latex("Delta_TTT") == "$\\Delta_{\\mathrm{TTT}}$"
 
 
@@ -147,7 +158,9 @@ def test_html_is_a_full_grid() -> None:
     assert [text.strip() for text in grid.texts[-1]] == ["tipi", "diverged: loss was inf at 100 %"]
 
 
-@pytest.mark.parametrize(("width", "stacked", "secondary"), [(120, False, True), (58, True, True), (44, True, False)])
+@pytest.mark.parametrize(
+    ("width", "stacked", "secondary"), [(120, False, True), (58, True, True), (44, True, False)]
+)
 def test_console_fits_its_width(width: int, stacked: bool, secondary: bool) -> None:
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(ConsoleTable(TABLE))

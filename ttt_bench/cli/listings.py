@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.output import Display, about_root, say, show_records, stdout
+from ttt_bench.cli.output import Display, about_root, say, show_rows, stdout
 from ttt_bench.cli.sweep import DataRoot, Json, Sets
 from ttt_bench.errors import BenchError
 
@@ -21,48 +21,68 @@ def list_methods(as_json: Json = False) -> None:
     from ttt_bench.registry import registered
 
     records = [
-        {"method": entry.name, "package": entry.package, "version": entry.version, "location": entry.location}
+        {
+            "method": entry.name,
+            "package": entry.package,
+            "version": entry.version,
+            "location": entry.location,
+        }
         for entry in registered().values()
     ]
-    show_records(records, ["method", "package", "version", "location"], "methods", as_json)
+    show_rows(records, ["method", "package", "version", "location"], "methods", as_json)
 
 
 @methods.command("show")
-def show_method(name: Annotated[str, typer.Argument(help="The method's name.")], as_json: Json = False) -> None:
-    """What a method trains, moves and costs, with its options and where their defaults come from."""
-    from ttt_bench.card import card_records, option_records
+def show_method(
+    name: Annotated[str, typer.Argument(help="The method's name.")], as_json: Json = False
+) -> None:
+    """What a method trains, moves and costs, with its options and where their defaults come
+    from.
+    """
+    from ttt_bench.describe.card import card_rows, option_rows
 
-    records, options = card_records(name), option_records(name)
+    records, options = card_rows(name), option_rows(name)
     if as_json:
-        show_records(
-            [*records, *({"field": f"option {o['option']}", "value": o} for o in options)], ["field", "value"], "", True
+        show_rows(
+            [*records, *({"field": f"option {o['option']}", "value": o} for o in options)],
+            ["field", "value"],
+            "",
+            True,
         )
         return
-    show_records(records, ["field", "value"], name, False)
-    show_records(options, ["option", "paper", "original", "meaning", "source"], "options and settings", False)
+    show_rows(records, ["field", "value"], name, False)
+    show_rows(
+        options, ["option", "paper", "original", "meaning", "source"], "options and settings", False
+    )
     stdout.print(
-        "set one with --set " + f"{name}.OPTION=VALUE; choose a column with --hparams paper|original", markup=False
+        "set one with --set "
+        + f"{name}.OPTION=VALUE; choose a column with --hparams paper|original",
+        markup=False,
     )
 
 
 @methods.command("check")
 def check_methods(
-    names: Annotated[list[str] | None, typer.Argument(help="Methods; all by default.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Methods; all by default.", show_default=False)
+    ] = None,
     backbone: Annotated[str, typer.Option(help="The timm backbone to check with.")] = "test_resnet",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Does a method keep the contract? Runs it on small networks and random images; exit code 1 where it does not."""
-    from ttt_bench.config import Request, parse_setting
-    from ttt_bench.names import check_names
+    """Does a method keep the contract? Runs it on small networks and random images; exit code 1
+    where it does not.
+    """
+    from ttt_bench.config.request import Request, parse_setting
     from ttt_bench.registry import load_method, registered
+    from ttt_bench.sweep.resolve import check_names
 
     wanted = names or list(registered())
     settings = dict(parse_setting(text) for text in sets or [])
     check_names(Request(methods=tuple(wanted), set=settings))
     from ttt_bench.conformance import Result, check_method
-    from ttt_bench.runner import find_device
+    from ttt_bench.sweep.runner import find_device
 
     found: dict[str, list[Result]] = {}
     with Display().bar("checking", len(wanted)) as bar:
@@ -79,7 +99,7 @@ def check_methods(
         for result in results
     ]
     if as_json:
-        show_records(records, ["method", "check", "passed", "problem"], "", True)
+        show_rows(records, ["method", "check", "passed", "problem"], "", True)
     else:
         shown = [
             {"method": name, "check": result.check, "found": result.problem or "ok"}
@@ -88,12 +108,23 @@ def check_methods(
             if len(found) == 1 or not result.passed
         ]
         summary = [
-            {"method": name, "checks": len(results), "failed": sum(not result.passed for result in results)}
+            {
+                "method": name,
+                "checks": len(results),
+                "failed": sum(not result.passed for result in results),
+            }
             for name, results in found.items()
         ]
-        show_records(summary, ["method", "checks", "failed"], f"conformance ({backbone}, {device})", False)
+        show_rows(
+            summary, ["method", "checks", "failed"], f"conformance ({backbone}, {device})", False
+        )
         if shown:
-            show_records(shown, ["method", "check", "found"], "checks" if len(found) == 1 else "what is wrong", False)
+            show_rows(
+                shown,
+                ["method", "check", "found"],
+                "checks" if len(found) == 1 else "what is wrong",
+                False,
+            )
     if any(not record["passed"] for record in records):
         raise typer.Exit(1)
 
@@ -101,13 +132,19 @@ def check_methods(
 @pairs.command("list")
 def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
     """The published pairs and the embedded one, what they need, and whether it is there."""
-    from ttt_bench.config import default_data_root
-    from ttt_bench.data.domains import LISTED_PAIRS, domain_names
-    from ttt_bench.data.shifts import KINDS
+    from ttt_bench.config.request import default_data_root
+    from ttt_bench.data.pair import LISTED_PAIRS
+    from ttt_bench.data.registry import domain_names
+    from ttt_bench.data.shifts.kinds import KINDS
 
     root = data_root or default_data_root()
     records = [_pair_record(name, root) for name in LISTED_PAIRS]
-    show_records(records, ["pair", "tasks", "label_space", "data", "preset"], "pairs (source:target)", as_json)
+    show_rows(
+        records,
+        ["pair", "tasks", "label_space", "data", "preset"],
+        "pairs (source:target)",
+        as_json,
+    )
     if not as_json:
         stdout.print(about_root(root), markup=False)
         stdout.print(
@@ -123,19 +160,24 @@ def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
             for kind in KINDS.values()
         ]
         title = "shifts of a target's images (such as rooms:rooms+jpeg@30 or taskonomy:nyud+fog@s3)"
-        show_records(shifts, ["shift", "what it does", "strength"], title, False)
+        show_rows(shifts, ["shift", "what it does", "strength"], title, False)
 
 
 def _pair_record(name: str, root: Path | None) -> dict[str, Any]:
-    """What a listing says of a pair; of a broken one why it is, so that it does not hide the others."""
-    from ttt_bench.data.domains import find_pair, is_there
+    """What a listing says of a pair; of a broken one why it is, so that it does not hide the
+    others.
+    """
+    from ttt_bench.data.open import is_there
+    from ttt_bench.data.pair import find_pair
 
     try:
         pair = find_pair(name)
     except BenchError as error:
         return {"pair": name, "data": f"broken: {error}"}
     labels = pair.label_space(None, {})
-    lacking = [f"{domain.folder}/" for domain in (pair.source, pair.target) if not is_there(domain, root)]
+    lacking = [
+        f"{domain.folder}/" for domain in (pair.source, pair.target) if not is_there(domain, root)
+    ]
     there = "embedded" if pair.embedded else "there"
     return {
         "pair": name,
@@ -148,26 +190,35 @@ def _pair_record(name: str, root: Path | None) -> dict[str, Any]:
 
 def params(
     backbone: Annotated[str, typer.Option(help="A timm backbone.")] = "resnet50",
-    classes: Annotated[int, typer.Option(help="Classes of semantic segmentation (7: 12 output channels).", min=2)] = 7,
-    tasks: Annotated[str, typer.Option(help="Tasks, joined by commas.")] = "semseg,depth,normals,edge",
+    classes: Annotated[
+        int, typer.Option(help="Classes of semantic segmentation (7: 12 output channels).", min=2)
+    ] = 7,
+    tasks: Annotated[
+        str, typer.Option(help="Tasks, joined by commas.")
+    ] = "semseg,depth,normals,edge",
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Trainable parameters of every method: total, and where they are."""
-    from ttt_bench.card import parameter_records
-    from ttt_bench.config import Request, parse_setting
-    from ttt_bench.names import check_names
+    from ttt_bench.config.request import Request, parse_setting
+    from ttt_bench.describe.card import parameter_rows
+    from ttt_bench.sweep.resolve import check_names
 
     settings = dict(parse_setting(text) for text in sets or [])
     check_names(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
-    records = parameter_records(backbone, names, classes, settings, Display())
+    records = parameter_rows(backbone, names, classes, settings, Display())
     title = f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes"
     if as_json:
-        show_records(records, list(records[0]), title, True)
+        show_rows(records, list(records[0]), title, True)
         return
-    shown = [{**record, "published": f"{p:.2f} M" if (p := record["published"]) else ""} for record in records]
-    show_records(shown, ["method", "published", "total", "backbone", "heads", "added", "moved"], title, False)
+    shown = [
+        {**record, "published": f"{p:.2f} M" if (p := record["published"]) else ""}
+        for record in records
+    ]
+    show_rows(
+        shown, ["method", "published", "total", "backbone", "heads", "added", "moved"], title, False
+    )
     say("published: S4T, supplement, Table 6; moved: what the method declares to move at test time")
     for record in records:
         if record["added"]:

@@ -42,7 +42,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -50,7 +53,8 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one message and exit code 2."""
-    # threads that wait must not spin for long: beside another busy program that makes a step ten times slower
+    # threads that wait must not spin for long: beside another busy program that makes a step ten
+    # times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # a cluster's polite kill should leave a resumable run, as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -65,7 +69,9 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())
-    if code == INTERRUPTED:  # typer turns Ctrl-C into this code in some versions, and passes it on in others
+    if (
+        code == INTERRUPTED
+    ):  # typer turns Ctrl-C into this code in some versions, and passes it on in others
         stderr.print("interrupted; the same command goes on from here")
     sys.exit(code if isinstance(code, int) else 0)
 

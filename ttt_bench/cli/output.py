@@ -13,10 +13,17 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from ttt_bench.progress import Bar
+from ttt_bench.util.progress import Bar
 
 LOG_SECONDS = 15.0
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -28,10 +35,18 @@ def say(message: str) -> None:
     stderr.print(message, markup=False)
 
 
-def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, as_json: bool) -> None:
-    """Print records as a table (columns without any value left out), or as a JSON array alone on stdout."""
+def show_rows(
+    records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, as_json: bool
+) -> None:
+    """Print records as a table (columns without any value left out), or as a JSON array alone on
+    stdout.
+    """
     if as_json:
-        print(json.dumps([{column: record.get(column) for column in columns} for record in records], indent=1))
+        print(
+            json.dumps(
+                [{column: record.get(column) for column in columns} for record in records], indent=1
+            )
+        )
         return
     columns = [c for c in columns if any(record.get(c) not in (None, "") for record in records)]
     stdout.print(escape(title), style="bold")
@@ -40,7 +55,9 @@ def show_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], t
         numeric = any(isinstance(record.get(column), int | float) for record in records)
         # words may break; numbers and what a row is called may not
         whole = numeric or number == 0
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
+        table.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole
+        )
     for record in records:
         table.add_row(*(_cell(record.get(column)) for column in columns))
     stdout.print(table)
@@ -73,13 +90,18 @@ class Display:
         if not stderr.is_terminal:
             yield _LogBar(title, total, done)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         remaining = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, *remaining, console=stderr) as progress:
             task = progress.add_task(title, total=total, completed=done, note="")
             yield _TerminalBar(progress, task)
 
-    def say(self, message: str) -> None:
+    def notice(self, message: str) -> None:
         stderr.print(f"note: {message}", markup=False)
 
 

@@ -14,7 +14,8 @@ from ttt_bench.errors import BenchError
 app = typer.Typer(help="Make data sets ready. Nothing is downloaded.", no_args_is_help=True)
 
 Archive = Annotated[
-    Path | None, typer.Argument(help="A multi-task archive that has been downloaded.", show_default=False)
+    Path | None,
+    typer.Argument(help="A multi-task archive that has been downloaded.", show_default=False),
 ]
 
 
@@ -22,33 +23,52 @@ Archive = Annotated[
 def taskonomy(
     archives: Annotated[
         list[Path] | None,
-        typer.Argument(help="{building}_{domain}.tar, or a folder of them, to unpack.", show_default=False),
+        typer.Argument(
+            help="{building}_{domain}.tar, or a folder of them, to unpack.", show_default=False
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Write a cache of this many rows and columns, such as 256.", min=16)
+        int | None,
+        typer.Option(help="Write a cache of this many rows and columns, such as 256.", min=16),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The data root that the cache is written to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The data root that the cache is written to.")
+    ] = None,
     jpeg: Annotated[
         bool, typer.Option("--jpeg", help="Keep the cache's images as JPEG 95: smaller, not exact.")
     ] = False,
-    split: Annotated[str | None, typer.Option(help="Only the buildings of train or test, in the cache.")] = None,
-    edges: Annotated[bool, typer.Option("--edges", help="Make missing and damaged edges from depth.")] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Only the buildings of train or test, in the cache.")
+    ] = None,
+    edges: Annotated[
+        bool, typer.Option("--edges", help="Make missing and damaged edges from depth.")
+    ] = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Unpack archives, write a cache of small files, or make edges; without anything: how to download."""
-    from ttt_bench.data.prepare.sources import taskonomy_text
-    from ttt_bench.data.prepare.taskonomy import find_archives, unpack_archives
-    from ttt_bench.data.prepare.taskonomy_cache import write_cache
-    from ttt_bench.data.prepare.taskonomy_edges import make_edges
+    """Unpack archives, write a cache of small files, or make edges; without anything: how to
+    download.
+    """
+    from ttt_bench.datatools.prepare.sources import taskonomy_text
+    from ttt_bench.datatools.prepare.taskonomy import find_archives, unpack_archives
+    from ttt_bench.datatools.prepare.taskonomy_cache import write_cache
+    from ttt_bench.datatools.prepare.taskonomy_edges import make_edges
 
     if not archives and size is None and not edges:
-        stdout.print(taskonomy_text(_root(data_root, Path("DATA_ROOT")) / "taskonomy"), markup=False, soft_wrap=True)
+        stdout.print(
+            taskonomy_text(_root(data_root, Path("DATA_ROOT")) / "taskonomy"),
+            markup=False,
+            soft_wrap=True,
+        )
         return
     if (size is None) != (out is None):
-        raise typer.BadParameter("--size and --out belong together: the cache is written to another data root")
+        raise typer.BadParameter(
+            "--size and --out belong together: the cache is written to another data root"
+        )
     folder, display = _root(data_root) / "taskonomy", Display()
     if archives:
-        say(f"unpacked {unpack_archives(find_archives(archives), folder, display)} archives into {folder}")
+        say(
+            f"unpacked {unpack_archives(find_archives(archives), folder, display)} archives into {folder}"
+        )
     if edges:
         say(f"made {make_edges(folder, display)} edge files below {folder}")
     if size is not None and out is not None:
@@ -59,20 +79,27 @@ def taskonomy(
 @app.command("nyud")
 def nyud(
     archive: Archive = None,
-    mat: Annotated[Path | None, typer.Option(help="nyu_depth_v2_labeled.mat, to make the data set of.")] = None,
-    splits: Annotated[Path | None, typer.Option(help="splits.mat. [default: beside --mat]", show_default=False)] = None,
+    mat: Annotated[
+        Path | None, typer.Option(help="nyu_depth_v2_labeled.mat, to make the data set of.")
+    ] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="splits.mat. [default: beside --mat]", show_default=False)
+    ] = None,
     classes: Annotated[
-        Path | None, typer.Option(help="classMapping40.mat. [default: beside --mat]", show_default=False)
+        Path | None,
+        typer.Option(help="classMapping40.mat. [default: beside --mat]", show_default=False),
     ] = None,
     raw_depth: Annotated[
         bool, typer.Option("--raw-depth", help="The sensor's own depth instead of in-filled.")
     ] = False,
-    crop: Annotated[bool, typer.Option("--crop", help="Crop the 480x640 release that is there to 425x560.")] = False,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="Crop the 480x640 release that is there to 425x560.")
+    ] = False,
     data_root: DataRoot = None,
 ) -> None:
     """Unpack an archive, make the data set of raw frames, or crop the release of whole ones."""
-    from ttt_bench.data.prepare.nyud import prepare_archive, prepare_cropped, prepare_raw
-    from ttt_bench.data.prepare.sources import NYUD_ARCHIVES, NYUD_RAW
+    from ttt_bench.datatools.prepare.nyud import prepare_archive, prepare_cropped, prepare_raw
+    from ttt_bench.datatools.prepare.sources import NYUD_ARCHIVES, NYUD_RAW
 
     _one_of(
         {"an archive": archive, "--mat": mat, "--crop": crop or None},
@@ -82,7 +109,10 @@ def nyud(
     if archive is not None:
         made = prepare_archive(archive, folder, display)
     elif mat is not None:
-        beside = (splits or mat.with_name("splits.mat"), classes or mat.with_name("classMapping40.mat"))
+        beside = (
+            splits or mat.with_name("splits.mat"),
+            classes or mat.with_name("classMapping40.mat"),
+        )
         made = prepare_raw(mat, *beside, folder, display, raw_depth)
     else:
         made = prepare_cropped(folder, display)
@@ -93,18 +123,38 @@ def nyud(
 def pascal(
     archive: Archive = None,
     images: Annotated[
-        Path | None, typer.Option("--voc", help="PASCAL VOC 2010, archive or folder, to make the data set of.")
+        Path | None,
+        typer.Option("--voc", help="PASCAL VOC 2010, archive or folder, to make the data set of."),
     ] = None,
-    context: Annotated[Path | None, typer.Option(help="The Context annotations, archive or folder.")] = None,
-    lists: Annotated[Path | None, typer.Option(help="A folder with the Context lists, train.txt and val.txt.")] = None,
+    context: Annotated[
+        Path | None, typer.Option(help="The Context annotations, archive or folder.")
+    ] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="A folder with the Context lists, train.txt and val.txt.")
+    ] = None,
     masks: Annotated[
-        Path | None, typer.Option("--masks", help="PASCAL VOC 2012, archive or folder, for its masks of classes.")
+        Path | None,
+        typer.Option(
+            "--masks", help="PASCAL VOC 2012, archive or folder, for its masks of classes."
+        ),
     ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Unpack an archive, or make the data set of raw sources; then make edges once, and what else labels give."""
-    from ttt_bench.data.prepare.pascal import RawSources, complete, prepare_archive, prepare_raw
-    from ttt_bench.data.prepare.sources import PASCAL_ARCHIVES, PASCAL_CONTEXT, PASCAL_LISTS, PASCAL_VOC
+    """Unpack an archive, or make the data set of raw sources; then make edges once, and what
+    else labels give.
+    """
+    from ttt_bench.datatools.prepare.pascal import (
+        RawSources,
+        complete,
+        prepare_archive,
+        prepare_raw,
+    )
+    from ttt_bench.datatools.prepare.sources import (
+        PASCAL_ARCHIVES,
+        PASCAL_CONTEXT,
+        PASCAL_LISTS,
+        PASCAL_VOC,
+    )
 
     folder, display = _root(data_root) / "pascal", Display()
     raw = (images, context, lists)
@@ -125,7 +175,7 @@ def pascal(
 
 
 def _root(given: Path | None, otherwise: Path | None = None) -> Path:
-    from ttt_bench.config import default_data_root
+    from ttt_bench.config.request import default_data_root
 
     root = given or default_data_root() or otherwise
     if root is None:

@@ -8,28 +8,46 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.output import Display, say, show_records, stdout
-from ttt_bench.config import Request, make_request, parse_setting, read_config_file
-from ttt_bench.names import check_names
+from ttt_bench.cli.output import Display, say, show_rows, stdout
+from ttt_bench.config.request import Request, make_request, parse_setting, read_config_file
+from ttt_bench.sweep.resolve import check_names
 
-Json = Annotated[bool, typer.Option("--json", help="Print a JSON array of objects, alone on stdout.")]
-Methods = Annotated[str | None, typer.Option(help="'all', or names joined by commas (base,tent,s4t).")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print a JSON array of objects, alone on stdout.")
+]
+Methods = Annotated[
+    str | None, typer.Option(help="'all', or names joined by commas (base,tent,s4t).")
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Option(
-        "--pair", help="source:target, the target with a shift if wanted (taskonomy:nyud+fog@s3); repeatable."
+        "--pair",
+        help="source:target, the target with a shift if wanted (taskonomy:nyud+fog@s3); repeatable.",
     ),
 ]
 Variant = Annotated[str | None, typer.Option(help="Whose data handling: corrected or official.")]
-Labels = Annotated[str | None, typer.Option(help="The classes of segmentation. [default: those that the pair shares]")]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="The classes of segmentation. [default: those that the pair shares]"),
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds joined by commas (0,1,2).")]
-PresetName = Annotated[str | None, typer.Option("--preset", help="How much: smoke, quick or paper.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="One setting, section.key=value (s4t.mask_ratio=0.5).")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file with the same names as these options.")]
+PresetName = Annotated[
+    str | None, typer.Option("--preset", help="How much: smoke, quick or paper.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting, section.key=value (s4t.mask_ratio=0.5)."),
+]
+Config = Annotated[
+    Path | None, typer.Option(help="A TOML file with the same names as these options.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-Results = Annotated[Path | None, typer.Option(help="The results folder. [default: results/run]", show_default=False)]
+Results = Annotated[
+    Path | None, typer.Option(help="The results folder. [default: results/run]", show_default=False)
+]
 DataRoot = Annotated[
-    Path | None, typer.Option(help="The folder that holds taskonomy/ and so on. [env var: TTT_BENCH_DATA]")
+    Path | None,
+    typer.Option(help="The folder that holds taskonomy/ and so on. [env var: TTT_BENCH_DATA]"),
 ]
 
 
@@ -52,14 +70,20 @@ def run(
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="none, or frozen: learning rate 0, what a method's normalisation alone gives; or both."),
+        typer.Option(
+            help="none, or frozen: learning rate 0, what a method's normalisation alone gives; or both."
+        ),
     ] = None,
     preset: PresetName = None,
-    hparams: Annotated[str | None, typer.Option(help="Whose settings: paper (S4T's protocol) or original.")] = None,
+    hparams: Annotated[
+        str | None, typer.Option(help="Whose settings: paper (S4T's protocol) or original.")
+    ] = None,
     data_variant: Variant = None,
     stream: Annotated[
         str | None,
-        typer.Option(help="The target's order: fixed, shuffled, continual:SHIFT,SHIFT,... or mixed:SHIFT,SHIFT,..."),
+        typer.Option(
+            help="The target's order: fixed, shuffled, continual:SHIFT,SHIFT,... or mixed:SHIFT,SHIFT,..."
+        ),
     ] = None,
     label_space: Labels = None,
     sets: Sets = None,
@@ -67,8 +91,12 @@ def run(
     device: Device = None,
     results: Results = None,
     data_root: DataRoot = None,
-    source_weights: Annotated[Path | None, typer.Option(help="A source model of your own (safetensors).")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show the cells and their state; do nothing else.")] = False,
+    source_weights: Annotated[
+        Path | None, typer.Option(help="A source model of your own (safetensors).")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the cells and their state; do nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train or find the source models, adapt, and store what every task scored at every step."""
@@ -91,19 +119,24 @@ def run(
         data_root=data_root,
         source_weights=source_weights,
     )
-    from ttt_bench.plan import make_plan
-    from ttt_bench.runner import Runner
+    from ttt_bench.sweep.plan import plan_sweep
+    from ttt_bench.sweep.runner import Runner
 
     display = Display()
-    made = make_plan(request, display)
+    made = plan_sweep(request, display)
     if plan:
         _show_plan(made, as_json)
         return
     outcome = Runner(made, display).run()
     _show_summary(request.results, as_json)
-    counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items()) or "nothing to compute"
+    counts = (
+        ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
+        or "nothing to compute"
+    )
     say(f"cells: {counts}, {outcome.kept} already finished")
-    say(f"results: {request.results}   (`ttt-bench report --results {request.results}` writes tables and figures)")
+    say(
+        f"results: {request.results}   (`ttt-bench report --results {request.results}` writes tables and figures)"
+    )
     if outcome.computed.get("failed"):
         raise typer.Exit(1)
 
@@ -129,14 +162,14 @@ def _show_plan(made: Any, as_json: bool) -> None:
     constant = {"preset", "hparams", "config"} if not as_json else set()
     columns = [column for column in records[0] if column not in constant]
     how = f"preset {records[0]['preset']}, hparams {records[0]['hparams']}"
-    show_records(records, columns, f"plan for {made.request.results} ({how})", as_json)
+    show_rows(records, columns, f"plan for {made.request.results} ({how})", as_json)
 
 
 def _show_summary(results: Path, as_json: bool) -> None:
-    from ttt_bench.report.render import summary_records, summary_tables
+    from ttt_bench.report.render import summary_rows, summary_tables
 
     if as_json:
-        print(json.dumps(summary_records(results), indent=1))
+        print(json.dumps(summary_rows(results), indent=1))
         return
     for table in summary_tables(results):
         stdout.print(table)
@@ -146,7 +179,10 @@ def report(
     results: Results = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write. [default: reports/<name of the results folder>]", show_default=False),
+        typer.Option(
+            help="Where to write. [default: reports/<name of the results folder>]",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -175,7 +211,9 @@ def train(
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Train the source models alone, and score them on held-out source images beside the position prior."""
+    """Train the source models alone, and score them on held-out source images beside the
+    position prior.
+    """
     request = _request(
         config,
         sets,
@@ -190,14 +228,14 @@ def train(
         results=results,
         data_root=data_root,
     )
-    from ttt_bench.plan import make_plan
-    from ttt_bench.source import train_sources
+    from ttt_bench.sweep.plan import plan_sweep
+    from ttt_bench.sweep.source_models import train_sources
 
     display = Display()
-    made = make_plan(request, display)
+    made = plan_sweep(request, display)
     records = train_sources(made, display)
     columns = ["source", "model", "seed", "task", "metric", "score", "prior", "ratio", "checkpoint"]
-    show_records(
+    show_rows(
         records,
         columns,
         "held-out source images: source model beside the per-pixel mean of the training labels",

@@ -1,7 +1,9 @@
-"""Does a method keep the contract of `ttt_bench.adapter`? The checks behind `ttt-bench methods check`.
+"""Does a method keep the contract of `ttt_bench.adapter`? The checks behind `ttt-bench methods
+check`.
 
-They run a method on small networks and random images, in seconds, and say of each rule whether it holds: a reset
-restores everything, only declared parameters move, labels are never read, and so on (`CHECKS`). In your own tests:
+They run a method on small networks and random images, in seconds, and say of each rule whether it
+holds: a reset restores everything, only declared parameters move, labels are never read, and so on
+(`CHECKS`). In your own tests:
 
     from ttt_bench.conformance import assert_conforms
 
@@ -72,9 +74,13 @@ def assert_conforms(
     Raises:
         AssertionError: at least one check found something.
     """
-    broken = [result for result in check_method(method, settings, backbone, device) if not result.passed]
+    broken = [
+        result for result in check_method(method, settings, backbone, device) if not result.passed
+    ]
     if broken:
-        raise AssertionError("\n".join(f"{method.name}, {result.check}: {result.problem}" for result in broken))
+        raise AssertionError(
+            "\n".join(f"{method.name}, {result.check}: {result.problem}" for result in broken)
+        )
 
 
 def run_check(name: str, subject: Subject) -> Result:
@@ -87,5 +93,7 @@ def run_check(name: str, subject: Subject) -> Result:
         return Result(name, str(error))
     except Exception as error:  # a plugin can fail in any way; the other checks go on
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return Result(name, f"{type(error).__name__}: {error} ({place.name}, {place.filename}:{place.lineno})")
+        return Result(
+            name, f"{type(error).__name__}: {error} ({place.name}, {place.filename}:{place.lineno})"
+        )
     return Result(name, "")

@@ -1,4 +1,6 @@
-"""The checks, one function each: it takes a `Subject` and raises `ViolationError` with what is wrong."""
+"""The checks, one function each: it takes a `Subject` and raises `ViolationError` with what is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,14 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
-from ttt_bench.config import Request, parse_setting, resolve_preset
+from ttt_bench.config.method_settings import resolve_method
+from ttt_bench.config.preset import resolve_preset
+from ttt_bench.config.request import Request, parse_setting
 from ttt_bench.conformance.instruments import (
     DescentError,
     HostDecisionError,
@@ -22,16 +30,10 @@ from ttt_bench.conformance.instruments import (
     no_descent,
 )
 from ttt_bench.conformance.subject import CHANNELS, RECIPE, SIZES, SOURCE_SIZE, TARGET_SIZE, Subject
-from ttt_bench.context import HarnessContext
-from ttt_bench.data.base import Batch
 from ttt_bench.errors import BenchError
-from ttt_bench.model import Net
-from ttt_bench.norm import running_statistics
-from ttt_bench.progress import Silent
-from ttt_bench.protocols import Evaluation
-from ttt_bench.records import Record
-from ttt_bench.session import Session
-from ttt_bench.settings import resolve_method
+from ttt_bench.model.batchnorm import running_statistics
+from ttt_bench.network import Batch, Net
+from ttt_bench.util.progress import Silent
 
 STEPS = 3
 CUDA_TOLERANCE = 0.01
@@ -46,12 +48,21 @@ def description(subject: Subject) -> None:
     """Card, options and both sets of hyperparameters are complete and consistent."""
     method = subject.method
     card = method.card
-    empty = [name for name in ("title", "paper", "source", "moves", "sizes", "architecture") if not getattr(card, name)]
+    empty = [
+        name
+        for name in ("title", "paper", "source", "moves", "sizes", "architecture")
+        if not getattr(card, name)
+    ]
     _demand(not empty, f"the card says nothing of {', '.join(empty)}")
     for name, field in method.Options.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        _demand(bool(field.description), f"option {name} has no description; declare it with `option(...)`")
-        _demand(bool(extra.get("source")), f"option {name} does not say where its default comes from")
+        _demand(
+            bool(field.description),
+            f"option {name} has no description; declare it with `option(...)`",
+        )
+        _demand(
+            bool(extra.get("source")), f"option {name} does not say where its default comes from"
+        )
     for hparams in ("paper", "original"):
         _resolves(subject, f"--hparams {hparams}", Request(hparams=hparams))
     for quirk in card.quirks:
@@ -61,7 +72,9 @@ def description(subject: Subject) -> None:
 
 
 def source_training(subject: Subject) -> None:
-    """Every phase of source training gives finite scalar losses and trains what it says, with and without a task."""
+    """Every phase of source training gives finite scalar losses and trains what it says, with
+    and without a task.
+    """
     for channels in subject.task_sets:
         net, statistics = subject.trained(channels)
         for name, tensor in [*net.state_dict().items(), *statistics.items()]:
@@ -71,7 +84,9 @@ def source_training(subject: Subject) -> None:
 
 
 def shapes(subject: Subject) -> None:
-    """Predictions have the images' size and losses are finite scalars, on rectangular and odd sizes, on fewer tasks."""
+    """Predictions have the images' size and losses are finite scalars, on rectangular and odd
+    sizes, on fewer tasks.
+    """
     for channels in subject.task_sets:
         for size in SIZES:
             images = subject.images(size=size)
@@ -88,7 +103,9 @@ def batch_sizes(subject: Subject) -> None:
     for count in (smallest, smallest + 1):
         images = subject.images(count)
         for _, predictions, _ in _trajectory(subject.session(begin=images), images, 1):
-            _predictions_fit(predictions, subject.tasks, count, TARGET_SIZE, f"on batches of {count}")
+            _predictions_fit(
+                predictions, subject.tasks, count, TARGET_SIZE, f"on batches of {count}"
+            )
 
 
 def moves(subject: Subject) -> None:
@@ -97,21 +114,33 @@ def moves(subject: Subject) -> None:
     session = subject.session(begin=images)
     before = _state(session)
     _trajectory(session, images, STEPS)
-    changed = {name for name, tensor in _state(session).items() if not torch.equal(tensor, before[name])}
+    changed = {
+        name for name, tensor in _state(session).items() if not torch.equal(tensor, before[name])
+    }
     parameters = {name for name, _ in session.net.named_parameters()}
     patterns = session.plan.moves
-    undeclared = {n for n in changed & parameters if not any(fnmatchcase(n, pattern) for pattern in patterns)}
+    undeclared = {
+        n for n in changed & parameters if not any(fnmatchcase(n, pattern) for pattern in patterns)
+    }
     _demand(not undeclared, f"moves {_few(undeclared)}, which its plan does not declare")
-    _demand(not patterns or bool(changed & parameters), "declares moves, but nothing moved in a few steps")
+    _demand(
+        not patterns or bool(changed & parameters),
+        "declares moves, but nothing moved in a few steps",
+    )
     statistics = {f"model.{name}" for name in running_statistics(session.net.model)}
     own = {name for name in changed - parameters if name.startswith("extra.")}
     stray = changed - parameters - own - {n for n in changed if n.endswith("num_batches_tracked")}
     allowed = statistics if Norm.EMA in (session.plan.adapt, session.plan.predict) else set()
-    _demand(stray <= allowed, f"changes the buffers {_few(stray - allowed)}, though no mode of its plan is `ema`")
+    _demand(
+        stray <= allowed,
+        f"changes the buffers {_few(stray - allowed)}, though no mode of its plan is `ema`",
+    )
 
 
 def reset(subject: Subject) -> None:
-    """A reset restores every parameter and buffer bit for bit, and what follows is what came before."""
+    """A reset restores every parameter and buffer bit for bit, and what follows is what came
+    before.
+    """
     images = subject.images()
     session = subject.session()
     before = _state(session)
@@ -155,7 +184,8 @@ def seeds(subject: Subject) -> None:
             before = torch.random.get_rng_state()
             runs.append(_run(session, images))
             _demand(
-                torch.equal(before, torch.random.get_rng_state()), "draws from the global random state; use ctx.rand"
+                torch.equal(before, torch.random.get_rng_state()),
+                "draws from the global random state; use ctx.rand",
             )
     _same(runs[0], runs[1], "two runs with the same seed give other numbers: draw from `ctx`")
 
@@ -164,22 +194,36 @@ def labels(subject: Subject) -> None:
     """Other target labels do not change a prediction or a loss."""
     seen = []
     for targets_seed in (0, 1):
-        dataset = RandomImages(subject.tasks, 2 * subject.batch, TARGET_SIZE, seed=5, targets_seed=targets_seed)
+        dataset = RandomImages(
+            subject.tasks, 2 * subject.batch, TARGET_SIZE, seed=5, targets_seed=targets_seed
+        )
         scoring, session = Recording(edge_sigmoid=True, depth_nonnegative=True), subject.session()
         batches = [list(range(i * subject.batch, (i + 1) * subject.batch)) for i in range(2)]
         record = Record(batches, STEPS)
         with Silent().bar("", 0) as bar:
-            evaluation = Evaluation(
-                session, dataset, subject.tasks, scoring, record, subject.device, lambda _: None, bar, False
+            evaluation = ProtocolRun(
+                session,
+                dataset,
+                subject.tasks,
+                scoring,
+                record,
+                subject.device,
+                lambda _: None,
+                bar,
+                False,
             )
             evaluation.run("online")
-        losses = [{"loss": torch.tensor(value, device=subject.device)} for *_, value in record.losses]
+        losses = [
+            {"loss": torch.tensor(value, device=subject.device)} for *_, value in record.losses
+        ]
         seen.append([*scoring.seen, *losses])
     _same(seen[0], seen[1], "other target labels give other predictions or losses: labels are read")
 
 
 def exact(subject: Subject) -> None:
-    """Where the plan says so, the predictions of a step are those of a separate prediction with the same weights."""
+    """Where the plan says so, the predictions of a step are those of a separate prediction with
+    the same weights.
+    """
     images = subject.images()
     session = subject.session(begin=images)
     if not session.plan.exact or not session.moved:
@@ -193,7 +237,10 @@ def exact(subject: Subject) -> None:
         separate = session.predict(images)
         for task, prediction in separate.items():
             close = torch.allclose(made[task], prediction, rtol=1e-4, atol=1e-5)
-            _demand(close, f"claims exact predictions, but the {task} of a step differs from a separate prediction's")
+            _demand(
+                close,
+                f"claims exact predictions, but the {task} of a step differs from a separate prediction's",
+            )
         session.restore(state)
         session.adapt(images)
 
@@ -244,13 +291,17 @@ def inputs(subject: Subject) -> None:
 
 
 def host(subject: Subject) -> None:
-    """A step decides nothing on the host: no `.item()`, no branch on values, no shape that depends on them."""
+    """A step decides nothing on the host: no `.item()`, no branch on values, no shape that
+    depends on them.
+    """
     with _prepared_step(subject) as step:
         try:
             with NoHostDecisions():
                 step()
         except HostDecisionError as error:
-            raise ViolationError(f"a step needs values on the host (the operation {error})") from error
+            raise ViolationError(
+                f"a step needs values on the host (the operation {error})"
+            ) from error
 
 
 def descent(subject: Subject) -> None:
@@ -260,7 +311,9 @@ def descent(subject: Subject) -> None:
             with no_descent():
                 step()
         except DescentError as error:
-            raise ViolationError(f"a step calls {error}; return the losses, the harness descends") from error
+            raise ViolationError(
+                f"a step calls {error}; return the losses, the harness descends"
+            ) from error
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -289,7 +342,11 @@ def _prepared_step(subject: Subject) -> Iterator[Callable[[], object]]:
     images = subject.images()
     session = subject.session(begin=images)
     session.ctx.norms.set(session.plan.adapt)
-    yield (lambda: session.adapter.step(session.net, images, session.ctx)) if session.moved else lambda: None
+    yield (
+        (lambda: session.adapter.step(session.net, images, session.ctx))
+        if session.moved
+        else lambda: None
+    )
 
 
 def _demand(holds: bool, otherwise: str) -> None:
@@ -305,9 +362,15 @@ def _resolves(subject: Subject, what: str, request: Request) -> None:
 
 
 def _phases(subject: Subject, channels: Mapping[str, int]) -> None:
-    """The terms of `source_loss` are finite scalars, and gradients reach what the method's own phases train."""
+    """The terms of `source_loss` are finite scalars, and gradients reach what the method's own
+    phases train.
+    """
     adapter, net = subject.adapter, subject.session(channels).net
-    batch = RandomImages(subject.own(channels), 4, SOURCE_SIZE, seed=3).batch(range(4)).to(subject.device)
+    batch = (
+        RandomImages(subject.own(channels), 4, SOURCE_SIZE, seed=3)
+        .batch(range(4))
+        .to(subject.device)
+    )
     ctx = HarnessContext(net, RECIPE)
     trained, reached = set(), set()
     for phase in adapter.phases():
@@ -320,39 +383,62 @@ def _phases(subject: Subject, channels: Mapping[str, int]) -> None:
         torch.stack(list(terms.values())).sum().backward()
         reached |= _parts(net, subject, phase, lambda parameter: parameter.grad is not None)
     missed = trained - reached
-    _demand(not missed, f"source training is to train {_few(missed)}, but no auxiliary loss has a gradient there")
+    _demand(
+        not missed,
+        f"source training is to train {_few(missed)}, but no auxiliary loss has a gradient there",
+    )
 
 
-def _terms(adapter: Adapter, net: Net, batch: Batch, phase: Phase, ctx: HarnessContext) -> dict[str, Tensor]:
+def _terms(
+    adapter: Adapter, net: Net, batch: Batch, phase: Phase, ctx: HarnessContext
+) -> dict[str, Tensor]:
     net.train().requires_grad_(True)
     net.zero_grad()
     ctx.norms.set(Norm.EMA if "model" in phase.trains else Norm.RUNNING)
     features = net.model.stages(batch.images) if phase.supervised else []
     predictions = net.model.outputs(features, batch.images.shape[-2:]) if phase.supervised else {}
     terms = adapter.source_loss(net, batch, features, predictions, phase, ctx)
-    unknown = {name for name in terms if "/" in name and name.rpartition("/")[2] not in net.model.tasks}
+    unknown = {
+        name for name in terms if "/" in name and name.rpartition("/")[2] not in net.model.tasks
+    }
     _demand(not unknown, f"{_few(unknown)} of phase {phase.name} belong to no task of the pair")
     return terms
 
 
 def _parts(net: Net, subject: Subject, phase: Phase, counts: Callable[[Tensor], bool]) -> set[str]:
-    """What a phase trains (each of the method's modules; the network where no labels do) and that has what counts."""
+    """What a phase trains (each of the method's modules; the network where no labels do) and
+    that has what counts.
+    """
     found = set()
     if "extra" in phase.trains and net.extra is not None:
         own = {n: p for n, p in net.extra.named_parameters() if n not in subject.method.uncounted}
-        found |= {f"extra.{name.partition('.')[0]}" for name, parameter in own.items() if counts(parameter)}
+        found |= {
+            f"extra.{name.partition('.')[0]}"
+            for name, parameter in own.items()
+            if counts(parameter)
+        }
     if "model" in phase.trains and not phase.supervised:
-        found |= {"model"} if any(counts(parameter) for parameter in net.model.parameters()) else set()
+        found |= (
+            {"model"} if any(counts(parameter) for parameter in net.model.parameters()) else set()
+        )
     return found
 
 
 def _predictions_fit(
-    predictions: Mapping[str, Tensor], channels: Mapping[str, int], count: int, size: tuple[int, int], where: str
+    predictions: Mapping[str, Tensor],
+    channels: Mapping[str, int],
+    count: int,
+    size: tuple[int, int],
+    where: str,
 ) -> None:
     wanted = {task: (count, k, *size) for task, k in channels.items()}
     found = {task: tuple(prediction.shape) for task, prediction in predictions.items()}
     _demand(found == wanted, f"predictions {where} have the shapes {found}, not {wanted}")
-    bad = [task for task, prediction in predictions.items() if not bool(torch.isfinite(prediction).all())]
+    bad = [
+        task
+        for task, prediction in predictions.items()
+        if not bool(torch.isfinite(prediction).all())
+    ]
     _demand(not bad, f"predictions of {', '.join(bad)} {where} are not finite")
 
 
@@ -376,7 +462,9 @@ def _run(session: Session, images: Tensor, number: int = 0) -> Predictions:
     session.begin_batch(number, images)
     found: Predictions = []
     for _, predictions, losses in _trajectory(session, images, STEPS):
-        found.append({task: prediction.clone() for task, prediction in predictions.items()} | dict(losses))
+        found.append(
+            {task: prediction.clone() for task, prediction in predictions.items()} | dict(losses)
+        )
     return found
 
 

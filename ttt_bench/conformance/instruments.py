@@ -1,4 +1,6 @@
-"""What the checks measure with: passes through the backbone, living tensors, decisions on the host."""
+"""What the checks measure with: passes through the backbone, living tensors, decisions on the
+host.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
-from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.metrics import Scoring
-from ttt_bench.model import MultiTaskModel
+from ttt_bench.data.base import Dataset
+from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.network import Batch, Network
 from ttt_bench.tasks import IGNORE
 
 
@@ -31,21 +33,32 @@ class RandomImages(Dataset):
     domain = "random"
 
     def __init__(
-        self, channels: Mapping[str, int], images: int, size: tuple[int, int], seed: int = 0, targets_seed: int = 0
+        self,
+        channels: Mapping[str, int],
+        images: int,
+        size: tuple[int, int],
+        seed: int = 0,
+        targets_seed: int = 0,
     ) -> None:
         self.size, self.tasks = size, tuple(channels)
         self.fingerprint = f"random-{images}-{size}-{seed}-{targets_seed}"
         height, width = size
-        self.images = torch.rand(images, 3, height, width, generator=torch.Generator().manual_seed(seed))
+        self.images = torch.rand(
+            images, 3, height, width, generator=torch.Generator().manual_seed(seed)
+        )
         draw = torch.Generator().manual_seed(1000 + targets_seed)
-        self.targets = {task: _target(task, k, (images, height, width), draw) for task, k in channels.items()}
+        self.targets = {
+            task: _target(task, k, (images, height, width), draw) for task, k in channels.items()
+        }
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, indices: Any) -> Batch:
         rows = torch.as_tensor(list(indices))
-        return Batch(self.images[rows], {task: target[rows] for task, target in self.targets.items()})
+        return Batch(
+            self.images[rows], {task: target[rows] for task, target in self.targets.items()}
+        )
 
 
 def _target(task: str, channels: int, shape: tuple[int, int, int], draw: torch.Generator) -> Tensor:
@@ -70,13 +83,17 @@ class Recording(Scoring):
     seen: list[dict[str, Tensor]] = field(default_factory=list)
 
     def apply(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        self.seen.append({task: prediction.detach().clone() for task, prediction in predictions.items()})
+        self.seen.append(
+            {task: prediction.detach().clone() for task, prediction in predictions.items()}
+        )
         return super().apply(predictions)
 
 
 @dataclass
 class _Call:
-    """One run of the stages: its images, the last stage it reached, and how often gradients came back through each."""
+    """One run of the stages: its images, the last stage it reached, and how often gradients came
+    back through each.
+    """
 
     images: int
     last: int
@@ -90,7 +107,7 @@ class PassCounter:
     calls: list[_Call] = field(default_factory=list)
 
     @contextmanager
-    def watching(self, model: MultiTaskModel) -> Iterator[None]:
+    def watching(self, model: Network) -> Iterator[None]:
         """Within the block, every call of `model.stages` counts."""
         stages = model.stages
 
@@ -116,8 +133,15 @@ class PassCounter:
     def passes(self, batch: int) -> tuple[float, float, int]:
         """(forwards, backwards, last stage) in units of a batch, as `Passes` has them."""
         forwards = sum(call.images for call in self.calls) / batch
-        backwards = sum(call.images * max(call.gradients.values(), default=0) for call in self.calls) / batch
-        return forwards, backwards, max((call.last for call in self.calls), default=Passes(0, 0).stages)
+        backwards = (
+            sum(call.images * max(call.gradients.values(), default=0) for call in self.calls)
+            / batch
+        )
+        return (
+            forwards,
+            backwards,
+            max((call.last for call in self.calls), default=Passes(0, 0).stages),
+        )
 
 
 class HostDecisionError(Exception):
@@ -127,7 +151,14 @@ class HostDecisionError(Exception):
 class NoHostDecisions(TorchDispatchMode):
     """Within its block, an operation that needs a tensor's values on the host is an error."""
 
-    FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "equal")
+    FORBIDDEN = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "_unique2",
+        "unique_consecutive",
+        "equal",
+    )
     INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -146,7 +177,9 @@ class DescentError(Exception):
 
 @contextmanager
 def no_descent() -> Iterator[None]:
-    """Within the block `backward` and every optimiser's `step` are errors; `torch.autograd.grad` is none."""
+    """Within the block `backward` and every optimiser's `step` are errors; `torch.autograd.grad`
+    is none.
+    """
     backward = torch.autograd.backward
 
     def refused(*args: Any, **kwargs: Any) -> None:
@@ -165,7 +198,9 @@ def no_descent() -> Iterator[None]:
 
 
 def living_memory(device: torch.device) -> tuple[int, int]:
-    """How many tensors Python can reach, and the bytes that they (on a GPU: all allocations) take."""
+    """How many tensors Python can reach, and the bytes that they (on a GPU: all allocations)
+    take.
+    """
     gc.collect()
     storages: dict[int, int] = {}
     count = 0
@@ -174,5 +209,7 @@ def living_memory(device: torch.device) -> tuple[int, int]:
             count += 1
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
-    allocated = torch.cuda.memory_allocated(device) if device.type == "cuda" else sum(storages.values())
+    allocated = (
+        torch.cuda.memory_allocated(device) if device.type == "cuda" else sum(storages.values())
+    )
     return count, allocated

@@ -1,4 +1,6 @@
-"""A method under test: small networks trained for a moment on random images, and sessions on them."""
+"""A method under test: small networks trained for a moment on random images, and sessions on
+them.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm
-from ttt_bench.config import ModelConfig, Request, TrainingSettings, resolve_preset
+from ttt_bench.config.method_settings import MethodSettings, resolve_method
+from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
+from ttt_bench.config.request import Request
 from ttt_bench.conformance.instruments import RandomImages
-from ttt_bench.context import HarnessContext
 from ttt_bench.losses import RECIPES
-from ttt_bench.model import Net, resize
-from ttt_bench.progress import Silent
-from ttt_bench.session import Session
-from ttt_bench.settings import MethodSettings, resolve_method
-from ttt_bench.train import SourceJob, StretchRun, build_net, stretches
+from ttt_bench.model.network import resize
+from ttt_bench.network import Net
+from ttt_bench.train.chain import SourceSpec, training_chain
+from ttt_bench.train.net import build_net
+from ttt_bench.train.stage import StageRun
+from ttt_bench.util.progress import Silent
 
 CHANNELS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
 SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
@@ -27,7 +33,9 @@ SIZES = (TARGET_SIZE, (96, 64), (61, 47), (33, 70))
 RECIPE = RECIPES["weighted"]
 ITERATIONS, STATISTICS_BATCHES = 3, 4
 LEARNING_RATE = 1e-4
-"""Large enough that what moves is seen to move within a few steps, and small enough for losses far from their scale."""
+"""Large enough that what moves is seen to move within a few steps, and small enough for losses
+far from their scale.
+"""
 
 State = dict[str, Tensor]
 
@@ -37,7 +45,8 @@ class Subject:
     """A method with its settings, and the small world in which it is checked.
 
     Attributes:
-        settings: options under the smoke preset and what was set; the optimiser's learning rate is replaced.
+        settings: options under the smoke preset and what was set; the optimiser's learning rate is
+        replaced.
         backbone: a timm model.
     """
 
@@ -48,8 +57,11 @@ class Subject:
     _trained: dict[tuple[str, ...], tuple[Net, State]] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, method: type[Adapter], settings: Mapping[str, Any], backbone: str, device: torch.device) -> Subject:
-        """A method with the options of the smoke preset and the given ones (`option` or `method.option` -> value).
+    def create(
+        cls, method: type[Adapter], settings: Mapping[str, Any], backbone: str, device: torch.device
+    ) -> Subject:
+        """A method with the options of the smoke preset and the given ones (`option` or
+        `method.option` -> value).
 
         Raises:
             BenchError: an option that does not fit.
@@ -57,7 +69,9 @@ class Subject:
         prefix = f"{method.name}."
         given = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in settings.items()}
         resolved = resolve_method(method, resolve_preset("smoke", {}), Request(set=given))
-        optimiser = resolved.optimiser.model_copy(update={"lr": LEARNING_RATE, "lr_per_sample": False})
+        optimiser = resolved.optimiser.model_copy(
+            update={"lr": LEARNING_RATE, "lr_per_sample": False}
+        )
         return cls(method, replace(resolved, optimiser=optimiser), backbone, device)
 
     @property
@@ -67,13 +81,18 @@ class Subject:
 
     @property
     def batch(self) -> int:
-        """Images of a batch: the smallest that the method takes, but at least two, as batch statistics need."""
+        """Images of a batch: the smallest that the method takes, but at least two, as batch
+        statistics need.
+        """
         return max(2, self.adapter.needs().min_batch)
 
     @property
     def task_sets(self) -> list[dict[str, int]]:
         """All tasks, all but semseg, all but depth; those that the method can do with."""
-        sets = [{t: k for t, k in CHANNELS.items() if t != left_out} for left_out in ("", "semseg", "depth")]
+        sets = [
+            {t: k for t, k in CHANNELS.items() if t != left_out}
+            for left_out in ("", "semseg", "depth")
+        ]
         return [tasks for tasks in sets if self.adapter.needs().tasks <= tasks.keys()]
 
     @property
@@ -85,18 +104,27 @@ class Subject:
         """Those of a pair's tasks that its network has."""
         return {task: channels[task] for task in self.adapter.own_tasks(tuple(channels))}
 
-    def images(self, count: int | None = None, size: tuple[int, int] = TARGET_SIZE, seed: int = 7) -> Tensor:
+    def images(
+        self, count: int | None = None, size: tuple[int, int] = TARGET_SIZE, seed: int = 7
+    ) -> Tensor:
         """Target images (count, 3, H, W); by default a batch."""
         draw = torch.Generator().manual_seed(seed)
         return torch.rand(count or self.batch, 3, *size, generator=draw).to(self.device)
 
-    def session(self, channels: Mapping[str, int] = CHANNELS, begin: Tensor | None = None, seed: int = 0) -> Session:
-        """A session of a new adapter on a copy of the trained network, at the beginning of batch 0 if one is given."""
+    def session(
+        self, channels: Mapping[str, int] = CHANNELS, begin: Tensor | None = None, seed: int = 0
+    ) -> Session:
+        """A session of a new adapter on a copy of the trained network, at the beginning of batch
+        0 if one is given.
+        """
         net, statistics = self.trained(channels)
-        # built anew and filled, not copied: a copy would drag along what an earlier session hung on it
+        # built anew and filled, not copied: a copy would drag along what an earlier session hung on
+        # it
         fresh = build_net(self._job(channels), self.adapter).to(self.device)
         fresh.load_state_dict(net.state_dict())
-        session = Session(fresh, self.adapter, self.settings.optimiser, statistics, RECIPE, self.batch, seed)
+        session = Session(
+            fresh, self.adapter, self.settings.optimiser, statistics, RECIPE, self.batch, seed
+        )
         if begin is not None:
             session.begin_batch(0, begin)
         return session
@@ -111,13 +139,20 @@ class Subject:
     def _train(self, channels: Mapping[str, int]) -> tuple[Net, State]:
         adapter, job = self.adapter, self._job(channels)
         net = build_net(job, adapter).to(self.device)
-        dataset = RandomImages(self.own(channels), 4 * max(4, self._statistics_batch()), SOURCE_SIZE)
+        dataset = RandomImages(
+            self.own(channels), 4 * max(4, self._statistics_batch()), SOURCE_SIZE
+        )
         with torch.random.fork_rng(), Silent().bar("", 0) as bar:
-            for stretch in stretches(job, adapter):
+            for stretch in training_chain(job, adapter):
                 short = replace(stretch, iterations=min(ITERATIONS, stretch.iterations))
-                run = StretchRun(net, short, job, self.device)
+                run = StageRun(net, short, job, self.device)
                 for first in range(short.iterations):
-                    run.iterate(dataset.batch(range(4 * first % len(dataset), 4 * first % len(dataset) + 4)), bar)
+                    run.iterate(
+                        dataset.batch(
+                            range(4 * first % len(dataset), 4 * first % len(dataset) + 4)
+                        ),
+                        bar,
+                    )
         return net, self._statistics(net, dataset)
 
     def _statistics_batch(self) -> int:
@@ -133,12 +168,18 @@ class Subject:
         ctx.seed(0, adapter.name, "statistics")
         ctx.norms.set(Norm.RUNNING)
         size = TARGET_SIZE if wanted.at_target_size else SOURCE_SIZE
-        batches = dataset.images[: STATISTICS_BATCHES * wanted.batch].to(self.device).split(wanted.batch)
+        batches = (
+            dataset.images[: STATISTICS_BATCHES * wanted.batch].to(self.device).split(wanted.batch)
+        )
         with torch.no_grad():
-            found = adapter.source_statistics(net, iter([resize(batch, size) for batch in batches]), ctx)
+            found = adapter.source_statistics(
+                net, iter([resize(batch, size) for batch in batches]), ctx
+            )
         return copy.deepcopy(found)
 
-    def _job(self, channels: Mapping[str, int]) -> SourceJob:
-        training = TrainingSettings(batch=4, shared_iterations=0, iterations=3, shared_lr=1e-3, lr=1e-3, weight_decay=0)
+    def _job(self, channels: Mapping[str, int]) -> SourceSpec:
+        training = TrainingSettings(
+            batch=4, shared_iterations=0, iterations=3, shared_lr=1e-3, lr=1e-3, weight_decay=0
+        )
         model = ModelConfig(backbone=self.backbone)
-        return SourceJob("random", model, self.own(channels), "weighted", training, "random", 0)
+        return SourceSpec("random", model, self.own(channels), "weighted", training, "random", 0)

@@ -4,10 +4,10 @@ Conventions, stated once:
 
 * `images` (B, 3, H, W) float32 RGB in [0, 1]; the model normalises, the data do not.
 * `semseg` (B, H, W) int64, class index or 255.
-* `depth` (B, 1, H, W) float32, distance along the optical axis; 255 where there is none. Metres, except on Taskonomy
-  (its log encoding, as published).
-* `normals` (B, 3, H, W) float32 unit vectors in the camera frame, x right, y down, z forward, pointing towards the
-  camera; 255 in all three channels where there is none.
+* `depth` (B, 1, H, W) float32, distance along the optical axis; 255 where there is none. Metres,
+  except on Taskonomy (its log encoding, as published).
+* `normals` (B, 3, H, W) float32 unit vectors in the camera frame, x right, y down, z forward,
+  pointing towards the camera; 255 in all three channels where there is none.
 * `edge` (B, 1, H, W) float32, 0 or 1 (a real value on Taskonomy); 255 where there is none.
 """
 
@@ -15,24 +15,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from ttt_bench.progress import Progress
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images with their targets; shapes and conventions in the module's text."""
-
-    images: Tensor
-    targets: dict[str, Tensor]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
-        return Batch(self.images.to(device), {name: value.to(device) for name, value in self.targets.items()})
+from ttt_bench.network import Batch
+from ttt_bench.util.progress import Progress
 
 
 class Dataset(ABC):
@@ -66,15 +53,17 @@ class Dataset(ABC):
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """The samples at these indices, randomly changed for training, their targets with them.
 
-        Here each is mirrored with probability 1/2; a data set may have a recipe of its own. What comes out depends on
-        the indices, the seed and each sample's position in the batch, whichever process makes it.
+        Here each is mirrored with probability 1/2; a data set may have a recipe of its own. What
+        comes out depends on the indices, the seed and each sample's position in the batch,
+        whichever process makes it.
         """
-        from ttt_bench.data.augment import coin, hflip
+        from ttt_bench.data.images.augment import coin, hflip
 
         return hflip(self.batch(indices), coin(len(indices), torch.Generator().manual_seed(seed)))
 
     def prepare(self, progress: Progress) -> None:
-        """Make ready before hours of work: render what is not in the cache, look for damage in files.
+        """Make ready before hours of work: render what is not in the cache, look for damage in
+        files.
 
         Raises:
             DataError: a file that is missing, damaged or out of range, named with what is wrong.

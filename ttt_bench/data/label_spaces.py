@@ -1,4 +1,5 @@
-"""Label spaces as data: which classes there are, and which native ids of each data set mean them. Imports no torch.
+"""Label spaces as data: which classes there are, and which native ids of each data set mean them.
+Imports no torch.
 
 Whatever a space does not name, background and void included, becomes 255.
 """
@@ -15,9 +16,17 @@ from numpy.typing import NDArray
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.tasks import IGNORE
 
-MAX_IDS: dict[str, int] = {"taskonomy": 17, "nyud": 40, "pascal": 20, "pascal_context": 459, "rooms": 6}
-"""The largest native id of each data set. NYUD's are those of the 40-class maps as stored, 1..40; PASCAL-Context has
-the ids of the 21-class maps and, as `pascal_context`, those of the 459-label maps, which take precedence."""
+MAX_IDS: dict[str, int] = {
+    "taskonomy": 17,
+    "nyud": 40,
+    "pascal": 20,
+    "pascal_context": 459,
+    "rooms": 6,
+}
+"""The largest native id of each data set. NYUD's are those of the 40-class maps as stored, 1..40;
+PASCAL-Context has the ids of the 21-class maps and, as `pascal_context`, those of the 459-label
+maps, which take precedence.
+"""
 
 _MAX_ID = 254  # of any other data set, whose maps are bytes
 
@@ -29,13 +38,14 @@ class LabelSpace:
     Attributes:
         name: what rows and options call it.
         classes: class names, in label order.
-        native: of each data set, the native ids that mean each class, in the order of `classes`; several ids may fold
-            into one class, and a class may have none.
-        footnote: what a reader of scores over these classes should know; empty where there is nothing.
+        native: of each data set, the native ids that mean each class, in the order of `classes`;
+            several ids may fold into one class, and a class may have none.
+        footnote: what a reader of scores over these classes should know; empty where there is
+        nothing.
 
     Raises:
-        BenchError: there are no classes, or names occur twice; a data set's ids are not one entry a class, none at all,
-            out of range, or mean two classes.
+        BenchError: there are no classes, or names occur twice; a data set's ids are not one entry a
+            class, none at all, out of range, or mean two classes.
     """
 
     name: str
@@ -45,16 +55,22 @@ class LabelSpace:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.classes) < IGNORE:
-            raise BenchError(f"label space {self.name}: {len(self.classes)} classes; give 1 to {IGNORE - 1}")
+            raise BenchError(
+                f"label space {self.name}: {len(self.classes)} classes; give 1 to {IGNORE - 1}"
+            )
         for label in self.classes:
             if self.classes.count(label) > 1:
-                raise BenchError(f"label space {self.name}: class {label} is given twice; names must differ")
+                raise BenchError(
+                    f"label space {self.name}: class {label} is given twice; names must differ"
+                )
         for dataset, groups in self.native.items():
             self._check(dataset, groups, f"label space {self.name}, data set {dataset}")
 
     def _check(self, dataset: str, groups: tuple[tuple[int, ...], ...], where: str) -> None:
         if len(groups) != len(self.classes):
-            raise BenchError(f"{where}: {len(groups)} entries for {len(self.classes)} classes; give one a class")
+            raise BenchError(
+                f"{where}: {len(groups)} entries for {len(self.classes)} classes; give one a class"
+            )
         ids = [native for group in groups for native in group]
         if not ids:
             raise BenchError(f"{where}: no class has a native id; leave the data set out")
@@ -63,10 +79,13 @@ class LabelSpace:
             if not 0 <= native <= largest:
                 raise BenchError(f"{where}: native id {native} is not in 0..{largest}")
             if ids.count(native) > 1:
-                raise BenchError(f"{where}: native id {native} is given twice; an id means one class")
+                raise BenchError(
+                    f"{where}: native id {native} is given twice; an id means one class"
+                )
 
     def table(self, dataset: str) -> NDArray[np.uint8]:
-        """(256,) or longer: the class index of each native id of a data set, 255 where it means none.
+        """(256,) or longer: the class index of each native id of a data set, 255 where it means
+        none.
 
         Raises:
             BenchError: the space has no ids for that data set.
@@ -79,7 +98,9 @@ class LabelSpace:
         return table
 
     def record(self, only: Collection[str] | None = None) -> dict[str, Any]:
-        """Everything that a label depends on, as JSON-like values; of every data set, or only of these."""
+        """Everything that a label depends on, as JSON-like values; of every data set, or only of
+        these.
+        """
         native = {
             dataset: [list(group) for group in groups]
             for dataset, groups in self.native.items()
@@ -152,7 +173,8 @@ def label_space_from(name: str, table: Mapping[str, Any]) -> LabelSpace:
         taskonomy = [[3, 4], 6]
         nyud = [[5, 6], 4]
 
-    The entries beside `classes` and `footnote` are data sets, each with a native id or a list of them for each class.
+    The entries beside `classes` and `footnote` are data sets, each with a native id or a list of
+    them for each class.
 
     Raises:
         BenchError: what is wrong with it, and where.
@@ -161,9 +183,13 @@ def label_space_from(name: str, table: Mapping[str, Any]) -> LabelSpace:
     if name in LABEL_SPACES:
         raise BenchError(f"{where} ships with the harness; give yours another name")
     if not isinstance(table, Mapping):
-        raise BenchError(f"{where}: {table!r} is no table; write classes = [...] and a list of ids for each data set")
+        raise BenchError(
+            f"{where}: {table!r} is no table; write classes = [...] and a list of ids for each data set"
+        )
     classes, footnote = table.get("classes"), table.get("footnote", "")
-    if not isinstance(classes, list | tuple) or not all(isinstance(label, str) and label for label in classes):
+    if not isinstance(classes, list | tuple) or not all(
+        isinstance(label, str) and label for label in classes
+    ):
         raise BenchError(f"{where}: classes must be a list of names, got {classes!r}")
     if not isinstance(footnote, str):
         raise BenchError(f"{where}: footnote must be a text, got {footnote!r}")
@@ -173,13 +199,17 @@ def label_space_from(name: str, table: Mapping[str, Any]) -> LabelSpace:
         if dataset not in ("classes", "footnote")
     }
     if not native:
-        raise BenchError(f"{where}: no data set; give the native ids of each one, such as taskonomy = [[3, 4], 6]")
+        raise BenchError(
+            f"{where}: no data set; give the native ids of each one, such as taskonomy = [[3, 4], 6]"
+        )
     return LabelSpace(name, tuple(classes), native, footnote)
 
 
 def _groups(entries: Any, where: str) -> tuple[tuple[int, ...], ...]:
     if not isinstance(entries, list | tuple):
-        raise BenchError(f"{where}: {entries!r} is no list; give a native id, or a list of them, for each class")
+        raise BenchError(
+            f"{where}: {entries!r} is no list; give a native id, or a list of them, for each class"
+        )
     groups = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in entries]
     for native in (native for group in groups for native in group):
         if not isinstance(native, int) or isinstance(native, bool):

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.notes import Note
 from ttt_bench.report.tables import Column, Number, Row, Section, Table
+from ttt_bench.stats.comparison import Comparison
 
 
 def named(counts: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
     """Class -> pixels, from counts (K,); classes go by number where there is no name for each."""
-    names = classes if len(classes) == len(counts) else tuple(f"class {index}" for index in range(len(counts)))
+    names = (
+        classes
+        if len(classes) == len(counts)
+        else tuple(f"class {index}" for index in range(len(counts)))
+    )
     return dict(zip(names, counts.tolist(), strict=True))
 
 
@@ -24,7 +28,9 @@ def absent_notes(pixels: Mapping[str, float]) -> list[Note]:
         return []
     most = 100 * (1 - len(absent) / len(pixels))
     whose = "its" if len(absent) == 1 else "their"
-    text = f"no pixel in the target, so that {whose} IoU counts 0 and mIoU cannot exceed {most:.1f} %"
+    text = (
+        f"no pixel in the target, so that {whose} IoU counts 0 and mIoU cannot exceed {most:.1f} %"
+    )
     return [("Classes", f"{', '.join(absent)}: {text}")]
 
 
@@ -40,4 +46,6 @@ def build(comparison: Comparison, pixels: Mapping[str, float]) -> Table | None:
     ]
     section = Section("target", "target", tuple(rows), "pixels with a truth, over all images")
     title = f"{comparison.title}: pixels of each class"
-    return Table(title, comparison.subtitle, columns, (section,), tuple(absent_notes(pixels)), corner="class")
+    return Table(
+        title, comparison.subtitle, columns, (section,), tuple(absent_notes(pixels)), corner="class"
+    )

@@ -17,8 +17,8 @@ from ttt_bench.report.tables import Column, Row, Table, row_texts
 class ConsoleTable:
     """A rich renderable of a table and its notes.
 
-    Where one line a row is too wide for the console, the standard deviations go below the means; where that is still
-    too wide, secondary columns are left out, and named.
+    Where one line a row is too wide for the console, the standard deviations go below the means;
+    where that is still too wide, secondary columns are left out, and named.
     """
 
     def __init__(self, table: Table, notes: bool = True) -> None:
@@ -30,11 +30,16 @@ class ConsoleTable:
         secondary = [column for column in every if column.secondary]
         shown = rich_table(self.table, every, stacked=False)
         for left_out in range(len(secondary) + 1):
-            if Measurement.get(console, options.update(max_width=10_000), shown).maximum <= options.max_width:
+            if (
+                Measurement.get(console, options.update(max_width=10_000), shown).maximum
+                <= options.max_width
+            ):
                 break
             columns = tuple(column for column in every if column not in secondary[:left_out])
             shown = rich_table(self.table, columns, stacked=True)
-        yield Group(Text(self.table.title, style="bold"), Text(self.table.subtitle, style="dim"), shown)
+        yield Group(
+            Text(self.table.title, style="bold"), Text(self.table.subtitle, style="dim"), shown
+        )
         hidden = [" ".join(column.head) for column in every if column not in columns]
         notes = list(self.table.notes) if self.notes else []
         if hidden:
@@ -45,12 +50,19 @@ class ConsoleTable:
 
 def rich_table(table: Table, columns: Sequence[Column], stacked: bool) -> RichTable:
     """The table alone with these columns, without title and notes."""
-    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0) if stacked else (0, 1), show_edge=False)
+    shown = RichTable(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if stacked else (0, 1),
+        show_edge=False,
+    )
     shown.add_column(table.corner, justify="left", min_width=12, overflow="fold")
     for column in columns:
         # words may break, numbers may not
         most = 16 if column.wraps else None
-        shown.add_column("\n".join(column.lines), justify="right", no_wrap=not column.wraps, max_width=most)
+        shown.add_column(
+            "\n".join(column.lines), justify="right", no_wrap=not column.wraps, max_width=most
+        )
     for section in table.sections:
         shown.add_row(Text(section.heading, style="italic"), *[""] * len(columns))
         widths = _widths(section.rows, columns)

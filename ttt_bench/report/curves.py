@@ -16,14 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ttt_bench.report.comparison import METHOD_ORDER, Comparison
-from ttt_bench.report.summary import DELTA, curve_frame
 from ttt_bench.report.tables import DOWN, UP
+from ttt_bench.stats.comparison import METHOD_ORDER, Comparison
+from ttt_bench.stats.summary import DELTA, curve_frame
 from ttt_bench.tasks import TASKS
 
 _PALETTE = [tuple(colour) for colour in seaborn.color_palette("colorblind")]
 _NEUTRAL = {"base": "#000000", "norm": "#7f7f7f"}
-# seaborn's colour-blind-safe palette without its grey, which is norm's; a method has one colour in every figure
+# seaborn's colour-blind-safe palette without its grey, which is norm's; a method has one colour in
+# every figure
 _FREE = [_PALETTE[i] for i in (0, 1, 2, 9, 4, 5, 6, 8, 3)]
 _COLOURS = dict(zip(METHOD_ORDER[2:], _FREE, strict=True))
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
@@ -45,12 +46,18 @@ Style = dict[str, Any]
 
 def colour(method: str) -> object:
     """A method's colour, the same in every figure."""
-    # methods from elsewhere take a colour by their name, so that it does not depend on what else is shown
-    return _NEUTRAL.get(method) or _COLOURS.get(method) or _FREE[zlib.crc32(method.encode()) % len(_FREE)]
+    # methods from elsewhere take a colour by their name, so that it does not depend on what else is
+    # shown
+    return (
+        _NEUTRAL.get(method)
+        or _COLOURS.get(method)
+        or _FREE[zlib.crc32(method.encode()) % len(_FREE)]
+    )
 
 
 def figure(comparison: Comparison) -> Figure:
-    """A panel for every task and one for Delta_TTT; lines are means over seeds, bands one standard deviation.
+    """A panel for every task and one for Delta_TTT; lines are means over seeds, bands one standard
+    deviation.
 
     Labels of one method share its colour and differ in dashes.
     """
@@ -59,7 +66,9 @@ def figure(comparison: Comparison) -> Figure:
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
     # seaborn sets its style through matplotlib's settings, which are the caller's again afterwards
-    with matplotlib.rc_context(seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _LOOK):
+    with matplotlib.rc_context(
+        seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _LOOK
+    ):
         shown = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * lines + 0.5), layout="constrained")
         FigureCanvasAgg(shown)
         axes = list(shown.subplots(lines, columns, squeeze=False).flat)
@@ -68,8 +77,16 @@ def figure(comparison: Comparison) -> Figure:
             _panel(ax, name, values[values["quantity"] == name], styles, comparison.key.protocol)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
-        handles = [Line2D([], [], label=label, linewidth=1.8, markersize=4, **style) for label, style in styles.items()]
-        words = {"handles": handles, "frameon": False, "title": _legend_title(comparison), "alignment": "left"}
+        handles = [
+            Line2D([], [], label=label, linewidth=1.8, markersize=4, **style)
+            for label, style in styles.items()
+        ]
+        words = {
+            "handles": handles,
+            "frameon": False,
+            "title": _legend_title(comparison),
+            "alignment": "left",
+        }
         # the legend takes the place of a panel where one is free and it fits there
         if len(panels) < len(axes) and len(handles) <= 14:
             axes[len(panels)].legend(loc="center left", **words)
@@ -97,17 +114,34 @@ def _saved(shown: Figure, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def _panel(ax: Axes, name: str, values: pd.DataFrame, styles: dict[str, Style], protocol: str) -> None:
+def _panel(
+    ax: Axes, name: str, values: pd.DataFrame, styles: dict[str, Style], protocol: str
+) -> None:
     for position, (label, style) in enumerate(styles.items()):
         over_steps = values[values["label"] == label].set_index("step")
         mean, spread = over_steps["mean"], over_steps["sd"]
         if mean.empty:
             continue
-        # about ten markers a line, not all at the same steps, so that lines that coincide can be told apart
+        # about ten markers a line, not all at the same steps, so that lines that coincide can be
+        # told apart
         every = max(1, len(mean) // 10)
-        ax.plot(mean.index, mean, linewidth=1.5, markersize=3.5, markevery=(position % every, every), **style)
+        ax.plot(
+            mean.index,
+            mean,
+            linewidth=1.5,
+            markersize=3.5,
+            markevery=(position % every, every),
+            **style,
+        )
         if spread.notna().all():
-            ax.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.1, linewidth=0)
+            ax.fill_between(
+                mean.index,
+                mean - spread,
+                mean + spread,
+                color=style["color"],
+                alpha=0.1,
+                linewidth=0,
+            )
     ax.set_title(_heading(name), loc="left")
     ax.set_xlabel(_ONLINE_AXIS if protocol == "online" else "adaptation step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -1,4 +1,6 @@
-"""The main table of a comparison: scores, Delta_TTT, both step rules, the best constant, the published numbers."""
+"""The main table of a comparison: scores, Delta_TTT, both step rules, the best constant, the
+published numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ttt_bench.report import summary
 from ttt_bench.report.classes import absent_notes
-from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.notes import STATES, Note, published_notes, run_notes, seeds_note
-from ttt_bench.report.published import PublishedTable, for_pair
-from ttt_bench.report.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, OWN_GAIN, STEP
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
+from ttt_bench.results.published import PublishedTable, for_pair
+from ttt_bench.stats import summary
+from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, OWN_GAIN, STEP
 from ttt_bench.tasks import TASKS, Metric
 
 PUBLISHED = "published_delta_ttt_percent"
 RECOMPUTED = "published_delta_ttt_recomputed_percent"
-BOLD_NOTE = ("Bold", "the best mean of a column, and those within sqrt(sd² + sd²), not told from it")
+BOLD_NOTE = (
+    "Bold",
+    "the best mean of a column, and those within sqrt(sd² + sd²), not told from it",
+)
 SATURATED = 0.02
 """A task whose Base lies within this share of the best constant says little."""
 
@@ -43,7 +48,9 @@ class MainTable:
 
 
 def build(
-    comparison: Comparison, constants: Mapping[str, float], pixels: Mapping[str, float] | None = None
+    comparison: Comparison,
+    constants: Mapping[str, float],
+    pixels: Mapping[str, float] | None = None,
 ) -> MainTable:
     """Lay out a comparison's main table.
 
@@ -53,8 +60,12 @@ def build(
     """
     if comparison.rows.empty:
         result, about = (Column("result", ("result",)),), tuple(run_notes(comparison))
-        table = Table(comparison.title, comparison.subtitle, result, _without_numbers(comparison), about)
-        return MainTable(table, pd.DataFrame(columns=["selection", "label", "quantity", "mean", "sd", "seeds"]))
+        table = Table(
+            comparison.title, comparison.subtitle, result, _without_numbers(comparison), about
+        )
+        return MainTable(
+            table, pd.DataFrame(columns=["selection", "label", "quantity", "mean", "sd", "seeds"])
+        )
     means = summary.main_table(comparison.rows, comparison.base, _own_sources(comparison))
     published = for_pair(comparison.key.pair)
     columns = _columns(comparison, means, published)
@@ -65,7 +76,9 @@ def build(
         if (means["selection"] == rule).any()
     ]
     if constants:
-        cells: dict[str, Cell] = {task_key(task): Number(value) for task, value in constants.items()}
+        cells: dict[str, Cell] = {
+            task_key(task): Number(value) for task, value in constants.items()
+        }
         sections.append(Section("constant", "constant predictor", (Row("best constant", cells),)))
     sections += [_published_section(comparison, published)] if published else []
     notes = _reading_notes(comparison, means, constants, still)
@@ -102,13 +115,21 @@ def quantity_key(quantity: str) -> str:
 def metric_column(metric: Metric, largest: float) -> Column:
     """A metric's column; digits after the point: about four significant ones, as in the papers."""
     decimals = 2 if metric.unit else 3 if largest >= 1 else 4
-    return Column(metric_key(metric), (metric.task, metric.printed), decimals, metric.higher_is_better)
+    return Column(
+        metric_key(metric), (metric.task, metric.printed), decimals, metric.higher_is_better
+    )
 
 
-def _columns(comparison: Comparison, means: pd.DataFrame, published: PublishedTable | None) -> tuple[Column, ...]:
+def _columns(
+    comparison: Comparison, means: pd.DataFrame, published: PublishedTable | None
+) -> tuple[Column, ...]:
     largest = means.groupby("quantity")["mean"].max()
     columns = [metric_column(TASKS[task].primary, largest[task]) for task in comparison.tasks]
-    heads = {DELTA: ("Delta_TTT", "%"), DELTA_NO_EDGE: ("without", "edge %"), OWN_GAIN: ("over own", "source %")}
+    heads = {
+        DELTA: ("Delta_TTT", "%"),
+        DELTA_NO_EDGE: ("without", "edge %"),
+        OWN_GAIN: ("over own", "source %"),
+    }
     columns += [
         Column(_KEYS[quantity], head, 2, higher_is_better=True, secondary=quantity != DELTA)
         for quantity, head in heads.items()
@@ -142,18 +163,26 @@ def _section(
             continue
         cells: dict[str, Cell] = {
             quantity_key(quantity): number(mean, sd, best)
-            for quantity, mean, sd, best in zip(own.index, own["mean"], own["sd"], own["best"], strict=True)
+            for quantity, mean, sd, best in zip(
+                own.index, own["mean"], own["sd"], own["best"], strict=True
+            )
         }
         if label == comparison.base:
             # nothing that was measured: Base against itself
-            cells.update({key: Number(0.0) for key in (_KEYS[DELTA], _KEYS[DELTA_NO_EDGE]) if key in cells})
+            cells.update(
+                {key: Number(0.0) for key in (_KEYS[DELTA], _KEYS[DELTA_NO_EDGE]) if key in cells}
+            )
         # Base does not adapt, and where nothing moves every step is the best one
         if methods[label] == "base" or (rule == ORACLE and label in still):
             cells[STEP] = DASH
         elif rule == FIXED:
             cells[STEP] = Number(float(own["mean"][STEP]), decimals=0)
         cells["seeds"] = Number(int(own["seeds"].max()))
-        printed = published.row(methods[label]) if published and rule == ORACLE and label == methods[label] else None
+        printed = (
+            published.row(methods[label])
+            if published and rule == ORACLE and label == methods[label]
+            else None
+        )
         if printed:
             cells[PUBLISHED] = Number(*printed.delta, mark="†" if printed.flag else "")
             cells[RECOMPUTED] = Number(printed.recomputed)
@@ -169,7 +198,9 @@ def _mark_best(means: pd.DataFrame) -> pd.DataFrame:
     for quantity, column in means.groupby("quantity"):
         if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
             higher = TASKS[str(quantity)].higher_is_better if quantity in TASKS else True
-            flags = summary.indistinguishable_best(column["mean"].tolist(), column["sd"].tolist(), higher)
+            flags = summary.indistinguishable_best(
+                column["mean"].tolist(), column["sd"].tolist(), higher
+            )
             best.update(zip(column.index, flags, strict=True))
     return means.assign(best=[best.get(index, False) for index in means.index])
 
@@ -179,7 +210,9 @@ def _published_section(comparison: Comparison, published: PublishedTable) -> Sec
     rows = []
     for row in published.rows:
         if row.method in methods:
-            cells: dict[str, Cell] = {task_key(task): Number(*value) for task, value in row.scores.items()}
+            cells: dict[str, Cell] = {
+                task_key(task): Number(*value) for task, value in row.scores.items()
+            }
             cells[_KEYS[DELTA]] = Number(*row.delta, mark="†" if row.flag else "")
             cells[RECOMPUTED] = Number(row.recomputed)
             rows.append(Row(row.method, cells))
@@ -203,7 +236,10 @@ def _reading_notes(
     if comparison.base is not None:
         tasks = ", ".join(comparison.tasks)
         notes += [
-            ("Delta_TTT", f"mean over {tasks} of the signed change relative to Base of the same seed, in percent"),
+            (
+                "Delta_TTT",
+                f"mean over {tasks} of the signed change relative to Base of the same seed, in percent",
+            ),
             (
                 "Oracle step",
                 "of each seed, the step from 1 on with the best Delta_TTT: picked with labels, an upper bound",
@@ -221,14 +257,23 @@ def _reading_notes(
     if any(_mark_best(rows)["best"].any() for _, rows in means.groupby("selection")):
         notes.append(BOLD_NOTE)
     elif means["sd"].notna().any():
-        notes.append(("No bold", "no column has a spread over seeds in every row, so none has a best number"))
+        notes.append(
+            ("No bold", "no column has a spread over seeds in every row, so none has a best number")
+        )
     unmoved = [label for label in comparison.labels if label in still and label != comparison.base]
     if unmoved:
-        notes.append(("Unmoved", f"{', '.join(unmoved)}: equal at every step from 1 on, so no step is the best one"))
+        notes.append(
+            (
+                "Unmoved",
+                f"{', '.join(unmoved)}: equal at every step from 1 on, so no step is the best one",
+            )
+        )
     return notes + _constant_notes(comparison, means, constants)
 
 
-def _constant_notes(comparison: Comparison, means: pd.DataFrame, constants: Mapping[str, float]) -> list[Note]:
+def _constant_notes(
+    comparison: Comparison, means: pd.DataFrame, constants: Mapping[str, float]
+) -> list[Note]:
     if not constants:
         return []
     texts = {
@@ -238,11 +283,17 @@ def _constant_notes(comparison: Comparison, means: pd.DataFrame, constants: Mapp
     }
     texts["edge"] = texts["depth"]
     notes = [("Best constant", "; ".join(dict.fromkeys(texts[task] for task in comparison.tasks)))]
-    base = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)].set_index("quantity")["mean"]
+    base = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)].set_index(
+        "quantity"
+    )["mean"]
     if "semseg" in constants and "semseg" in base.index and base["semseg"] <= constants["semseg"]:
         notes.append(("Below a constant", "semseg: Base is no better than one class everywhere"))
     for task in ("depth", "edge"):
-        if task in constants and task in base.index and base[task] >= (1 - SATURATED) * constants[task]:
+        if (
+            task in constants
+            and task in base.index
+            and base[task] >= (1 - SATURATED) * constants[task]
+        ):
             share = 100 * (1 - base[task] / constants[task])
             text = f"{task}: Base is only {share:.1f} % better than the best constant, so this column says little"
             notes.append(("Saturated", text))
@@ -258,7 +309,10 @@ def _seeds_without_base(comparison: Comparison) -> list[Note]:
         if set(seeds) - have
     }
     return [
-        ("Without Base", f"{label}: seeds {', '.join(map(str, seeds))} have no Base and are left out of Delta_TTT")
+        (
+            "Without Base",
+            f"{label}: seeds {', '.join(map(str, seeds))} have no Base and are left out of Delta_TTT",
+        )
         for label, seeds in lacking.items()
     ]
 
@@ -267,7 +321,9 @@ def _own_sources(comparison: Comparison) -> dict[tuple[str, int], dict[str, floa
     cells = comparison.cells[comparison.cells["state"] == "done"]
     return {
         (label, seed): dict(manifest["own_source_scores"])
-        for label, seed, manifest in zip(cells["label"], cells["seed"], cells["manifest"], strict=True)
+        for label, seed, manifest in zip(
+            cells["label"], cells["seed"], cells["manifest"], strict=True
+        )
         if manifest.get("own_source_scores")
     }
 

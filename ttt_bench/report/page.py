@@ -12,9 +12,9 @@ from jinja2 import Environment, StrictUndefined
 
 from ttt_bench import __version__
 from ttt_bench.report import tables
-from ttt_bench.report.comparison import Comparison
 from ttt_bench.report.notes import ONLINE_STEP_ZERO
 from ttt_bench.report.tables import Table
+from ttt_bench.stats.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,17 @@ class PageSection:
     @property
     def tables(self) -> dict[str, Table]:
         """The tables with notes that there are, by the name of their files."""
-        named = {"main": self.main, "more": self.more, "each_class": self.each_class, "sync": self.sync}
+        named = {
+            "main": self.main,
+            "more": self.more,
+            "each_class": self.each_class,
+            "sync": self.sync,
+        }
         return {name: table for name, table in named.items() if table is not None}
 
     @property
     def curves_caption(self) -> str:
-        text = (
-            "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does not adapt."
-        )
+        text = "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does not adapt."
         online = self.comparison.key.protocol == "online"
         return f"{text} Online: {ONLINE_STEP_ZERO}." if online else text
 
@@ -72,9 +75,13 @@ class PageSection:
         """(name, manifest as text) of every cell."""
         cells = self.comparison.cells
         return [
-            (f"{label}, seed {seed}: {state}, configuration {config}", json.dumps(manifest, indent=1, sort_keys=True))
+            (
+                f"{label}, seed {seed}: {state}, configuration {config}",
+                json.dumps(manifest, indent=1, sort_keys=True),
+            )
             for label, seed, state, config, manifest in zip(
-                *(cells[name] for name in ("label", "seed", "state", "config", "manifest")), strict=True
+                *(cells[name] for name in ("label", "seed", "state", "config", "manifest")),
+                strict=True,
             )
         ]
 
@@ -85,7 +92,11 @@ def html(sections: Sequence[PageSection], results: str) -> str:
     Args:
         results: the results folder, as the footer names it.
     """
-    source = files("ttt_bench.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    source = (
+        files("ttt_bench.report")
+        .joinpath("templates", "page.html.jinja")
+        .read_text(encoding="utf-8")
+    )
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters["html"] = tables.to_html
     template = environment.from_string(source)
@@ -93,7 +104,12 @@ def html(sections: Sequence[PageSection], results: str) -> str:
     done = states.count("done")
     summary = f"{len(sections)} comparison{'s' * (len(sections) != 1)}, {done} of {len(states)} cells with numbers"
     title = "Test-time training and adaptation: results"
-    return template.render(title=title, summary=summary, sections=sections, results=results, version=__version__) + "\n"
+    return (
+        template.render(
+            title=title, summary=summary, sections=sections, results=results, version=__version__
+        )
+        + "\n"
+    )
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -1,4 +1,6 @@
-"""Example images: image, truth, Base and each method side by side, for every task of embedded domains."""
+"""Example images: image, truth, Base and each method side by side, for every task of embedded
+domains.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ttt_bench import store
-from ttt_bench.colours import class_colour, colour_depth, colour_edge, colour_normals, colour_semseg
-from ttt_bench.report.comparison import Comparison
-from ttt_bench.scores import align
+from ttt_bench.metrics.colours import (
+    class_colour,
+    colour_depth,
+    colour_edge,
+    colour_normals,
+    colour_semseg,
+)
+from ttt_bench.metrics.scores import align
+from ttt_bench.results import store
+from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import IGNORE, TASKS
 
 Picture = NDArray[np.uint8]
@@ -27,7 +35,9 @@ _SIDE, _GAP, _HEAD, _MARGIN = 112, 4, 18, 78
 
 
 def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | None:
-    """The first seed with example images, and label -> examples of that seed; None where none were stored."""
+    """The first seed with example images, and label -> examples of that seed; None where none
+    were stored.
+    """
     done = comparison.cells[comparison.cells["state"] == "done"]
     for seed in sorted(done["seed"].unique()):
         cells = done[done["seed"] == seed]
@@ -41,12 +51,15 @@ def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | Non
     return None
 
 
-def compose(examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = 4) -> Picture:
-    """One picture: a line for every example and task, columns image, truth and each label, and the classes below.
+def compose(
+    examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = 4
+) -> Picture:
+    """One picture: a line for every example and task, columns image, truth and each label, and the
+    classes below.
 
     Args:
-        examples: label -> what `store.read_examples` gives; images are those of the first label, and a label that was
-            stored with other images is left blank.
+        examples: label -> what `store.read_examples` gives; images are those of the first label,
+            and a label that was stored with other images is left blank.
         classes: names of the semantic classes.
         limit: at most so many images.
     """
@@ -58,19 +71,34 @@ def compose(examples: Mapping[str, Examples], classes: Sequence[str] = (), limit
     top = _HEAD * max(len(_wrapped(head, width)) for head in heads) + _GAP
     legend = _legend(classes, _MARGIN + len(heads) * (width + _GAP)) if "semseg" in tasks else []
     below = top + count * (len(tasks) * (height + _GAP) + _GAP)
-    size = (_MARGIN + len(heads) * (width + _GAP), below + (_HEAD * (1 + legend[-1][1]) if legend else 0))
+    size = (
+        _MARGIN + len(heads) * (width + _GAP),
+        below + (_HEAD * (1 + legend[-1][1]) if legend else 0),
+    )
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=12)
     for column, head in enumerate(heads):
         for line, words in enumerate(_wrapped(head, width)):
-            draw.text((_MARGIN + column * (width + _GAP), line * _HEAD + 2), words, fill="black", font=font)
+            draw.text(
+                (_MARGIN + column * (width + _GAP), line * _HEAD + 2),
+                words,
+                fill="black",
+                font=font,
+            )
     for position in range(count):
         for task in tasks:
-            draw.text((2, top + height // 2 - 8), f"{first['indices'][position]}: {task}", fill="black", font=font)
+            draw.text(
+                (2, top + height // 2 - 8),
+                f"{first['indices'][position]}: {task}",
+                fill="black",
+                font=font,
+            )
             for column, picture in enumerate(_line(examples, first, position, task)):
                 if picture is not None:
-                    canvas.paste(_tile(picture, width, height), (_MARGIN + column * (width + _GAP), top))
+                    canvas.paste(
+                        _tile(picture, width, height), (_MARGIN + column * (width + _GAP), top)
+                    )
             top += height + _GAP
         top += _GAP
     for index, (left, line) in enumerate(legend):
@@ -90,8 +118,8 @@ def png(picture: Picture) -> bytes:
 def coloured(task: str, truth: np.ndarray, prediction: np.ndarray | None = None) -> Picture:
     """A prediction of one image in colours, (H, W, 3), or the truth where there is none.
 
-    Depth and edge are mapped on the truth by least squares over its valid pixels, as the score does for a batch, and
-    coloured in the truth's range.
+    Depth and edge are mapped on the truth by least squares over its valid pixels, as the score does
+    for a batch, and coloured in the truth's range.
     """
     values = truth if prediction is None else prediction
     if task == "semseg":
@@ -100,18 +128,24 @@ def coloured(task: str, truth: np.ndarray, prediction: np.ndarray | None = None)
         return colour_normals(values)
     target = truth.astype(np.float64)
     valid = (target != IGNORE) & np.isfinite(target)
-    low, high = (float(target[valid].min()), float(target[valid].max())) if valid.any() else (0.0, 1.0)
+    low, high = (
+        (float(target[valid].min()), float(target[valid].max())) if valid.any() else (0.0, 1.0)
+    )
     shown = target if prediction is None else _aligned(prediction.astype(np.float64), target, valid)
     return colour_depth(shown, low, high) if task == "depth" else colour_edge(shown, low, high)
 
 
 def _aligned(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> np.ndarray:
     p, t = prediction[valid], target[valid]
-    scale, shift = align([valid.sum(), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum()])
+    scale, shift = align(
+        [valid.sum(), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum()]
+    )
     return scale * prediction + shift
 
 
-def _line(examples: Mapping[str, Examples], first: Examples, position: int, task: str) -> list[Picture | None]:
+def _line(
+    examples: Mapping[str, Examples], first: Examples, position: int, task: str
+) -> list[Picture | None]:
     truth = first[f"truth_{task}"][position]
     pictures: list[Picture | None] = [first["image"][position], coloured(task, truth)]
     for stored in examples.values():

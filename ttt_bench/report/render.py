@@ -11,8 +11,8 @@ The folder that `report` writes:
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, where the results hold some
 
-A comparison's folder is named by what its cells share (`Comparison.slug`). A comparison without any numbers has
-the main table alone, with the reasons. Files are replaced one by one, each as a whole.
+A comparison's folder is named by what its cells share (`Comparison.slug`). A comparison without any
+numbers has the main table alone, with the reasons. Files are replaced one by one, each as a whole.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from ttt_bench import store
 from ttt_bench.errors import BenchError
-from ttt_bench.report import classes, main_table, more_table, summary, sync_table, tables
-from ttt_bench.report.comparison import Comparison, comparisons
+from ttt_bench.report import classes, main_table, more_table, sync_table, tables
 from ttt_bench.report.console import ConsoleTable
-from ttt_bench.report.load import load
 from ttt_bench.report.page import PageSection, html
 from ttt_bench.report.tables import Table
+from ttt_bench.results import store
+from ttt_bench.results.load import load
+from ttt_bench.stats import summary
+from ttt_bench.stats.comparison import Comparison, comparisons
 from ttt_bench.tasks import TASKS
 
 RECORD_KEYS = (
     *("selection", "label", "quantity", "task", "metric", "class"),
     *("mean", "sd", "seeds", "seed", "state", "reason"),
 )
-"""Keys of `summary_records` beside what the comparison shares."""
+"""Keys of `summary_rows` beside what the comparison shares."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Rendered:
     Attributes:
         page: `index.html`.
         paths: every file, the page first.
-        tables: the tables for a console, of every comparison: main, other metrics, each class, synchronisation.
+        tables: the tables for a console, of every comparison: main, other metrics, each class,
+        synchronisation.
     """
 
     page: Path
@@ -62,7 +64,8 @@ def report(results: Path, out: Path) -> Rendered:
     """Write the report of a results folder.
 
     Raises:
-        BenchError: no such folder, no results in it, a damaged file (named), or `out` cannot be written.
+        BenchError: no such folder, no results in it, a damaged file (named), or `out` cannot be
+        written.
     """
     found = _comparisons(Path(results))
     out = Path(out)
@@ -74,7 +77,10 @@ def report(results: Path, out: Path) -> Rendered:
         section = _section(comparison)
         sections.append(section)
         shown += [ConsoleTable(table) for table in section.tables.values()]
-        paths += [_write(out / comparison.slug, name, content) for name, content in _files(section).items()]
+        paths += [
+            _write(out / comparison.slug, name, content)
+            for name, content in _files(section).items()
+        ]
     page = _write(out, "index.html", html(sections, str(results)).encode())
     return Rendered(page, (page, *paths), tuple(shown))
 
@@ -88,13 +94,15 @@ def summary_tables(results: Path) -> list[RenderableType]:
     return [ConsoleTable(_main(comparison)) for comparison in _comparisons(Path(results))]
 
 
-def summary_records(results: Path) -> list[dict[str, Any]]:
-    """The numbers of the tables of scores as plain records, one a number, full precision; writes nothing.
+def summary_rows(results: Path) -> list[dict[str, Any]]:
+    """The numbers of the tables of scores as plain records, one a number, full precision; writes
+    nothing.
 
-    Keys: what the comparison shares, `selection` (oracle, fixed, constant or missing), `label`, `quantity` (a task for
-    its primary metric, the name of any other metric, `delta_ttt` and so on), `task`, `metric` and `class` where they
-    apply, `mean`, `sd` and `seeds`, and for cells without numbers `seed`, `state` and `reason`; None where there is
-    none. Metrics that are not primary stand there for the fixed step alone.
+    Keys: what the comparison shares, `selection` (oracle, fixed, constant or missing), `label`,
+    `quantity` (a task for its primary metric, the name of any other metric, `delta_ttt` and so on),
+    `task`, `metric` and `class` where they apply, `mean`, `sd` and `seeds`, and for cells without
+    numbers `seed`, `state` and `reason`; None where there is none. Metrics that are not primary
+    stand there for the fixed step alone.
 
     Raises:
         BenchError: no such folder, no results in it, or a damaged file (named).
@@ -106,17 +114,31 @@ def _records(comparison: Comparison) -> list[dict[str, Any]]:
     truth = _truth(comparison)
     found = main_table.build(comparison, truth.constants).summary.astype(object).to_dict("records")
     for task, value in truth.constants.items():
-        found.append({"selection": "constant", "label": "best constant", "quantity": task, "mean": value})
+        found.append(
+            {"selection": "constant", "label": "best constant", "quantity": task, "mean": value}
+        )
     for entry in found:
         if entry["quantity"] in TASKS:
             entry |= {"task": entry["quantity"], "metric": TASKS[entry["quantity"]].metric}
     for entry in summary.other_metrics(comparison.rows).astype(object).to_dict("records"):
         found.append(
-            {**entry, "selection": summary.FIXED, "quantity": entry["metric"], "class": entry["class"] or None}
+            {
+                **entry,
+                "selection": summary.FIXED,
+                "quantity": entry["metric"],
+                "class": entry["class"] or None,
+            }
         )
-    missing = comparison.cells[comparison.cells["state"] != "done"][["label", "seed", "state", "reason"]]
-    found += [{"selection": "missing", **entry} for entry in missing.astype(object).to_dict("records")]
-    return [{**comparison.key._asdict(), **{key: _finite(entry.get(key)) for key in RECORD_KEYS}} for entry in found]
+    missing = comparison.cells[comparison.cells["state"] != "done"][
+        ["label", "seed", "state", "reason"]
+    ]
+    found += [
+        {"selection": "missing", **entry} for entry in missing.astype(object).to_dict("records")
+    ]
+    return [
+        {**comparison.key._asdict(), **{key: _finite(entry.get(key)) for key in RECORD_KEYS}}
+        for entry in found
+    ]
 
 
 def _finite(value: Any) -> Any:
@@ -136,14 +158,18 @@ def _main(comparison: Comparison) -> Table:
 
 @dataclass(frozen=True)
 class _Truth:
-    """What the target alone tells: the best constant's scores, task -> score, and class -> pixels."""
+    """What the target alone tells: the best constant's scores, task -> score, and class ->
+    pixels.
+    """
 
     constants: dict[str, float] = field(default_factory=dict)
     pixels: dict[str, float] = field(default_factory=dict)
 
 
 def _truth(comparison: Comparison) -> _Truth:
-    """From the statistics of Base before adapting, or of any cell: they depend on the truth alone."""
+    """From the statistics of Base before adapting, or of any cell: they depend on the truth
+    alone.
+    """
     done = comparison.cells[comparison.cells["state"] == "done"]
     if done.empty:
         return _Truth()
@@ -164,7 +190,9 @@ def _section(comparison: Comparison) -> PageSection:
     shown = curves.figure(comparison)
     stored = pictures.examples_of(comparison)
     seed, picture = (
-        (stored[0], pictures.png(pictures.compose(stored[1], comparison.classes))) if stored else (None, b"")
+        (stored[0], pictures.png(pictures.compose(stored[1], comparison.classes)))
+        if stored
+        else (None, b"")
     )
     return PageSection(
         comparison,
@@ -186,7 +214,9 @@ def _files(section: PageSection) -> dict[str, bytes]:
     texts: dict[str, str] = {}
     for name, table in section.tables.items():
         texts[f"{name}.md"] = tables.to_markdown(table)
-        texts[f"{name}.tex"] = tables.to_latex(table, f"tab:{section.slug}-{name.replace('_', '-')}")
+        texts[f"{name}.tex"] = tables.to_latex(
+            table, f"tab:{section.slug}-{name.replace('_', '-')}"
+        )
         texts[f"{name}.csv"] = tables.to_csv(table)
     if section.classes is not None:
         texts["classes.csv"] = tables.to_csv(section.classes)
@@ -202,8 +232,12 @@ def _files(section: PageSection) -> dict[str, bytes]:
 
 
 def _curves_csv(comparison: Comparison) -> str:
-    """What the curves show, tidy: one mean a row; quantities are named as in the main table's CSV."""
-    frame = summary.curve_frame(comparison.rows, comparison.base).rename(columns={"label": "method"})
+    """What the curves show, tidy: one mean a row; quantities are named as in the main table's
+    CSV.
+    """
+    frame = summary.curve_frame(comparison.rows, comparison.base).rename(
+        columns={"label": "method"}
+    )
     return frame.assign(quantity=frame["quantity"].map(main_table.quantity_key)).to_csv(index=False)
 
 
@@ -227,6 +261,8 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        message = f"report folder {folder} cannot be written ({error.strerror}); name another with --out"
+        message = (
+            f"report folder {folder} cannot be written ({error.strerror}); name another with --out"
+        )
         raise BenchError(message) from error
     return path

@@ -121,7 +121,9 @@ class Table:
 
 
 def number_text(number: Number, decimals: int) -> tuple[str, str]:
-    """(mean, standard deviation) as printed; the latter is empty where there is none. A minus is a real minus."""
+    """(mean, standard deviation) as printed; the latter is empty where there is none. A minus is
+    a real minus.
+    """
     if not math.isfinite(number.mean):
         return DASH, ""
     decimals = number.decimals if number.decimals is not None else decimals
@@ -152,11 +154,21 @@ def row_texts(row: Row, columns: Sequence[Column]) -> list[tuple[str, str, bool]
 
 
 def to_csv(table: Table) -> str:
-    """One number a cell, full precision: each column as `<key>` and, where any row has a spread, `<key>_sd`."""
+    """One number a cell, full precision: each column as `<key>` and, where any row has a spread,
+    `<key>_sd`.
+    """
     with_sd = {
-        c.key for c in table.columns for s in table.sections for r in s.rows if _sd(r.cells.get(c.key)) is not None
+        c.key
+        for c in table.columns
+        for s in table.sections
+        for r in s.rows
+        if _sd(r.cells.get(c.key)) is not None
     }
-    heads = [name for c in table.columns for name in ([c.key, f"{c.key}_sd"] if c.key in with_sd else [c.key])]
+    heads = [
+        name
+        for c in table.columns
+        for name in ([c.key, f"{c.key}_sd"] if c.key in with_sd else [c.key])
+    ]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["selection", table.corner, *heads, "state", "reason"])
@@ -165,7 +177,9 @@ def to_csv(table: Table) -> str:
             values: list[object] = []
             for column in table.columns:
                 cell = row.cells.get(column.key, "")
-                values.append(_plain(cell.mean) if isinstance(cell, Number) else "" if cell == DASH else cell)
+                values.append(
+                    _plain(cell.mean) if isinstance(cell, Number) else "" if cell == DASH else cell
+                )
                 if column.key in with_sd:
                     values.append(_plain(_sd(cell)))
             writer.writerow([section.key, row.label, *values, row.state, row.reason])
@@ -184,7 +198,9 @@ def to_markdown(table: Table) -> str:
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     body = [_markdown_line(line, widths) for line in [escaped[0], rule, *escaped[1:]]]
     notes = [f"- **{about}.** {text}" for about, text in table.notes]
-    return "\n".join([f"### {table.title}", "", table.subtitle, "", *body, "", *notes]).rstrip() + "\n"
+    return (
+        "\n".join([f"### {table.title}", "", table.subtitle, "", *body, "", *notes]).rstrip() + "\n"
+    )
 
 
 def to_latex(table: Table, label: str) -> str:
@@ -206,11 +222,19 @@ def to_latex(table: Table, label: str) -> str:
             "\\midrule",
             f"\\multicolumn{{{len(columns) + 1}}}{{l}}{{\\emph{{{latex(section.full_heading)}}}}} \\\\",
         ]
-        lines += [f"{' & '.join([latex(row.label), *_latex_cells(row, columns)])} \\\\" for row in section.rows]
+        lines += [
+            f"{' & '.join([latex(row.label), *_latex_cells(row, columns)])} \\\\"
+            for row in section.rows
+        ]
     lines += ["\\bottomrule", "\\end{tabular}"]
     if table.notes:
         notes = [f"\\textbf{{{latex(about)}.}} {latex(text)}\\par" for about, text in table.notes]
-        lines += ["\\par\\medskip", "\\begin{minipage}{\\linewidth}\\footnotesize", *notes, "\\end{minipage}"]
+        lines += [
+            "\\par\\medskip",
+            "\\begin{minipage}{\\linewidth}\\footnotesize",
+            *notes,
+            "\\end{minipage}",
+        ]
     return "\n".join([*lines, "\\end{table*}"]) + "\n"
 
 
@@ -222,12 +246,16 @@ def to_html(table: Table) -> Markup:
     columns = table.printed
     spans = [2 if _has_sd(table, column) else 1 for column in columns]
     heads = Markup("").join(
-        Markup('<th scope="col" colspan="{}">{}</th>').format(span, Markup("<br>").join(column.lines))
+        Markup('<th scope="col" colspan="{}">{}</th>').format(
+            span, Markup("<br>").join(column.lines)
+        )
         for column, span in zip(columns, spans, strict=True)
     )
     bodies = Markup("\n").join(_html_section(section, columns, spans) for section in table.sections)
     corner = Markup('<th scope="col">{}</th>').format(table.corner)
-    return Markup("<table>\n<thead><tr>{}{}</tr></thead>\n{}\n</table>").format(corner, heads, bodies)
+    return Markup("<table>\n<thead><tr>{}{}</tr></thead>\n{}\n</table>").format(
+        corner, heads, bodies
+    )
 
 
 _LATEX = {
@@ -275,7 +303,10 @@ def _markdown_cells(row: Row, columns: Sequence[Column]) -> Iterator[str]:
 
 def _markdown_line(texts: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = texts
-    cells = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True))]
+    cells = [
+        first.ljust(widths[0]),
+        *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True)),
+    ]
     return f"| {' | '.join(cells)} |"
 
 
@@ -291,10 +322,14 @@ def _html_row(row: Row, columns: Sequence[Column], spans: Sequence[int]) -> Mark
     label = Markup('<th scope="row">{}</th>').format(row.label)
     if row.state:
         text = f"{row.state}: {row.reason}" if row.reason else row.state
-        return Markup('<tr>{}<td class="state" colspan="{}">{}</td></tr>').format(label, sum(spans), text)
+        return Markup('<tr>{}<td class="state" colspan="{}">{}</td></tr>').format(
+            label, sum(spans), text
+        )
     cells = Markup("")
     for (mean, sd, bold), span in zip(row_texts(row, columns), spans, strict=True):
-        cells += Markup("<td>{}</td>").format(Markup("<b>{}</b>").format(mean) if bold else escape(mean))
+        cells += Markup("<td>{}</td>").format(
+            Markup("<b>{}</b>").format(mean) if bold else escape(mean)
+        )
         if span == 2:
             cells += Markup('<td class="sd">{}</td>').format(f"± {sd}" if sd else "")
     return Markup("<tr>{}{}</tr>").format(label, cells)
@@ -306,7 +341,11 @@ def _has_sd(table: Table, column: Column) -> bool:
 
 
 def _sd(cell: Cell | None) -> float | None:
-    return cell.sd if isinstance(cell, Number) and cell.sd is not None and math.isfinite(cell.sd) else None
+    return (
+        cell.sd
+        if isinstance(cell, Number) and cell.sd is not None and math.isfinite(cell.sd)
+        else None
+    )
 
 
 def _plain(value: float | None) -> str:

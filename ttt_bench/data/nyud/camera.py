@@ -1,4 +1,5 @@
-"""NYUD-v2's colour camera, and the crop that removes the border which its depth sensor does not see. Imports no torch.
+"""NYUD-v2's colour camera, and the crop that removes the border which its depth sensor does not
+see. Imports no torch.
 
 Source: the calibration that the data set's toolbox publishes.
 """

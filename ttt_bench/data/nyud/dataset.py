@@ -8,15 +8,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ttt_bench.data import samples
-from ttt_bench.data.files import Size
+from ttt_bench.data.images import sample as samples
+from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.normals import file_vectors, unit_normals
+from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
-from ttt_bench.data.listed_dataset import ListedDataset
-from ttt_bench.data.listing import Listing
-from ttt_bench.data.normals import file_vectors, unit_normals
+from ttt_bench.data.listed.dataset import ListedDataset
+from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.nyud import decode, targets
 from ttt_bench.data.nyud.index import LAYOUT, RELEASES, release, wrong_release
-from ttt_bench.data.samples import IMAGE, Sample
 
 
 class NYUD(ListedDataset):

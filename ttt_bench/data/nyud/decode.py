@@ -1,4 +1,6 @@
-"""NYUD-v2's native files to arrays, with every property checked that a target relies on. Imports no torch."""
+"""NYUD-v2's native files to arrays, with every property checked that a target relies on. Imports
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.files import GREY, LABELS, PHOTO, RGB, read_npy, read_picture
-from ttt_bench.data.samples import IMAGE
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_npy, read_picture
+from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.errors import DataError
 
 MAX_LABEL = 40
@@ -24,11 +26,13 @@ def read(path: Path, part: str) -> NDArray[Any]:
     """A part's file as it is.
 
     Returns:
-        `image` (H, W, 3) uint8; `semseg` (H, W) uint8 native ids, 0..40; `depth` (H, W) float32 metres, 0 where there
-        is none; `normals` (H, W, 3), uint8 as in the picture or float32 vectors; `edge` (H, W) float32 in 0..1.
+        `image` (H, W, 3) uint8; `semseg` (H, W) uint8 native ids, 0..40; `depth` (H, W) float32
+        metres, 0 where there is none; `normals` (H, W, 3), uint8 as in the picture or float32
+        vectors; `edge` (H, W) float32 in 0..1.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what is wrong.
+        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
+        is wrong.
     """
     if part == IMAGE:
         return read_picture(path, PHOTO)
@@ -36,7 +40,8 @@ def read(path: Path, part: str) -> NDArray[Any]:
 
 
 def shifted(labels: NDArray[np.uint8]) -> bool:
-    """Whether labels have been lowered by one already, so that 1..40 became 0..39 and void 255 (or 254, lowered again).
+    """Whether labels have been lowered by one already, so that 1..40 became 0..39 and void 255 (or
+    254, lowered again).
 
     Only a map with void pixels shows it.
     """
@@ -66,7 +71,9 @@ def _depth(path: Path) -> NDArray[Any]:
     low, high = float(metres.min(initial=0)), float(metres.max(initial=0))
     if low < 0 or high > MAX_DEPTH:
         wrong = low if low < 0 else high
-        raise DataError(f"{path}: a depth of {wrong:g} m is out of range, expected 0..{MAX_DEPTH:g} metres")
+        raise DataError(
+            f"{path}: a depth of {wrong:g} m is out of range, expected 0..{MAX_DEPTH:g} metres"
+        )
     return metres.astype(np.float32)
 
 
@@ -77,10 +84,14 @@ def _normals(path: Path) -> NDArray[Any]:
     if vectors.ndim != 3 or vectors.shape[2] != 3 or vectors.dtype.kind != "f":
         raise DataError(f"{path}: {_form(vectors)}, expected floating-point vectors (H, W, 3)")
     if not np.isfinite(vectors).all():
-        raise DataError(f"{path}: vectors are not finite everywhere; a missing normal is 0 in every component")
+        raise DataError(
+            f"{path}: vectors are not finite everywhere; a missing normal is 0 in every component"
+        )
     largest = float(np.abs(vectors).max(initial=0))
     if largest > _MAX_COMPONENT:
-        raise DataError(f"{path}: a component of {largest:g} is out of range, expected unit vectors, -1..1")
+        raise DataError(
+            f"{path}: a component of {largest:g} is out of range, expected unit vectors, -1..1"
+        )
     return vectors.astype(np.float32)
 
 

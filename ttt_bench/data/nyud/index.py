@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ttt_bench.data.files import Size
-from ttt_bench.data.listing import Layout, Listing, Place
-from ttt_bench.data.samples import IMAGE
+from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.sample import IMAGE
+from ttt_bench.data.listed.layout import Layout, Listing, Place
 
 RAW = "nyu_depth_v2_labeled.mat"
 CROPPED: Size = (425, 560)

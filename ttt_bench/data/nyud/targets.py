@@ -1,11 +1,13 @@
-"""NYUD-v2's native arrays to targets: pure functions, numpy in and numpy out, at the files' own size."""
+"""NYUD-v2's native arrays to targets: pure functions, numpy in and numpy out, at the files' own
+size.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.normals import Floats
+from ttt_bench.data.images.normals import Floats
 from ttt_bench.tasks import IGNORE
 
 

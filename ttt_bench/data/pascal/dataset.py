@@ -8,23 +8,28 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ttt_bench.data import samples
-from ttt_bench.data.extras import optional
-from ttt_bench.data.files import Size
+from ttt_bench.data.images import sample as samples
+from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.normals import file_vectors, unit_normals
+from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
-from ttt_bench.data.listed_dataset import ListedDataset
-from ttt_bench.data.listing import Listing
-from ttt_bench.data.normals import file_vectors, unit_normals
+from ttt_bench.data.listed.dataset import ListedDataset
+from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode, targets
 from ttt_bench.data.pascal.edges import label_edges
 from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
-from ttt_bench.data.samples import IMAGE, Sample
+from ttt_bench.util.extras import optional
 
-_LABELS = {"pascal": "semseg", "pascal_context": CONTEXT}  # which part holds the ids that a label space names so
+_LABELS = {
+    "pascal": "semseg",
+    "pascal_context": CONTEXT,
+}  # which part holds the ids that a label space names so
 
 
 class PascalContext(ListedDataset):
-    """PASCAL-Context: semantic classes, another network's normals on indoor things, edges between Context labels."""
+    """PASCAL-Context: semantic classes, another network's normals on indoor things, edges
+    between Context labels.
+    """
 
     domain = "pascal"
     layout = LAYOUT
@@ -70,6 +75,8 @@ class PascalContext(ListedDataset):
         if task == "normals":
             vectors = file_vectors(native["normals"], self.variant.mask_invalid)
             context = samples.nearest(native[CONTEXT], size)
-            return unit_normals(targets.trusted(samples.resized_vectors(vectors, size), context), self.axes)
+            return unit_normals(
+                targets.trusted(samples.resized_vectors(vectors, size), context), self.axes
+            )
         edges = native["edge"] if "edge" in native else label_edges(native[CONTEXT])
         return targets.edge(samples.nearest(edges, size))

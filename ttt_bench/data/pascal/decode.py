@@ -1,4 +1,6 @@
-"""PASCAL-Context's native files to arrays, with every property checked that a target relies on. Imports no torch."""
+"""PASCAL-Context's native files to arrays, with every property checked that a target relies on.
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.extras import optional
-from ttt_bench.data.files import GREY, LABELS, PHOTO, RGB, read_bytes, read_picture
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_bytes, read_picture
+from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.pascal.ids import CONTEXT_OF_VOC, MAX_CONTEXT, VOC_VOID
 from ttt_bench.data.pascal.index import CONTEXT
-from ttt_bench.data.samples import IMAGE
 from ttt_bench.errors import DataError
+from ttt_bench.util.extras import optional
 
 VARIABLE = "LabelMap"
 """What the Context label maps are called in their files."""
@@ -24,11 +26,13 @@ def read(path: Path, part: str) -> NDArray[Any]:
     """A part's file as it is.
 
     Returns:
-        `image` and `normals` (H, W, 3) uint8; `semseg` (H, W) uint8 VOC ids, 0..20 and 255 (a palette picture's
-        indices); `context` (H, W) uint16, 0..459; `edge` (H, W) bool, as kept by `edges.keep`.
+        `image` and `normals` (H, W, 3) uint8; `semseg` (H, W) uint8 VOC ids, 0..20 and 255 (a
+        palette picture's indices); `context` (H, W) uint16, 0..459; `edge` (H, W) bool, as kept by
+        `edges.keep`.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what is wrong.
+        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
+        is wrong.
     """
     if part in (IMAGE, "normals"):
         return read_picture(path, PHOTO if part == IMAGE else RGB)
@@ -56,15 +60,21 @@ def _context(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: has no variable {VARIABLE}")
     labels = np.asarray(content[VARIABLE])
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uif":
-        raise DataError(f"{path}: {VARIABLE} is {labels.dtype} of shape {labels.shape}, expected integers (H, W)")
+        raise DataError(
+            f"{path}: {VARIABLE} is {labels.dtype} of shape {labels.shape}, expected integers (H, W)"
+        )
     whole = labels.astype(np.uint16)
     if (whole != labels).any() or whole.max() > MAX_CONTEXT:
-        raise DataError(f"{path}: {VARIABLE} holds {labels.max()}, expected whole numbers 0..{MAX_CONTEXT}")
+        raise DataError(
+            f"{path}: {VARIABLE} holds {labels.max()}, expected whole numbers 0..{MAX_CONTEXT}"
+        )
     return whole
 
 
 def _edge(path: Path) -> NDArray[Any]:
     edges = read_picture(path, GREY)
     if not np.isin(edges, (0, 255)).all():
-        raise DataError(f"{path}: edges other than 0 and 255; delete the file, edges are made from the labels")
+        raise DataError(
+            f"{path}: edges other than 0 and 255; delete the file, edges are made from the labels"
+        )
     return np.asarray(edges > 0)

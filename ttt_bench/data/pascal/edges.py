@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttt_bench.data.extras import optional
-from ttt_bench.data.listing import Listing
+from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode
 from ttt_bench.data.pascal.index import CONTEXT, EDGES
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Progress
+from ttt_bench.util.extras import optional
+from ttt_bench.util.progress import Progress
 
 _THREADS = 4
 
@@ -25,19 +25,23 @@ _THREADS = 4
 def label_edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """(H, W) labels -> (H, W): where their Laplacian is not zero, thinned to one pixel.
 
-    The Laplacian is that of the four neighbours, borders mirrored without repeating the outermost row and column.
+    The Laplacian is that of the four neighbours, borders mirrored without repeating the outermost
+    row and column.
 
     Raises:
         DataError: scikit-image is not installed.
     """
     morphology = optional("skimage.morphology", "making PASCAL-Context's edges from labels")
-    padded = np.pad(labels.astype(np.float64), 1, mode="reflect" if min(labels.shape) > 1 else "edge")
+    padded = np.pad(
+        labels.astype(np.float64), 1, mode="reflect" if min(labels.shape) > 1 else "edge"
+    )
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     return np.asarray(morphology.thin(around != 4.0 * padded[1:-1, 1:-1]), dtype=np.bool_)
 
 
 def keep(listing: Listing, progress: Progress) -> int:
-    """Make the edges of every image of a list that has labels and no edges yet, and keep them beside the data.
+    """Make the edges of every image of a list that has labels and no edges yet, and keep them
+    beside the data.
 
     Returns:
         How many were made.
@@ -53,7 +57,9 @@ def keep(listing: Listing, progress: Progress) -> int:
             for _ in _made(listing, folder, wanted):
                 bar.advance()
     except OSError as error:
-        raise DataError(f"{folder} cannot be written ({error.strerror}); make room or make it writable") from error
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror}); make room or make it writable"
+        ) from error
     return len(wanted)
 
 

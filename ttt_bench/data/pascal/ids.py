@@ -18,7 +18,9 @@ FLOOR = 158
 CONTEXT_OF_VOC: tuple[int, ...] = (
     0, 2, 23, 25, 31, 34, 45, 59, 65, 72, 98, 397, 113, 207, 258, 284, 308, 347, 368, 416, 427,
 )  # fmt: skip
-"""The Context id that stands for each of the 21 VOC classes; what stands for none is background, 0."""
+"""The Context id that stands for each of the 21 VOC classes; what stands for none is background,
+0.
+"""
 
 NORMALS_VALID: tuple[int, ...] = (
     3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50, 51, 53, 55, 56, 59,
@@ -29,7 +31,9 @@ NORMALS_VALID: tuple[int, ...] = (
     330, 331, 336, 342, 345, 349, 350, 351, 352, 355, 357, 368, 370, 371, 374, 379, 380, 383, 384, 397, 401, 403, 405,
     407, 408, 411, 412, 413, 414, 417, 419, 421, 423, 427, 429, 430, 432, 440, 441, 442, 443, 444, 446, 454, 457,
 )  # fmt: skip
-"""Context ids of things that occur indoors; the normals are another network's, which is to be trusted on those only."""
+"""Context ids of things that occur indoors; the normals are another network's, which is to be
+trusted on those only.
+"""
 
 
 def voc_table() -> NDArray[np.uint8]:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ttt_bench.data.listing import Layout, Place
-from ttt_bench.data.samples import IMAGE
+from ttt_bench.data.images.sample import IMAGE
+from ttt_bench.data.listed.layout import Layout, Place
 
 CONTEXT = "context"
-"""The part that holds the 459 Context labels, from which edges are made and by which normals are masked."""
+"""The part that holds the 459 Context labels, from which edges are made and by which normals are
+masked.
+"""
 EDGES = Place("edge", (".png",))
 """Where edges are kept once they have been made."""
 
 
 def stranger(folder: Path) -> str | None:
-    """What is wrong with a folder that holds the images of PASCAL VOC, but not the Context data set."""
-    inner = next((path for path in (folder, *sorted(folder.glob("VOC20*"))) if (path / "JPEGImages").is_dir()), None)
+    """What is wrong with a folder that holds the images of PASCAL VOC, but not the Context data
+    set.
+    """
+    inner = next(
+        (
+            path
+            for path in (folder, *sorted(folder.glob("VOC20*")))
+            if (path / "JPEGImages").is_dir()
+        ),
+        None,
+    )
     if inner is None:
         return None
     return (

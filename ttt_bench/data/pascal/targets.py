@@ -1,4 +1,6 @@
-"""PASCAL-Context's native arrays to targets: pure functions, numpy in and numpy out, at the files' own size."""
+"""PASCAL-Context's native arrays to targets: pure functions, numpy in and numpy out, at the
+files' own size.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt_bench.data.images.normals import Floats
 from ttt_bench.data.label_spaces import LabelSpace
-from ttt_bench.data.normals import Floats
 from ttt_bench.data.pascal.ids import normals_valid
 from ttt_bench.tasks import IGNORE
 
 
 def semseg(space: LabelSpace, ids: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """VOC ids (`pascal`), Context ids (`pascal_context`) or both, (H, W) -> (H, W) class indices, 255 for none.
+    """VOC ids (`pascal`), Context ids (`pascal_context`) or both, (H, W) -> (H, W) class indices,
+    255 for none.
 
     Where a Context id means a class, that is the pixel's class; elsewhere the VOC id decides.
     """

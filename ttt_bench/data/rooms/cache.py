@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttt_bench.data.base import Batch
 from ttt_bench.data.rooms.looks import Look
 from ttt_bench.errors import BenchError
-from ttt_bench.progress import Progress
+from ttt_bench.network import Batch
+from ttt_bench.util.progress import Progress
 
 FORMAT = 1
-CHUNK_PIXELS = 1 << 16  # rendered at once: what fits a processor's second-level cache, and little memory
+CHUNK_PIXELS = (
+    1 << 16
+)  # rendered at once: what fits a processor's second-level cache, and little memory
 MILLIMETRES = 1000.0
 UNIT = 32767.0
 
@@ -59,7 +61,9 @@ def _encode(batch: Batch) -> Arrays:
     return {
         "images": np.rint(batch.images.numpy() * 255.0).astype(np.uint8),
         "semseg": targets["semseg"].astype(np.uint8),
-        "depth": np.rint(np.minimum(targets["depth"][:, 0] * MILLIMETRES, 65535.0)).astype(np.uint16),
+        "depth": np.rint(np.minimum(targets["depth"][:, 0] * MILLIMETRES, 65535.0)).astype(
+            np.uint16
+        ),
         "normals": np.rint(targets["normals"] * UNIT).astype(np.int16),
         "edge": targets["edge"][:, 0].astype(np.uint8),
     }
@@ -105,7 +109,13 @@ def load(folder: Path, size: tuple[int, int], count: int) -> Arrays | None:
 
 
 def open_or_render(
-    look: Look, seed: int, size: tuple[int, int], count: int, cache: Path, progress: Progress, render: Render
+    look: Look,
+    seed: int,
+    size: tuple[int, int],
+    count: int,
+    cache: Path,
+    progress: Progress,
+    render: Render,
 ) -> Arrays:
     """The arrays, rendered first where they are missing or damaged.
 
@@ -117,19 +127,27 @@ def open_or_render(
     arrays = load(folder, size, count)
     if arrays is None:
         if folder.exists():
-            progress.say(f"{folder} is damaged; rendering {look.name} again")
+            progress.notice(f"{folder} is damaged; rendering {look.name} again")
         try:
             _render_into(folder, look, seed, size, count, progress, render)
         except OSError as error:
             raise _unwritable(cache, error) from error
         arrays = load(folder, size, count)
     if arrays is None:
-        raise BenchError(f"{folder} reads back otherwise than it was written; set TTT_BENCH_CACHE to another disk")
+        raise BenchError(
+            f"{folder} reads back otherwise than it was written; set TTT_BENCH_CACHE to another disk"
+        )
     return arrays
 
 
 def _render_into(
-    folder: Path, look: Look, seed: int, size: tuple[int, int], count: int, progress: Progress, render: Render
+    folder: Path,
+    look: Look,
+    seed: int,
+    size: tuple[int, int],
+    count: int,
+    progress: Progress,
+    render: Render,
 ) -> None:
     """Render into a sibling folder and put it in place at the end, so that a folder with the name is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +155,9 @@ def _render_into(
     try:
         layout = _layout(size, count)
         arrays = {
-            name: np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            name: np.lib.format.open_memmap(
+                draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
+            )
             for name, (dtype, shape) in layout.items()
         }
         _require_space(draft, sum(array.nbytes for array in arrays.values()))
@@ -156,7 +176,14 @@ def _render_into(
             array.flush()
         arrays.clear()
         sizes = {name: (draft / f"{name}.npy").stat().st_size for name in layout}
-        meta = {"format": FORMAT, "look": look.name, "seed": seed, "size": size, "count": count, "bytes": sizes}
+        meta = {
+            "format": FORMAT,
+            "look": look.name,
+            "seed": seed,
+            "size": size,
+            "count": count,
+            "bytes": sizes,
+        }
         (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
         if load(folder, size, count) is None:  # another process may have been faster
             _put_in_place(draft, folder)

@@ -68,7 +68,9 @@ def cast(tables: Tables, rays: Rays) -> Hits:
         at, who = pixel[span], candidate[span]
         depth = INTERSECT[kind](*_local_rays(tables, who, *gather((rays.x, rays.y), at)))
         hit = where((depth > NEAR) & (depth < FAR))
-        key = (depth.view(torch.int32).index_select(0, hit).to(torch.int64) << 32) | who.index_select(0, hit)
+        key = (
+            depth.view(torch.int32).index_select(0, hit).to(torch.int64) << 32
+        ) | who.index_select(0, hit)
         nearest.scatter_reduce_(0, at.index_select(0, hit), key, "amin")
     return Hits((nearest >> 32).to(torch.int32).view(torch.float32), nearest & 0xFFFFFFFF)
 
@@ -86,7 +88,9 @@ def _candidates(tables: Tables, rays: Rays) -> tuple[Tensor, Tensor, list[tuple[
 
     def bounds(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
         low = np.where(whole, 0, np.clip(np.floor(values.min(0)), 0, limit)).astype(np.int64)
-        high = np.where(whole, limit, np.clip(np.ceil(values.max(0)) + 1, 0, limit)).astype(np.int64)
+        high = np.where(whole, limit, np.clip(np.ceil(values.max(0)) + 1, 0, limit)).astype(
+            np.int64
+        )
         return low, high
 
     (left, right), (top, bottom) = bounds(u, width), bounds(v, height)
@@ -96,7 +100,12 @@ def _candidates(tables: Tables, rays: Rays) -> tuple[Tensor, Tensor, list[tuple[
     primitive = np.repeat(np.arange(len(lines)), lines)
     line = np.arange(len(primitive)) - np.repeat(np.cumsum(lines) - lines, lines) + top[primitive]
     run = columns[primitive]
-    begin = images[primitive] * (height * width) + line * width + left[primitive] - (np.cumsum(run) - run)
+    begin = (
+        images[primitive] * (height * width)
+        + line * width
+        + left[primitive]
+        - (np.cumsum(run) - run)
+    )
     counts = torch.from_numpy(run)
     pixel = torch.repeat_interleave(torch.from_numpy(begin), counts)
     pixel += torch.arange(len(pixel))
@@ -167,7 +176,9 @@ def intersect_cylinder(origin: Triple, direction: Triple, taper: Tensor) -> Tens
     best = torch.full_like(a, torch.inf)
     for side in ((-b - root) * inverse, (-b + root) * inverse):
         z = oz + side * dz
-        best = torch.where((z.abs() <= 1.0) & (side > 0.0) & ~missed, torch.minimum(best, side), best)
+        best = torch.where(
+            (z.abs() <= 1.0) & (side > 0.0) & ~missed, torch.minimum(best, side), best
+        )
     # The nearer cap only: a convex body is entered once.
     rising = dz + TINY
     cap = (torch.where(rising > 0, -1.0, 1.0) - oz) / rising

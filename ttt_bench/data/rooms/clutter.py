@@ -9,7 +9,9 @@ from ttt_bench.data.rooms.furniture import UNLABELLED, Piece, Slot
 from ttt_bench.data.rooms.looks import Layout
 
 
-def _extents(dice: Dice, layout: Layout, size: tuple[float, float, float]) -> tuple[float, float, float]:
+def _extents(
+    dice: Dice, layout: Layout, size: tuple[float, float, float]
+) -> tuple[float, float, float]:
     w, d, h = (extent * dice.between(*layout.stretch) for extent in size)
     return w, d, h
 
@@ -42,7 +44,12 @@ def _shelf(dice: Dice, layout: Layout) -> Piece:
             start = dice.between(-x + 0.04, -0.1 * w)
             end = dice.between(0.1 * w, x - 0.04)
             slot = dice.choose((Slot.SECOND, Slot.ACCENT, Slot.DARK))
-            piece.box(slot, (start, end), (front + 0.06, back - 0.03), (z + 0.03, z + dice.between(0.2, 0.32)))
+            piece.box(
+                slot,
+                (start, end),
+                (front + 0.06, back - 0.03),
+                (z + 0.03, z + dice.between(0.2, 0.32)),
+            )
     return piece
 
 
@@ -78,18 +85,29 @@ def _rug(dice: Dice, layout: Layout) -> Piece:
     w, d, _ = _extents(dice, layout, (1.7, 1.2, 1.0))
     piece = Piece("rug", UNLABELLED, (w, d, 0.006))
     piece.box(Slot.MAIN, (-w / 2, w / 2), (-d / 2, d / 2), (0.0, 0.005))
-    piece.box(Slot.SECOND, (-w / 2 + 0.14, w / 2 - 0.14), (-d / 2 + 0.14, d / 2 - 0.14), (0.0, 0.006))
+    piece.box(
+        Slot.SECOND, (-w / 2 + 0.14, w / 2 - 0.14), (-d / 2 + 0.14, d / 2 - 0.14), (0.0, 0.006)
+    )
     return piece
 
 
 def _picture(dice: Dice, layout: Layout) -> Piece:
-    w, _, h = _extents(dice, layout, dice.choose(((0.7, 1.0, 0.5), (0.45, 1.0, 0.6), (1.0, 1.0, 0.6))))
+    w, _, h = _extents(
+        dice, layout, dice.choose(((0.7, 1.0, 0.5), (0.45, 1.0, 0.6), (1.0, 1.0, 0.6)))
+    )
     piece = Piece("picture", UNLABELLED, (w, 0.04, h))
     z = dice.between(1.35, 1.6)
     piece.box(Slot.SECOND, (-w / 2, w / 2), (-0.01, 0.02), (z - h / 2, z + h / 2))
-    piece.box(Slot.MAIN, (-w / 2 + 0.05, w / 2 - 0.05), (-0.014, 0.02), (z - h / 2 + 0.05, z + h / 2 - 0.05))
+    piece.box(
+        Slot.MAIN,
+        (-w / 2 + 0.05, w / 2 - 0.05),
+        (-0.014, 0.02),
+        (z - h / 2 + 0.05, z + h / 2 - 0.05),
+    )
     lowest = z - h / 2 + 0.05
-    piece.box(Slot.ACCENT, (-w / 2 + 0.05, w / 2 - 0.05), (-0.016, 0.02), (lowest, lowest + 0.3 * h))
+    piece.box(
+        Slot.ACCENT, (-w / 2 + 0.05, w / 2 - 0.05), (-0.016, 0.02), (lowest, lowest + 0.3 * h)
+    )
     return piece
 
 
@@ -129,7 +147,9 @@ def on_top(dice: Dice, height: float, reach: tuple[float, float]) -> Piece:
         piece.ball(Slot.ACCENT, (x, y, height + 0.28), (0.1, 0.1, 0.11))
     else:
         piece.box(Slot.MAIN, (x - 0.13, x + 0.13), (y - 0.09, y + 0.09), (height, height + 0.04))
-        piece.box(Slot.ACCENT, (x - 0.1, x + 0.12), (y - 0.08, y + 0.08), (height + 0.04, height + 0.075))
+        piece.box(
+            Slot.ACCENT, (x - 0.1, x + 0.12), (y - 0.08, y + 0.08), (height + 0.04, height + 0.075)
+        )
     return piece
 
 

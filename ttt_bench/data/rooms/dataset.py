@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttt_bench.data.base import Batch, Dataset
+from ttt_bench.data.base import Dataset
 from ttt_bench.data.rooms import renderer
 from ttt_bench.data.rooms.cache import Arrays, decode, fingerprint, open_or_render
 from ttt_bench.data.rooms.looks import LOOKS, SPLITS
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.progress import Progress, Silent
+from ttt_bench.network import Batch
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.progress import Progress, Silent
 
 
 class Rooms(Dataset):
@@ -30,13 +31,17 @@ class Rooms(Dataset):
         BenchError: an unknown domain or split, or no images asked for.
     """
 
-    def __init__(self, domain: str, split: str, size: tuple[int, int], count: int, cache: Path) -> None:
+    def __init__(
+        self, domain: str, split: str, size: tuple[int, int], count: int, cache: Path
+    ) -> None:
         if domain not in LOOKS:
             raise unknown("domain", domain, LOOKS)
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         if count < 1 or min(size) < 1:
-            raise BenchError(f"{domain}/{split}: {count} images of {size[0]}x{size[1]} pixels are none; ask for more")
+            raise BenchError(
+                f"{domain}/{split}: {count} images of {size[0]}x{size[1]} pixels are none; ask for more"
+            )
         self.domain = domain
         self.size = size
         self.tasks = tuple(TASKS)
@@ -54,7 +59,9 @@ class Rooms(Dataset):
             BenchError: the cache cannot be written.
         """
         look, seed = LOOKS[self.domain], SPLITS[self._split]
-        self._arrays = open_or_render(look, seed, self.size, self._count, self._cache, progress, renderer.render)
+        self._arrays = open_or_render(
+            look, seed, self.size, self._count, self._cache, progress, renderer.render
+        )
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at these indices, in this order.

@@ -72,4 +72,7 @@ class Dice:
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         """The items in a random order."""
-        return [item for _, item in sorted(((self.unit(), item) for item in items), key=lambda pair: pair[0])]
+        return [
+            item
+            for _, item in sorted(((self.unit(), item) for item in items), key=lambda pair: pair[0])
+        ]

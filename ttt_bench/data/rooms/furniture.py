@@ -60,7 +60,10 @@ class Piece:
     ) -> None:
         """A box between these bounds, then turned about its own middle."""
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
-        middle, half = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2), ((x1 - x0) / 2, (y1 - y0) / 2, (z1 - z0) / 2)
+        middle, half = (
+            ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2),
+            ((x1 - x0) / 2, (y1 - y0) / 2, (z1 - z0) / 2),
+        )
         self.primitives.append((Kind.BOX, slot, *middle, *half, sin(pitch), cos(pitch), 0.0))
 
     def cylinder(
@@ -74,11 +77,25 @@ class Piece:
     ) -> None:
         """An upright elliptic cylinder; at height h in [-1, 1] of itself its radius is (1 + taper h) times `radius`."""
         self.primitives.append(
-            (Kind.CYLINDER, slot, *at, (z[0] + z[1]) / 2, *radius, (z[1] - z[0]) / 2, sin(pitch), cos(pitch), taper)
+            (
+                Kind.CYLINDER,
+                slot,
+                *at,
+                (z[0] + z[1]) / 2,
+                *radius,
+                (z[1] - z[0]) / 2,
+                sin(pitch),
+                cos(pitch),
+                taper,
+            )
         )
 
     def ball(
-        self, slot: Slot, at: tuple[float, float, float], radius: tuple[float, float, float], pitch: float = 0.0
+        self,
+        slot: Slot,
+        at: tuple[float, float, float],
+        radius: tuple[float, float, float],
+        pitch: float = 0.0,
     ) -> None:
         """An ellipsoid."""
         self.primitives.append((Kind.BALL, slot, *at, *radius, sin(pitch), cos(pitch), 0.0))
@@ -94,7 +111,9 @@ class Piece:
                     self.box(slot, (sx - half, sx + half), (sy - half, sy + half), (0.0, top))
 
 
-def _piece(name: str, dice: Dice, layout: Layout, size: tuple[float, float, float]) -> tuple[Piece, bool]:
+def _piece(
+    name: str, dice: Dice, layout: Layout, size: tuple[float, float, float]
+) -> tuple[Piece, bool]:
     width, depth, height = (extent * dice.between(*layout.stretch) for extent in size)
     label = CLASSES.index(name) if name in CLASSES else UNLABELLED
     return Piece(name, label, (width, depth, height)), dice.chance(layout.modern)
@@ -110,7 +129,12 @@ def _refrigerator(dice: Dice, layout: Layout) -> Piece:
         piece.box(Slot.MAIN, (-x, -0.008), (front, front + 0.06), (0.08, h))
         piece.box(Slot.MAIN, (0.008, x), (front, front + 0.06), (0.08, h))
         for side in (-0.05, 0.05):
-            piece.box(Slot.METAL, (side - 0.015, side + 0.015), (front - 0.04, front - 0.01), (0.35 * h, 0.75 * h))
+            piece.box(
+                Slot.METAL,
+                (side - 0.015, side + 0.015),
+                (front - 0.04, front - 0.01),
+                (0.35 * h, 0.75 * h),
+            )
         piece.box(Slot.DARK, (-0.7 * x, -0.35 * x), (front - 0.005, front), (0.55 * h, 0.68 * h))
     else:  # a freezer above or below
         split = h * (0.68 if dice.chance(0.6) else 0.34)
@@ -136,7 +160,12 @@ def _table(dice: Dice, layout: Layout) -> Piece:
         inset = 0.07
         for side in (-1, 1):
             edge = side * (d / 2 - inset)
-            piece.box(Slot.SECOND, (-w / 2 + inset, w / 2 - inset), (edge - 0.012, edge + 0.012), (h - 0.14, h - 0.05))
+            piece.box(
+                Slot.SECOND,
+                (-w / 2 + inset, w / 2 - inset),
+                (edge - 0.012, edge + 0.012),
+                (h - 0.14, h - 0.05),
+            )
         piece.legs(Slot.SECOND, w / 2 - inset, d / 2 - inset, h - 0.05, 0.075, dice.chance(0.3))
     return piece
 
@@ -154,9 +183,13 @@ def _toilet(dice: Dice, layout: Layout) -> Piece:
     piece.box(Slot.MAIN, (-0.55 * r, 0.55 * r), (middle, back), (0.0, rim - 0.03))
     if modern:  # lid up: the seat is a ring around dark water
         piece.cylinder(Slot.DARK, (0, middle - 0.01), (0.62 * r, 0.66 * reach), (rim, rim + 0.006))
-        piece.ball(Slot.MAIN, (0, tank - 0.05, rim + 0.85 * reach), (r, 0.025, 0.9 * reach), pitch=-0.1)
+        piece.ball(
+            Slot.MAIN, (0, tank - 0.05, rim + 0.85 * reach), (r, 0.025, 0.9 * reach), pitch=-0.1
+        )
     else:  # lid down
-        piece.cylinder(Slot.SECOND, (0, middle), (1.04 * r, 1.02 * reach), (rim, rim + 0.035), taper=-0.04)
+        piece.cylinder(
+            Slot.SECOND, (0, middle), (1.04 * r, 1.02 * reach), (rim, rim + 0.035), taper=-0.04
+        )
     piece.box(Slot.MAIN, (-w / 2, w / 2), (tank, back), (rim - 0.02, h - 0.03))
     piece.box(Slot.SECOND, (-w / 2 - 0.012, w / 2 + 0.012), (tank - 0.012, back), (h - 0.03, h))
     piece.ball(Slot.METAL, (-0.3 * w, tank - 0.01, h - 0.1), (0.03, 0.02, 0.02))
@@ -190,7 +223,11 @@ def _sofa(dice: Dice, layout: Layout) -> Piece:
     if dice.chance(0.6):
         at = (x - arm - 0.2) * (1 if dice.chance(0.5) else -1)
         piece.box(
-            Slot.ACCENT, (at - 0.19, at + 0.19), (back - 0.47, back - 0.37), (seat + 0.01, seat + 0.36), pitch=-0.3
+            Slot.ACCENT,
+            (at - 0.19, at + 0.19),
+            (back - 0.47, back - 0.37),
+            (seat + 0.01, seat + 0.36),
+            pitch=-0.3,
         )
     return piece
 
@@ -230,7 +267,12 @@ def _sink(dice: Dice, layout: Layout) -> Piece:
     piece.box(Slot.MAIN, (-x, x), (back - 0.13, back), (floor, h))
     for side in (-1, 1):
         inner, outer = side * (x - wall), side * x
-        piece.box(Slot.MAIN, (min(inner, outer), max(inner, outer)), (front + wall, back - 0.13), (floor, h))
+        piece.box(
+            Slot.MAIN,
+            (min(inner, outer), max(inner, outer)),
+            (front + wall, back - 0.13),
+            (floor, h),
+        )
     piece.cylinder(Slot.DARK, (0, -0.03), (0.035, 0.035), (floor, floor + 0.004))
     piece.cylinder(Slot.METAL, (0, back - 0.07), (0.022, 0.022), (h, h + 0.2))
     piece.box(Slot.METAL, (-0.018, 0.018), (back - 0.24, back - 0.05), (h + 0.17, h + 0.205))
@@ -252,15 +294,33 @@ def _chair(dice: Dice, layout: Layout) -> Piece:
     piece.legs(Slot.SECOND, x - 0.03, back - 0.03, seat - 0.04, 0.045, modern)
     piece.box(Slot.MAIN, (-x, x), (-back, back), (seat - 0.045, seat))
     if modern:  # a shell
-        piece.box(Slot.MAIN, (-x + 0.02, x - 0.02), (back - 0.035, back), (seat + 0.06, h - 0.06), pitch=-0.16)
+        piece.box(
+            Slot.MAIN,
+            (-x + 0.02, x - 0.02),
+            (back - 0.035, back),
+            (seat + 0.06, h - 0.06),
+            pitch=-0.16,
+        )
         return piece
     for side in (-1, 1):
         post = side * (x - 0.025)
-        piece.box(Slot.SECOND, (post - 0.022, post + 0.022), (back - 0.045, back), (seat - 0.05, h), pitch=-0.08)
+        piece.box(
+            Slot.SECOND,
+            (post - 0.022, post + 0.022),
+            (back - 0.045, back),
+            (seat - 0.05, h),
+            pitch=-0.08,
+        )
     for low, high in ((0.28, 0.5), (0.68, 0.98)):
         z = (seat + low * (h - seat), seat + high * (h - seat))
         lean = 0.04 * (low + high - 1.0)
-        piece.box(Slot.MAIN, (-x + 0.03, x - 0.03), (back - 0.04 + lean, back - 0.012 + lean), z, pitch=-0.08)
+        piece.box(
+            Slot.MAIN,
+            (-x + 0.03, x - 0.03),
+            (back - 0.04 + lean, back - 0.012 + lean),
+            z,
+            pitch=-0.08,
+        )
     return piece
 
 

@@ -22,7 +22,11 @@ def shade(tables: Tables, rays: Rays, surface: Surface) -> Triple:
     lamp = gather(tables.lamp, rays.image)
     to_lamp = [lamp[i] - surface.position[i] for i in range(3)]
     squared = to_lamp[0] * to_lamp[0] + to_lamp[1] * to_lamp[1] + to_lamp[2] * to_lamp[2]
-    facing = to_lamp[0] * surface.normal[0] + to_lamp[1] * surface.normal[1] + to_lamp[2] * surface.normal[2]
+    facing = (
+        to_lamp[0] * surface.normal[0]
+        + to_lamp[1] * surface.normal[1]
+        + to_lamp[2] * surface.normal[2]
+    )
     slope = (facing / squared.clamp(min=1e-6).sqrt()).clamp(min=0.0)
     slope.index_fill_(0, shadowed(tables, surface, lamp, slope > 0), 0.0)
     direct = slope * GAIN / (1.0 + squared / lamp[9])
@@ -47,7 +51,9 @@ def shadowed(tables: Tables, surface: Surface, lamp: Columns, wanted: Tensor) ->
         at, who = gather((pixel, caster), chosen)
         m = gather(tables.frames, who)
         (x, y, z), (dx, dy, dz) = gather(start, at), gather(to_lamp, at)
-        origin = tuple(m[9 + j] + (m[3 * j] * x + m[3 * j + 1] * y + m[3 * j + 2] * z) for j in range(3))
+        origin = tuple(
+            m[9 + j] + (m[3 * j] * x + m[3 * j + 1] * y + m[3 * j + 2] * z) for j in range(3)
+        )
         direction = tuple(m[3 * j] * dx + m[3 * j + 1] * dy + m[3 * j + 2] * dz for j in range(3))
         share = INTERSECT[kind](origin, direction, m[12])  # type: ignore[arg-type]
         dark.append(at.index_select(0, where((share > 0) & (share < 1))))
@@ -68,7 +74,9 @@ def _lamp_cones(tables: Tables, to_lamp: list[Tensor], wanted: Tensor) -> tuple[
     far = np.sqrt(offset[0] * offset[0] + offset[1] * offset[1] + offset[2] * offset[2])
     ratio = np.minimum(tables.radius[casters] / far, 1.0)
     cosine = np.where(ratio < 1.0, np.sqrt(1.0 - ratio * ratio) - SLACK, -1.0 - SLACK)
-    cones = torch.from_numpy(np.stack([*(-axis / far for axis in offset), -cosine], axis=1).astype(np.float32))
+    cones = torch.from_numpy(
+        np.stack([*(-axis / far for axis in offset), -cosine], axis=1).astype(np.float32)
+    )
 
     x, y, z = to_lamp
     length = (x * x + y * y + z * z).sqrt()

@@ -147,10 +147,20 @@ class Look:
 
 
 SOURCE_LIGHT = Light(
-    warmth=(-0.1, 0.25), power=(0.9, 1.15), ambient=(0.38, 0.5), spread=0.5, exposure=(0.92, 1.08), gamma=(0.95, 1.05)
+    warmth=(-0.1, 0.25),
+    power=(0.9, 1.15),
+    ambient=(0.38, 0.5),
+    spread=0.5,
+    exposure=(0.92, 1.08),
+    gamma=(0.95, 1.05),
 )
 MIX_LIGHT = Light(
-    warmth=(0.2, 0.75), power=(0.8, 1.2), ambient=(0.25, 0.4), spread=0.8, exposure=(0.7, 1.0), gamma=(0.95, 1.2)
+    warmth=(0.2, 0.75),
+    power=(0.8, 1.2),
+    ambient=(0.25, 0.4),
+    spread=0.8,
+    exposure=(0.7, 1.0),
+    gamma=(0.95, 1.2),
 )
 
 NIGHT_LIGHT = Light(
@@ -164,7 +174,9 @@ NIGHT_LIGHT = Light(
     day=False,
 )
 
-SOURCE_SENSOR = Sensor(noise=(0.005, 0.015), blur=(0.0, 0.1), vignette=(0.0, 0.1), levels=(256, 256))
+SOURCE_SENSOR = Sensor(
+    noise=(0.005, 0.015), blur=(0.0, 0.1), vignette=(0.0, 0.1), levels=(256, 256)
+)
 MIX_SENSOR = Sensor(noise=(0.025, 0.05), blur=(0.3, 0.6), vignette=(0.2, 0.4), levels=(32, 64))
 NIGHT_SENSOR = Sensor(noise=(0.03, 0.06), blur=(0.1, 0.3), vignette=(0.2, 0.4), levels=(256, 256))
 
@@ -210,8 +222,12 @@ MIX_LAYOUT = Layout(
     height=(2.3, 3.2),
 )
 
-SOURCE_CAMERA = Camera(height=(1.4, 1.7), pitch=(13.0, 20.0), yaw=8.0, roll=1.5, fov=(60.0, 66.0), shift=0.5)
-MIX_CAMERA = Camera(height=(1.2, 1.9), pitch=(9.0, 25.0), yaw=12.0, roll=4.0, fov=(56.0, 74.0), shift=0.7)
+SOURCE_CAMERA = Camera(
+    height=(1.4, 1.7), pitch=(13.0, 20.0), yaw=8.0, roll=1.5, fov=(60.0, 66.0), shift=0.5
+)
+MIX_CAMERA = Camera(
+    height=(1.2, 1.9), pitch=(9.0, 25.0), yaw=12.0, roll=4.0, fov=(56.0, 74.0), shift=0.7
+)
 
 ROOMS = Look(
     "rooms",
@@ -237,15 +253,36 @@ LOOKS: dict[str, Look] = {
     for look in (
         ROOMS,
         ROOMS_MIX,
-        replace(ROOMS, name="rooms-light", description="rooms with rooms-mix's illumination alone", light=MIX_LIGHT),
-        replace(ROOMS, name="rooms-sensor", description="rooms with rooms-mix's sensor alone", sensor=MIX_SENSOR),
         replace(
-            ROOMS, name="rooms-style", description="rooms with rooms-mix's colours and textures alone", style=MIX_STYLE
+            ROOMS,
+            name="rooms-light",
+            description="rooms with rooms-mix's illumination alone",
+            light=MIX_LIGHT,
         ),
         replace(
-            ROOMS, name="rooms-layout", description="rooms with rooms-mix's furniture and room alone", layout=MIX_LAYOUT
+            ROOMS,
+            name="rooms-sensor",
+            description="rooms with rooms-mix's sensor alone",
+            sensor=MIX_SENSOR,
         ),
-        replace(ROOMS, name="rooms-camera", description="rooms with rooms-mix's viewpoints alone", camera=MIX_CAMERA),
+        replace(
+            ROOMS,
+            name="rooms-style",
+            description="rooms with rooms-mix's colours and textures alone",
+            style=MIX_STYLE,
+        ),
+        replace(
+            ROOMS,
+            name="rooms-layout",
+            description="rooms with rooms-mix's furniture and room alone",
+            layout=MIX_LAYOUT,
+        ),
+        replace(
+            ROOMS,
+            name="rooms-camera",
+            description="rooms with rooms-mix's viewpoints alone",
+            camera=MIX_CAMERA,
+        ),
         replace(
             ROOMS,
             name="rooms-night",
@@ -253,7 +290,12 @@ LOOKS: dict[str, Look] = {
             light=NIGHT_LIGHT,
             sensor=NIGHT_SENSOR,
         ),
-        replace(ROOMS_MIX, name="rooms-nolight", description="rooms-mix without its illumination", light=SOURCE_LIGHT),
+        replace(
+            ROOMS_MIX,
+            name="rooms-nolight",
+            description="rooms-mix without its illumination",
+            light=SOURCE_LIGHT,
+        ),
     )
 }
 """Every look by name."""

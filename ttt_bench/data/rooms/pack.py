@@ -20,7 +20,9 @@ from ttt_bench.data.rooms.scene import Scene
 Array = NDArray[np.float64]
 Columns = list[Tensor]
 
-SHADOW_SIZE = 0.008  # m2, product of the two largest half extents; smaller primitives throw no shadow
+SHADOW_SIZE = (
+    0.008  # m2, product of the two largest half extents; smaller primitives throw no shadow
+)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,20 @@ def pack(scenes: Sequence[Scene]) -> Tables:
         for placed in scene.placed:
             primitives += placed.piece.primitives
             owners.append(
-                (image, placed.piece.label, len(materials), *placed.position, *placed.turn, float(placed.shadow))
+                (
+                    image,
+                    placed.piece.label,
+                    len(materials),
+                    *placed.position,
+                    *placed.turn,
+                    float(placed.shadow),
+                )
             )
             counts.append(len(placed.piece.primitives))
             materials += placed.materials
-    rows = np.concatenate([np.array(primitives), np.repeat(np.array(owners), counts, axis=0)], axis=1)
+    rows = np.concatenate(
+        [np.array(primitives), np.repeat(np.array(owners), counts, axis=0)], axis=1
+    )
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     return _tables(rows.T.copy(), np.array(materials), scenes)
 
@@ -91,7 +102,28 @@ def _dot(a: Sequence[Array], b: Sequence[Array]) -> Array:
 
 
 def _tables(rows: Array, materials: Array, scenes: Sequence[Scene]) -> Tables:
-    kind, slot, x, y, z, hx, hy, hz, sp, cp, taper, image, label, material, px, py, pz, s, c, shadow = rows
+    (
+        kind,
+        slot,
+        x,
+        y,
+        z,
+        hx,
+        hy,
+        hz,
+        sp,
+        cp,
+        taper,
+        image,
+        label,
+        material,
+        px,
+        py,
+        pz,
+        s,
+        c,
+        shadow,
+    ) = rows
     number = image.astype(np.int64)
     views = np.array([(*scene.view.position, *sum(scene.view.axes, ())) for scene in scenes]).T
     eye = views[:3]
@@ -101,7 +133,11 @@ def _tables(rows: Array, materials: Array, scenes: Sequence[Scene]) -> Tables:
     zero = np.zeros_like(s)
     own_axes = ((c, s, zero), (-s * cp, c * cp, sp), (s * sp, -c * sp, cp))
     seen = [tuple(axis[i][number] for i in range(3)) for axis in axes]
-    from_eye = (px + c * x - s * y - eye[0][number], py + s * x + c * y - eye[1][number], pz + z - eye[2][number])
+    from_eye = (
+        px + c * x - s * y - eye[0][number],
+        py + s * x + c * y - eye[1][number],
+        pz + z - eye[2][number],
+    )
     centre: list[Array] = [_dot(from_eye, axis) for axis in seen]
     turned = [[_dot(own, axis) for axis in seen] for own in own_axes]
     origin = [-_dot(own, from_eye) / extent for own, extent in zip(own_axes, half, strict=True)]
@@ -111,7 +147,9 @@ def _tables(rows: Array, materials: Array, scenes: Sequence[Scene]) -> Tables:
     reach = (hx * wide, hy * wide, hz)
     signs = [(a, b, d) for a in (-1, 1) for b in (-1, 1) for d in (-1, 1)]
     corners = tuple(
-        np.stack([centre[i] + sum(sign[j] * reach[j] * turned[j][i] for j in range(3)) for sign in signs])
+        np.stack(
+            [centre[i] + sum(sign[j] * reach[j] * turned[j][i] for j in range(3)) for sign in signs]
+        )
         for i in range(3)
     )
     largest = np.maximum(np.maximum(hx * hy, hx * hz), hy * hz)
@@ -140,7 +178,11 @@ def _lamp_row(scene: Scene) -> tuple[float, ...]:
     lamp, view = scene.lamp, scene.view
     offset = [a - b for a, b in zip(lamp.position, view.position, strict=True)]
     position = [sum(a * b for a, b in zip(offset, axis, strict=True)) for axis in view.axes]
-    return (*position, *(lamp.exposure * value for value in (*lamp.power, *lamp.ambient)), lamp.reach)
+    return (
+        *position,
+        *(lamp.exposure * value for value in (*lamp.power, *lamp.ambient)),
+        lamp.reach,
+    )
 
 
 def gather(columns: Sequence[Tensor], rows: Tensor) -> Columns:

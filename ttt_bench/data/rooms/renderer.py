@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ttt_bench.data.base import Batch
 from ttt_bench.data.rooms.cast import camera_rays, cast
 from ttt_bench.data.rooms.labels import edges
 from ttt_bench.data.rooms.light import shade
@@ -16,6 +15,7 @@ from ttt_bench.data.rooms.pack import pack
 from ttt_bench.data.rooms.scene import Scene, draw
 from ttt_bench.data.rooms.sensor import develop
 from ttt_bench.data.rooms.surface import surfaces
+from ttt_bench.network import Batch
 
 
 def render(look: Look, seed: int, indices: Sequence[int], size: tuple[int, int]) -> Batch:

@@ -97,7 +97,9 @@ def draw(look: Look, seed: int, index: int) -> Scene:
         if piece.name == "window" and not look.light.day:
             materials[Slot.GLOW] = NIGHT_SKY
         placed.append(Placed(piece, position, (math.sin(yaw), math.cos(yaw)), materials, shadow))
-    return Scene(room, rows, placed, view, lamp, draw_optics(look.sensor, Dice(seed, index, Stream.SENSOR)))
+    return Scene(
+        room, rows, placed, view, lamp, draw_optics(look.sensor, Dice(seed, index, Stream.SENSOR))
+    )
 
 
 def draw_view(camera: Camera, room: Vector, dice: Dice) -> View:
@@ -106,7 +108,9 @@ def draw_view(camera: Camera, room: Vector, dice: Dice) -> View:
     x = dice.about(0.0, camera.shift) * (width / 2 - ELBOW)
     position = (x, dice.between(0.2, 0.5), dice.between(*camera.height))
     target_x, target_y = dice.about(0.0, 0.15) * width, 0.65 * length
-    yaw = math.atan2(position[0] - target_x, target_y - position[1]) + math.radians(dice.about(0.0, camera.yaw))
+    yaw = math.atan2(position[0] - target_x, target_y - position[1]) + math.radians(
+        dice.about(0.0, camera.yaw)
+    )
     pitch = math.radians(dice.between(*camera.pitch))
     roll = math.radians(dice.about(0.0, camera.roll))
     return View(position, camera_axes(yaw, pitch, roll), dice.between(*camera.fov))
@@ -114,7 +118,9 @@ def draw_view(camera: Camera, room: Vector, dice: Dice) -> View:
 
 def camera_axes(yaw: float, pitch: float, roll: float) -> tuple[Vector, Vector, Vector]:
     """Right, down and forward in the world; radians, yaw to the left, pitch downwards, roll clockwise."""
-    sy, cy, sp, cp, sr, cr = (f(angle) for angle in (yaw, pitch, roll) for f in (math.sin, math.cos))
+    sy, cy, sp, cp, sr, cr = (
+        f(angle) for angle in (yaw, pitch, roll) for f in (math.sin, math.cos)
+    )
     forward = (-sy * cp, cy * cp, -sp)
     right, down = (cy, sy, 0.0), (sy * sp, -cy * sp, -cp)
     turned_right = tuple(cr * a + sr * b for a, b in zip(right, down, strict=True))
@@ -177,12 +183,19 @@ class _Floor:
 
     def take(self, x: float, y: float, ex: float, ey: float) -> bool:
         """Claim the rectangle of half extents (ex, ey) around (x, y) if it is free, inside and visible."""
-        if abs(x) + ex > self.width / 2 or y + ey > self.length or y - ey < 0 or not self.visible(x, y):
+        if (
+            abs(x) + ex > self.width / 2
+            or y + ey > self.length
+            or y - ey < 0
+            or not self.visible(x, y)
+        ):
             return False
         cx, cy, _ = self.view.position
         if abs(x - cx) < ex + ELBOW and abs(y - cy) < ey + ELBOW:
             return False
-        if any(abs(x - ox) < ex + oex and abs(y - oy) < ey + oey for ox, oy, oex, oey in self.taken):
+        if any(
+            abs(x - ox) < ex + oex and abs(y - oy) < ey + oey for ox, oy, oex, oey in self.taken
+        ):
             return False
         self.taken.append((x, y, ex, ey))
         return True
@@ -210,7 +223,9 @@ def _at_wall(piece: Piece, floor: _Floor, dice: Dice, tries: int = 10) -> Placem
     return None
 
 
-def _free(piece: Piece, floor: _Floor, turn: float, dice: Dice, tries: int = 10) -> Placement | None:
+def _free(
+    piece: Piece, floor: _Floor, turn: float, dice: Dice, tries: int = 10
+) -> Placement | None:
     for _ in range(tries):
         yaw = dice.whole(0, 3) * math.pi / 2 + math.radians(dice.about(0.0, turn))
         ex, ey = _extents(piece, yaw)
@@ -220,7 +235,9 @@ def _free(piece: Piece, floor: _Floor, turn: float, dice: Dice, tries: int = 10)
     return None
 
 
-def _chair_at(table: Placement, piece: Piece, floor: _Floor, turn: float, dice: Dice) -> Placement | None:
+def _chair_at(
+    table: Placement, piece: Piece, floor: _Floor, turn: float, dice: Dice
+) -> Placement | None:
     _, (tx, ty, _), table_yaw, _ = table
     for _ in range(4):
         side = dice.whole(0, 3)
@@ -243,7 +260,10 @@ def _hang(piece: Piece, floor: _Floor, dice: Dice, tries: int = 4) -> Placement 
             x, y, yaw = dice.about(0.0, floor.width / 2 - half), floor.length - 0.02, 0.0
         else:
             x = (floor.width / 2 - 0.02) * (-1 if wall == 1 else 1)
-            y, yaw = dice.between(1.5, floor.length - half), (math.pi / 2 if wall == 1 else -math.pi / 2)
+            y, yaw = (
+                dice.between(1.5, floor.length - half),
+                (math.pi / 2 if wall == 1 else -math.pi / 2),
+            )
         along = x if wall == 0 else y
         if all(other != wall or abs(along - at) > half + reach for other, at, reach in floor.hung):
             floor.hung.append((wall, along, half + 0.1))
@@ -268,7 +288,9 @@ def furnish(layout: Layout, room: Vector, view: View, lamp: Lamp, dice: Dice) ->
         if place is not None:
             placed.append(place)
             if name == "table" and dice.chance(0.6):
-                trinket = clutter.on_top(dice, piece.size[2], (0.25 * piece.size[0], 0.25 * piece.size[1]))
+                trinket = clutter.on_top(
+                    dice, piece.size[2], (0.25 * piece.size[0], 0.25 * piece.size[1])
+                )
                 placed.append((trinket, place[1], place[2], True))
     for _ in range(dice.whole(*layout.clutter)):
         placed += _clutter(floor, layout, dice)

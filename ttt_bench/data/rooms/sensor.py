@@ -17,15 +17,21 @@ TONES = 64  # knots of the tone curve, straight between them
 LENS = 0.42  # pixels; the blur of every picture, which softens the steps of one ray a pixel
 
 
-def develop(light: Tensor, scenes: Sequence[Scene], look: Look, seed: int, indices: Sequence[int]) -> Tensor:
+def develop(
+    light: Tensor, scenes: Sequence[Scene], look: Look, seed: int, indices: Sequence[int]
+) -> Tensor:
     """Pictures (B, 3, H, W) in [0, 1], multiples of 1/255, from linear light (B, 3, H, W)."""
     images = _expose(light, scenes)
     height, width = images.shape[2:]
     images = _vignette(images, scenes)
     scale = min(height, width) / 64
-    images = _blur(images, [hypot(LENS, scene.optics.blur * scale) for scene in scenes], _reach(look, scale))
+    images = _blur(
+        images, [hypot(LENS, scene.optics.blur * scale) for scene in scenes], _reach(look, scale)
+    )
     for row, (scene, index) in enumerate(zip(scenes, indices, strict=True)):
-        noise = generator(seed, index, Stream.PIXELS).standard_normal((3, height, width), dtype=np.float32)
+        noise = generator(seed, index, Stream.PIXELS).standard_normal(
+            (3, height, width), dtype=np.float32
+        )
         images[row] += torch.from_numpy(noise) * scene.optics.noise
     steps = torch.tensor([float(scene.optics.levels - 1) for scene in scenes]).view(-1, 1, 1, 1)
     images = ((images.clamp_(0.0, 1.0) * steps).round_() / steps).clamp_(0.0, 1.0)
@@ -36,7 +42,8 @@ def _expose(light: Tensor, scenes: Sequence[Scene]) -> Tensor:
     """The tone curve, read from a table a scene: a power of a tensor is not rounded alike everywhere in it."""
     root = light.clamp(0.0, 1.0).sqrt() * TONES
     knots = [
-        [(step / TONES) ** (scene.lamp.gamma * 2.0 / 2.2) for step in range(TONES + 1)] + [1.0] for scene in scenes
+        [(step / TONES) ** (scene.lamp.gamma * 2.0 / 2.2) for step in range(TONES + 1)] + [1.0]
+        for scene in scenes
     ]
     curves = torch.tensor(knots).view(-1)
     below = root.floor()
@@ -75,6 +82,8 @@ def _blur(images: Tensor, sigmas: Sequence[float], reach: int) -> Tensor:
         padded = images.index_select(axis, steps)
         images = images * table[0]
         for step in range(1, reach + 1):
-            both = padded.narrow(axis, reach - step, count) + padded.narrow(axis, reach + step, count)
+            both = padded.narrow(axis, reach - step, count) + padded.narrow(
+                axis, reach + step, count
+            )
             images = images + both * table[step]
     return images

@@ -34,10 +34,18 @@ STEEL: Hsv = (0.58, 0.06, 0.72)
 BLACK: Hsv = (0.6, 0.1, 0.16)
 
 FAMILIES: dict[str, tuple[tuple[Hsv, Texture], tuple[Hsv, Texture], Hsv]] = {
-    "refrigerator": (((0.57, 0.12, 0.84), Texture.PLAIN), ((0.57, 0.12, 0.84), Texture.PLAIN), STEEL),
+    "refrigerator": (
+        ((0.57, 0.12, 0.84), Texture.PLAIN),
+        ((0.57, 0.12, 0.84), Texture.PLAIN),
+        STEEL,
+    ),
     "table": ((WOOD, Texture.WOOD), (DARK_WOOD, Texture.WOOD), WHITE),
     "toilet": (((0.13, 0.1, 0.95), Texture.PLAIN), ((0.12, 0.16, 0.9), Texture.PLAIN), WHITE),
-    "sofa": (((0.99, 0.62, 0.66), Texture.FABRIC), ((0.99, 0.56, 0.74), Texture.FABRIC), (0.12, 0.5, 0.85)),
+    "sofa": (
+        ((0.99, 0.62, 0.66), Texture.FABRIC),
+        ((0.99, 0.56, 0.74), Texture.FABRIC),
+        (0.12, 0.5, 0.85),
+    ),
     "bed": (((0.62, 0.52, 0.72), Texture.FABRIC), (DARK_WOOD, Texture.WOOD), (0.6, 0.06, 0.93)),
     "sink": (((0.47, 0.26, 0.86), Texture.PLAIN), ((0.5, 0.2, 0.7), Texture.PLAIN), WHITE),
     "chair": (((0.27, 0.52, 0.6), Texture.FABRIC), (DARK_WOOD, Texture.WOOD), WHITE),
@@ -92,7 +100,9 @@ DEPTH: dict[Texture, float] = {
 """How bright a texture's second colour is, relative to its first."""
 
 
-def _row(colour: Hsv, texture: Texture, repeats: float, contrast: float, glow: float = 0.0) -> Material:
+def _row(
+    colour: Hsv, texture: Texture, repeats: float, contrast: float, glow: float = 0.0
+) -> Material:
     hue, saturation, value = colour
     red, green, blue = hsv_to_rgb(hue % 1.0, saturation, value)
     # Squares turn display values into (nearly) linear ones with exact arithmetic; the second colour is the first,
@@ -159,14 +169,24 @@ def room_materials(dice: Dice, style: Style) -> list[Material]:
     paper = Texture.PLAIN
     if dice.chance(style.papered):
         paper = dice.choose((Texture.STRIPES, Texture.CHECKS, Texture.DOTS, Texture.TILES))
-    accent: Hsv = (dice.about(wall[0], 0.1), min(wall[1] * 1.6, 1.0), wall[2] * 0.85) if dice.chance(0.3) else wall
+    accent: Hsv = (
+        (dice.about(wall[0], 0.1), min(wall[1] * 1.6, 1.0), wall[2] * 0.85)
+        if dice.chance(0.3)
+        else wall
+    )
     walls = [_drawn(wall, paper, dice, style) for _ in range(3)]
     walls.append(_drawn(accent, Texture.PLAIN if accent is not wall else paper, dice, style))
-    floor_texture = (Texture.PLANKS, Texture.TILES, Texture.FABRIC, Texture.CHECKS)[dice.weighted(style.floors)]
+    floor_texture = (Texture.PLANKS, Texture.TILES, Texture.FABRIC, Texture.CHECKS)[
+        dice.weighted(style.floors)
+    ]
     if floor_texture is Texture.PLANKS:
         floor = (dice.about(0.08, 0.02), dice.between(0.3, 0.55), dice.between(0.5, 0.78))
     else:
-        floor = (dice.unit(), dice.between(0.03, 0.1) + style.walls[1] * 0.5, dice.between(0.5, 0.8))
+        floor = (
+            dice.unit(),
+            dice.between(0.03, 0.1) + style.walls[1] * 0.5,
+            dice.between(0.5, 0.8),
+        )
     # Wallpaper that differs from wall to wall would look like four rooms.
     walls[1:3] = [walls[0]] * 2
     return [

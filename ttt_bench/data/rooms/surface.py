@@ -35,9 +35,16 @@ def surfaces(tables: Tables, rays: Rays, hits: Hits) -> Surface:
     """The surface at every pixel."""
     m = gather(tables.frames, hits.primitive)
     kind, first_material = gather((tables.kind, tables.material), hits.primitive)
-    local = tuple(m[9 + j] + hits.depth * (m[3 * j] * rays.x + m[3 * j + 1] * rays.y + m[3 * j + 2]) for j in range(3))
+    local = tuple(
+        m[9 + j] + hits.depth * (m[3 * j] * rays.x + m[3 * j + 1] * rays.y + m[3 * j + 2])
+        for j in range(3)
+    )
     axis, gradient = _gradients(local, m[12], kind)  # type: ignore[arg-type]
-    normal = _unit(tuple(m[i] * gradient[0] + m[3 + i] * gradient[1] + m[6 + i] * gradient[2] for i in range(3)))
+    normal = _unit(
+        tuple(
+            m[i] * gradient[0] + m[3 + i] * gradient[1] + m[6 + i] * gradient[2] for i in range(3)
+        )
+    )
     position = (hits.depth * rays.x, hits.depth * rays.y, hits.depth)
     facing = normal[0] * position[0] + normal[1] * position[1] + normal[2] * position[2]
     # Rounding at an outline can pick the face next to the one that was hit.
@@ -48,15 +55,21 @@ def surfaces(tables: Tables, rays: Rays, hits: Hits) -> Surface:
     room = kind == Kind.ROOM
     metres = tuple(local[j] * half[j] for j in range(3))
     face = torch.where(
-        room, 2 * axis + (local[0] * (axis == 0) + local[1] * (axis == 1) + local[2] * (axis == 2) > 0), 0
+        room,
+        2 * axis + (local[0] * (axis == 0) + local[1] * (axis == 1) + local[2] * (axis == 2) > 0),
+        0,
     )
     material = gather(tables.materials, first_material + face)
     across, along = _texture_plane(metres, half, axis, room)  # type: ignore[arg-type]
-    away = (position[0] * position[0] + position[1] * position[1] + position[2] * position[2]).sqrt()
+    away = (
+        position[0] * position[0] + position[1] * position[1] + position[2] * position[2]
+    ).sqrt()
     pixel = (tables.fov * (2.0 / min(rays.size))).index_select(0, rays.image)
     footprint = hits.depth * pixel * away / facing.abs().clamp(min=1e-3)
     mix = _pattern(material, across, along, footprint) * material[10]
-    colour = [(material[c] + (material[3 + c] - material[c]) * mix).clamp(min=0.004) for c in range(3)]
+    colour = [
+        (material[c] + (material[3 + c] - material[c]) * mix).clamp(min=0.004) for c in range(3)
+    ]
     skirting = room & (axis != 2) & (metres[2] + half[2] < BASEBOARD)
     colour = [torch.where(skirting, 0.72, channel) for channel in colour]
     eye, *up = gather((tables.eye, *tables.up), rays.image)
@@ -84,15 +97,25 @@ def _gradients(local: Triple, taper: Tensor, kind: Tensor) -> tuple[Tensor, Trip
     cap = torch.where(z > 0, 1.0, -1.0)
     gx = torch.where(round_, torch.where(cylinder & ~side, 0.0, x), flat[0])
     gy = torch.where(round_, torch.where(cylinder & ~side, 0.0, y), flat[1])
-    gz = torch.where(cylinder, torch.where(side, -taper * wide, cap), torch.where(round_, z, flat[2]))
+    gz = torch.where(
+        cylinder, torch.where(side, -taper * wide, cap), torch.where(round_, z, flat[2])
+    )
     axis = torch.where(cylinder, torch.where(side, (ay > ax).to(torch.int64), 2), axis)
     return axis, (gx, gy, gz)
 
 
-def _texture_plane(metres: Triple, half: Columns, axis: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+def _texture_plane(
+    metres: Triple, half: Columns, axis: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor]:
     """Texture coordinates in metres; the second runs along the face's longer extent, up on a wall."""
-    first, second = torch.where(axis == 0, metres[1], metres[0]), torch.where(axis == 2, metres[1], metres[2])
-    first_half, second_half = torch.where(axis == 0, half[1], half[0]), torch.where(axis == 2, half[1], half[2])
+    first, second = (
+        torch.where(axis == 0, metres[1], metres[0]),
+        torch.where(axis == 2, metres[1], metres[2]),
+    )
+    first_half, second_half = (
+        torch.where(axis == 0, half[1], half[0]),
+        torch.where(axis == 2, half[1], half[2]),
+    )
     swap = (first_half > second_half) & ~(room & (axis != 2))
     return torch.where(swap, second, first), torch.where(swap, first, second)
 
@@ -105,7 +128,9 @@ def _grain() -> Tensor:
         for shift in (1, 1, 2):
             values = (values + np.roll(values, shift, axis)) / 2
     values = (values - values.min()) / (values.max() - values.min())
-    return torch.from_numpy(np.clip((values - 0.5) * 1.5 + 0.5, 0, 1).astype(np.float32).reshape(-1))
+    return torch.from_numpy(
+        np.clip((values - 0.5) * 1.5 + 0.5, 0, 1).astype(np.float32).reshape(-1)
+    )
 
 
 def _fraction(x: Tensor) -> Tensor:
@@ -130,15 +155,26 @@ def _pattern(material: Columns, across: Tensor, along: Tensor, footprint: Tensor
     soft = (2.0 * footprint * repeats).clamp(min=0.06)
     thin = (0.15 / soft).clamp(max=1.0)
     grout = ((torch.maximum(ridge_s, ridge_w) - 0.93) / soft + 0.5).clamp(0.0, 1.0) * thin
-    seam = torch.maximum((ridge_s - 0.93) / soft + 0.5, 0.5 - (joint - 0.012) / (0.16 * soft)).clamp(0.0, 1.0) * thin
+    seam = (
+        torch.maximum((ridge_s - 0.93) / soft + 0.5, 0.5 - (joint - 0.012) / (0.16 * soft)).clamp(
+            0.0, 1.0
+        )
+        * thin
+    )
     shade = _fraction((whole_s * 3.0 + (w * 0.16 + plank * 7.0).floor()) * 0.3819)
     mix = noise
     mix = torch.where(texture == Texture.STRIPES, (ridge_s * 5.0 - 2.0).clamp(0.0, 1.0), mix)
     mix = torch.where(texture == Texture.TILES, grout, mix)
-    mix = torch.where(texture == Texture.CHECKS, (_fraction((whole_s + whole_w) * 0.5) > 0.25).to(torch.float32), mix)
+    mix = torch.where(
+        texture == Texture.CHECKS,
+        (_fraction((whole_s + whole_w) * 0.5) > 0.25).to(torch.float32),
+        mix,
+    )
     dot = (fs - 0.5) * (fs - 0.5) + (fw - 0.5) * (fw - 0.5) < 0.07
     mix = torch.where(texture == Texture.DOTS, dot.to(torch.float32), mix)
-    mix = torch.where(texture == Texture.PLANKS, torch.maximum(0.35 * noise + 0.5 * shade, 1.3 * seam), mix)
+    mix = torch.where(
+        texture == Texture.PLANKS, torch.maximum(0.35 * noise + 0.5 * shade, 1.3 * seam), mix
+    )
     sharp = (1.5 - 1.5 * footprint * repeats).clamp(0.0, 1.0)
     return 0.4 + (mix - 0.4) * sharp
 

@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from ttt_bench.data import samples
-from ttt_bench.data.augment import coin, hflip, nudged
-from ttt_bench.data.base import Batch, Dataset
-from ttt_bench.data.files import Problem, spread
+from ttt_bench.data.base import Dataset
+from ttt_bench.data.images import sample as samples
+from ttt_bench.data.images.augment import coin, hflip, nudged
+from ttt_bench.data.images.file_dataset import batched
+from ttt_bench.data.images.files import Problem, spread
+from ttt_bench.data.images.normals import HARNESS_AXES
+from ttt_bench.data.images.sample import Sample
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
-from ttt_bench.data.manifest import Manifest, read_manifest
-from ttt_bench.data.normals import HARNESS_AXES
-from ttt_bench.data.sampled import batched
-from ttt_bench.data.samples import Sample
+from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Frames, find_folders
 from ttt_bench.data.taskonomy.selection import fingerprint, select
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Noting, Progress
-from ttt_bench.provenance import hash_of
+from ttt_bench.network import Batch
+from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.progress import NoticeRecorder, Progress
 
 FORMAT = 2
 """Raised when the targets that are made of the same files change."""
@@ -40,7 +41,8 @@ _THREADS = 4  # Pillow decodes outside the interpreter's lock
 class Taskonomy(Dataset):
     """Frames of Taskonomy.
 
-    Depth is log(1 + d) / log(65536) of the raw counts and edges are real-valued (see `targets`). It can be pickled.
+    Depth is log(1 + d) / log(65536) of the raw counts and edges are real-valued (see `targets`). It
+    can be pickled.
 
     Args:
         frames: what to give, in this order; each complete in `tasks`.
@@ -49,8 +51,9 @@ class Taskonomy(Dataset):
         mark: the fingerprint of the files.
         space: the label space of `semseg`.
         variant: whose data handling.
-        axes: the axes of the files' normals, as in `ttt_bench.data.normals`.
-        resized: whether the files are a cache of smaller ones, whose invalid pixels were masked at full size.
+        axes: the axes of the files' normals, as in `ttt_bench.data.images.normals`.
+        resized: whether the files are a cache of smaller ones, whose invalid pixels were masked at
+        full size.
     """
 
     domain = "taskonomy"
@@ -95,14 +98,16 @@ class Taskonomy(Dataset):
             subset: which test frames: first_tenth (as published), stride10 or all.
 
         Raises:
-            DataError: no such folder, no known layout, or nothing in it for the split; or a cache of smaller files, of
-                which another variant's targets cannot be made.
+            DataError: no such folder, no known layout, or nothing in it for the split; or a cache
+                of smaller files, of which another variant's targets cannot be made.
             BenchError: no such split or subset.
         """
-        noting = Noting(progress)
+        noting = NoticeRecorder(progress)
         folders = find_folders(root)
         manifest = read_manifest(folders.root)
-        if manifest.resized is not None and not (variant.mask_invalid and variant.label_resize == "nearest"):
+        if manifest.resized is not None and not (
+            variant.mask_invalid and variant.label_resize == "nearest"
+        ):
             raise DataError(
                 f"Taskonomy: {folders.root} is a cache of smaller files, masked and resized as the variant corrected "
                 f"has it; the variant {variant.name} needs the original files, so --data-root must name their folder"
@@ -111,10 +116,10 @@ class Taskonomy(Dataset):
         tasks = frames.tasks
         mark = fingerprint(frames, tasks, noting)
         for notice in _about_files(manifest, size, tasks, mark):
-            noting.say(notice)
+            noting.notice(notice)
         axes, resized = manifest.normal_axes or HARNESS_AXES, manifest.resized is not None
         labels = space or LABEL_SPACES["taskonomy_nyud_7"]
-        return cls(frames, size, tasks, mark, labels, variant, axes, tuple(noting.said), resized)
+        return cls(frames, size, tasks, mark, labels, variant, axes, tuple(noting.notices), resized)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -141,7 +146,8 @@ class Taskonomy(Dataset):
         return hflip(batch, mirrored, negate_x=self.variant.flip_negates_x)
 
     def prepare(self, progress: Progress) -> None:
-        """Look for damaged files: all of a small selection, else every header and a spread sample in full.
+        """Look for damaged files: all of a small selection, else every header and a spread sample
+        in full.
 
         What was found is remembered, so that asking again costs nothing.
 
@@ -167,7 +173,10 @@ class Taskonomy(Dataset):
         def look(index: int) -> list[Problem]:
             return decode.problems(self.frames, index, self.tasks, full=index in decoded)
 
-        with progress.bar("checking Taskonomy's files", count) as bar, ThreadPoolExecutor(_THREADS) as pool:
+        with (
+            progress.bar("checking Taskonomy's files", count) as bar,
+            ThreadPoolExecutor(_THREADS) as pool,
+        ):
             # in pieces, because a pool queues all that it is given at once
             for start in range(0, count, _PIECE):
                 for problems in pool.map(look, range(start, min(start + _PIECE, count))):
@@ -187,13 +196,17 @@ class Taskonomy(Dataset):
             mixed = mixed and not decode.is_palette(self.frames.path(index, task))
             return targets.semseg(native, self._table, self.size, mixed)
         if task == "depth":
-            return targets.depth(native, self.size, masked, 0 if self.resized else targets.DEPTH_MARGIN)
+            return targets.depth(
+                native, self.size, masked, 0 if self.resized else targets.DEPTH_MARGIN
+            )
         if task == "normals":
             return targets.normals(native, self.size, self.axes, masked)
         return targets.edge(native, self.size, blurred=self.resized)
 
 
-def _about_files(manifest: Manifest, size: tuple[int, int], tasks: Sequence[str], mark: str) -> Iterator[str]:
+def _about_files(
+    manifest: Manifest, size: tuple[int, int], tasks: Sequence[str], mark: str
+) -> Iterator[str]:
     if manifest.resized is not None:
         of = "x".join(map(str, manifest.resized))
         again = "" if manifest.resized == size else f", and resized again to {size[0]}x{size[1]}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.files import (
+from ttt_bench.data.images.files import (
     GREY16,
     LABELS,
     PHOTO,
@@ -27,18 +27,25 @@ MAX_LABEL = 17
 """The largest native semantic id."""
 
 
-_FORMATS: dict[str, PictureFormat] = {IMAGE: PHOTO, "semseg": LABELS, "depth": GREY16, "normals": RGB, "edge": GREY16}
+_FORMATS: dict[str, PictureFormat] = {
+    IMAGE: PHOTO,
+    "semseg": LABELS,
+    "depth": GREY16,
+    "normals": RGB,
+    "edge": GREY16,
+}
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
     """A part's file as it is.
 
     Returns:
-        `rgb` and `normals` (H, W, 3) uint8, `semseg` (H, W) uint8 native ids (a palette picture's indices), `depth` and
-        `edge` (H, W) uint16 counts.
+        `rgb` and `normals` (H, W, 3) uint8, `semseg` (H, W) uint8 native ids (a palette picture's
+        indices), `depth` and `edge` (H, W) uint16 counts.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what is wrong.
+        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
+        is wrong.
     """
     array = read_picture(path, _FORMATS[part])
     if _FORMATS[part] is GREY16:
@@ -95,4 +102,6 @@ def problems(frames: Frames, index: int, tasks: Sequence[str], full: bool) -> li
 
 def _same_size(path: Path, size: tuple[int, ...], image: tuple[int, ...]) -> None:
     if size != image:
-        raise DataError(f"{path}: {size[1]}x{size[0]} pixels, but the frame's rgb has {image[1]}x{image[0]}")
+        raise DataError(
+            f"{path}: {size[1]}x{size[0]} pixels, but the frame's rgb has {image[1]}x{image[0]}"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.normals import Mask
+from ttt_bench.data.images.normals import Mask
 from ttt_bench.data.taskonomy.targets import depth_mask
 
 _FULL = 65_535.0
@@ -19,8 +19,8 @@ _FULL = 65_535.0
 def edges_from_depth(counts: NDArray[Any]) -> NDArray[np.uint16]:
     """(H, W) counts -> (H, W): 65535 times the Sobel magnitude of the root of depth in 0..1.
 
-    The magnitude is the root of the mean of two squares; each kernel's positive weights add to 1. Outside `edge_mask`
-    there is none.
+    The magnitude is the root of the mean of two squares; each kernel's positive weights add to 1.
+    Outside `edge_mask` there is none.
     """
     root = np.pad(np.sqrt(counts / (_FULL + 1.0)), 1)
     above = root[:-2] + 2.0 * root[1:-1] + root[2:]

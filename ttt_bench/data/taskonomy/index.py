@@ -1,6 +1,8 @@
-"""Which files there are: (building, point, view) -> the path of each part, in any known folder layout.
+"""Which files there are: (building, point, view) -> the path of each part, in any known folder
+layout.
 
-Parts are joined by name, never by position. A frame's image and targets are its *parts*: `rgb` and the tasks.
+Parts are joined by name, never by position. A frame's image and targets are its *parts*: `rgb` and
+the tasks.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.errors import DataError
-from ttt_bench.progress import Progress
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.progress import Progress
 
 IMAGE = "rgb"
 PARTS: dict[str, tuple[str, ...]] = {
@@ -27,7 +29,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "normals": ("normal",),
     "edge": ("edge_occlusion",),
 }
-"""The native names of each part, in folders and in file names; either spelling of the semantic one is about."""
+"""The native names of each part, in folders and in file names; either spelling of the semantic
+one is about.
+"""
 
 LAYOUTS: dict[str, str] = {
     "A": "{domain}/taskonomy/{building}/point_P_view_V_domain_{domain}.png (omnidata-tools)",
@@ -39,8 +43,12 @@ LAYOUTS: dict[str, str] = {
 UNNAMED = "unnamed"
 """The building of layout D, which does not say."""
 
-ENDINGS: dict[str, tuple[str, ...]] = {part: tuple(f"{name}.png" for name in names) for part, names in PARTS.items()}
-"""How file names of each part end; the original files are all PNG, a cache of smaller ones may keep images as JPEG."""
+ENDINGS: dict[str, tuple[str, ...]] = {
+    part: tuple(f"{name}.png" for name in names) for part, names in PARTS.items()
+}
+"""How file names of each part end; the original files are all PNG, a cache of smaller ones may
+keep images as JPEG.
+"""
 ENDINGS[IMAGE] += ("rgb.jpg",)
 
 _PART_OF = {name: part for part, names in PARTS.items() for name in names}
@@ -78,7 +86,9 @@ class Folders:
             for folder in self.leftovers
         ]
         if len(self.layouts) > 1:
-            said.append(f"{self.root}: files lie in several layouts ({', '.join(self.layouts)}); all are read")
+            said.append(
+                f"{self.root}: files lie in several layouts ({', '.join(self.layouts)}); all are read"
+            )
         return said
 
 
@@ -119,7 +129,9 @@ class Frames:
     def path(self, index: int, part: str) -> Path:
         """The file of a part that the frame has."""
         ending = next(ending for ending in ENDINGS[part] if self.have[index] & _BIT_OF[ending])
-        return Path(self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{ending}")
+        return Path(
+            self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{ending}"
+        )
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """(N,): which frames have a file of that part."""
@@ -143,10 +155,12 @@ class Frames:
 
 
 def find_folders(root: Path) -> Folders:
-    """Look for the layouts below a folder (or below its `data/`, where S4T's public code keeps them).
+    """Look for the layouts below a folder (or below its `data/`, where S4T's public code keeps
+    them).
 
     Raises:
-        DataError: no such folder, or nothing in it that is known; says what was looked for, where, and what to do.
+        DataError: no such folder, or nothing in it that is known; says what was looked for, where,
+        and what to do.
     """
     if not root.is_dir():
         raise DataError(
@@ -161,7 +175,9 @@ def find_folders(root: Path) -> Folders:
         if not found.paths:
             raise _unrecognised(root)
     except OSError as error:
-        raise DataError(f"Taskonomy: cannot read {error.filename}: {error.strerror}; check its permissions") from error
+        raise DataError(
+            f"Taskonomy: cannot read {error.filename}: {error.strerror}; check its permissions"
+        ) from error
     return found
 
 
@@ -183,7 +199,8 @@ def _unrecognised(root: Path) -> DataError:
 
 
 def list_frames(folders: Folders, buildings: Iterable[str], progress: Progress) -> Frames:
-    """All frames of these buildings: building by building in the order given, each in string order of the stem.
+    """All frames of these buildings: building by building in the order given, each in string order
+    of the stem.
 
     Raises:
         DataError: a folder cannot be read.
@@ -197,7 +214,9 @@ def list_frames(folders: Folders, buildings: Iterable[str], progress: Progress) 
             for stem in sorted(stems):
                 pieces = _PIECES.fullmatch(stem)
                 assert pieces is not None
-                for column, value in zip(columns, (number, int(pieces[1]), int(pieces[2]), stems[stem]), strict=True):
+                for column, value in zip(
+                    columns, (number, int(pieces[1]), int(pieces[2]), stems[stem]), strict=True
+                ):
                     column.append(value)
             bar.advance(note=building)
     return Frames(
@@ -228,7 +247,9 @@ class _Search:
     leftovers: list[Path] = field(default_factory=list)
 
     def below(self, folder: Path) -> list[Path]:
-        folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(
+            path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+        )
         self.leftovers += [path for path in folders if path.name.startswith("tmp")]
         return [path for path in folders if not path.name.startswith("tmp")]
 
@@ -287,7 +308,9 @@ def _stems(folders: Folders, building: str, strays: _Strays) -> dict[str, int]:
         try:
             names = os.listdir(folder)
         except OSError as error:
-            raise DataError(f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions") from error
+            raise DataError(
+                f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions"
+            ) from error
         for name in names:
             match = _FILE.fullmatch(name)
             if match is None or _PART_OF_ENDING.get(match[2]) != part:

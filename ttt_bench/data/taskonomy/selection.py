@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data import files
+from ttt_bench.data.images import files
 from ttt_bench.data.taskonomy.index import IMAGE, Folders, Frames, list_frames
 from ttt_bench.data.taskonomy.splits import DAMAGED, EXCLUDED, KNOWN, PUBLISHED_TEST, TINY, wanted
 from ttt_bench.errors import BenchError, DataError, unknown
-from ttt_bench.progress import Progress
+from ttt_bench.util.progress import Progress
 
 SUBSETS = ("first_tenth", "stride10", "all")
-"""first_tenth: as published; stride10: every tenth test frame, all buildings; all: every test frame."""
+"""first_tenth: as published; stride10: every tenth test frame, all buildings; all: every test
+frame.
+"""
 
 _HELD_OUT = 100  # one in so many frames of the validation buildings is kept from training
 
@@ -20,9 +22,10 @@ _HELD_OUT = 100  # one in so many frames of the validation buildings is kept fro
 def select(folders: Folders, split: str, subset: str, progress: Progress) -> Frames:
     """The frames of a split, complete in every part, in the order that the published lists have.
 
-    `train` is the training and validation buildings, as published, less the hundredth that `val` is. `test` is
-    `subset` of the test buildings. `tune` is other frames of those: the last tenth, or every tenth from the fifth on.
-    A root without a single known building has no splits: all its frames are used for each.
+    `train` is the training and validation buildings, as published, less the hundredth that `val`
+    is. `test` is `subset` of the test buildings. `tune` is other frames of those: the last tenth,
+    or every tenth from the fifth on. A root without a single known building has no splits: all its
+    frames are used for each.
 
     Raises:
         BenchError: no such split or subset.
@@ -33,11 +36,11 @@ def select(folders: Folders, split: str, subset: str, progress: Progress) -> Fra
     if subset not in SUBSETS:
         raise unknown("subset", subset, SUBSETS)
     for notice in folders.notices:
-        progress.say(notice)
+        progress.notice(notice)
     present = set(folders.buildings)
     if not present & KNOWN:
         frames = complete(list_frames(folders, folders.buildings, progress), progress)
-        progress.say(
+        progress.notice(
             f"Taskonomy: {folders.root} holds none of the known buildings; all its {len(frames)} frames are used as "
             f"{split}"
         )
@@ -59,7 +62,7 @@ def select(folders: Folders, split: str, subset: str, progress: Progress) -> Fra
         )
     if split == "test":
         used = ", ".join(frames.buildings[i] for i in np.unique(chosen.building))
-        progress.say(
+        progress.notice(
             f"Taskonomy: test subset {subset}: {len(chosen)} frames, from {used} (published: first_tenth, "
             f"{PUBLISHED_TEST} frames)"
         )
@@ -67,20 +70,21 @@ def select(folders: Folders, split: str, subset: str, progress: Progress) -> Fra
 
 
 def complete(frames: Frames, progress: Progress) -> Frames:
-    """The frames that have every part that any of them has, less those whose published files are damaged.
+    """The frames that have every part that any of them has, less those whose published files are
+    damaged.
 
     Raises:
         DataError: none has.
     """
     count, example = frames.strays
     if count:
-        progress.say(f"Taskonomy: ignored {count} files that are no frame's, such as {example}")
+        progress.notice(f"Taskonomy: ignored {count} files that are no frame's, such as {example}")
     keep = np.ones(len(frames), dtype=np.bool_)
     for part in (IMAGE, *frames.tasks):
         lacking = ~frames.has(part)
         if lacking.any():
             first = int(np.flatnonzero(lacking)[0])
-            progress.say(
+            progress.notice(
                 f"Taskonomy: left out {int(lacking.sum())} of {len(frames)} frames that have no {part}, such as "
                 f"{frames.name(first)}"
             )
@@ -88,7 +92,7 @@ def complete(frames: Frames, progress: Progress) -> Frames:
     damaged = published_damage(frames)
     if damaged:
         keep[damaged] = False
-        progress.say(
+        progress.notice(
             f"Taskonomy: {len(damaged)} frame unreadable upstream, left out in every domain: "
             + ", ".join(frames.name(index) for index in damaged)
         )
@@ -106,14 +110,16 @@ def complete(frames: Frames, progress: Progress) -> Frames:
 
 
 def fingerprint(frames: Frames, tasks: tuple[str, ...], progress: Progress) -> str:
-    """`ttt_bench.data.files.fingerprint` of these frames."""
+    """`ttt_bench.data.images.files.fingerprint` of these frames."""
     return files.fingerprint(frames, (IMAGE, *tasks), "fingerprinting Taskonomy", progress)
 
 
 def _choose(frames: Frames, split: str, subset: str) -> NDArray[np.int64]:
     everything = np.arange(len(frames))
     if split in ("train", "val"):
-        validation = np.isin(frames.building, [i for i, name in enumerate(frames.buildings) if name in TINY["val"]])
+        validation = np.isin(
+            frames.building, [i for i, name in enumerate(frames.buildings) if name in TINY["val"]]
+        )
         held_out = np.flatnonzero(validation)[::_HELD_OUT]
         return held_out if split == "val" else np.setdiff1d(everything, held_out)
     if subset == "stride10":
@@ -121,7 +127,9 @@ def _choose(frames: Frames, split: str, subset: str) -> NDArray[np.int64]:
     if subset == "all" and split == "test":
         return everything
     if subset == "all":
-        raise BenchError("Taskonomy: with subset all every test frame is scored, which leaves none for split tune")
+        raise BenchError(
+            "Taskonomy: with subset all every test frame is scored, which leaves none for split tune"
+        )
     tenth = first_tenth(frames.counts())
     return everything[:tenth] if split == "test" else everything[max(tenth, len(frames) - tenth) :]
 
@@ -129,8 +137,9 @@ def _choose(frames: Frames, split: str, subset: str) -> NDArray[np.int64]:
 def first_tenth(counts: dict[str, int]) -> int:
     """How many frames the first tenth of the test buildings has, given each one's frames in order.
 
-    The published number where the first building has that many, since it alone holds the published tenth: the others
-    need not be downloaded, and a frame that is damaged may be deleted. Else a tenth of what is there, rounded down.
+    The published number where the first building has that many, since it alone holds the published
+    tenth: the others need not be downloaded, and a frame that is damaged may be deleted. Else a
+    tenth of what is there, rounded down.
     """
     if counts.get(TINY["test"][0], 0) >= PUBLISHED_TEST:
         return PUBLISHED_TEST
@@ -150,8 +159,10 @@ def published_damage(frames: Frames) -> list[int]:
 def _say_absent(split: str, present: set[str], progress: Progress) -> None:
     missing = [name for name in wanted(split) if name not in present]
     if missing:
-        progress.say(f"Taskonomy: split {split} lacks the buildings {', '.join(missing)}, which are not there")
+        progress.notice(
+            f"Taskonomy: split {split} lacks the buildings {', '.join(missing)}, which are not there"
+        )
     buildings = {"train": TINY["train"] + TINY["val"], "val": TINY["val"]}.get(split, ())
     for name in buildings:
         if name in EXCLUDED:
-            progress.say(f"Taskonomy: {EXCLUDED[name]}")
+            progress.notice(f"Taskonomy: {EXCLUDED[name]}")

@@ -1,7 +1,7 @@
 """The tiny split and what is known of its buildings, as data. Imports no torch.
 
-Sources: `train_val_test_tiny.csv` of the Taskonomy repository (names and order), MultiMAE's frame lists (counts), issue
-threads of the data set's repositories (damage).
+Sources: `train_val_test_tiny.csv` of the Taskonomy repository (names and order), MultiMAE's frame
+lists (counts), issue threads of the data set's repositories (damage).
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ EXCLUDED: dict[str, str] = {
 }
 """Buildings that are never used, and what to say of them."""
 
-DAMAGED: frozenset[tuple[str, str]] = frozenset({("newfields", "point_1070_view_8"), ("muleshoe", "point_399_view_5")})
-"""Frames whose published rgb file cannot be read, however often it is downloaded; they are left out."""
+DAMAGED: frozenset[tuple[str, str]] = frozenset(
+    {("newfields", "point_1070_view_8"), ("muleshoe", "point_399_view_5")}
+)
+"""Frames whose published rgb file cannot be read, however often it is downloaded; they are left
+out.
+"""
 
 FRAMES: dict[str, int] = {
     "ihlen": 9_007,
@@ -54,7 +58,13 @@ PUBLISHED_TEST = 5_451
 def wanted(split: str) -> tuple[str, ...]:
     """The buildings that a split's images come from, in order, less the excluded ones.
 
-    Training takes the validation buildings as well, as the published results do; `val` is a hundredth of those.
+    Training takes the validation buildings as well, as the published results do; `val` is a
+    hundredth of those.
     """
-    names = {"train": TINY["train"] + TINY["val"], "val": TINY["val"], "test": TINY["test"], "tune": TINY["test"]}
+    names = {
+        "train": TINY["train"] + TINY["val"],
+        "val": TINY["val"],
+        "test": TINY["test"],
+        "tune": TINY["test"],
+    }
     return tuple(name for name in names[split] if name not in EXCLUDED)

@@ -1,9 +1,10 @@
 """Native arrays to targets: pure functions, numpy in and numpy out.
 
-By default the handling is the `corrected` variant: labels are resized to the nearest, and what is invalid is masked at
-full resolution before anything is mixed. The encodings of depth and edges are those of S4T's public code. Continuous
-targets are resized with Pillow's bilinear filter (which averages when it shrinks), weighted by the mask, so that an
-invalid value never reaches a target. Sizes are (H, W).
+By default the handling is the `corrected` variant: labels are resized to the nearest, and what is
+invalid is masked at full resolution before anything is mixed. The encodings of depth and edges are
+those of S4T's public code. Continuous targets are resized with Pillow's bilinear filter (which
+averages when it shrinks), weighted by the mask, so that an invalid value never reaches a target.
+Sizes are (H, W).
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttt_bench.data.files import Size
-from ttt_bench.data.normals import HARNESS_AXES, Floats, Mask, decode_normals, normals_mask, to_harness
+from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.normals import (
+    HARNESS_AXES,
+    Floats,
+    Mask,
+    decode_normals,
+    normals_mask,
+    to_harness,
+)
 from ttt_bench.tasks import IGNORE
 
 INVALID_DEPTH = 65_036
-"""Counts from here on are no depth: the annotator masks everything within 500 of the largest count."""
+"""Counts from here on are no depth: the annotator masks everything within 500 of the largest
+count.
+"""
 DEPTH_MARGIN = 4
 """Pixels at full resolution that are masked around invalid depth, as public loaders do."""
 EDGE_FULL_SCALE = 409.6
@@ -41,21 +51,27 @@ def image(rgb: NDArray[np.uint8], size: Size) -> Floats:
     return planes.astype(np.float32) / np.float32(255.0)
 
 
-def semseg(ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinear: bool = False) -> NDArray[np.int64]:
+def semseg(
+    ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinear: bool = False
+) -> NDArray[np.int64]:
     """(H, W) native ids -> (*size) class indices by `LabelSpace.table`, 255 where there is none.
 
-    With `bilinear` ids are averaged at borders, as if they were shades of grey, and stand for other classes there.
+    With `bilinear` ids are averaged at borders, as if they were shades of grey, and stand for other
+    classes there.
     """
     filtered = Image.Resampling.BILINEAR if bilinear else Image.Resampling.NEAREST
     resized = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), filtered)
     return table[np.asarray(resized)].astype(np.int64)
 
 
-def depth(counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN) -> Floats:
-    """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is no depth.
+def depth(
+    counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN
+) -> Floats:
+    """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is
+    no depth.
 
-    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `margin` with them. Unless
-    `masked`, invalid counts are taken for depth, and 65535 becomes 1.
+    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `margin`
+    with them. Unless `masked`, invalid counts are taken for depth, and 65535 becomes 1.
     """
     resized, kept = resized_depth(counts, size, masked, margin)
     # whole counts have a table of logarithms, which is several times faster than taking them
@@ -72,13 +88,17 @@ def _logarithms() -> Floats:
 def resized_depth(
     counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN
 ) -> tuple[Floats, Mask]:
-    """(H, W) counts -> (1, *size) the mean of the valid ones, and (*size) where enough of them are valid."""
+    """(H, W) counts -> (1, *size) the mean of the valid ones, and (*size) where enough of them
+    are valid.
+    """
     valid = depth_mask(counts, margin) if masked else np.ones(counts.shape, dtype=np.bool_)
     return _resize_masked(counts.astype(np.float32)[None], valid, size)
 
 
 def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
-    """(H, W): where depth can be trusted, that is, no invalid pixel is within `margin` rows and columns."""
+    """(H, W): where depth can be trusted, that is, no invalid pixel is within `margin` rows and
+    columns.
+    """
     invalid = counts >= INVALID_DEPTH
     for _ in range(2 if margin else 0):  # down, then across
         near = invalid.copy()
@@ -89,14 +109,17 @@ def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
     return np.asarray(~invalid)
 
 
-def normals(rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked: bool = True) -> Floats:
-    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no geometry.
+def normals(
+    rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked: bool = True
+) -> Floats:
+    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no
+    geometry.
 
-    Unless `masked`, the picture is resized as it is and every pixel is a target: its vectors have not quite unit
-    length, and next to none where there is no geometry.
+    Unless `masked`, the picture is resized as it is and every pixel is a target: its vectors have
+    not quite unit length, and next to none where there is no geometry.
 
     Args:
-        axes: the file's own, as in `ttt_bench.data.normals`.
+        axes: the file's own, as in `ttt_bench.data.images.normals`.
     """
     if not masked:
         resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -109,9 +132,11 @@ def normals(rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked
 
 
 def edge(counts: NDArray[Any], size: Size, blurred: bool = False) -> Floats:
-    """(H, W) counts of any integer type -> (1, *size): blurred, then 2 e / 409.6 - 1. Every pixel is valid.
+    """(H, W) counts of any integer type -> (1, *size): blurred, then 2 e / 409.6 - 1. Every pixel
+    is valid.
 
-    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of range can spread.
+    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of
+    range can spread.
 
     Args:
         blurred: the counts are blurred already.
@@ -131,7 +156,9 @@ def blurred_edge(counts: NDArray[Any], size: Size) -> Floats:
 
 @lru_cache(maxsize=8)
 def _blur_matrix(length: int) -> Floats:
-    """(L, L): a Gaussian blur along an axis of that length as a matrix, cut at 4 sigma, the border mirrored."""
+    """(L, L): a Gaussian blur along an axis of that length as a matrix, cut at 4 sigma, the
+    border mirrored.
+    """
     sigma = EDGE_SIGMA * length / 256.0
     radius = max(round(4.0 * sigma), 1)
     offsets = np.arange(-radius, radius + 1)
@@ -146,7 +173,9 @@ def _blur_matrix(length: int) -> Floats:
 
 
 def _resize_masked(values: Floats, valid: Mask, size: Size) -> tuple[Floats, Mask]:
-    """(C, H, W) -> (C, *size) averaged over valid pixels alone, and where enough of them were valid."""
+    """(C, H, W) -> (C, *size) averaged over valid pixels alone, and where enough of them were
+    valid.
+    """
     if values.shape[1:] == size:
         return values, valid
     if valid.all():
@@ -161,7 +190,9 @@ def _resize_masked(values: Floats, valid: Mask, size: Size) -> tuple[Floats, Mas
 def _resize(plane: Floats, size: Size) -> Floats:
     if plane.shape == size:
         return plane
-    resized = Image.fromarray(np.ascontiguousarray(plane)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(plane)).resize(
+        (size[1], size[0]), Image.Resampling.BILINEAR
+    )
     return np.asarray(resized)
 
 

@@ -1,0 +1,251 @@
+"""The protocols: when the network is reset, what is scored when, and that target labels are
+never read by a method.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.toy import TASKS, Drifting, Exploding, Toy, ToyDataset, job
+
+from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.session import Session
+from ttt_bench.adapter import Norm, Optimiser, Plan
+from ttt_bench.data.batching import split_batches
+from ttt_bench.errors import DivergedError
+from ttt_bench.losses import RECIPES
+from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.network import Batch
+from ttt_bench.train.net import build_net
+from ttt_bench.util.progress import Silent
+
+STEPS = 3
+
+
+def measure(
+    adapter: Any,
+    protocol: str,
+    data: Any = None,
+    size: int = 4,
+    start: Any = None,
+    stop: int | None = None,
+) -> Any:
+    """Run a protocol; `stop` interrupts after that unit and returns what was saved, `start` goes
+    on from it.
+    """
+    data = data or ToyDataset(images=9)
+    session = Session(
+        build_net(job(), adapter),
+        adapter,
+        Optimiser(lr=2e-3),
+        {},
+        RECIPES["weighted"],
+        size,
+        seed=0,
+    )
+    record = Record(split_batches(len(data), size), STEPS)
+    saved: list[Any] = []
+    first = 0
+    if start is not None:
+        first, state, tensors, losses = start
+        session.restore(state)
+        record.from_tensors(tensors)
+        record.losses = losses
+
+    def save(unit: int) -> None:
+        clone = {k: v.detach().clone() for k, v in session.state().items()}
+        kept = {k: v.clone() for k, v in record.to_tensors().items()}
+        saved.append((unit, clone, kept, list(record.losses)))
+        if unit == stop:
+            raise KeyboardInterrupt
+
+    with Silent().bar("", 0) as bar:
+        evaluation = ProtocolRun(
+            session,
+            data,
+            tuple(TASKS),
+            Scoring(True, True),
+            record,
+            torch.device("cpu"),
+            save,
+            bar,
+            True,
+            save_seconds=-1,
+        )
+        try:
+            evaluation.run(protocol, first)
+        except KeyboardInterrupt:
+            return saved[-1]
+    return record
+
+
+def equal(first: Record, second: Record) -> bool:
+    statistics = all(
+        np.array_equal(first.statistics[task], second.statistics[task]) for task in TASKS
+    )
+    totals = first.totals.keys() == second.totals.keys() == TASKS.keys() - {"semseg"}
+    totals &= all(np.array_equal(first.totals[task], second.totals[task]) for task in first.totals)
+    return statistics and totals and first.losses == second.losses
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before_it() -> None:
+    assert [len(batch) for batch in split_batches(9, 4)] == [4, 5]
+    assert [len(batch) for batch in split_batches(10, 4)] == [4, 4, 2]
+    assert [len(batch) for batch in split_batches(1, 4)] == [1]
+    assert [i for batch in split_batches(5105, 8) for i in batch] == list(range(5105))
+    assert len(split_batches(5105, 8)[-1]) == 9
+
+
+def test_episodic_batches_are_independent() -> None:
+    class Reordered(ToyDataset):
+        def batch(self, indices: Any) -> Batch:
+            return super().batch([(i + 4) % 8 for i in indices])
+
+    # the same two batches in the other order, under a method without noise (that is seeded by the
+    # batch's number)
+    straight, swapped = (
+        measure(Toy(), "episodic", data(images=8)) for data in (ToyDataset, Reordered)
+    )
+    for task in TASKS:
+        assert np.array_equal(straight.statistics[task][:4], swapped.statistics[task][4:])
+
+
+def test_online_carries_over_and_its_first_batch_is_the_episodic_one() -> None:
+    online, episodic = (measure(Toy(), protocol) for protocol in ("online", "episodic"))
+    for task in TASKS:
+        assert np.array_equal(online.statistics[task][:4], episodic.statistics[task][:4])
+    assert not np.array_equal(
+        online.statistics["depth"][4:, 0], episodic.statistics["depth"][4:, 0]
+    )
+    # what the first batch has gained is there when the second begins
+    online_first, episodic_first = (
+        {batch: loss for batch, step, _, loss in r.losses if step == 0} for r in (online, episodic)
+    )
+    assert online_first[0] == episodic_first[0]
+    assert online_first[1] < episodic_first[1]
+
+
+def test_single_batch_adapts_on_the_first_batch_and_scores_everything_at_every_step() -> None:
+    single, episodic = measure(Toy(), "single-batch"), measure(Toy(), "episodic")
+    assert {batch for batch, *_ in single.losses} == {0}
+    assert [step for _, step, *_ in single.losses] == list(range(STEPS))
+    for task in TASKS:
+        np.testing.assert_allclose(
+            single.statistics[task][:4], episodic.statistics[task][:4], rtol=1e-5
+        )
+        assert np.isfinite(single.statistics[task]).all()
+        assert not np.array_equal(
+            single.statistics["depth"][4:, 1], episodic.statistics["depth"][4:, 1]
+        )
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+@pytest.mark.parametrize("adapter", [Toy, Drifting])
+def test_a_stopped_measurement_ends_with_the_same_numbers(protocol: str, adapter: Any) -> None:
+    undisturbed = measure(adapter(), protocol)
+    stopped = measure(adapter(), protocol, stop=1)
+    resumed = measure(adapter(), protocol, start=stopped)
+    assert equal(undisturbed, resumed)
+    for name, array in undisturbed.examples.items():
+        assert np.array_equal(array, resumed.examples[name]), name
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_totals_are_of_all_images_at_every_step(protocol: str) -> None:
+    record = measure(Toy(), protocol)
+    pixels = record.statistics["normals"][:, :, 0].sum(axis=0)
+    assert (
+        record.totals["normals"].sum(axis=1).tolist()
+        == pixels.tolist()
+        == [9 * 31 * 32] * (STEPS + 1)
+    )
+    # an angle is at most 1/16 degree above its bin
+    below = record.totals["normals"] @ np.arange(2880) / 16
+    excess = record.statistics["normals"][:, :, 1].sum(axis=0) - below
+    assert ((excess > 0) & (excess < pixels / 16)).all()
+    assert record.totals["depth"][:, 0].tolist() == [9 * 32 * 32] * (STEPS + 1)
+    assert (
+        record.totals["edge"].reshape(STEPS + 1, 3, 100)[:, :2].sum(axis=(1, 2)).tolist()
+        == [9 * 32 * 32] * 4
+    )
+    for task, values in record.totals.items():
+        assert len(np.unique(values, axis=0)) == STEPS + 1, f"{task} is measured anew at every step"
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_labels_are_never_read_by_a_method(protocol: str) -> None:
+    class Poisoned(ToyDataset):
+        def batch(self, indices: Any) -> Batch:
+            batch = super().batch(indices)
+            return Batch(
+                batch.images,
+                {task: torch.full_like(target, 255) for task, target in batch.targets.items()},
+            )
+
+    honest, poisoned = (
+        measure(Drifting(), protocol),
+        measure(Drifting(), protocol, Poisoned(images=9)),
+    )
+    assert honest.losses == poisoned.losses
+    assert np.array_equal(
+        honest.examples["prediction_depth"], poisoned.examples["prediction_depth"]
+    )
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_a_loss_that_is_not_a_number_is_reported_with_its_step(protocol: str) -> None:
+    with pytest.raises(
+        DivergedError, match="loss 'size' is not finite at step 2 of batch 0"
+    ) as caught:
+        measure(Exploding(), protocol)
+    assert (caught.value.batch, caught.value.step) == (0, 2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_prediction_that_is_not_finite_is_reported_even_where_scoring_hides_it(
+    task: str, value: float
+) -> None:
+    class Broken(Toy):
+        def predict(self, net: Any, images: Any, ctx: Any) -> Any:
+            predictions = super().predict(net, images, ctx)
+            return {**predictions, task: torch.full_like(predictions[task], value)}
+
+    with pytest.raises(DivergedError, match=f"prediction of {task} is not finite at step 3"):
+        measure(Broken(), "episodic")
+
+
+def test_a_method_that_moves_nothing_costs_one_pass_a_batch() -> None:
+    class Still(Toy):
+        passes = 0
+
+        def bind(self, *args: Any) -> Plan:
+            return Plan((), Norm.BATCH, Norm.BATCH, exact=True)
+
+        def predict(self, *args: Any) -> Any:
+            Still.passes += 1
+            return super().predict(*args)
+
+    for protocol in ("online", "episodic", "single-batch"):
+        Still.passes = 0
+        record = measure(Still(), protocol)
+        assert Still.passes == 2
+        for values in record.statistics.values():
+            assert (values == values[:, :1]).all()
+        for values in record.totals.values():
+            assert (values == values[:1]).all()
+            assert values.any()
+
+
+def test_examples_are_spread_over_the_set_and_show_the_last_step() -> None:
+    record = measure(Toy(), "episodic")
+    assert record.examples["indices"].tolist() == [0, 2, 5, 8]
+    assert record.examples["image"].shape == (4, 32, 32, 3)
+    assert record.examples["prediction_normals"].shape == (4, 3, 32, 32)
+    np.testing.assert_allclose(
+        np.linalg.norm(record.examples["prediction_normals"].astype(float), axis=1), 1, atol=2e-3
+    )

@@ -1,0 +1,350 @@
+"""The command line as a person meets it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support.command import call, refused
+from support.paths import SAMPLES
+
+from ttt_bench import read_results
+from ttt_bench.registry import registered
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
+    """The smallest run, made by the command line."""
+    folder = tmp_path_factory.mktemp("cli") / "results"
+    done = call(
+        "run",
+        "--preset",
+        "smoke",
+        "--methods",
+        "base,norm,tent",
+        "--results",
+        str(folder),
+        "--device",
+        "cpu",
+        TTT_BENCH_CACHE=str(room_cache),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Delta_TTT" in done.stdout
+    assert "3 done" in done.stderr
+    assert str(folder) in done.stderr
+    return folder
+
+
+def test_version_and_help() -> None:
+    assert call("--version").stdout.startswith("ttt-bench ")
+    text = call("run", "--help").stdout
+    for option in (
+        "--methods",
+        "--pair",
+        "--steps",
+        "--seeds",
+        "--protocol",
+        "--preset",
+        "--hparams",
+        "--set",
+        "--config",
+        "--device",
+        "--results",
+        "--data-root",
+        "--plan",
+        "--json",
+    ):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--methods", "tnet"), "unknown method 'tnet'; did you mean tent"),
+        (
+            ("run", "--pair", "rooms:room-mix"),
+            "unknown pair 'rooms:room-mix'; did you mean rooms:rooms-mix",
+        ),
+        (("run", "--pair", "rooms"), "a pair is written source:target"),
+        (("run", "--preset", "quikc"), "unknown preset 'quikc'; did you mean quick?"),
+        (("run", "--protocol", "offline"), "unknown protocol 'offline'; did you mean online?"),
+        (
+            ("run", "--set", "s4t.mask_ration=0.5"),
+            "unknown option 'mask_ration'; did you mean mask_ratio",
+        ),
+        (("run", "--set", "s5t.mask_ratio=0.5"), "unknown setting 's5t'; did you mean s4t"),
+        (("run", "--stepps", "3"), "No such option: --stepps"),
+        (("rum",), "No such command 'rum'"),
+        (("methods", "show", "tnet"), "unknown method 'tnet'; did you mean tent"),
+        (("data", "show", "room"), "unknown domain 'room'; did you mean rooms"),
+        (("data", "show", "rooms", "--split", "tset"), "unknown split 'tset'; did you mean test"),
+        (("data", "show", "rooms", "--size", "64"), "--size takes HEIGHTxWIDTH"),
+        (("params", "--tasks", "depht"), "unknown task 'depht'; did you mean depth"),
+        (("params", "--backbone", "resnet51"), "unknown backbone 'resnet51'; did you mean resnet5"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_nearest_names(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in refused(*arguments)
+
+
+def test_a_missing_data_root_says_where_to_put_it(tmp_path: Path) -> None:
+    message = refused("run", "--pair", "rooms:taskonomy", "--preset", "smoke")
+    assert "TTT_BENCH_DATA" in message
+    assert "taskonomy/" in message
+    message = refused(
+        "run", "--pair", "rooms:taskonomy", "--preset", "smoke", "--data-root", str(tmp_path)
+    )
+    assert str(tmp_path / "taskonomy") in message
+    assert "TTT_BENCH_DATA" in message
+
+
+def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
+    assert f"results folder {tmp_path / 'none'}: no such folder" in refused(
+        "report", "--results", str(tmp_path / "none")
+    )
+    assert f"results folder {tmp_path} holds no results" in refused(
+        "report", "--results", str(tmp_path)
+    )
+
+
+def test_an_unwritable_results_folder_fails_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = refused(
+        "run", "--preset", "smoke", "--methods", "base", "--results", str(tmp_path / "file" / "x")
+    )
+    assert "cannot be written" in message
+    assert "--results" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        (("methods", "list"), ["method", "package", "version", "location"]),
+        (("pairs", "list"), ["pair", "tasks", "label_space", "data", "preset"]),
+        (("data", "list"), ["name", "description", "tasks", "label_spaces", "data", "package"]),
+        (
+            ("params", "--backbone", "test_resnet"),
+            [
+                "method",
+                "published",
+                "millions",
+                "total",
+                "backbone",
+                "heads",
+                "added",
+                "moved",
+                "architecture",
+            ],
+        ),
+    ],
+)
+def test_a_listing_is_a_table_or_json_alone_on_stdout(
+    arguments: tuple[str, ...], columns: list[str]
+) -> None:
+    records = json.loads(call(*arguments, "--json").stdout)
+    assert records
+    assert all(list(record) == columns for record in records)
+    table = call(*arguments).stdout
+    for record in records:
+        assert str(record[columns[0]]) in table
+
+
+def test_params_are_the_papers_at_resnet_50() -> None:
+    records = {record["method"]: record for record in json.loads(call("params", "--json").stdout)}
+    assert records["base"] == {
+        "method": "base",
+        "total": 23554124,
+        "millions": 23.55,
+        "published": None,
+        "backbone": 23508032,
+        "heads": 46092,
+        "added": 0,
+        "moved": 0,
+        "architecture": "adds no modules",
+    }
+    assert records["tent"]["moved"] == 53120
+    assert (records["s4t"]["total"], records["s4t"]["added"]) == (29236632, 5682508)
+
+
+def test_a_card_says_what_a_method_does(tmp_path: Path) -> None:
+    text = call("methods", "show", "s4t").stdout
+    for word in ("S4T", "mask_ratio", "0.8", "--set s4t.OPTION=VALUE"):
+        assert word in text
+    fields = {
+        record["field"]: record["value"]
+        for record in json.loads(call("methods", "show", "s4t", "--json").stdout)
+    }
+    assert fields["own source model"] == "yes"
+    assert fields["option lambda_tp"]["paper"] == "1.0"
+    assert fields["option lambda_tp"]["original"] == "official"
+    assert "every method" in fields["--hparams paper"]
+
+
+def test_a_plan_shows_states_and_does_nothing(results: Path, tmp_path: Path) -> None:
+    arguments = (
+        "run",
+        "--preset",
+        "smoke",
+        "--methods",
+        "base,s4t",
+        "--results",
+        str(results),
+        "--plan",
+    )
+    before = sorted(results.rglob("*"))
+    cache = tmp_path / "cache"
+    records = json.loads(call(*arguments, "--json", TTT_BENCH_CACHE=str(cache)).stdout)
+    assert {record["method"]: record["state"] for record in records} == {
+        "base": "done",
+        "s4t": "missing",
+    }
+    assert sorted(results.rglob("*")) == before
+    assert not cache.exists(), "a plan renders nothing"
+    assert "done" in call(*arguments).stdout
+
+
+def test_run_again_computes_nothing_and_json_is_alone_on_stdout(results: Path) -> None:
+    done = call(
+        "run",
+        "--preset",
+        "smoke",
+        "--methods",
+        "base,norm,tent",
+        "--results",
+        str(results),
+        "--device",
+        "cpu",
+        "--json",
+    )
+    assert "nothing to compute, 3 already finished" in done.stderr
+    assert {record["label"] for record in json.loads(done.stdout)} >= {"base", "norm", "tent"}
+
+
+def test_a_config_file_says_what_the_options_say(results: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f'methods = "base,norm,tent"\npreset = "smoke"\nresults = "{results}"\ndevice = "cpu"\n'
+    )
+    assert "3 already finished" in call("run", "--config", str(config)).stderr
+
+
+def test_report_writes_a_page_and_says_where(results: Path, tmp_path: Path) -> None:
+    done = call("report", "--results", str(results), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "out" / "index.html") in done.stderr
+    assert "tent" in done.stdout
+
+
+def test_train_scores_the_source_model_beside_the_position_prior(results: Path) -> None:
+    done = call(
+        "train",
+        "--preset",
+        "smoke",
+        "--methods",
+        "base,tent",
+        "--results",
+        str(results),
+        "--device",
+        "cpu",
+        "--json",
+    )
+    records = json.loads(done.stdout)
+    assert [(r["model"], r["task"]) for r in records] == [
+        ("base", task) for task in ("semseg", "depth", "normals", "edge")
+    ]
+    assert all(
+        record["ratio"] == pytest.approx(record["score"] / record["prior"]) for record in records
+    )
+
+
+def test_data_show_writes_a_sheet(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    done = call("data", "show", "rooms", "--count", "2", "--size", "32x48", "--out", str(path))
+    assert done.returncode == 0, done.stderr
+    with Image.open(path) as sheet:
+        assert min(sheet.size) > 200
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_goes_on_and_ends_the_same(
+    tmp_path: Path, results: Path, kill: signal.Signals
+) -> None:
+    folder = tmp_path / "results"
+    sets = (
+        "--preset",
+        "smoke",
+        "--methods",
+        "base,norm,tent",
+        "--device",
+        "cpu",
+        "--results",
+        str(folder),
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-m", "ttt_bench.cli.main", "run", *sets],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 50
+    while (
+        time.monotonic() < deadline
+        and not list(folder.glob("checkpoints/*"))
+        and program.poll() is None
+    ):
+        time.sleep(0.02)
+    program.send_signal(kill)
+    _, errors = program.communicate(timeout=50)
+    if kill != signal.SIGKILL and program.returncode != 0:
+        assert program.returncode == 130
+        assert "goes on from here" in errors
+        assert "Traceback" not in errors
+    assert call("run", *sets).returncode == 0
+    first, second = (read_results(path) for path in (folder, results))
+    columns: list[Any] = ["method", "step", "task", "value"]
+    assert first[columns].equals(second[columns])
+
+
+@pytest.mark.samples
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+def test_the_main_job_runs_on_real_photographs(tmp_path: Path) -> None:
+    arguments = (
+        "--methods",
+        "all",
+        "--pair",
+        "rooms:taskonomy",
+        "--preset",
+        "smoke",
+        "--device",
+        "cpu",
+    )
+    done = call("run", *arguments, "--results", str(tmp_path), "--data-root", str(SAMPLES))
+    assert done.returncode == 0, done.stderr
+    assert "semseg is left out, taskonomy has no labels for it" in done.stderr
+    rows = read_results(tmp_path)
+    assert set(rows.task) == {"depth", "normals", "edge"}
+    assert set(rows.method) == set(registered()) - {"tent"}
+    assert "needs semseg, which the pair does not have" in done.stdout
+    assert not list(tmp_path.rglob("examples.npz")), "real images are never stored"
+    assert "tent needs semseg" in refused(
+        "run",
+        "--methods",
+        "tent",
+        *arguments[2:],
+        "--results",
+        str(tmp_path),
+        "--data-root",
+        str(SAMPLES),
+    )
+    check = call("data", "check", str(SAMPLES / "taskonomy"), "--dry-run")
+    assert check.returncode == 0
+    assert "1/512" in check.stdout

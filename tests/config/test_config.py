@@ -1,0 +1,258 @@
+"""Precedence of settings, and messages for those that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.toy import Joint, Toy
+
+from ttt_bench.adapter import Hparams, Optimiser
+from ttt_bench.config.method_settings import describe_changes, resolve_method
+from ttt_bench.config.preset import PRESETS, read_preset, resolve_preset
+from ttt_bench.config.request import make_request, parse_setting, read_config_file
+from ttt_bench.errors import BenchError
+from ttt_bench.registry import load_method, registered
+
+
+class Rated(Joint):
+    name = "tent"
+    paper = Hparams("the paper", Optimiser(lr=1e-5), 40)
+    original = Hparams("the authors", Optimiser(optimiser="adam", lr=0.5), 1, {"late": 9.0})
+
+
+PRESET = resolve_preset("quick", {})
+
+
+def resolved(method: Any = Rated, preset: Any = PRESET, **request: Any) -> Any:
+    return resolve_method(method, preset, make_request({}, request))
+
+
+def test_hparams_are_the_last_resort() -> None:
+    bare = PRESET.model_copy(update={"methods": {}, "steps": None})
+    settings = resolved(preset=bare)
+    assert (settings.optimiser.lr, settings.steps, settings.adapter.options.late) == (1e-5, 40, 1.0)
+
+
+def test_a_preset_wins_over_hparams_and_a_setting_over_the_preset() -> None:
+    preset = PRESET.model_copy(update={"methods": {"tent": {"lr": 0.25, "late": 3.0}}, "steps": 20})
+    settings = resolved(preset=preset)
+    assert (settings.optimiser.lr, settings.steps, settings.adapter.options.late) == (0.25, 20, 3.0)
+    settings = resolved(preset=preset, set={"tent.lr": 0.75, "tent.late": 4.0}, steps=7)
+    assert (settings.optimiser.lr, settings.steps, settings.adapter.options.late) == (0.75, 7, 4.0)
+
+
+def test_original_hparams_bring_their_own_optimiser_and_steps() -> None:
+    preset = PRESET.model_copy(
+        update={"methods": {"tent": {"lr": 0.25, "strength": 3.0}}, "steps": 20}
+    )
+    settings = resolved(preset=preset, hparams="original")
+    assert settings.optimiser == Optimiser(optimiser="adam", lr=0.5)
+    assert (settings.steps, settings.adapter.options.late) == (1, 9.0)
+    assert settings.adapter.options.strength == 3.0, (
+        "an option of the preset that is no optimiser's stays"
+    )
+    assert resolved(preset=preset, hparams="original", set={"tent.lr": 2.0}).optimiser.lr == 2.0
+
+
+def test_the_command_line_wins_over_the_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'methods = "base,tent"\npair = ["rooms:rooms-mix"]\nsteps = 9\nseeds = [0, 1]\npreset = "smoke"\n'
+        'data-root = "/data"\n[set.tent]\nlr = 0.5\n[set]\n"s4t.mask_ratio" = 0.25\n'
+    )
+    request = make_request(
+        read_config_file(path), {"steps": 3, "set": {"tent.lr": 0.125}, "seeds": None}
+    )
+    assert (request.methods, request.steps, request.seeds, request.preset) == (
+        ("base", "tent"),
+        3,
+        (0, 1),
+        "smoke",
+    )
+    assert request.set == {"tent.lr": 0.125, "s4t.mask_ratio": 0.25}
+    assert request.data_root == Path("/data")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s4t.mask_ratio=0.5", 0.5),
+        ("model.pretrained=false", False),
+        ("model.backbone=resnet18", "resnet18"),
+        ('model.backbone="resnet18"', "resnet18"),
+        ("s4t.depth=[2, 1]", [2, 1]),
+    ],
+)
+def test_settings_are_read_as_toml_and_else_as_text(text: str, expected: Any) -> None:
+    assert parse_setting(text) == (text.partition("=")[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preset": "quik"}, "unknown preset 'quik'; did you mean quick?"),
+        ({"hparams": "papper"}, "unknown hparams 'papper'; did you mean paper"),
+        ({"protocol": "onlin"}, "unknown protocol 'onlin'; did you mean online?"),
+        ({"steps": 0}, "steps: Input should be greater than 0, got 0"),
+        ({"seeds": "0,x"}, "seeds.1: Input should be a valid integer.*got 'x'"),
+    ],
+)
+def test_a_wrong_choice_names_the_nearest(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        make_request({}, given)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.bakbone=resnet18", "unknown setting 'bakbone'; did you mean backbone"),
+        ("training.lr=-1", r"training\.lr: Input should be greater than 0, got -1"),
+        ("data.sizes.source=[8, 8]", "size 8x8 of source is too small"),
+    ],
+)
+def test_a_wrong_preset_setting_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        resolve_preset("quick", dict([parse_setting(setting)]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("tent.strenth=1", "unknown option 'strenth'; did you mean strength"),
+        ("tent.strength=-1", r"tent\.strength: Input should be greater than or equal to 0, got -1"),
+        ("tent.lr=fast", r"tent\.lr: Input should be a valid number.*got 'fast'"),
+        ("tent.steps=0", r"tent\.steps: a whole number of at least 1"),
+    ],
+)
+def test_a_wrong_method_setting_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        resolved(set=dict([parse_setting(setting)]))
+
+
+@pytest.mark.parametrize("text", ["lr=1", "s4t.mask_ratio", "=3"])
+def test_a_setting_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(BenchError, match=r"section\.key=value"):
+        parse_setting(text)
+
+
+def test_a_config_file_that_is_wrong_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no such file"):
+        read_config_file(tmp_path / "none.toml")
+    path = tmp_path / "a.toml"
+    path.write_text("methods = [\n")
+    with pytest.raises(BenchError, match=r"a\.toml: Invalid value"):
+        read_config_file(path)
+    path.write_text("stepps = 3\n")
+    with pytest.raises(BenchError, match="unknown option 'stepps'; did you mean steps"):
+        read_config_file(path)
+
+
+def described(method: Any = Rated, shuffled: bool = False, **given: Any) -> str:
+    request = make_request({}, given)
+    preset = resolve_preset("quick", request.set)
+    settings = resolve_method(method, preset, request)
+    return describe_changes(
+        method, settings, "quick", preset, request, {"stream": "shuffled"} if shuffled else {}
+    )
+
+
+def test_rows_say_what_differs_of_what_concerns_them() -> None:
+    given = {"tent.lr": 0.5, "s4t.mask_ratio": 0.5, "data.rendered_target": 64, "data.workers": 3}
+    assert described(set=given, steps=5) == "data.rendered_target=64; steps=5; tent.lr=0.5"
+    assert (
+        described(set=given, shuffled=True)
+        == "data.rendered_target=64; stream=shuffled; tent.lr=0.5"
+    )
+
+
+def test_a_setting_that_repeats_the_usual_value_is_none() -> None:
+    tent = PRESET.methods["tent"]["lr"]
+    assert (
+        described(
+            set={"data.rendered_target": 128, "tent.lr": tent, "batch": 8}, steps=PRESET.steps
+        )
+        == ""
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_for_every_method(preset: str) -> None:
+    whole = resolve_preset(preset, {})
+    assert read_preset(preset)["description"] == whole.description
+    for name in registered():
+        for hparams in ("paper", "original"):
+            settings = resolve_method(
+                load_method(name), whole, make_request({}, {"hparams": hparams})
+            )
+            assert settings.steps >= 1
+
+
+def test_the_paper_preset_is_the_published_protocol() -> None:
+    preset = resolve_preset("paper", {})
+    assert (preset.model.backbone, preset.model.pretrained) == ("resnet50", True)
+    training = preset.training
+    assert (
+        training.shared_iterations,
+        training.iterations,
+        training.lr,
+        training.weight_decay,
+    ) == (
+        0,
+        60000,
+        2e-5,
+        1e-6,
+    )
+    assert (training.batch, preset.batch, preset.steps) == (8, 8, 40)
+    assert (
+        preset.data.size("taskonomy", "source")
+        == preset.data.size("taskonomy", "target")
+        == (256, 256)
+    )
+    settings = resolve_method(Toy, preset, make_request({}, {}))
+    assert settings.optimiser == Optimiser(
+        optimiser="sgd", lr=2e-5, momentum=0.0, weight_decay=1e-6
+    )
+
+
+def test_the_data_root_comes_from_the_environment_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTT_BENCH_DATA", "/environment")
+    assert make_request({}, {}).data_root == Path("/environment")
+    assert make_request({"data_root": "/file"}, {}).data_root == Path("/file")
+    assert make_request({"data_root": "/file"}, {"data_root": Path("/line")}).data_root == Path(
+        "/line"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": ""}, "methods: .*at least 1 item"),
+        ({"seeds": ""}, "seeds: .*at least 1 item"),
+    ],
+)
+def test_an_empty_list_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        make_request({}, given)
+
+
+def test_what_is_named_twice_runs_once() -> None:
+    request = make_request(
+        {}, {"seeds": "0,0,1", "methods": "base,base", "protocol": "online,online"}
+    )
+    assert (request.seeds, request.methods, request.protocol) == ((0, 1), ("base",), ("online",))
+
+
+def test_momentum_of_nesterov_is_asked_for_when_settings_are_resolved() -> None:
+    with pytest.raises(BenchError, match="nesterov needs a momentum above 0"):
+        resolved(set={"tent.nesterov": True})
+
+
+def test_a_table_where_a_value_belongs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="backbone is a single value"):
+        resolve_preset("quick", {"model.backbone.x": 1})
+    path = tmp_path / "a.toml"
+    path.write_text("set = 3\n")
+    with pytest.raises(BenchError, match="set must be a table"):
+        read_config_file(path)

@@ -1,0 +1,389 @@
+"""The conformance kit: every registered method passes, and each check notices what it is there
+to notice.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from support.toy import CARD, Drifting, Joint, Toy
+from torch import Tensor, nn
+
+from ttt_bench.adapt.session import Session
+from ttt_bench.adapter import (
+    Adapter,
+    Context,
+    Norm,
+    Optimiser,
+    Options,
+    Passes,
+    Plan,
+    Quirk,
+    StepOut,
+    option,
+)
+from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
+from ttt_bench.conformance.subject import Subject
+from ttt_bench.model.batchnorm import running_statistics
+from ttt_bench.network import Net
+from ttt_bench.registry import load_method, registered
+
+
+@pytest.mark.parametrize("name", registered())
+def test_every_method_conforms(name: str) -> None:
+    assert_conforms(load_method(name))
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("name", registered())
+def test_every_method_conforms_on_other_backbones(name: str, backbone: str) -> None:
+    method = load_method(name)
+    if method().needs().batchnorm and backbone == "test_convnext":
+        pytest.skip("the backbone has no BatchNorm, which a plan refuses")
+    assert_conforms(method, backbone=backbone)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", registered())
+def test_every_method_conforms_on_a_gpu(name: str) -> None:
+    assert_conforms(load_method(name), device="cuda")
+
+
+def step_of(net: Net, images: Tensor) -> StepOut:
+    """The toy's step: outputs pulled towards zero."""
+    predictions = net.model(images)
+    return StepOut(
+        {"size": torch.stack([(p**2).mean() for p in predictions.values()]).sum()}, predictions
+    )
+
+
+class Mute(Toy):
+    """Says nothing of what it moves, has an undocumented option, and a quirk that names an
+    option that is not there.
+    """
+
+    class Options(Options):
+        loud: float = 1.0
+
+    card = CARD.__class__(
+        "mute", "none", "nothing", "", "any", quirks=(Quirk("a", "b", "quiet=1"),)
+    )
+
+
+class Infinite(Joint):
+    """Its auxiliary loss is not finite."""
+
+    def source_loss(self, *args: Any) -> dict[str, Tensor]:
+        return {"plain": super().source_loss(*args)["plain"] * float("inf")}
+
+
+class Cropped(Toy):
+    """Predicts at a size of its own."""
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=False)
+
+    def predict(self, net: Net, images: Tensor, ctx: Context) -> dict[str, Tensor]:
+        return {task: p[..., :-1] for task, p in net.model(images).items()}
+
+
+class Particular(Toy):
+    """Works on batches of two alone."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        first, second = images
+        return step_of(net, torch.stack([first, second]))
+
+
+class Undeclared(Toy):
+    """Moves a parameter that its plan does not declare."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        with torch.no_grad():
+            net.model.heads["depth"].weight.mul_(0.9)
+        return step_of(net, images)
+
+
+class Forgetful(Toy):
+    """Keeps what changes in a Python attribute, which a reset does not know."""
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.steps = 0
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        self.steps += 1
+        losses, predictions = step_of(net, images)
+        return StepOut({"size": losses["size"] * self.steps}, predictions)
+
+
+class Careless(Toy):
+    """Draws from the global random state."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        return StepOut(
+            {"size": losses["size"] * (1 + torch.rand(()).to(images.device))}, predictions
+        )
+
+
+class Peeking(Toy):
+    """Finds the target labels in the frames of its callers."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        frame, seen = sys._getframe(), torch.zeros(())
+        while frame.f_back is not None:
+            frame = frame.f_back
+            if "batch" in frame.f_locals and hasattr(frame.f_locals["batch"], "targets"):
+                seen = frame.f_locals["batch"].targets["depth"].mean()
+        return StepOut({"size": losses["size"] + seen}, predictions)
+
+
+class Boasting(Drifting):
+    """Claims that predictions under the batch's statistics are those under the running ones."""
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(("model.*",), Norm.BATCH, Norm.RUNNING, exact=True)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        return step_of(net, images)
+
+
+class Understating(Toy):
+    """Makes two forward passes and states one."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        step_of(net, images)
+        return step_of(net, images)
+
+
+class Hoarding(Toy):
+    """Keeps every loss, with the graph behind it."""
+
+    kept: ClassVar[list[Tensor]] = []
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = step_of(net, images)
+        self.kept.append(out.losses["size"])
+        return out
+
+
+class Overwriting(Toy):
+    """Normalises the images in place."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        return step_of(net, images.sub_(0.01))
+
+
+class Deciding(Toy):
+    """Branches on the loss's value."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        return StepOut(
+            {"size": losses["size"] * (2 if losses["size"].item() > 1 else 1)}, predictions
+        )
+
+
+class Impatient(Toy):
+    """Descends by itself."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = step_of(net, images)
+        out.losses["size"].backward(retain_graph=True)
+        return out
+
+
+class Leaking(Toy):
+    """Keeps its state in a buffer, as it should, but on the wrong side: a copy of the first
+    batch is never given up.
+    """
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        module = nn.Module()
+        module.register_buffer("offset", torch.zeros(()))
+        return module
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        offset = net.extra.get_buffer("offset")  # type: ignore[union-attr]
+        if not hasattr(self, "first"):
+            self.first = losses["size"].detach()
+        offset.copy_(self.first)
+        return StepOut({"size": losses["size"] + offset}, predictions)
+
+
+BROKEN: dict[str, tuple[type[Adapter], str]] = {
+    "description": (Mute, "the card says nothing of moves"),
+    "source training": (Infinite, "the loss is nan"),
+    "shapes": (Cropped, r"predictions on .* have the shapes"),
+    "batch sizes": (Particular, "ValueError: not enough values to unpack"),
+    "moves": (Undeclared, "moves model.heads.depth.weight, which its plan does not declare"),
+    "reset": (Forgetful, "a second run after a reset gives other numbers"),
+    "resuming": (Leaking, "a run that was interrupted and resumed gives other numbers"),
+    "seeds": (Careless, "draws from the global random state"),
+    "labels": (Peeking, "labels are read"),
+    "exact": (Boasting, "claims exact predictions, but the .* of a step differs"),
+    "passes": (
+        Understating,
+        "states 1 forward and 0 backward passes up to stage 4; counted 2 and 0",
+    ),
+    "memory": (Hoarding, "holds more with every step"),
+    "inputs": (Overwriting, "changes the images that it is given"),
+    "host": (Deciding, "a step needs values on the host"),
+    "descent": (Impatient, "a step calls `backward`"),
+}
+
+
+def subject_of(method: type[Adapter]) -> Subject:
+    return Subject.create(method, {}, BACKBONE, torch.device("cpu"))
+
+
+def test_every_check_has_a_method_that_breaks_it() -> None:
+    assert BROKEN.keys() == CHECKS.keys()
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_broken_method_is_noticed_for_what_is_broken(check: str) -> None:
+    method, message = BROKEN[check]
+    assert re.search(message, run_check(check, subject_of(method)).problem)
+
+
+class Sneaking(Toy):
+    """Moves running statistics during a step, though it normalises with them; a hook of its own
+    must not excuse it.
+    """
+
+    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        pass
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = step_of(net, images)
+        for statistics in running_statistics(net.model).values():
+            statistics.add_(0.01)
+        return out
+
+
+class Untrained(Joint):
+    """Adds two modules and trains one of them."""
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        return nn.ModuleDict({"used": super().build(model, tasks), "idle": nn.Linear(2, 2)})
+
+    def source_loss(self, net: Net, *args: Any) -> dict[str, Tensor]:
+        return super().source_loss(Net(net.model, net.extra["used"]), *args)  # type: ignore[index]
+
+
+class Choosing(Toy):
+    """Takes those outputs that are positive."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        losses, predictions = step_of(net, images)
+        depth = predictions["depth"]  # type: ignore[index]
+        return StepOut({"size": losses["size"] + depth[depth > 0].sum()}, predictions)
+
+
+@pytest.mark.parametrize(
+    ("check", "method", "message"),
+    [
+        (
+            "moves",
+            Sneaking,
+            "changes the buffers .*running_mean.*, though no mode of its plan is `ema`",
+        ),
+        (
+            "source training",
+            Untrained,
+            r"is to train extra\.idle, but no auxiliary loss has a gradient there",
+        ),
+        ("host", Choosing, "index by a mask"),
+    ],
+)
+def test_a_subtler_breach_is_noticed_too(check: str, method: type[Adapter], message: str) -> None:
+    assert re.search(message, run_check(check, subject_of(method)).problem)
+
+
+@pytest.mark.parametrize("method", [Toy, Drifting, Joint])
+def test_a_sound_method_passes(method: Any) -> None:
+    assert_conforms(method)
+
+
+def test_every_broken_rule_is_named() -> None:
+    with pytest.raises(
+        AssertionError, match=r"toy, moves: moves model\.heads\.depth\.weight, which"
+    ):
+        assert_conforms(Undeclared)
+
+
+def test_a_check_that_fails_in_the_plugin_says_where() -> None:
+    assert "test_conformance.py" in run_check("batch sizes", subject_of(Particular)).problem
+
+
+class Costly(Toy):
+    """Two forward passes, stated."""
+
+    class Options(Options):
+        images: int = option(2, "how often the images are seen", source="this test", ge=1)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(self.options.images, 0)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        for _ in range(self.options.images - 1):
+            net.model.stages(images)
+        return step_of(net, images)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_options_are_checked_with_the_method(images: int) -> None:
+    assert_conforms(Costly, {"images": images})
+
+
+def captured(session: Session, images: Tensor, steps: int) -> None:
+    """Adapt by replaying one step that was recorded as a CUDA graph."""
+    session.begin_batch(0, images)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is set up at a first call must not be recorded
+        for _ in range(3):
+            session.adapt(images)
+    torch.cuda.current_stream().wait_stream(side)
+    session.reset()
+    for parameter in session.moved.values():
+        parameter.grad = None
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        session.adapt(images)
+    session.reset()
+    for _ in range(steps):
+        graph.replay()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["tent", "tttflow", "clust3", "actmad", "nc_ttt"])
+def test_a_step_can_be_captured_as_a_cuda_graph(name: str) -> None:
+    subject = Subject.create(load_method(name), {}, BACKBONE, torch.device("cuda"))
+    settings = replace(subject.settings, optimiser=Optimiser(lr=1e-3))
+    images, (one, other) = (
+        subject.images(),
+        (replace(subject, settings=settings).session() for _ in range(2)),
+    )
+    one.begin_batch(0, images)
+    for _ in range(3):
+        one.adapt(images)
+    captured(other, images, 3)
+    for key, value in one.net.state_dict().items():
+        torch.testing.assert_close(
+            other.net.state_dict()[key],
+            value,
+            rtol=1e-3,
+            atol=1e-4,
+            msg=lambda m, k=key: f"{k}: {m}",
+        )

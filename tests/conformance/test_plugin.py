@@ -1,0 +1,150 @@
+"""A method in somebody else's package: installed for real, found, checked, run; and one that is
+broken.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.command import call, refused
+from support.paths import DOCS, TESTS
+
+from ttt_bench import read_results
+
+EXAMPLE = TESTS / "plugin_example"
+PAGE = DOCS / "adding-a-method.md"
+RUN = ("run", "--preset", "smoke", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the example has been installed."""
+    folder = tmp_path_factory.mktemp("site")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+    ]
+    subprocess.run([*install, str(folder), str(EXAMPLE)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The example is installed while a test runs."""
+    monkeypatch.syspath_prepend(site)
+    importlib.invalidate_caches()
+    yield site
+    sys.modules.pop("smooth_depth", None)
+
+
+def test_installing_it_is_all_that_it_takes(installed: Path, tmp_path: Path) -> None:
+    listed = {
+        record["method"]: record for record in json.loads(call("methods", "list", "--json").stdout)
+    }
+    assert listed["smooth"]["package"] == "smooth-depth"
+    planned = json.loads(
+        call(*RUN, "--methods", "all", "--plan", "--json", "--results", str(tmp_path)).stdout
+    )
+    assert "smooth" in {record["method"] for record in planned}
+    assert "chosen on the tune split" in call("methods", "show", "smooth", COLUMNS="160").stdout
+
+
+def test_it_conforms_and_runs(installed: Path, tmp_path: Path) -> None:
+    done = call("methods", "check", "smooth", "--json")
+    assert done.returncode == 0, done.stdout
+    assert len(json.loads(done.stdout)) > 10
+    run = call(
+        *RUN, "--methods", "base,smooth", "--set", "smooth.weight=0.5", "--results", str(tmp_path)
+    )
+    assert run.returncode == 0, run.stderr
+    assert set(read_results(tmp_path).method) == {"base", "smooth"}
+
+
+def test_without_it_nobody_knows_it() -> None:
+    assert "unknown method 'smooth'" in refused("run", "--methods", "smooth")
+
+
+def test_the_page_shows_what_the_example_holds() -> None:
+    blocks = re.findall(
+        r"```(?:python|toml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert (EXAMPLE / "smooth_depth.py").read_text(encoding="utf-8") in blocks
+    assert (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8") in blocks
+
+
+BROKEN = {
+    "no_import": (
+        "import nothing_of_that_name\n",
+        "does not import: No module named 'nothing_of_that_name'",
+    ),
+    "no_adapter": ("class Method: ...\n", "is no subclass of ttt_bench.adapter.Adapter"),
+    "unfinished": (
+        "from ttt_bench.adapter import Adapter\nclass Method(Adapter):\n    name = 'broken'\n",
+        "does not define bind, step; has no `card`",
+    ),
+    "misnamed": (
+        "from ttt_bench.methods.base import Base\nclass Method(Base):\n    name = 'other'\n",
+        "calls itself",
+    ),
+    "clashing": (
+        "from ttt_bench.adapter import Options\nfrom ttt_bench.methods.base import Base\n"
+        "class MyOptions(Options):\n    lr: float = 1\n"
+        "class Method(Base):\n    name = 'broken'\n    Options = MyOptions\n",
+        "names that belong to the optimiser (lr)",
+    ),
+}
+
+
+@pytest.fixture(params=BROKEN)
+def broken(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A package whose method is broken is installed while a test runs; what must be said of it."""
+    source, message = BROKEN[request.param]
+    site = tmp_path / "site"
+    info = site / "broken_method-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "broken_method.py").write_text(source)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-method\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ttt_bench.methods]\nbroken = broken_method:Method\n")
+    monkeypatch.syspath_prepend(site)
+    importlib.invalidate_caches()
+    yield message
+    sys.modules.pop("broken_method", None)
+
+
+def test_a_broken_one_is_named_and_the_others_work_on(broken: str, tmp_path: Path) -> None:
+    assert "broken" in call("methods", "list").stdout
+    assert "broken_method" not in sys.modules, "a listing imports no method"
+    for methods in ("all", "base,norm"):
+        done = call(
+            *RUN, "--methods", methods, "--plan", "--json", "--results", str(tmp_path / "results")
+        )
+        assert done.returncode == 0, done.stderr
+        assert broken in done.stderr
+        assert "package broken-method" in done.stderr
+        assert {"base", "norm"} <= {record["method"] for record in json.loads(done.stdout)}
+    assert broken in refused(
+        *RUN, "--methods", "base,broken", "--results", str(tmp_path / "results")
+    )
+
+
+def test_a_broken_one_fails_the_check_with_its_reason(broken: str) -> None:
+    done = call("methods", "check", "broken", "base", "--json")
+    assert done.returncode == 1
+    found = {record["method"]: record for record in json.loads(done.stdout) if not record["passed"]}
+    assert broken in found.pop("broken")["problem"]
+    assert not found

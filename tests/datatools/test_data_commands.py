@@ -1,0 +1,222 @@
+"""`data list`, `data show` and `pairs list` as commands, on files in the real formats."""
+
+import json
+from collections import Counter
+
+import pytest
+from PIL import Image
+from support.command import call, refused
+from support.files import nyud_files, pascal_files, taskonomy_files
+
+from ttt_bench.data.label_spaces import LABEL_SPACES
+from ttt_bench.metrics import colours
+
+SHEETS = {
+    "taskonomy": ("taskonomy_nyud_7", 5),
+    "nyud": ("taskonomy_nyud_7", 5),
+    "pascal": ("taskonomy_pascal_6", 4),
+}
+"""Each real data set's first label space, and its columns: the image and its tasks."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    stems = [f"point_{number}_view_0" for number in range(10)]
+    taskonomy_files.write(folder / "taskonomy", {"ihlen": stems, "hanson": ["point_0_view_0"]})
+    nyud_files.write(folder / "nyud" / "NYUDv2")
+    pascal_files.write(folder / "pascal" / "PASCALContext")
+    return folder
+
+
+@pytest.fixture
+def show(root, tmp_path):
+    """Draws a sheet and gives its picture and what was said."""
+
+    def call_it(name, *arguments):
+        path = tmp_path / "sheet.png"
+        given = ("--size", "64x96", "--data-root", str(root), "--out", str(path))
+        done = call("data", "show", name, *given, *arguments, COLUMNS="200")
+        assert done.returncode == 0, done.stderr
+        with Image.open(path) as picture:
+            return picture.convert("RGB"), done.stderr
+
+    return call_it
+
+
+def pixels(picture):
+    """Of each colour how many pixels have it."""
+    return Counter({colour: count for count, colour in picture.getcolors(1 << 24)})
+
+
+def legend(picture):
+    """The lowest part of a sheet, where no image is."""
+    return picture.crop((0, picture.height - 80, picture.width, picture.height))
+
+
+@pytest.mark.parametrize("name", SHEETS)
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("variant", ["corrected", "official"])
+def test_every_real_data_set_is_drawn_with_its_classes(show, name, split, variant):
+    space, columns = SHEETS[name]
+    picture, said = show(name, "--split", split, "--count", "2", "--data-variant", variant)
+    assert picture.width == int(110 * 2.2 * columns)
+    there = pixels(legend(picture))
+    for index in range(len(LABEL_SPACES[space].classes)):
+        assert there[colours.CLASS_COLOURS[index]], f"class {index} is in the legend"
+    assert there[colours.NO_TARGET]
+    assert "nobody has checked these files" in said, "notices are shown"
+
+
+def test_what_a_variant_masks_is_grey(show):
+    masked, official = (
+        pixels(show("taskonomy", "--count", "1", "--data-variant", variant)[0])[colours.NO_TARGET]
+        for variant in ("corrected", "official")
+    )
+    assert masked > official > 0
+
+
+def test_a_shift_changes_the_image_and_no_label(show):
+    plain, _ = show("nyud", "--count", "1")
+    shifted, said = show("nyud+contrast@0.05", "--count", "1")
+    assert "contrast@0.05" in said
+    labels = [sheet.crop((242, 0, *sheet.size)).tobytes() for sheet in (plain, shifted)]
+    assert labels[0] == labels[1]
+    # the fixture's bright corner against its dark box
+    pictures = [sheet.crop((10, 40, 232, 180)) for sheet in (plain, shifted)]
+    spans = [max(high - low for low, high in picture.getextrema()) for picture in pictures]
+    assert spans[1] < 0.2 * spans[0]
+
+
+def test_the_label_space_is_chosen_or_ones_own(show, tmp_path, root):
+    three, _ = show("nyud", "--label-space", "nyud_pascal_4")
+    assert pixels(legend(three))[colours.CLASS_COLOURS[4]] == 0, "it has four classes"
+    config = tmp_path / "own.toml"
+    config.write_text(
+        'label_space = "two"\n[label_spaces.two]\nclasses = ["bed", "seat"]\nnyud = [4, [5, 6]]\n'
+    )
+    own, _ = show("nyud", "--config", str(config), "--count", "1")
+    seven, _ = show("nyud", "--count", "1")
+    column = (242, 0, 484, own.height - 100)
+    bed, chair, sofa = (
+        colours.CLASS_COLOURS[LABEL_SPACES["taskonomy_nyud_7"].classes.index(n)]
+        for n in ("bed", "chair", "sofa")
+    )
+    before, after = pixels(seven.crop(column)), pixels(own.crop(column))
+    assert after[colours.CLASS_COLOURS[0]] == before[bed] > 0
+    assert after[colours.CLASS_COLOURS[1]] == before[chair] + before[sofa]
+    message = refused(
+        "data", "show", "nyud", "--label-space", "taskonomy_pascal_6", "--data-root", str(root)
+    )
+    assert "nyud: label space taskonomy_pascal_6 has no ids for nyud" in message
+
+
+def test_few_frames_name_the_subset_that_has_some(tmp_path):
+    taskonomy_files.write(tmp_path / "taskonomy", ["ihlen"])
+    arguments = ("data", "show", "taskonomy", "--size", "32x32", "--data-root", str(tmp_path))
+    assert "--set data.test_subset=all" in refused(*arguments)
+    out = ("--out", str(tmp_path / "sheet.png"))
+    assert call(*arguments, *out, "--set", "data.test_subset=all").returncode == 0
+
+
+def test_images_are_spread_over_the_split(root, tmp_path):
+    sheet = str(tmp_path / "sheet.png")
+    arguments = (
+        "--set",
+        "data.test_subset=all",
+        "--size",
+        "32x32",
+        "--data-root",
+        str(root),
+        "--out",
+        sheet,
+    )
+    done = [
+        call("data", "show", "taskonomy", "--count", count, *arguments) for count in ("2", "64")
+    ]
+    assert [d.returncode for d in done] == [0, 0]
+    with Image.open(sheet) as picture:
+        assert picture.height > 10 * 200, "all ten there are"
+
+
+def test_a_sheet_is_whole_or_not_there(tmp_path):
+    root = nyud_files.write(tmp_path / "data" / "nyud")
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = (
+        "data",
+        "show",
+        "nyud",
+        "--size",
+        "32x48",
+        "--data-root",
+        str(tmp_path / "data"),
+        "--out",
+    )
+    message = refused(*arguments, str(out / "none" / "sheet.png"))
+    assert "cannot be written" in message
+    assert "--out" in message
+    taskonomy_files.cut(nyud_files.file_of(root, "0002_x", "images"))
+    assert "truncated or damaged" in refused(*arguments, str(out / "sheet.png"))
+    assert list(out.iterdir()) == []
+
+
+def test_pairs_say_what_they_need_and_whether_it_is_there(root, tmp_path):
+    (tmp_path / "nyud").mkdir()
+
+    def listed(*arguments):
+        return {
+            record["pair"]: record
+            for record in json.loads(call("pairs", "list", "--json", *arguments).stdout)
+        }
+
+    here = listed("--data-root", str(root))
+    assert {name: record["data"] for name, record in here.items()} == {
+        "rooms:rooms-mix": "embedded",
+        "taskonomy:nyud": "there",
+        "taskonomy:pascal": "there",
+        "nyud:taskonomy": "there",
+        "pascal:taskonomy": "there",
+    }
+    assert here["pascal:taskonomy"]["label_space"] == "taskonomy_pascal_6"
+    assert here["pascal:taskonomy"]["tasks"] == "semseg, normals, edge"
+    assert (
+        here["rooms:rooms-mix"]["label_space"]
+        == here["nyud:taskonomy"]["label_space"]
+        == "taskonomy_nyud_7"
+    )
+    some = listed("--data-root", str(tmp_path))
+    assert some["taskonomy:nyud"]["data"] == "lacks taskonomy/"
+    assert some["taskonomy:pascal"]["data"] == "lacks taskonomy/, pascal/"
+    assert listed()["taskonomy:nyud"]["data"] == "lacks taskonomy/, nyud/"
+
+
+def test_the_listings_can_be_read_by_a_newcomer(root):
+    text = call("pairs", "list").stdout
+    for words in (
+        "source:target",
+        "No data root",
+        "TTT_BENCH_DATA",
+        "rooms-night",
+        "gaussian_noise",
+        "s1 to s5",
+    ):
+        assert words in text
+    text = call("data", "list", TTT_BENCH_DATA=str(root)).stdout
+    for words in (f"Data root: {root}", "PASCAL-Context", "nyud_pascal_4", "potted plant"):
+        assert words in " ".join(text.split())
+
+
+def test_data_sets_as_records(root):
+    records = {
+        r["name"]: r
+        for r in json.loads(call("data", "list", "--json", "--data-root", str(root)).stdout)
+    }
+    assert records["pascal"]["label_spaces"] == [
+        "taskonomy_pascal_6",
+        "taskonomy_pascal_6_toilet",
+        "nyud_pascal_4",
+    ]
+    assert records["rooms"]["data"] == "embedded"
+    assert records["nyud"]["data"] == "there"
+    assert {record["package"] for record in records.values()} == {"ttt-bench"}

@@ -1,0 +1,178 @@
+"""PASCAL-Context from archives and raw sources, and what is made of its labels."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.files import pascal_files
+from support.files.raw_files import Stopping, half_written, pack, tree, write_voc
+from support.files.taskonomy_files import Notices, cut
+
+from ttt_bench.data.pascal.dataset import PascalContext
+from ttt_bench.datatools.prepare.pascal import RawSources, complete, prepare_archive, prepare_raw
+from ttt_bench.errors import DataError
+from ttt_bench.util.progress import Silent
+
+NAMES = pascal_files.IDS["train"] + pascal_files.IDS["val"]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """VOC 2010's images, the Context annotations, the lists, and VOC 2012's masks of two images;
+    as folders.
+    """
+    multi = pascal_files.write(tmp_path / "multi")
+    source = tmp_path / "sources"
+    shutil.copytree(multi / "JPEGImages", source / "VOCdevkit" / "VOC2010" / "JPEGImages")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(
+        source / "VOCdevkit" / "VOC2010" / "JPEGImages" / "2007_9.jpg"
+    )
+    shutil.copytree(multi / "pascal-context" / "trainval", source / "trainval")
+    shutil.copytree(multi / "ImageSets" / "Context", source / "lists")
+    masks = write_voc(source / "VOC2012", NAMES[:2], "SegmentationClass", ".png")
+    write_voc(masks, NAMES[:2], "SegmentationObject", ".png")
+    return RawSources(source / "VOCdevkit", source / "trainval", source / "lists", masks)
+
+
+def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(tmp_path):
+    source = pascal_files.write(tmp_path / "source")
+    gap = next((source / "semseg" / "pascal-context").iterdir())
+    gap.unlink()
+    (source / "sal_distill").mkdir()
+    (source / "sal_distill" / "x.png").write_bytes(b"not needed")
+    archive = pack(tmp_path / "PASCALContext.tar.gz", source, "PASCALContext")
+    root = prepare_archive(archive, tmp_path / "pascal", Silent())
+    assert root == tmp_path / "pascal" / "PASCALContext"
+    assert not (root / "sal_distill").exists()
+    for name in NAMES:
+        assert set(np.unique(np.asarray(Image.open(root / "edge" / f"{name}.png")))) == {0, 255}
+    # what the archive lacked is made of the labels: the same ids, without a void border
+    shown = pascal_files.view(pascal_files.SIZES[NAMES.index(gap.stem) % 2], NAMES.index(gap.stem))
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(root / "semseg" / "pascal-context" / gap.name)), shown.voc
+    )
+    data = PascalContext.open(tmp_path / "pascal", "test", (128, 128), Silent())
+    assert data.tasks == ("semseg", "normals", "edge")
+    assert not any("edges are made from the labels whenever" in notice for notice in data.notices)
+    before = PascalContext.open(source, "train", (128, 128), Silent()).batch([0])
+    after = PascalContext.open(root, "train", (128, 128), Silent()).batch([0])
+    for task in data.tasks:
+        assert (before.targets[task] == after.targets[task]).all()
+
+
+def test_a_mirror_without_normals_is_said(tmp_path):
+    source = pascal_files.write(tmp_path / "source")
+    shutil.rmtree(source / "normals_distill")
+    notices = Notices()
+    prepare_archive(
+        pack(tmp_path / "PASCAL_MT.tgz", source, "PASCAL_MT"), tmp_path / "pascal", notices
+    )
+    assert notices.heard(
+        "normals_distill missing: 10,103 files expected", "other archives have them"
+    )
+    assert notices.heard("the task normals is unavailable")
+    assert notices.heard("val.txt lists 3 images, the published list 5105")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_raw_sources_become_the_data_set_without_normals(tmp_path, raw, packed):
+    if packed:
+        raw = RawSources(
+            pack(tmp_path / "VOCtrainval_03-May-2010.tar", raw.images, "VOCdevkit"),
+            pack(tmp_path / "trainval.tar.gz", raw.context, "trainval"),
+            raw.lists,
+            pack(tmp_path / "VOCtrainval_11-May-2012.tar", raw.masks, "VOCdevkit/VOC2012"),
+        )
+    notices = Notices()
+    root = prepare_raw(raw, tmp_path / "pascal", notices)
+    assert notices.heard("normals", "cannot be made", "the task normals is unavailable")
+    assert sorted(path.stem for path in (root / "JPEGImages").iterdir()) == sorted(NAMES)
+    assert sorted(path.stem for path in (root / "semseg" / "VOC12").iterdir()) == sorted(NAMES[:2])
+    assert sorted(path.stem for path in (root / "semseg" / "pascal-context").iterdir()) == sorted(
+        NAMES[2:]
+    )
+    assert (np.asarray(Image.open(root / "semseg" / "VOC12" / f"{NAMES[0]}.png")) == 9).all()
+    data = PascalContext.open(root, "test", (128, 128), Silent())
+    assert data.tasks == ("semseg", "edge")
+    assert len(data) == 3
+
+
+def test_masks_may_be_absent(tmp_path, raw):
+    root = prepare_raw(
+        RawSources(raw.images, raw.context, raw.lists), tmp_path / "pascal", Silent()
+    )
+    assert len(list((root / "semseg" / "pascal-context").iterdir())) == 5
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["copying JPEGImages", "making PASCAL-Context's classes", "making PASCAL-Context's edges"],
+)
+def test_raw_sources_go_on_after_an_interruption(tmp_path, raw, title):
+    whole = prepare_raw(raw, tmp_path / "a", Silent())
+    with pytest.raises(KeyboardInterrupt):
+        prepare_raw(raw, tmp_path / "b", Stopping(title, 2))
+    assert not (tmp_path / "b" / "PASCALContext").exists()
+    assert not half_written(tmp_path)
+    assert tree(prepare_raw(raw, tmp_path / "b", Silent())) == tree(whole)
+
+
+def test_what_raw_sources_lack_is_named(tmp_path, raw):
+    out = tmp_path / "pascal"
+    for name, words in (
+        ("images", r"VOCtrainval_03-May-2010.tar, about 1.3 GB"),
+        ("context", r"trainval.tar.gz, 10,103 .mat files.*the Stanford address is dead"),
+        ("lists", r"train.txt \(4,998 ids\)"),
+    ):
+        given = {**vars(raw), name: tmp_path / "nowhere"}
+        with pytest.raises(DataError, match=f"nowhere.*Wanted: .*{words}"):
+            prepare_raw(RawSources(**given), out, Silent())
+    (raw.context / f"{NAMES[1]}.mat").unlink()
+    with pytest.raises(
+        DataError, match=rf"lacks 1 of the 5 files of the listed images, such as .*{NAMES[1]}.mat"
+    ):
+        prepare_raw(raw, out, Silent())
+    assert not out.exists()
+
+
+def test_bad_archives_of_raw_sources_are_refused(tmp_path, raw):
+    archive = pack(tmp_path / "voc.tar", raw.images)
+    cut(archive, 0.8)
+    with pytest.raises(DataError, match="archive incomplete"):
+        prepare_raw(RawSources(archive, raw.context, raw.lists), tmp_path / "pascal", Silent())
+    (tmp_path / "voc.rar").write_bytes(b"Rar!")
+    with pytest.raises(DataError, match="neither a folder nor an archive that is known"):
+        prepare_raw(
+            RawSources(tmp_path / "voc.rar", raw.context, raw.lists), tmp_path / "pascal", Silent()
+        )
+
+
+def test_a_folder_that_is_there_is_completed_in_place_and_goes_on(tmp_path):
+    a, b = (pascal_files.write(tmp_path / name) for name in "ab")
+    complete(a, Silent())
+    with pytest.raises(KeyboardInterrupt):
+        complete(b, Stopping("making PASCAL-Context's edges", 1))
+    assert not half_written(b)
+    complete(b, Silent())
+    assert tree(a) == tree(b)
+    assert complete(b, Silent()) == b
+
+
+def test_room_is_asked_for(tmp_path, raw, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
+    with pytest.raises(
+        DataError,
+        match=r"PASCAL-Context of 5 images needs .* kB and the disk of .* has 1.0 kB free",
+    ):
+        prepare_raw(raw, tmp_path / "pascal", Silent())
+    with pytest.raises(DataError, match=r"classes of 0 images and edges of 5 needs 60.0 kB"):
+        complete(tmp_path / "multi", Silent())
+
+
+def test_damaged_labels_are_named(tmp_path):
+    root = pascal_files.write(tmp_path)
+    cut(pascal_files.file_of(root, NAMES[0], "pascal-context/trainval"))
+    with pytest.raises(DataError, match=rf"{NAMES[0]}.mat: not a MATLAB 5 file, or truncated"):
+        complete(root, Silent())

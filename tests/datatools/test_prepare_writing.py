@@ -1,0 +1,98 @@
+"""Drafts, replaced files, and room on the disk."""
+
+import errno
+import shutil
+
+import pytest
+from support.files.raw_files import half_written, tree
+
+from ttt_bench.datatools.prepare.writing import draft, explained, in_bytes, replacing, require_space
+from ttt_bench.errors import DataError
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def interrupted(error):
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error):
+            interrupted(error)
+        assert tree(tmp_path) == {"a": b"old"}
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert tree(tmp_path) == {"a": b"new"}
+
+
+def test_a_draft_appears_when_it_is_finished(tmp_path):
+    target = tmp_path / "deep" / "set"
+    folder = target.with_name(".set.partial")
+
+    def interrupted():
+        with draft(target, {"size": 4}) as made:
+            (made / "first").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not target.exists()
+    assert (folder / "first").exists()
+    assert folder.name.startswith("."), "loaders do not look into hidden folders"
+    (folder / ".second.tmp-12-34").write_text("what a killed process leaves")
+    with draft(target, {"size": 4}) as folder:
+        assert (folder / "first").read_text() == "1"
+        (folder / "second").write_text("2")
+    assert tree(tmp_path) == {"deep/set/first": b"1", "deep/set/second": b"2"}
+    with (
+        pytest.raises(DataError, match="exists already; delete it to make it anew"),
+        draft(target, {"size": 4}),
+    ):
+        pass
+
+
+def test_a_draft_of_other_options_is_not_continued(tmp_path):
+    with pytest.raises(KeyboardInterrupt), draft(tmp_path / "set", {"size": 4}):
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(DataError, match=r"with other options.*delete the folder.*\"size\": 4"),
+        draft(tmp_path / "set", {"size": 5}),
+    ):
+        pass
+
+
+def test_a_full_disk_and_a_read_only_one_are_explained(tmp_path):
+    for code, words in (
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EROFS, "Read-only file system"),
+    ):
+        with pytest.raises(DataError) as caught, explained(tmp_path):
+            raise OSError(code, words, str(tmp_path / "x"))
+        message = str(caught.value)
+        assert message.startswith(
+            f"{tmp_path / 'x'}: {words}; make room, or make {tmp_path} writable"
+        )
+        assert "the same command goes on from there" in message
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="make room"), draft(tmp_path / "file" / "set", {}):
+        pass
+    assert not half_written(tmp_path)
+
+
+def test_room_is_asked_for_with_the_numbers(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_500_000))
+    require_space(tmp_path / "not" / "there", 1_500_000, "x")
+    with pytest.raises(
+        DataError, match=r"a cache of 3 frames needs 1.6 MB and the disk of .* has 1.5 MB free"
+    ):
+        require_space(tmp_path / "not" / "there", 1_600_000, "a cache of 3 frames")
+
+
+def test_sizes_in_words():
+    assert [in_bytes(n) for n in (0, 999, 1500, 2_972_037_809, 5e12)] == [
+        *("0 bytes", "999 bytes", "1.5 kB", "3.0 GB", "5000.0 GB")
+    ]

@@ -1,0 +1,136 @@
+"""Results on disk: atomic, versioned, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.paths import HISTORIC, ROOT
+
+import ttt_bench
+from ttt_bench.errors import BenchError
+from ttt_bench.metrics.scores import task_score
+from ttt_bench.results import store
+from ttt_bench.tasks import METRICS
+
+MANIFEST = {
+    "state": "done",
+    "reason": None,
+    "schema_version": store.SCHEMA_VERSION,
+    "method": "tent",
+}
+ROW = {
+    **dict.fromkeys(store.ROW_COLUMNS, "x"),
+    "value": 1.5,
+    "schema_version": store.SCHEMA_VERSION,
+}
+
+
+def written(root: Path, value: float = 1.5, **manifest: Any) -> Path:
+    folder = store.cell_folder(root, "a:b", "tent", "hash")
+    rows = pd.DataFrame([{**ROW, "value": value}])
+    store.write_cell(folder, store.CellFiles({**MANIFEST, **manifest}, {"attempts": []}, rows))
+    return folder
+
+
+def test_a_cell_is_replaced_whole(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "losses.parquet").touch()
+    assert written(tmp_path, value=2.5) == folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "attempts.json",
+        "manifest.json",
+        "rows.parquet",
+    ]
+    assert ttt_bench.read_results(tmp_path).value.tolist() == [2.5]
+    assert ttt_bench.read_results(str(tmp_path)).shape == (1, len(store.ROW_COLUMNS))
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name], (
+        "nothing temporary stays"
+    )
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(BenchError, match=r"cannot be written .*No space left"):
+        written(tmp_path, value=9)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_cells_without_numbers_give_no_rows(tmp_path: Path) -> None:
+    written(tmp_path, state="diverged", reason="step 3")
+    rows = ttt_bench.read_results(tmp_path)
+    assert rows.empty
+    assert list(rows.columns) == list(store.ROW_COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = written(tmp_path)
+    (folder / name).write_bytes(b"no")
+    with pytest.raises(BenchError, match=rf"{name}: .*damaged.*delete"):
+        ttt_bench.read_results(tmp_path)
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "schema_version": 99}))
+    with pytest.raises(
+        BenchError, match="schema version 99; this version of ttt-bench reads 1 and 2"
+    ):
+        ttt_bench.read_results(tmp_path)
+
+
+def test_results_of_schema_version_1_are_read_with_today_s_columns() -> None:
+    rows = ttt_bench.read_results(HISTORIC / "schema_1")
+    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert set(rows["schema_version"]) == {1}
+    assert set(rows["class"]) == {""}
+    assert set(zip(rows.task, rows.metric, strict=True)) == {
+        (m.task, m.name) for m in METRICS if m.primary
+    }
+    assert len(rows) == 2 * 21 * 4
+    assert len(ttt_bench.read_results(HISTORIC.parents[1] / "results" / "example"))
+
+
+def test_today_s_scores_of_old_statistics_are_the_old_rows() -> None:
+    for folder, _ in store.cells(HISTORIC / "schema_1"):
+        statistics = store.read_table(folder, "statistics")
+        old = store.read_table(folder, "rows").set_index(["step", "task"])["value"]
+        for (step, task), group in statistics.groupby(["step", "task"]):
+            batches = [np.stack(list(values)) for _, values in group.groupby("batch")["values"]]
+            assert task_score(str(task), batches) == pytest.approx(old[step, task], rel=1e-12)
+
+
+def test_old_and_new_cells_stand_in_one_folder(tmp_path: Path) -> None:
+    written(tmp_path)
+    shutil.copytree(HISTORIC / "schema_1", tmp_path, dirs_exist_ok=True)
+    rows = ttt_bench.read_results(tmp_path)
+    assert set(rows["schema_version"]) == {1, 2}
+    assert set(rows["class"]) == {"", "x"}
+
+
+def test_the_schema_page_names_every_column() -> None:
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for column in (
+        *store.ROW_COLUMNS,
+        *store.STATISTICS_COLUMNS,
+        *store.TOTALS_COLUMNS,
+        *store.LOSS_COLUMNS,
+    ):
+        assert f"`{column}`" in page
+    for metric in METRICS:
+        assert f"| `{metric.task}` | `{metric.name}`" in page, metric
+        assert metric.about in page, metric

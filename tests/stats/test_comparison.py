@@ -1,0 +1,124 @@
+"""Which cells share a table, what their rows are called, and which of two cells of one name is
+shown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.synthetic import BASE, add_cell, compared, constant, gains
+
+from ttt_bench.report import main_table, sync_table
+from ttt_bench.stats.comparison import Comparison, method_rank, split_settings
+
+
+def test_rows_and_labels(comparison: Comparison) -> None:
+    assert comparison.labels == ["base", "norm", "tent", "tipi", "s4t", "s4t (mask_ratio=0.5)"]
+    assert comparison.base == "base"
+    assert comparison.tasks == ("semseg", "depth", "normals", "edge")
+    assert comparison.notes == ()
+    assert comparison.key == ("rooms:rooms-mix", "quick", "episodic", "corrected", "paper", "", "")
+
+
+def test_settings_split_by_owner() -> None:
+    assert split_settings("", "tent") == ("", "")
+    assert split_settings("batch=4; tent.lr=0.1; tent.momentum=0.9", "tent") == (
+        "batch=4",
+        "lr=0.1; momentum=0.9",
+    )
+    # ttt is the beginning of tttpp's name
+    assert split_settings("tttpp.weight=1; steps=3", "ttt") == ("tttpp.weight=1", "")
+    assert split_settings("ttt.steps=3", "ttt") == ("", "")
+
+
+def test_shared_choices_separate_and_own_ones_do_not(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="c", settings="tent.lr=0.1")
+    add_cell(tmp_path, "tent", gains(1, 2), config="d")
+    add_cell(tmp_path, "tent", gains(1, 1, 1, 1), config="e", control="frozen")
+    for config, other in {
+        "f": {"protocol": "online"},
+        "g": {"preset": "smoke"},
+        "h": {"hparams": "original"},
+        "i": {"data_variant": "official"},
+        "j": {"settings": "batch=4"},
+        "k": {"pair": "rooms:rooms-light"},
+    }.items():
+        add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config=config, **other)
+    found = compared(tmp_path)
+    assert len(found) == 7
+    assert len({comparison.slug for comparison in found}) == 7
+    (main,) = (comparison for comparison in found if comparison.base)
+    assert main.labels == ["base", "tent", "tent (1 step)", "tent (frozen)", "tent (lr=0.1)"]
+
+
+def test_the_newest_of_two_cells_is_shown_and_the_other_named(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="zz")
+    # in time, not in name; the zones differ: 11:30+02:00 is before 10:00 UTC
+    add_cell(
+        tmp_path, "tent", gains(0, 1, 1, 1), config="new", finished="2025-01-02T10:00:00+00:00"
+    )
+    add_cell(
+        tmp_path, "tent", gains(0, 9, 9, 9), config="old", finished="2025-01-02T11:30:00+02:00"
+    )
+    (comparison,) = compared(tmp_path)
+    assert comparison.rows.query("label == 'tent'")["config"].unique().tolist() == ["new"]
+    (note,) = comparison.notes
+    assert note.startswith("tent, seed 0: 2 cells")
+    assert "configuration new" in note
+    assert note.endswith("left out: old")
+
+
+def test_base_at_other_steps_is_the_same_base(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE, steps=3), config="a")
+    add_cell(tmp_path, "base", constant(BASE, steps=9), config="b")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="c")
+    (comparison,) = compared(tmp_path)
+    assert comparison.labels == ["base", "tent"]
+    assert comparison.notes == ()
+
+
+def test_frozen_base_serves_where_the_plain_one_is_missing(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", control="frozen")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", control="frozen")
+    (comparison,) = compared(tmp_path)
+    assert comparison.base == "base (frozen)"
+
+
+def test_other_data_or_source_models_are_comparisons_of_their_own(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", manifest={"comparison": "aaaaaabbbb"})
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", manifest={"comparison": "aaaaaabbbb"})
+    # newer, and of the same name: neither shown in place of the other, nor measured against its
+    # Base
+    add_cell(
+        tmp_path, "tent", gains(1, 1, 1, 1), config="c", manifest={"comparison": "ccccccdddd"},
+        finished="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="d")
+    add_cell(
+        tmp_path,
+        "tent",
+        gains(1, 2, 3, 4),
+        config="e",
+        preset="smoke",
+        manifest={"comparison": "eeeeeeffff"},
+    )
+    unknown, first, second, alone = compared(tmp_path)
+    assert first.labels == ["base", "tent"]
+    assert (first.base, second.base, first.notes, second.notes) == ("base", None, (), ())
+    assert [c.slug[-7:] for c in (unknown, first, second)] == ["unknown", "_aaaaaa", "_cccccc"]
+    assert first.subtitle.endswith(", data and source model aaaaaa")
+    for table in (main_table.build(first, {}).table, sync_table.build(first)):
+        note = dict(table.notes)["Not to be compared"]
+        assert note.startswith(
+            "other comparisons in this folder (unknown, cccccc; this one is aaaaaa) have the same"
+        )
+    # what no other comparison can be taken for needs no mark
+    assert "eeeeee" not in alone.slug + alone.subtitle
+    assert "Not to be compared" not in dict(main_table.build(alone, {}).table.notes)
+
+
+def test_unknown_methods_follow_the_papers() -> None:
+    names = ["zeta", "s4t", "alpha", "base", "tent"]
+    assert sorted(names, key=method_rank) == ["base", "tent", "s4t", "alpha", "zeta"]

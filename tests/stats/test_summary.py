@@ -1,0 +1,334 @@
+"""The numbers of the tables against values worked out by hand (see `synthetic.build`)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.synthetic import BASE, add_cell, compared, constant, gains, statistics_frame
+
+from ttt_bench.report import classes, main_table
+from ttt_bench.report.curves import figure
+from ttt_bench.report.page import PageSection
+from ttt_bench.report.sync_table import build as build_sync
+from ttt_bench.report.sync_table import sync_frame
+from ttt_bench.report.tables import DASH, Number
+from ttt_bench.stats import summary
+from ttt_bench.stats.comparison import Comparison
+
+
+@pytest.fixture(scope="module")
+def means(comparison: Comparison) -> pd.DataFrame:
+    own = {("s4t", 0): {task: values[0] for task, values in gains(8).items()}}
+    return summary.main_table(comparison.rows, comparison.base, own).set_index(
+        ["selection", "label", "quantity"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("selection", "label", "quantity", "mean", "sd"),
+    [
+        ("oracle", "base", "delta_ttt", 0, 0),
+        ("oracle", "base", "semseg", 20.2, 0.2),
+        ("oracle", "norm", "delta_ttt", 5, 0),
+        ("oracle", "tent", "delta_ttt", 12, 2),
+        ("oracle", "tent", "delta_ttt_no_edge", 12, 2),
+        # steps 2, 2 and 1
+        ("oracle", "tent", "step", 5 / 3, math.sqrt(1 / 3)),
+        # Base's mIoU is 20, 20.2 and 20.4 in the three seeds
+        ("oracle", "tent", "semseg", (22 + 22.624 + 23.256) / 3, None),
+        ("fixed", "tent", "delta_ttt", 7, math.sqrt(7)),
+        ("fixed", "tent", "step", 3, 0),
+        ("oracle", "s4t", "delta_ttt", 20, math.nan),
+        ("oracle", "s4t (mask_ratio=0.5)", "delta_ttt", 3, math.nan),
+        # from 8 % better than Base to 20 %: 1.2 / 1.08 up for mIoU, 0.8 / 0.92 down for the three
+        # errors
+        ("fixed", "s4t", "own_gain", 100 * ((1.2 / 1.08 - 1) + 3 * (1 - 0.8 / 0.92)) / 4, math.nan),
+    ],
+)
+def test_by_hand(
+    means: pd.DataFrame, selection: str, label: str, quantity: str, mean: float, sd: float | None
+) -> None:
+    row = means.loc[(selection, label, quantity)]
+    assert row["mean"] == pytest.approx(mean, abs=1e-9)
+    if sd is not None:
+        assert row["sd"] == pytest.approx(sd, abs=1e-9, nan_ok=True)
+    assert row["seeds"] == (1 if label.startswith("s4t") else 3)
+
+
+def test_own_gain_is_only_there_for_own_source_models(means: pd.DataFrame) -> None:
+    labels = means.xs("own_gain", level="quantity").index.get_level_values("label")
+    assert set(labels) == {"s4t"}
+
+
+def test_delta_without_edge_leaves_edge_out(tmp_path: Path) -> None:
+    better = {
+        "semseg": [20.0, 22.0],
+        "depth": [0.8, 0.8],
+        "normals": [40.0, 40.0],
+        "edge": [0.2, 0.1],
+    }
+    add_cell(tmp_path, "base", constant(BASE, steps=1), config="a")
+    add_cell(tmp_path, "tent", better, config="b")
+    (comparison,) = compared(tmp_path)
+    deltas = summary.delta_frame(summary.score_frame(comparison.rows), "base")
+    # (10 + 0 + 0 + 50) / 4 and (10 + 0 + 0) / 3
+    assert deltas.loc[("tent", 0, 1)].tolist() == pytest.approx([15.0, 10 / 3])
+
+
+def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
+    rows = pd.concat([frame("base", [20.0] * 4), frame("tent", [30.0, 22.0, 24.0, 24.0])])
+    scores = summary.score_frame(rows)
+    picked = summary.select_steps(scores, summary.delta_frame(scores, "base")).set_index(
+        ["selection", "label"]
+    )["step"]
+    assert picked["oracle", "tent"] == 2
+    assert picked["fixed", "tent"] == 3
+    assert "delta_ttt_no_edge" not in summary.delta_frame(scores, "base")
+
+
+def test_without_base_there_is_no_delta_and_no_oracle() -> None:
+    rows = frame("tent", [20.0, 21.0])
+    means = summary.main_table(rows, None)
+    assert set(means["selection"]) == {"fixed"}
+    assert set(means["quantity"]) == {"semseg", "step"}
+    assert set(summary.curve_frame(rows, None)["quantity"]) == {"semseg"}
+
+
+def test_a_seed_without_base_has_no_delta() -> None:
+    rows = pd.concat(
+        [
+            frame("base", [20.0, 20.0]),
+            frame("tent", [20.0, 22.0]),
+            frame("tent", [20.0, 30.0], seed=1),
+        ]
+    )
+    means = summary.main_table(rows, "base")
+    fixed = means[means["selection"] == "fixed"].set_index(["label", "quantity"])
+    assert fixed.loc[("tent", "delta_ttt"), "mean"] == pytest.approx(10.0)
+    assert fixed.loc[("tent", "delta_ttt"), "seeds"] == 1
+    assert fixed.loc[("tent", "semseg"), "mean"] == 26.0
+
+
+def test_a_base_of_zero_leaves_delta_undefined() -> None:
+    rows = pd.concat([frame("base", [0.0, 0.0]), frame("tent", [1.0, 2.0])])
+    means = summary.main_table(rows, "base")
+    assert "delta_ttt" not in set(means["quantity"])
+
+
+def test_constant_predictor_by_hand() -> None:
+    found = summary.constant_predictor(statistics_frame())
+    assert list(found) == ["semseg", "depth", "edge"]
+    # 80 pixels of class 0, 20 of class 1, none of class 2: all 0 gives IoU 0.8, 0 and 0
+    assert found["semseg"] == pytest.approx(80 / 3)
+    # within batches: (1, 3) about 2 and (2, 2, 5) about 3; (0, 1) about 0.5 and three zeros
+    assert found["depth"] == pytest.approx(math.sqrt((2 + 6) / 5))
+    assert found["edge"] == pytest.approx(math.sqrt(0.5 / 5))
+
+
+def test_best_needs_a_spread_and_ties_within_it() -> None:
+    best = summary.indistinguishable_best
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], True) == [False, True, True]
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], False) == [True, False, False]
+    assert best([10.0, 12.0], [0.1, np.nan], True) == [False, False]
+    assert best([10.0, np.nan, 10.0], [0.0, np.nan, 0.0], True) == [True, False, True]
+
+
+def test_main_table_cells(comparison: Comparison) -> None:
+    built = main_table.build(comparison, {"semseg": 40.0, "depth": 1.3, "edge": 0.203}).table
+    sections = {section.key: section for section in built.sections}
+    assert list(sections) == ["oracle", "fixed", "constant", "missing"]
+    tent = next(row for row in sections["fixed"].rows if row.label == "tent").cells
+    assert tent["delta_ttt_percent"] == Number(
+        pytest.approx(7.0), pytest.approx(math.sqrt(7)), bold=False
+    )
+    oracle = {row.label: row.cells for row in sections["oracle"].rows}
+    assert oracle["base"]["step"] == oracle["norm"]["step"] == DASH
+    assert oracle["base"]["delta_ttt_percent"] == Number(0.0)
+    (tipi,) = sections["missing"].rows
+    assert (tipi.label, tipi.state) == ("tipi", "not applicable")
+    assert tipi.reason == "needs normals, which the target lacks"
+    notes = dict(built.notes)
+    assert "s4t, seed 1: diverged: loss not finite at batch 2, step 3" in notes["Missing"]
+    assert notes["Saturated"].startswith("edge: Base is only 0.5 % better than the best constant")
+    assert notes["Notice"] == "one class of semseg never occurs in the target"
+    assert "tent" in notes["Optimisers"]
+    assert "SGD, learning rate 0.001, weight decay 1e-06" in notes["Optimisers"]
+    scoring = [text for about, text in built.notes if about == "Scoring"]
+    assert scoring == [
+        "depth: one scale and shift a batch, metres",
+        "edge: one scale and shift a batch",
+    ]
+
+
+def test_what_cells_score_differently_stands_side_by_side(tmp_path: Path) -> None:
+    add_cell(
+        tmp_path,
+        "base",
+        constant(BASE),
+        config="a",
+        manifest={"scoring": {"depth": "raw, in metres"}},
+    )
+    other = {"depth": "raw, in log units", "edge": "0 or 1"}
+    add_cell(tmp_path, "tent", constant(BASE), config="b", manifest={"scoring": other})
+    (comparison,) = compared(tmp_path)
+    notes = main_table.build(comparison, {}).table.notes
+    scoring = [text for about, text in notes if about == "Scoring"]
+    assert scoring == ["depth: raw, in metres | or: raw, in log units", "edge: 0 or 1"]
+
+
+def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
+    counts = summary.class_pixels(statistics_frame())
+    assert counts.tolist() == [80, 20, 0]
+    assert summary.class_pixels(statistics_frame().query("task == 'depth'")).tolist() == []
+    pixels = classes.named(counts, comparison.classes)
+    assert pixels == {"wall": 80, "box": 20, "lamp": 0}
+    text = "lamp: no pixel in the target, so that its IoU counts 0 and mIoU cannot exceed 66.7 %"
+    assert dict(main_table.build(comparison, {}, pixels).table.notes)["Classes"] == text
+    assert "Classes" not in dict(
+        main_table.build(comparison, {}, {"wall": 1, "box": 2}).table.notes
+    )
+    table = classes.build(comparison, pixels)
+    assert table is not None
+    assert [row.cells["share_percent"] for row in table.sections[0].rows] == [
+        Number(80.0),
+        Number(20.0),
+        Number(0.0),
+    ]
+    assert classes.build(comparison, {}) is None
+    # names that do not fit are not guessed
+    assert list(classes.named(counts, ("wall", "box"))) == ["class 0", "class 1", "class 2"]
+
+
+def test_sync_by_hand() -> None:
+    base = pd.concat([frame("base", [20.0] * 4), frame("base", [1.0] * 4, task="depth")])
+    # semseg over steps 1..3: +10, +20, +15 percent; depth, lower better: +10, +10, +30 percent
+    # better
+    moving = pd.concat(
+        [frame("tent", [20, 22, 24, 23]), frame("tent", [0.5, 0.9, 0.9, 0.7], task="depth")]
+    )
+    row = sync_frame(pd.concat([base, moving]), "base").set_index("label").loc["tent"]
+    assert (row["peak_semseg"], row["peak_depth"]) == (2, 3)
+    assert row["step_variance"] == 0.5
+    # the cheapest path pairs 10-10, 10-10 or 20-10, and 15-30: 0 + 10 + 15, or 0 + 0 + 10 + 15
+    assert row["dtw"] == pytest.approx(25.0)
+    # increments +, - and 0, +
+    assert row["cosine_similarity"] == -1.0
+    assert row["cosine_similarity_per_step"] == -0.5
+    # depth was best before adapting
+    assert row["early"] == ("depth",)
+    assert row["constant"] == ()
+
+
+def test_sync_table_dashes_what_does_not_move(comparison: Comparison) -> None:
+    table = build_sync(comparison)
+    rows = {row.label: row.cells for row in table.sections[0].rows}
+    assert list(rows) == ["norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
+    assert set(rows["norm"].values()) == {DASH}
+    assert "norm" in dict(table.notes)["Dash"]
+    # every task of tent rises by the same percentage at every step
+    assert rows["tent"]["step_variance_steps"] == Number(0.0, 0.0)
+    assert rows["tent"]["dtw_relative_percent"] == Number(
+        pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9)
+    )
+    assert rows["tent"]["cosine_similarity_per_step"] == Number(1.0, 0.0)
+
+
+def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
+    add_cell(tmp_path, "tent", gains(5, 1, 4, 3))
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    (row,) = table.sections[0].rows
+    assert row.cells["dtw_relative_percent"] == DASH
+    assert row.cells["cosine_similarity_sum"] == Number(2.0)
+    assert row.cells["best_at_step_0"] == "all tasks"
+    assert table.columns[-1].head == ("best before", "adapting")
+    assert "No DTW" in dict(table.notes)
+    assert not {"Step 0", "One step", "Number of steps"} & dict(table.notes).keys()
+
+
+def test_best_at_step_zero_is_flagged_where_nothing_else_can_be_measured(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a")
+    add_cell(tmp_path, "norm", gains(5, 1, 1, 1), config="b")
+    add_cell(tmp_path, "tent", gains(5, 1), config="c")
+    add_cell(tmp_path, "actmad", gains(5, 6), config="d")
+    # equal but for rounding
+    add_cell(tmp_path, "tipi", gains(5 + 1e-11, 5, 5, 5), config="e")
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    rows = {row.label.split(" ")[0]: row.cells for row in table.sections[0].rows}
+    flags = {label: cells["best_at_step_0"] for label, cells in rows.items()}
+    assert flags == {"norm": "all tasks", "tent": "all tasks", "actmad": DASH, "tipi": DASH}
+    assert rows["tent"]["step_variance_steps"] == rows["norm"]["step_variance_steps"] == DASH
+
+
+def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE, steps=9), config="a")
+    add_cell(tmp_path, "norm", gains(1, 1, 1, 1), config="b")
+    add_cell(tmp_path, "tent", gains(1, 2, 3, 2), config="c")
+    add_cell(tmp_path, "tent", gains(1, 2), config="d")
+    (comparison,) = compared(tmp_path)
+    notes = dict(build_sync(comparison).notes)
+    assert notes["Number of steps"].endswith(
+        "compare only rows that share it (1: tent (1 step); 3: norm, tent)"
+    )
+    assert notes["One step"] == "tent (1 step): a single step makes no curve to measure"
+    # one step is no curve that stands still
+    assert notes["Dash"].startswith("norm: ")
+
+
+def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="a", protocol="online")
+    add_cell(tmp_path, "tent", gains(5, 1, 4, 3), config="b", protocol="online")
+    (comparison,) = compared(tmp_path)
+    table = build_sync(comparison)
+    assert table.columns[-1].head == ("best at step 0", "of the batch")
+    said = "step 0 of a batch is the state that the batches before it left, and so is not Base"
+    assert said in dict(table.notes)["Step 0"]
+    assert said in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
+    assert "not Base" in figure(comparison).axes[0].get_xlabel()
+    assert said in PageSection(comparison, table).curves_caption
+
+
+def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
+    """Rows of one trajectory."""
+    metric = {"semseg": "miou", "depth": "rmse"}[task]
+    return pd.DataFrame(
+        [
+            {
+                "label": label,
+                "seed": seed,
+                "step": step,
+                "task": task,
+                "metric": metric,
+                "class": "",
+                "value": value,
+            }
+            for step, value in enumerate(values)
+        ]
+    )
+
+
+def test_a_single_task_variant_has_its_own_score_and_nothing_to_be_in_step_with(
+    tmp_path: Path,
+) -> None:
+    add_cell(tmp_path, "base", constant(BASE), config="b")
+    add_cell(tmp_path, "s4t", gains(1, 2, 3, 4), config="s")
+    alone = {"depth": gains(1, 5, 3, 2)["depth"]}
+    add_cell(tmp_path, "s4t", alone, config="d", settings="s4t.tasks=single:depth")
+    (comparison,) = compared(tmp_path)
+    frame = sync_frame(comparison.rows, comparison.base).set_index("label")
+    row = frame.loc["s4t (tasks=single:depth)"]
+    assert row["peak_depth"] == 1.0
+    assert row[["peak_semseg", "step_variance", "dtw", "cosine_similarity"]].isna().all()
+    assert frame.loc["s4t", "step_variance"] == 0.0
+    table = main_table.build(comparison, {}).table
+    fixed = next(section for section in table.sections if section.key == "fixed")
+    cells = next(row for row in fixed.rows if "single" in row.name).cells
+    assert isinstance(cells["depth_rmse"], Number)
+    assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
+    PageSection(comparison, table)
+    figure(comparison)

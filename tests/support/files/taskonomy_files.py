@@ -1,0 +1,98 @@
+"""Writes small Taskonomy trees in every known layout, and damages them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from support.files.scenes import scene
+
+STEMS = ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0")
+IN_STRING_ORDER = ("point_0_view_0", "point_0_view_1", "point_10_view_0", "point_2_view_0")
+DOMAINS = ("rgb", "depth_zbuffer", "normal", "edge_occlusion", "segment_semantic")
+
+
+class Notices:
+    """A progress display that keeps what was said and how far bars came."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+        self.titles: list[str] = []
+
+    @contextmanager
+    def bar(self, title, total, done=0):
+        self.titles.append(title)
+        yield self
+
+    def advance(self, amount=1, note=""):
+        pass
+
+    def notice(self, message: str) -> None:
+        self.notices.append(message)
+
+    def heard(self, *words: str) -> bool:
+        """Whether one notice holds all these words."""
+        return any(all(word in message for word in words) for message in self.notices)
+
+
+def folder_of(root: Path, layout: str, building: str, domain: str) -> Path:
+    """Where a layout keeps a building's files of a domain."""
+    return {
+        "A": root / domain / "taskonomy" / building,
+        "B": root / domain / building,
+        "C": root / f"{building}_{domain}" / domain,
+        "D": root / domain,
+        "E": root / building / domain,
+    }[layout]
+
+
+def file_of(root: Path, building: str, stem: str, domain: str, layout: str = "A") -> Path:
+    """A frame's file of a domain."""
+    suffix = "segmentsemantic" if domain == "segment_semantic" else domain
+    return folder_of(root, layout, building, domain) / f"{stem}_domain_{suffix}.png"
+
+
+def write(
+    root: Path,
+    buildings: Mapping[str, Sequence[str]] | Sequence[str],
+    layout: str = "A",
+    size: int = 64,
+    domains: Sequence[str] = DOMAINS,
+) -> Path:
+    """Write scenes; every frame of a tree differs. Buildings without stems get `STEMS`."""
+    frames = buildings if isinstance(buildings, Mapping) else dict.fromkeys(buildings, STEMS)
+    seed = 0
+    for building, stems in frames.items():
+        for stem in stems:
+            native = scene(size, seed).native
+            seed += 1
+            for domain in domains:
+                path = file_of(root, building, stem, domain, layout)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(native[domain]).save(path)
+    return root
+
+
+def write_empty(
+    root: Path, building: str, stems: Sequence[str], domains: Sequence[str] = DOMAINS
+) -> None:
+    """Files with names alone, for tests of what is listed."""
+    for domain in domains:
+        folder_of(root, "A", building, domain).mkdir(parents=True, exist_ok=True)
+        for stem in stems:
+            file_of(root, building, stem, domain).touch()
+
+
+def cut(path: Path, share: float = 0.6) -> None:
+    """Keep only the first part of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def rewrite(path: Path, array: np.ndarray) -> None:
+    """Put another picture in a file's place."""
+    Image.fromarray(array).save(path)

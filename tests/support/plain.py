@@ -1,0 +1,169 @@
+"""The tiny network of `fakes` in plain tensors: what an adaptation computes, written out without
+the harness's modules.
+
+A test builds a `PlainNet` from a network, computes a method's loss on it from the method's
+equations, descends, and compares every parameter, buffer and prediction with those of the real
+session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from support.fakes import CHANNELS
+from ttt_bench.network import Net
+
+EPS, MOMENTUM = 1e-5, 0.1
+Size = tuple[int, int]
+
+
+def upsampled(x: Tensor, size: Size) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class PlainNet:
+    """A copy of a network's values, by the names that the network gives them.
+
+    Attributes:
+        p: every parameter, a leaf that takes a gradient.
+        b: every buffer.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.p = {
+            name: value.detach().clone().requires_grad_() for name, value in net.named_parameters()
+        }
+        self.b = {name: value.detach().clone() for name, value in net.named_buffers()}
+
+    def running(self) -> list[tuple[Tensor, Tensor]]:
+        """The running mean and variance of every layer."""
+        return [
+            (
+                self.b[f"model.backbone.norms.{i}.running_mean"],
+                self.b[f"model.backbone.norms.{i}.running_var"],
+            )
+            for i in range(len(CHANNELS))
+        ]
+
+    def stages(
+        self,
+        images: Tensor,
+        mode: str,
+        last: int = 4,
+        statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> list[Tensor]:
+        """s1..s`last`: normalised image, then convolution, BatchNorm and ReLU at every stage.
+
+        Args:
+            mode: "running", "batch" or "ema", as `Norm` names them; "ema" moves the running
+            statistics in place.
+            statistics: a second set of them, by layer, in place of the network's own.
+        """
+        return [outputs.relu() for outputs in self.norm_outputs(images, mode, last, statistics)]
+
+    def norm_outputs(
+        self,
+        images: Tensor,
+        mode: str,
+        last: int = 4,
+        statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> list[Tensor]:
+        """What every BatchNorm layer gives, before the ReLU; arguments as of `stages`."""
+        x = (images - self.b["model.mean"]) / self.b["model.std"]
+        found = []
+        for number, (mean, var) in zip(range(last), statistics or self.running(), strict=False):
+            x = F.conv2d(
+                x,
+                self.p[f"model.backbone.convolutions.{number}.weight"],
+                stride=4 if number == 0 else 2,
+                padding=1,
+            )
+            if mode != "running":
+                count = x[:, 0].numel()
+                batch_mean = x.sum(dim=(0, 2, 3)) / count
+                batch_var = ((x - batch_mean.view(1, -1, 1, 1)) ** 2).sum(dim=(0, 2, 3)) / count
+                if mode == "ema":
+                    mean.mul_(1 - MOMENTUM).add_(MOMENTUM * batch_mean.detach())
+                    var.mul_(1 - MOMENTUM).add_(MOMENTUM * batch_var.detach() * count / (count - 1))
+                used = batch_mean, batch_var
+            else:
+                used = mean.clone(), var.clone()
+            unit = (x - used[0].view(1, -1, 1, 1)) / (used[1].view(1, -1, 1, 1) + EPS) ** 0.5
+            scale, shift = (
+                self.p[f"model.backbone.norms.{number}.{name}"] for name in ("weight", "bias")
+            )
+            found.append(unit * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1))
+            x = found[-1].relu()
+        return found
+
+    def hypercolumn(self, stages: Sequence[Tensor]) -> Tensor:
+        """The stages at the size of the first, side by side."""
+        return torch.cat(
+            [upsampled(stage, (stages[0].shape[2], stages[0].shape[3])) for stage in stages], dim=1
+        )
+
+    def outputs(self, stages: Sequence[Tensor], size: Size) -> dict[str, Tensor]:
+        """Every task's output."""
+        h = self.hypercolumn(stages)
+        tasks = [
+            name.split(".")[2]
+            for name in self.p
+            if name.startswith("model.heads.") and name.endswith(".weight")
+        ]
+        return {
+            task: upsampled(
+                F.conv2d(
+                    h, self.p[f"model.heads.{task}.weight"], self.p[f"model.heads.{task}.bias"]
+                ),
+                size,
+            )
+            for task in tasks
+        }
+
+    def predict(self, images: Tensor, mode: str) -> dict[str, Tensor]:
+        """Every task's output on images."""
+        with torch.no_grad():
+            return self.outputs(self.stages(images, mode), (images.shape[2], images.shape[3]))
+
+    def descend(
+        self, loss: Tensor, moves: Callable[[str], bool], lr: float, weight_decay: float = 0.0
+    ) -> dict[str, Tensor]:
+        """One step of plain gradient descent of those parameters whose name `moves` accepts;
+        their gradients.
+        """
+        names = [name for name in self.p if moves(name)]
+        found = torch.autograd.grad(loss, [self.p[name] for name in names], allow_unused=True)
+        gradients = {
+            name: gradient
+            for name, gradient in zip(names, found, strict=True)
+            if gradient is not None
+        }
+        with torch.no_grad():
+            for name, gradient in gradients.items():
+                self.p[name] -= lr * (gradient + weight_decay * self.p[name])
+        return gradients
+
+    def assert_equal(self, net: Net, rtol: float = 1e-8, atol: float = 1e-10) -> None:
+        """Every parameter and floating-point buffer of a network equals its copy here."""
+        for name, value in net.state_dict().items():
+            want = self.p[name] if name in self.p else self.b[name]
+            if value.is_floating_point():
+                torch.testing.assert_close(
+                    value,
+                    want.detach(),
+                    rtol=rtol,
+                    atol=atol,
+                    msg=lambda m, name=name: f"{name}: {m}",
+                )
+
+
+def assert_same_predictions(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
+    """Two predictions agree up to rounding."""
+    assert got.keys() == want.keys()
+    for task, prediction in got.items():
+        torch.testing.assert_close(prediction, want[task], rtol=1e-8, atol=1e-10)

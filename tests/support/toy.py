@@ -1,0 +1,206 @@
+"""A toy data set, toy methods and a quick preset: small enough for a test, complete enough for
+the whole line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ttt_bench.adapter import (
+    Adapter,
+    Card,
+    Context,
+    Needs,
+    Norm,
+    Options,
+    Passes,
+    Phase,
+    Plan,
+    StepOut,
+    option,
+)
+from ttt_bench.config.preset import ModelConfig, TrainingSettings
+from ttt_bench.data.base import Dataset
+from ttt_bench.network import Batch, Net
+from ttt_bench.train.chain import SourceSpec
+
+TASKS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
+MODEL = ModelConfig(backbone="test_resnet")
+
+
+class ToyDataset(Dataset):
+    """Random images with random targets; a few pixels of every target are ignored."""
+
+    def __init__(self, images: int = 12, size: tuple[int, int] = (32, 32), seed: int = 0) -> None:
+        self.domain, self.size, self.tasks, self.fingerprint = (
+            "toy",
+            size,
+            tuple(TASKS),
+            f"toy-{images}-{size}-{seed}",
+        )
+        draw = torch.Generator().manual_seed(seed)
+        height, width = size
+        self.images = torch.rand(images, 3, height, width, generator=draw)
+        semseg = torch.randint(0, 3, (images, height, width), generator=draw)
+        semseg[:, 0] = 255
+        normals = nn.functional.normalize(
+            torch.randn(images, 3, height, width, generator=draw), dim=1
+        )
+        normals[:, :, 1] = 255
+        self.targets = {
+            "semseg": semseg,
+            "depth": 1 + torch.rand(images, 1, height, width, generator=draw),
+            "normals": normals,
+            "edge": (torch.rand(images, 1, height, width, generator=draw) < 0.1).float(),
+        }
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        self.reads += 1
+        rows = torch.as_tensor(list(indices))
+        return Batch(
+            self.images[rows], {task: target[rows] for task, target in self.targets.items()}
+        )
+
+
+def job(
+    seed: int = 0, shared: int = 4, iterations: int = 3, recipe: str = "weighted"
+) -> SourceSpec:
+    """A source job that trains in a second."""
+    training = TrainingSettings(
+        batch=4,
+        shared_iterations=shared,
+        iterations=iterations,
+        shared_lr=1e-3,
+        lr=1e-3,
+        weight_decay=0.0,
+    )
+    return SourceSpec("toy", MODEL, TASKS, recipe, training, "toy", seed)
+
+
+CARD = Card("a toy", "none", "nothing", "the heads' biases", "any")
+
+
+class Toy(Adapter):
+    """Pulls every output towards zero by moving the heads' biases; exact."""
+
+    name = "toy"
+    card = CARD
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=True)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(1, 0)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        predictions = net.model(images)
+        return StepOut({"size": sum((p**2).mean() for p in predictions.values())}, predictions)  # type: ignore[dict-item]
+
+
+class Drifting(Toy):
+    """Adapts under moving statistics with random inputs, and predicts under the moved ones; not
+    exact.
+    """
+
+    name = "drifting"
+
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"depth"}))
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(("model.*",), Norm.EMA, Norm.RUNNING, exact=False)
+
+    def passes(self, batch: int) -> Passes:
+        return Passes(1, 1)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        noisy = images + 0.1 * ctx.rand(*images.shape)
+        return StepOut({"size": (net.model(noisy)["depth"] ** 2).mean()}, None)
+
+
+class Exploding(Toy):
+    """Its loss is not a number from the third step of a batch on."""
+
+    name = "exploding"
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        counter = nn.Module()
+        counter.register_buffer("steps", torch.zeros(()))
+        return counter
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = super().step(net, images, ctx)
+        steps = net.extra.get_buffer("steps")  # type: ignore[union-attr]
+        loss = out.losses["size"] / (steps < 2).float() * 1.0
+        steps.add_(1)
+        return StepOut({"size": loss}, out.predictions)
+
+
+class JointOptions(Options):
+    """Options of `Joint`."""
+
+    strength: float = option(
+        0.5, "weight of the auxiliary term", source="this test", shapes_source=True, ge=0
+    )
+    late: float = option(1.0, "used at test only", source="this test")
+
+
+class Joint(Toy):
+    """Trains a source model of its own: one term a task, one plain term, and an unsupervised
+    second phase.
+    """
+
+    name = "joint"
+    Options = JointOptions
+    second_phase = False
+
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"depth"}))
+
+    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+        return nn.Linear(model.channels[0], 1)  # type: ignore[index]
+
+    def phases(self) -> tuple[Phase, ...]:
+        joint = Phase("joint", ("model", "extra"))
+        return (
+            (joint, Phase("late", ("extra",), supervised=False)) if self.second_phase else (joint,)
+        )
+
+    def source_loss(
+        self,
+        net: Net,
+        batch: Batch,
+        features: list[Tensor],
+        predictions: dict[str, Tensor],
+        phase: Phase,
+        ctx: Context,
+    ) -> dict[str, Tensor]:
+        if not phase.supervised:
+            features = net.model.stages(batch.images, last=1)
+        pooled = net.extra(features[0].mean(dim=(2, 3)))  # type: ignore[misc]
+        if not phase.supervised:
+            return {"late": (pooled**2).mean()}
+        return {
+            "aux/depth": self.options.strength * predictions["depth"].mean() ** 2,
+            "plain": (pooled**2).mean(),
+        }
+
+
+def values(net: nn.Module) -> dict[str, Any]:
+    """A copy of a network's state."""
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Whether two states are equal bit for bit."""
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )

@@ -1,0 +1,104 @@
+"""What a plan refuses, all problems at once, and what it lets pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+from support.runs import request, run
+
+from ttt_bench.config.preset import ModelConfig
+from ttt_bench.errors import BenchError
+from ttt_bench.model.backbone import build_model
+from ttt_bench.registry import load_method, registered
+from ttt_bench.results import store
+from ttt_bench.sweep.plan import plan_sweep
+from ttt_bench.train.chain import trains_on_source
+from ttt_bench.util.progress import NoticeRecorder, Silent
+
+TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
+
+
+def refusal(results: Path, **given: Any) -> str:
+    """What a plan is refused with."""
+    with pytest.raises(BenchError) as error:
+        plan_sweep(request(results, **given), Silent())
+    return str(error.value)
+
+
+def test_options_that_do_not_fit_are_refused_all_at_once_with_what_is_allowed(
+    tmp_path: Path,
+) -> None:
+    message = refusal(
+        tmp_path,
+        methods="s4t,clust3,nc_ttt,ttt",
+        set={"s4t.mask_ratio": 1.0, "clust3.K": 1, "nc_ttt.sigma_2": 0.5, "ttt.copies": -1},
+    )
+    assert len(message.splitlines()) == 4
+    for part in (
+        "s4t.mask_ratio: Input should be less than 1, got 1.0",
+        "clust3.K: Input should be greater than or equal to 2, got 1",
+        "nc_ttt.sigma_2",
+        "ttt.copies: Input should be greater than or equal to 0, got -1",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize("value", ["single:depth,edge", "single:dept", "two"])
+def test_single_task_mode_takes_one_task(tmp_path: Path, value: str) -> None:
+    message = refusal(tmp_path, methods="s4t", set={"s4t.tasks": value})
+    assert "s4t.tasks" in message
+    assert "semseg, depth, normals, edge" in message
+
+
+def test_what_depends_on_the_pair_is_refused_when_the_plan_is_made(tmp_path: Path) -> None:
+    hidden = {"s4t.masking": "tasks", "s4t.hidden_tasks": 4}
+    message = refusal(
+        tmp_path, methods="s4t,tttpp", set={**hidden, "batch": 1, "data.rendered_target": 1}
+    )
+    assert "s4t does not fit: s4t.hidden_tasks = 4" in message
+    assert "tttpp needs batches of at least 2 images, the smallest has 1" in message
+    assert "tent needs BatchNorm layers, which test_convnext does not have" in refusal(
+        tmp_path, methods="tent", set={"model.backbone": "test_convnext"}
+    )
+
+
+def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(
+    tmp_path: Path,
+) -> None:
+    message = refusal(
+        tmp_path, methods="base", set={"model.backbone": "swin_tiny_patch4_window7_224"}
+    )
+    assert "swin_tiny_patch4_window7_224 cannot take the source's images of 32x32" in message
+    assert "cannot take the target's images of 32x48" in message
+    assert "--set data.sizes.target=[H, W]" in message
+
+
+def test_a_backbone_without_batch_norm_runs_what_can_run(tmp_path: Path) -> None:
+    noting = NoticeRecorder(Silent())
+    cells = plan_sweep(request(tmp_path, set={"model.backbone": "test_convnext"}), noting).cells
+    reasons = {cell.method: cell.reason for cell in cells}
+    assert {method for method, reason in reasons.items() if reason} == {"tent", "actmad"}
+    assert "norm will equal base" in noting.notices[0]
+
+
+def test_a_model_trained_elsewhere_is_for_methods_that_train_nothing_on_the_source(
+    tmp_path: Path,
+) -> None:
+    weights = tmp_path / "mine.safetensors"
+    save_file(build_model(ModelConfig(backbone="test_resnet"), TASKS).state_dict(), weights)
+    results = tmp_path / "results"
+    able = [name for name in registered() if not trains_on_source(load_method(name)())]
+    assert able == ["base", "norm", "tent", "tipi", "actmad"]
+    run(results, source_weights=weights)
+    states = {m["method"]: (m["state"], m["reason"]) for _, m in store.cells(results)}
+    assert {name for name, (state, _) in states.items() if state == "done"} == set(able)
+    for name in set(states) - set(able):
+        assert "trains on the source, and a model given with --source-weights" in str(
+            states[name][1]
+        )
+    assert [path.name.split("-")[:2] for path in (results / "checkpoints").iterdir()] == [
+        ["statistics", "actmad"]
+    ]

@@ -1,0 +1,479 @@
+"""The sweep on the embedded pair: what lands on disk, what is not computed again, what a broken
+cell does.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+from support.runs import primary, request, run
+from support.toy import Drifting, Exploding, Toy
+
+import ttt_bench
+from ttt_bench import registry
+from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapter import Needs
+from ttt_bench.data.label_spaces import LABEL_SPACES
+from ttt_bench.data.rooms.dataset import Rooms
+from ttt_bench.errors import BenchError
+from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.results import store
+from ttt_bench.sweep import plan as planning
+from ttt_bench.sweep import resolve as naming
+from ttt_bench.sweep.plan import plan_sweep
+from ttt_bench.sweep.runner import Runner, find_device
+from ttt_bench.tasks import METRICS
+from ttt_bench.util import tensor_file
+from ttt_bench.util.progress import NoticeRecorder, Silent
+
+LINE = ("base", "norm", "tent", "s4t")
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Registers toy methods beside the real ones."""
+
+    def add(*methods: Any) -> None:
+        known = {method.name: method for method in methods}
+        real_list, real_load = registry.registered, registry.load_method
+        entries = {name: registry.Registered(name, "toy", "0", "toy") for name in known}
+        for module in (registry, planning, naming):
+            monkeypatch.setattr(module, "registered", lambda: {**real_list(), **entries})
+            if module is not naming:
+                monkeypatch.setattr(
+                    module, "load_method", lambda name: known.get(name) or real_load(name)
+                )
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
+    """A results folder with the real methods under every protocol."""
+    results = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTT_BENCH_CACHE", str(room_cache))
+        run(results, methods=LINE, protocol="online,episodic,single-batch")
+    return results
+
+
+def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
+    rows = ttt_bench.read_results(swept)
+    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert set(rows.protocol) == {"online", "episodic", "single-batch"}
+    assert np.isfinite(rows.value).all()
+    cells = rows.groupby(["method", "protocol"])
+    assert len(cells) == 12
+    for _, cell in cells:
+        classes = cell[cell["class"] != ""]
+        assert set(classes.metric) == {"iou"}
+        for step in range(4):
+            own = cell[cell.step == step]
+            assert [
+                f"{task}.{metric}"
+                for task, metric in dict.fromkeys(zip(own.task, own.metric, strict=True))
+            ] == [f"{metric.task}.{metric.name}" for metric in METRICS]
+            assert list(own.loc[own.metric == "iou", "class"]) == list(
+                LABEL_SPACES["taskonomy_nyud_7"].classes
+            )
+            # mean IoU is the mean over the classes
+            assert own.loc[own.metric == "iou", "value"].mean() == pytest.approx(
+                own.loc[own.metric == "miou", "value"].item()
+            )
+        assert len(cell) == 4 * (len(METRICS) + 6)
+        assert set(cell.n) == {9}
+
+
+def test_scores_follow_from_the_stored_statistics_by_a_second_implementation(swept: Path) -> None:
+    for folder, _ in store.cells(swept):
+        rows, statistics = store.read_table(folder, "rows"), store.read_table(folder, "statistics")
+        for (step, task), group in statistics.groupby(["step", "task"]):
+            values = np.stack(group["values"].to_numpy())
+            want = primary(rows[(rows.step == step) & (rows.task == task)]).value.item()
+            if task == "semseg":
+                confusion = values.sum(0).reshape(7, 7)
+                unions = [
+                    confusion[k].sum() + confusion[:, k].sum() - confusion[k, k] for k in range(7)
+                ]
+                got = 100 * np.mean(
+                    [confusion[k, k] / u if u else 0.0 for k, u in enumerate(unions)]
+                )
+            elif task == "normals":
+                got = values[:, 1].sum() / values[:, 0].sum()
+            else:
+                errors, count = 0.0, 0.0
+                for _, batch in group.groupby("batch"):
+                    n, p, t, pp, tt, pt = np.stack(batch["values"].to_numpy()).sum(0)
+                    scale, shift = np.linalg.solve([[pp, p], [p, n]], [pt, t])
+                    errors += (
+                        tt
+                        + scale**2 * pp
+                        + n * shift**2
+                        - 2 * scale * pt
+                        - 2 * shift * t
+                        + 2 * scale * shift * p
+                    )
+                    count += n
+                got = np.sqrt(errors / count)
+            assert got == pytest.approx(want, rel=1e-6)
+
+
+def test_methods_that_move_nothing_are_constant_and_tent_starts_where_norm_is(swept: Path) -> None:
+    rows = ttt_bench.read_results(swept)
+    for method in ("base", "norm"):
+        spread = (
+            rows[rows.method == method]
+            .groupby(["protocol", "task", "metric", "class"])
+            .value.nunique()
+        )
+        assert (spread == 1).all()
+    rows = primary(rows)
+    episodic = (
+        rows[(rows.protocol == "episodic") & (rows.step == 0)].set_index(["method", "task"]).value
+    )
+    for task in ("semseg", "depth", "normals", "edge"):
+        assert episodic["tent", task] == episodic["norm", task]
+    assert episodic["norm", "depth"] != episodic["base", "depth"]
+
+
+def test_a_manifest_traces_every_number(swept: Path) -> None:
+    for folder, manifest in store.cells(swept):
+        assert manifest["state"] == "done"
+        provenance = manifest["provenance"]
+        for key in (
+            "harness",
+            "method",
+            "versions",
+            "device",
+            "precision",
+            "source_data",
+            "target_data",
+        ):
+            assert provenance[key], key
+        for checkpoint in provenance["checkpoints"]:
+            assert (swept / "checkpoints" / f"{checkpoint}.safetensors").is_file()
+        attempts = json.loads((folder / "attempts.json").read_text())
+        assert attempts["finished"] == attempts["attempts"][-1]["finished"]
+        assert {"started", "finished", "seconds", "host", "state"} <= attempts["attempts"][
+            -1
+        ].keys()
+        assert manifest["source_model"] == ("s4t" if manifest["method"] == "s4t" else "base")
+        assert ("own_source_scores" in manifest) == (manifest["method"] == "s4t")
+
+
+def test_a_finished_run_repeats_no_forward_pass(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    forward, stages = MultiTaskModel.forward, MultiTaskModel.stages
+    # the plan looks at shapes on the meta device, which computes nothing
+    monkeypatch.setattr(
+        MultiTaskModel, "forward", lambda s, x: (passes.append(x.device.type), forward(s, x))[1]
+    )
+    monkeypatch.setattr(
+        MultiTaskModel,
+        "stages",
+        lambda s, x, *a, **k: (passes.append(x.device.type), stages(s, x, *a, **k))[1],
+    )
+    before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
+    outcome = run(swept, methods=LINE, protocol="online,episodic,single-batch")
+    assert (set(passes), outcome.kept, outcome.computed) == ({"meta"}, 12, {})
+    assert before == {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
+
+
+def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -> None:
+    run(tmp_path, methods=("base", "s4t"), protocol="online")
+    for folder, _ in store.cells(tmp_path):
+        other = swept / folder.relative_to(tmp_path)
+        for name in ("rows", "statistics", "totals", "losses"):
+            pd.testing.assert_frame_equal(
+                store.read_table(folder, name), store.read_table(other, name)
+            )
+        assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+def test_a_killed_run_resumes_to_the_same_values(
+    swept: Path, tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ProtocolRun._keep_losses
+    calls = []
+
+    def killed(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(ProtocolRun, "_keep_losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(
+            plan_sweep(request(tmp_path, methods="s4t", protocol=protocol), Silent()),
+            Silent(),
+            save_seconds=0,
+        ).run()
+    plan = plan_sweep(request(tmp_path, methods="s4t", protocol=protocol), Silent())
+    assert [cell.state(tmp_path) for cell in plan.cells] == ["interrupted"]
+    monkeypatch.setattr(ProtocolRun, "_keep_losses", whole)
+    assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "statistics", "totals", "losses"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name),
+            store.read_table(swept / folder.relative_to(tmp_path), name),
+        )
+    assert not list(tmp_path.rglob("*.partial.safetensors"))
+
+
+def test_a_cell_that_an_earlier_version_began_begins_anew(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ProtocolRun._keep_losses
+
+    def killed(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(ProtocolRun, "_keep_losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(
+            plan_sweep(request(tmp_path, methods="tent"), Silent()), Silent(), save_seconds=0
+        ).run()
+    monkeypatch.setattr(ProtocolRun, "_keep_losses", whole)
+    (partial,) = tmp_path.rglob("*.partial.safetensors")
+    state, about = tensor_file.load(partial)
+    assert about.pop("schema_version") == store.SCHEMA_VERSION
+    tensor_file.save(
+        partial, {name: tensor for name, tensor in state.items() if ".totals." not in name}, about
+    )
+    assert run(tmp_path, methods="tent").computed == {"done": 1}
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "totals"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name),
+            store.read_table(swept / folder.relative_to(tmp_path), name),
+        )
+
+
+def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_goes_on(
+    tmp_path: Path, register: Any
+) -> None:
+    register(Exploding, Toy)
+    outcome = run(tmp_path, methods="exploding,toy")
+    assert outcome.computed == {"diverged": 1, "done": 1}
+    states = {m["method"]: m for _, m in store.cells(tmp_path)}
+    assert (states["exploding"]["state"], states["exploding"]["diverged_at"]) == ("diverged", 2)
+    assert "loss 'size' is not finite at step 2 of batch 0" in states["exploding"]["reason"]
+    assert set(ttt_bench.read_results(tmp_path).method) == {"toy"}
+    assert run(tmp_path, methods="exploding,toy").kept == 2
+
+
+def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: Any) -> None:
+    class Broken(Toy):
+        name = "broken"
+
+        def step(self, *args: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    register(Broken, Toy)
+    assert run(tmp_path, methods="broken,toy").computed == {"failed": 1, "done": 1}
+    ((folder, manifest),) = [
+        cell for cell in store.cells(tmp_path) if cell[1]["method"] == "broken"
+    ]
+    assert manifest["reason"] == "ZeroDivisionError: a bug"
+    assert run(tmp_path, methods="broken,toy").computed == {"failed": 1}
+    attempts = json.loads((folder / "attempts.json").read_text())["attempts"]
+    assert [attempt["state"] for attempt in attempts] == ["failed", "failed"]
+    assert "in step" in attempts[0]["traceback"]
+
+
+def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(
+    tmp_path: Path, register: Any
+) -> None:
+    class Unbound(Toy):
+        name = "unbound"
+
+        def bind(self, *args: Any) -> Any:
+            raise ZeroDivisionError("a bug")
+
+    register(Unbound, Toy)
+    with pytest.raises(
+        BenchError, match="unbound cannot be bound to test_resnet: ZeroDivisionError: a bug"
+    ):
+        plan_sweep(request(tmp_path, methods="unbound,toy"), Silent())
+    reasons = {cell.method: cell.reason for cell in plan_sweep(request(tmp_path), Silent()).cells}
+    assert "a bug" in str(reasons["unbound"])
+    assert reasons["toy"] is None
+
+
+def test_a_cell_that_fails_midway_goes_on_from_its_last_save(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = ProtocolRun._keep_losses, []
+
+    def failing(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise OSError("the disk went away")
+        whole(self, number, losses, first)
+
+    monkeypatch.setattr(ProtocolRun, "_keep_losses", failing)
+    plan = plan_sweep(request(tmp_path, methods="s4t"), Silent())
+    assert Runner(plan, Silent(), save_seconds=0).run().computed == {"failed": 1}
+    assert list(tmp_path.rglob("*.partial.safetensors"))
+    assert run(tmp_path, methods="s4t").computed == {"done": 1}
+    assert calls == [0, 1, 1], "the first batch was not measured again"
+    ((folder, _),) = store.cells(tmp_path)
+    for name in ("rows", "statistics", "totals", "losses"):
+        pd.testing.assert_frame_equal(
+            store.read_table(folder, name),
+            store.read_table(swept / folder.relative_to(tmp_path), name),
+        )
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(BenchError, match=r"cannot be written.*No space left"):
+        run(tmp_path, methods="base")
+    assert not [path for path in (tmp_path / "cells").rglob("*") if path.is_file()]
+
+
+def test_a_task_without_a_valid_pixel_is_no_number(
+    tmp_path: Path, register: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Rooms.batch
+
+    def blind(self: Rooms, indices: Any) -> Any:
+        batch = read(self, indices)
+        batch.targets["depth"].fill_(255)
+        return batch
+
+    run(tmp_path, methods="base")
+    monkeypatch.setattr(Rooms, "batch", blind)
+    register(Toy)
+    assert run(tmp_path, methods="toy").computed == {"failed": 1}
+    reasons = [m["reason"] for _, m in store.cells(tmp_path) if m["method"] == "toy"]
+    assert reasons == ["no valid target pixel of depth in the 9 target images"]
+
+
+def test_spelling_out_the_usual_values_computes_nothing_again(swept: Path) -> None:
+    assert run(swept, methods="base,s4t", steps=3, set={"batch": 4, "data.workers": 2}).kept == 2
+    assert run(swept, methods="base", set={"model.backbone": "test_resnet"}).kept == 1
+
+
+def test_notices_are_said_when_the_plan_is_made(tmp_path: Path) -> None:
+    noting = NoticeRecorder(Silent())
+    plan_sweep(
+        request(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}), noting
+    )
+    assert noting.notices == ["test_convnext has no BatchNorm layers: norm will equal base"]
+
+
+class Demanding(Toy):
+    name = "demanding"
+
+    def needs(self) -> Needs:
+        return Needs(min_batch=64)
+
+
+def test_what_a_method_cannot_do_is_refused_if_named_and_noted_under_all(
+    tmp_path: Path, register: Any
+) -> None:
+    register(Demanding)
+    with pytest.raises(
+        BenchError, match="demanding needs batches of at least 64 images, the smallest has 4"
+    ):
+        plan_sweep(request(tmp_path, methods="demanding"), Silent())
+    reasons = {cell.method: cell.reason for cell in plan_sweep(request(tmp_path), Silent()).cells}
+    assert "64" in str(reasons.pop("demanding"))
+    assert set(reasons.values()) == {None}
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(
+        BenchError,
+        match=r"method 'tnet'; did you mean tent(.|\n)*method 'noorm'; did you mean norm",
+    ):
+        plan_sweep(request(tmp_path, methods="tnet,base,noorm"), Silent())
+    with pytest.raises(BenchError, match=r"tent\.lr: (.|\n)*s4t\.mask_ratio: "):
+        plan_sweep(
+            request(tmp_path, methods=LINE, set={"s4t.mask_ratio": 2, "tent.lr": -1}), Silent()
+        )
+    with pytest.raises(
+        BenchError, match="unknown pair 'rooms:rooms-mx'; did you mean rooms:rooms-mix"
+    ):
+        plan_sweep(request(tmp_path, pair="rooms:rooms-mx"), Silent())
+
+
+def test_an_unwritable_results_folder_fails_before_computing(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.touch()
+    plan = plan_sweep(request(blocker / "results", methods="base"), Silent())
+    with pytest.raises(BenchError, match=r"results folder .* cannot be written.*--results"):
+        Runner(plan, Silent())
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(BenchError, match="'tpu9' cannot be used here; try --device cpu"):
+        find_device("tpu9")
+
+
+def test_a_model_trained_elsewhere_replaces_the_source_training(
+    tmp_path: Path, swept: Path
+) -> None:
+    manifest = next(m for _, m in store.cells(swept) if m["method"] == "base")
+    trained = swept / "checkpoints" / f"{manifest['provenance']['checkpoints'][-1]}.safetensors"
+    from safetensors.torch import load_file
+
+    weights = {name.removeprefix("model."): tensor for name, tensor in load_file(trained).items()}
+    save_file(weights, tmp_path / "mine.safetensors")
+    results = tmp_path / "results"
+    run(results, methods="base,tent", source_weights=tmp_path / "mine.safetensors")
+    assert not (results / "checkpoints").exists()
+    columns = ["method", "step", "task", "metric", "class"]
+    mine, theirs = (
+        ttt_bench.read_results(path).query("protocol == 'online'").set_index(columns).value
+        for path in (results, swept)
+    )
+    assert (mine == theirs[mine.index]).all()
+    with pytest.raises(
+        BenchError,
+        match="s4t trains on the source, and a model given with --source-weights has not",
+    ):
+        plan_sweep(
+            request(results, methods="s4t", source_weights=tmp_path / "mine.safetensors"), Silent()
+        )
+
+
+def test_rows_say_how_many_steps_were_asked_for(tmp_path: Path, register: Any) -> None:
+    register(Drifting)
+    run(tmp_path, methods="drifting", steps=2)
+    rows = ttt_bench.read_results(tmp_path)
+    assert set(rows.steps) == {2}
+    assert set(rows.settings) == {"steps=2"}
+
+
+@pytest.mark.gpu
+def test_cuda_rows_agree_with_the_cpus(swept: Path, tmp_path: Path) -> None:
+    """Convolutions differ in rounding, and training and three steps of adapting amplify it: 2 %
+    of each score.
+    """
+    run(tmp_path, methods=LINE, device="cuda", protocol="online,episodic,single-batch")
+    key = ["method", "protocol", "step", "task"]
+    cuda, cpu = (
+        primary(ttt_bench.read_results(path)).set_index(key).value.sort_index()
+        for path in (tmp_path, swept)
+    )
+    pd.testing.assert_series_equal(cuda, cpu, rtol=0.02, atol=0.2)

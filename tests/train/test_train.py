@@ -1,0 +1,293 @@
+"""Source training: the schedule, the chain of training_chain, resuming, what the objective is."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.toy import TASKS, Joint, Toy, ToyDataset, job, same, values
+
+from ttt_bench.train import net as training
+from ttt_bench.adapter import SourcePass
+from ttt_bench.config.preset import ModelConfig, TrainingSettings
+from ttt_bench.errors import BenchError
+from ttt_bench.losses import RECIPES
+from ttt_bench.train.chain import checkpoint_path, training_chain
+from ttt_bench.train.loader import sample_indices
+from ttt_bench.train.net import build_net
+from ttt_bench.train.stage import StageRun
+from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.progress import Silent
+
+CPU = torch.device("cpu")
+OTHER_TRAINING = {
+    "batch": 5,
+    "iterations": 9,
+    "lr": 0.5,
+    "shared_lr": 0.5,
+    "shared_iterations": 5,
+    "weight_decay": 0.5,
+    "flip": False,
+}
+
+
+def trainer(folder: Path, **kwargs: Any) -> Trainer:
+    return Trainer(folder, CPU, Silent(), **kwargs)
+
+
+def test_methods_without_source_training_share_bases_checkpoint() -> None:
+    base, toy, joint = (training_chain(job(), adapter) for adapter in (Toy(), Toy(), Joint()))
+    assert [s.key for s in base] == [s.key for s in toy]
+    assert joint[0].key == base[0].key, "the shared stretch is everybody's"
+    assert joint[1].key != base[1].key
+    assert joint[1].iterations == base[1].iterations
+
+
+def test_only_options_that_shape_the_source_model_change_its_key() -> None:
+    def key(**options: float) -> str:
+        return training_chain(job(), Joint(Joint.Options(**options)))[-1].key
+
+    assert key(late=2.0) == key()
+    assert key(strength=0.1) != key()
+
+
+def test_every_setting_of_a_job_changes_the_key() -> None:
+    usual = job().training
+    changed = [
+        replace(job(), seed=1),
+        replace(job(), recipe="taskonomy"),
+        replace(job(), fingerprint="other"),
+        replace(job(), tasks={"depth": 1}),
+        replace(job(), model=ModelConfig(backbone="resnet18")),
+        *(
+            replace(job(), training=TrainingSettings(**{**usual.model_dump(), name: value}))
+            for name, value in OTHER_TRAINING.items()
+        ),
+    ]
+    keys = {training_chain(one, Toy())[-1].key for one in [job(), *changed]}
+    assert len(keys) == len(changed) + 1
+
+
+def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
+    shared, own = training_chain(job(), Toy())
+    seen = [
+        i
+        for iteration in range(5)
+        for i in sample_indices(0, shared, iteration, images=10, batch=4)
+    ]
+    assert Counter(seen) == dict.fromkeys(range(10), 2)
+    assert sample_indices(0, shared, 3, 10, 4) == seen[12:16]
+    assert sample_indices(1, shared, 0, 10, 4) != seen[:4]
+    joint = training_chain(job(), Joint())[1]
+    assert sample_indices(0, own, 0, 10, 4) == sample_indices(0, joint, 0, 10, 4), (
+        "all methods see the same images"
+    )
+
+
+def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> None:
+    data = ToyDataset()
+    first = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    reads = data.reads
+    again = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    assert data.reads == reads
+    assert same(first, again)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [2, 6])
+def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
+    tmp_path: Path, after: int, number: signal.Signals
+) -> None:
+    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Joint(), ToyDataset()))
+
+    class Interrupting(Joint):
+        calls = 0
+
+        def source_loss(self, *arguments: Any) -> Any:
+            # the forward pass has moved the running statistics, the update is yet to come
+            Interrupting.calls += 1
+            if Interrupting.calls == 2:
+                signal.raise_signal(number)
+            return super().source_loss(*arguments)
+
+    class InterruptingData(ToyDataset):
+        def batch(self, indices: Any) -> Any:
+            if self.reads == after - 1:
+                signal.raise_signal(number)
+            return super().batch(indices)
+
+    folder = tmp_path / "b"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(folder).source_model(job(), Joint(), InterruptingData())
+    assert list(folder.glob("*.partial.safetensors"))
+    assert same(undisturbed, values(trainer(folder).source_model(job(), Joint(), ToyDataset())))
+    assert not list(folder.glob("*.partial.safetensors"))
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset())
+    Interrupting.calls = 9
+    resumed = values(trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset()))
+    assert same(undisturbed, resumed)
+
+
+def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
+    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Toy(), ToyDataset()))
+
+    class Crashing(ToyDataset):
+        def batch(self, indices: Any) -> Any:
+            if self.reads == 5:
+                raise MemoryError("killed")
+            return super().batch(indices)
+
+    folder = tmp_path / "b"
+    with pytest.raises(MemoryError):
+        trainer(folder, save_seconds=0).source_model(job(), Toy(), Crashing())
+    data = ToyDataset()
+    assert same(undisturbed, values(trainer(folder).source_model(job(), Toy(), data)))
+    assert data.reads == 2, "of seven iterations the first five were kept"
+
+
+def test_local_weights_count_by_their_content(tmp_path: Path) -> None:
+    def key(path: Path) -> str:
+        return training_chain(
+            replace(job(), model=ModelConfig(backbone="test_resnet", weights=path)), Toy()
+        )[-1].key
+
+    first, second, moved = (tmp_path / name for name in ("a", "b", "c"))
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    moved.write_bytes(b"one")
+    assert key(first) == key(moved) != key(second)
+
+
+def test_a_trained_model_is_loaded_without_looking_for_pretrained_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    save_file(build_net(job(), Toy()).model.backbone.state_dict(), weights)
+    local = replace(job(), model=ModelConfig(backbone="test_resnet", weights=weights))
+    first = values(trainer(tmp_path).source_model(local, Toy(), ToyDataset()))
+    seen: list[ModelConfig] = []
+    build = training.build_model
+    monkeypatch.setattr(
+        training,
+        "build_model",
+        lambda config, tasks: (seen.append(config), build(config, tasks))[1],
+    )
+    assert same(first, values(trainer(tmp_path).source_model(local, Toy(), ToyDataset())))
+    assert [config.weights for config in seen] == [None]
+
+
+def test_a_diverged_training_is_not_repeated(tmp_path: Path) -> None:
+    data, one = ToyDataset(), trainer(tmp_path)
+    data.targets["depth"].fill_(float("nan"))
+    for _ in range(2):
+        with pytest.raises(BenchError, match="diverged"):
+            one.source_model(job(), Toy(), data)
+    assert data.reads == 4
+
+
+def test_the_second_stretch_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:
+    folder = trainer(tmp_path)
+    folder.source_model(job(), Toy(), ToyDataset())
+    shared = checkpoint_path(tmp_path, training_chain(job(), Toy())[0].key)
+    before = shared.read_bytes()
+    folder.source_model(job(), Joint(), ToyDataset())
+    assert shared.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
+    path = checkpoint_path(tmp_path, training_chain(job(), Toy())[-1].key)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BenchError, match=f"{path.name}.*damaged.*delete"):
+        trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
+
+
+def test_a_diverging_training_says_where(tmp_path: Path) -> None:
+    data = ToyDataset()
+    data.targets["depth"].fill_(float("nan"))
+    with pytest.raises(BenchError, match=r"diverged at iteration 4.*training\.lr"):
+        trainer(tmp_path).source_model(job(), Toy(), data)
+
+
+@pytest.mark.parametrize("recipe", ["weighted", "taskonomy"])
+def test_the_objective_weights_a_tasks_own_terms_with_the_task(recipe: str) -> None:
+    one = job(recipe=recipe)
+    net = build_net(one, Joint())
+    run = StageRun(net, training_chain(one, Joint())[-1], one, CPU)
+    with torch.no_grad():
+        run.uncertainties.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    batch = ToyDataset().batch([0, 1, 2])
+    total = run.objective(batch)
+
+    features = net.model.stages(batch.images)
+    predictions = net.model.outputs(features, batch.images.shape[-2:])
+    losses = {t: RECIPES[recipe].losses[t](predictions[t], batch.targets[t]) for t in TASKS}
+    losses["depth"] = losses["depth"] + 0.5 * predictions["depth"].mean() ** 2
+    plain = (net.extra(features[0].mean(dim=(2, 3))) ** 2).mean()  # type: ignore[misc]
+    if recipe == "weighted":
+        joint = losses["semseg"] + losses["depth"] + 10 * losses["normals"] + 50 * losses["edge"]
+    else:
+        joint = sum(
+            loss / (2 * p**2) + torch.log(torch.tensor(1 + p**2))
+            for loss, p in zip(losses.values(), (1.0, 2.0, 3.0, 4.0), strict=True)
+        )
+    torch.testing.assert_close(total, joint + plain)
+
+
+def test_an_unsupervised_phase_moves_the_extra_modules_alone(tmp_path: Path) -> None:
+    class TwoPhases(Joint):
+        second_phase = True
+
+    folder = trainer(tmp_path)
+    before = values(folder.source_model(job(), Joint(), ToyDataset()))
+    chain = training_chain(job(), TwoPhases())
+    assert [s.phase.name for s in chain] == ["shared", "joint", "late"]
+    after = values(folder.source_model(job(), TwoPhases(), ToyDataset()))
+    assert same(
+        {k: v for k, v in before.items() if k.startswith("model")},
+        {k: v for k, v in after.items() if k.startswith("model")},
+    )
+    assert not torch.equal(before["extra.weight"], after["extra.weight"])
+
+
+@pytest.mark.parametrize("at_target_size", [False, True])
+def test_source_statistics_are_computed_once_from_whole_batches(
+    tmp_path: Path, at_target_size: bool
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Measuring(Toy):
+        name = "measuring"
+
+        def source_pass(self) -> SourcePass:
+            return SourcePass(images=13, batch=4, at_target_size=at_target_size)
+
+        def source_statistics(self, net: Any, images: Any, ctx: Any) -> Any:
+            assert not torch.is_grad_enabled()
+            seen.extend(images)
+            return {"mean": torch.stack([batch.mean() for batch in seen]).mean()}
+
+    data, folder = ToyDataset(images=16), trainer(tmp_path)
+    net = folder.source_model(job(), Measuring(), data)
+    first = folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64))
+    size = (48, 64) if at_target_size else (32, 32)
+    assert [tuple(batch.shape) for batch in seen] == [(4, 3, *size)] * 3, (
+        "13 images, the last one left out"
+    )
+    resized = torch.nn.functional.interpolate(data.images, size, mode="bilinear")
+    drawn = {tuple(image.flatten().tolist()[:8]) for batch in seen for image in batch}
+    assert drawn <= {tuple(image.flatten().tolist()[:8]) for image in resized}
+    assert len(drawn) == 12
+    reads = data.reads
+    assert same(first, folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64)))
+    assert data.reads == reads
+    folder.source_statistics(net, "other weights", job(), Measuring(), data, (48, 64))
+    assert data.reads > reads

@@ -1,0 +1,1 @@
+"""Adapting one network with one method: session, context, protocols."""

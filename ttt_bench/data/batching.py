@@ -1,0 +1,16 @@
+"""Division of a data set into evaluation batches."""
+
+from __future__ import annotations
+
+
+def split_batches(images: int, size: int) -> list[list[int]]:
+    """Consecutive indices in batches; a last batch of one image joins the one before it.
+
+    >>> split_batches(9, 4)
+    [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    """
+    batches = [list(range(start, min(start + size, images))) for start in range(0, images, size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        last = batches.pop()
+        batches[-1] += last
+    return batches

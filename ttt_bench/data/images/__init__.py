@@ -1,0 +1,1 @@
+"""Samples as arrays: reading, resizing, augmenting, normals."""

@@ -1,0 +1,196 @@
+"""Files to arrays with every property checked, and what identifies a set of files. Imports no
+torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ttt_bench.errors import DataError
+from ttt_bench.util.progress import Progress
+
+Size = tuple[int, int]
+"""(H, W) in pixels."""
+
+_HASHED = 16  # frames whose contents go into a fingerprint
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """What a picture must be: in words, Pillow's modes for it, and the file formats."""
+
+    words: str
+    modes: tuple[str, ...]
+    containers: tuple[str, ...] = ("PNG",)
+
+
+RGB = PictureFormat("8-bit RGB", ("RGB",))
+PHOTO = PictureFormat("8-bit RGB", ("RGB",), ("PNG", "JPEG"))
+LABELS = PictureFormat("8-bit with one channel (grey or palette)", ("L", "P"))
+GREY = PictureFormat("8-bit grey", ("L",))
+GREY16 = PictureFormat(
+    "16-bit grey", ("I;16", "I;16B", "I")
+)  # which of them depends on Pillow's version
+
+_MODE_WORDS = {
+    "1": "1-bit",
+    "L": "8-bit grey",
+    "LA": "8-bit grey with alpha",
+    "P": "8-bit palette",
+    "RGB": "8-bit RGB",
+    "RGBA": "8-bit RGB with alpha",
+    "CMYK": "8-bit CMYK",
+    **dict.fromkeys(GREY16.modes, GREY16.words),
+}
+
+
+class Problem(NamedTuple):
+    """A file that cannot be used, and what to say of it (the path included)."""
+
+    path: Path
+    message: str
+
+
+def read_picture(path: Path, wanted: PictureFormat) -> NDArray[Any]:
+    """A picture as it is: (H, W) or (H, W, 3); of a palette picture the indices.
+
+    Raises:
+        DataError: missing, damaged or of the wrong kind; names the file and says what is wrong.
+    """
+    with open_picture(path, wanted) as image:
+        try:
+            return np.asarray(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{path}: truncated or damaged ({error})") from error
+
+
+def picture_size(path: Path, wanted: PictureFormat) -> Size:
+    """(H, W) of a picture, from its header alone.
+
+    Raises:
+        DataError: missing, not a picture, or of the wrong kind.
+    """
+    with open_picture(path, wanted) as image:
+        return image.height, image.width
+
+
+def open_picture(path: Path, wanted: PictureFormat) -> Image.Image:
+    """A picture whose header has been read, still to be closed.
+
+    Raises:
+        DataError: missing, not a picture, or of the wrong kind.
+    """
+    try:
+        image = Image.open(path, formats=wanted.containers)
+    except (FileNotFoundError, PermissionError) as error:
+        raise _unreadable(path, error) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: empty file (0 bytes)") from error
+        raise DataError(
+            f"{path}: not a {' or '.join(wanted.containers)} image, or its header is damaged"
+        ) from error
+    if image.mode not in wanted.modes:
+        image.close()
+        raise DataError(
+            f"{path}: {_MODE_WORDS.get(image.mode, image.mode)}, expected {wanted.words}"
+        )
+    return image
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of a .npy file, without objects in it.
+
+    Raises:
+        DataError: missing, damaged, or no such file.
+    """
+    content = read_bytes(path)
+    try:
+        array = np.load(BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path}: not an array in NumPy's format, or truncated ({error})"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{path}: an archive of arrays, expected a single array in NumPy's .npy format"
+        )
+    return array
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        DataError: missing, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not content:
+        raise DataError(f"{path}: empty file (0 bytes)")
+    return content
+
+
+class Indexed(Protocol):
+    """Frames in an order, each with a file of every part."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str: ...
+
+    def path(self, index: int, part: str) -> Path: ...
+
+
+def fingerprint(frames: Indexed, parts: Sequence[str], title: str, progress: Progress) -> str:
+    """Hex digest over each frame's name and its files' sizes in bytes, in order, and the contents
+    of a few frames.
+
+    It does not depend on where the files lie. A change that keeps a file's size is seen only in
+    what is hashed.
+
+    Args:
+        title: of the progress bar.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with progress.bar(title, len(frames)) as bar:
+        for index in range(len(frames)):
+            sizes = " ".join(f"{part} {_bytes_in(frames.path(index, part))}" for part in parts)
+            digest.update(f"{frames.name(index)} {sizes}\n".encode())
+            bar.advance()
+    for index in spread(len(frames), _HASHED):
+        for part in parts:
+            digest.update(hashlib.sha256(frames.path(index, part).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _bytes_in(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of `range(count)`, evenly spread, the same every time."""
+    return list(range(count)) if count <= most else [index * count // most for index in range(most)]
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    missing = isinstance(error, FileNotFoundError)
+    return DataError(
+        f"{path}: " + ("no such file" if missing else "cannot be read; check its permissions")
+    )

@@ -1,0 +1,112 @@
+"""Training views of a sample: the published augmentation of NYUD-v2 and PASCAL-Context. Imports no
+torch.
+
+Source: the recipe that ATRC, InvPT and S4T's public code share. Every function takes one sample and
+a generator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.sample import IMAGE, Sample, cropped, image_size, mirrored, zoomed
+from ttt_bench.tasks import IGNORE
+
+SCALES = (0.5, 2.0)
+CROP_TRIES = 10
+LARGEST_SHARE = 0.75
+"""A crop is drawn again where one class fills more of it."""
+BRIGHTNESS = 32.0
+"""Most that is added to every channel, of 255."""
+CONTRAST = (0.5, 1.5)
+SATURATION = (0.5, 1.5)
+HUE = 18
+"""Most that the hue is turned by, in steps of 2 degrees."""
+
+
+def random_view(
+    sample: Sample, size: Size, draw: np.random.Generator, balanced: bool = True
+) -> Sample:
+    """Scale, crop, mirror and recolour a sample at random; what comes out is nowhere larger than
+    `size`.
+
+    Args:
+        balanced: draw a crop again where one class fills most of it.
+    """
+    view = zoomed(sample, draw.uniform(*SCALES))
+    view = random_crop(view, size, draw, balanced)
+    if draw.random() < 0.5:
+        view = mirrored(view)
+    return {**view, IMAGE: recoloured(view[IMAGE], draw)}
+
+
+def random_crop(
+    sample: Sample, size: Size, draw: np.random.Generator, balanced: bool = True
+) -> Sample:
+    """At most `size` of a sample, from a random place.
+
+    If `balanced`, up to `CROP_TRIES` places are tried until no class of `semseg` fills more than
+    `LARGEST_SHARE` of the crop; the last one is taken if none does.
+    """
+    height, width = image_size(sample)
+    tries = CROP_TRIES if balanced and "semseg" in sample else 1
+    for _ in range(tries):
+        top = int(draw.integers(0, max(height - size[0], 0) + 1))
+        left = int(draw.integers(0, max(width - size[1], 0) + 1))
+        crop = cropped(sample, top, left, size)
+        if tries > 1 and largest_share(crop["semseg"]) <= LARGEST_SHARE:
+            break
+    return crop
+
+
+def largest_share(labels: NDArray[np.uint8]) -> float:
+    """The share of all pixels that the most frequent class has; 0 where there is no class."""
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    return float(counts[:IGNORE].max()) / labels.size
+
+
+def recoloured(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
+    """Change brightness, contrast, saturation and hue of an image (3, H, W), each with probability
+    1/2.
+
+    Contrast comes before saturation and hue or after them, with equal chance.
+    """
+    early = draw.random() < 0.5
+    if draw.random() < 0.5:
+        image = _shaded(image, 1.0, draw.uniform(-BRIGHTNESS, BRIGHTNESS))
+    contrast = draw.uniform(*CONTRAST) if draw.random() < 0.5 else 1.0
+    if early:
+        image = _shaded(image, contrast, 0.0)
+    saturation = draw.uniform(*SATURATION) if draw.random() < 0.5 else 1.0
+    turn = int(draw.integers(-HUE, HUE + 1)) if draw.random() < 0.5 else 0
+    image = tinted(image, saturation, turn)
+    return image if early else _shaded(image, contrast, 0.0)
+
+
+def tinted(image: NDArray[np.uint8], saturation: float, turn: int) -> NDArray[np.uint8]:
+    """An image (3, H, W) with its saturation multiplied and its hue turned by so many steps of 2
+    degrees.
+    """
+    if saturation == 1.0 and turn == 0:
+        return image
+    hue, strength, value = np.asarray(_picture("RGB", image).convert("HSV")).transpose(2, 0, 1)
+    hue = ((hue.astype(np.int32) + round(turn * 256 / 180)) % 256).astype(np.uint8)
+    changed = np.stack([hue, _shaded(strength, saturation, 0.0), value])
+    return np.asarray(_picture("HSV", changed).convert("RGB")).transpose(2, 0, 1)
+
+
+def _picture(mode: str, planes: NDArray[np.uint8]) -> Image.Image:
+    return Image.merge(mode, [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes])
+
+
+def _shaded(values: NDArray[Any], factor: float, addend: float) -> NDArray[np.uint8]:
+    if factor == 1.0 and addend == 0.0:
+        return values
+    return np.clip(np.rint(values * np.float32(factor) + np.float32(addend)), 0, 255).astype(
+        np.uint8
+    )

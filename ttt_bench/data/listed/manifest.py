@@ -1,0 +1,131 @@
+"""What has been found out about a data set's files, kept beside them. Imports no torch.
+
+`data check` and `data prepare` write it; loaders read it. It is a JSON file in the data set's
+folder; entries that this version does not know are kept as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ttt_bench.data.images.normals import EVERY_AXES
+from ttt_bench.errors import DataError
+
+NAME = "ttt-bench.json"
+"""The file's name."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What loaders go by.
+
+    Attributes:
+        normal_axes: the axes of the normal maps as measured on the files, such as "left / up /
+            backward"; None where nobody has measured them.
+        derived: targets that were made here instead of being the published ones: of each task, how.
+        resized: (H, W) of the files where they are a cache of smaller ones, whose invalid pixels
+            were masked before they were resized.
+        checked: the fingerprints of the files that `data check` has looked over.
+    """
+
+    normal_axes: str | None = None
+    derived: Mapping[str, str] = field(default_factory=dict)
+    resized: tuple[int, int] | None = None
+    checked: tuple[str, ...] = ()
+
+    def notices(self, title: str, tasks: Iterable[str], mark: str) -> Iterator[str]:
+        """What a reader of results over these tasks has to know.
+
+        Args:
+            title: what messages call the data set.
+            mark: the fingerprint of the files that are used.
+        """
+        for task in tasks:
+            if task in self.derived:
+                yield f"{title}: {task} targets are derived, not the published ones: {self.derived[task]}"
+        if not self.checked:
+            yield f"{title}: nobody has checked these files; run `ttt-bench data check`"
+        elif mark not in self.checked:
+            yield f"{title}: these files are not the ones that were checked; run `ttt-bench data check` again"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a data set's folder; an empty one where there is none.
+
+    Raises:
+        DataError: it is damaged, or holds what cannot be.
+    """
+    entries = _entries(folder)
+    axes, derived, checked = (
+        entries.get("normal_axes"),
+        entries.get("derived", {}),
+        entries.get("checked", []),
+    )
+    if axes is not None and axes not in EVERY_AXES:
+        raise _damaged(folder, f"normal_axes is {axes!r}")
+    if not isinstance(derived, dict) or not all(isinstance(how, str) for how in derived.values()):
+        raise _damaged(folder, f"derived is {derived!r}")
+    if not isinstance(checked, list) or not all(isinstance(mark, str) for mark in checked):
+        raise _damaged(folder, f"checked is {checked!r}")
+    return Manifest(axes, derived, _resized(folder, entries.get("cache")), tuple(checked))
+
+
+def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
+    """Set these entries and keep the others; the file is replaced whole.
+
+    Raises:
+        DataError: the file that is there is damaged, or it cannot be written.
+    """
+    merged = {**_entries(folder), **entries}
+    path = folder / NAME
+    temporary = folder / f".{NAME}.tmp-{os.getpid()}"
+    try:
+        # an administrator could write all the same, but somebody has marked the folder as not to be
+        # changed
+        if not folder.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, "the folder is read-only")
+        temporary.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}); make the folder writable"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _resized(folder: Path, cache: Any) -> tuple[int, int] | None:
+    if cache is None:
+        return None
+    size = cache.get("size") if isinstance(cache, dict) else None
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(isinstance(n, int) and n > 0 for n in size)
+    ):
+        raise _damaged(folder, f"cache is {cache!r}")
+    return size[0], size[1]
+
+
+def _entries(folder: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(error)) from error
+    if not isinstance(entries, dict):
+        raise _damaged(folder, "it is no JSON object")
+    return entries
+
+
+def _damaged(folder: Path, why: str) -> DataError:
+    return DataError(
+        f"{folder / NAME} is damaged ({why}); delete it and run `ttt-bench data check` again"
+    )

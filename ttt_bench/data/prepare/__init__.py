@@ -1,1 +1,0 @@
-"""`data prepare`: from published archives and raw sources to what the loaders read. Nothing is downloaded."""

@@ -1,0 +1,1 @@
+"""Shifts of a target's images and streams of them."""

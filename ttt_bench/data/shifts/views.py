@@ -1,0 +1,170 @@
+"""A data set seen otherwise: its images shifted, or in another order. Targets stay what they
+are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from ttt_bench.data.base import Dataset
+from ttt_bench.data.shifts import corruptions
+from ttt_bench.data.shifts.kinds import Shift
+from ttt_bench.data.shifts.streams import Place, Stream, places
+from ttt_bench.network import Batch
+from ttt_bench.util.hashing import hash_of, hash_source
+from ttt_bench.util.progress import Progress
+from ttt_bench.util.seeding import derive_seed
+
+
+def shift_image(
+    image: Tensor, shifts: Sequence[Shift], seed: int, index: int, done: int = 0
+) -> Tensor:
+    """An image under shifts, one after the other.
+
+    Randomness depends on the seed, the image's index, the shift's name and its place in the row,
+    and not on its
+    strength: twice the noise is the same noise, doubled.
+
+    Args:
+        image: (3, H, W) float32 in [0, 1]; it is not changed.
+        index: the image's in its data set.
+        done: how many shifts the image has seen before these.
+    """
+    for place, shift in enumerate(shifts, start=done):
+        generator = Generator().manual_seed(derive_seed("shift", seed, place, shift.name, index))
+        image = corruptions.corrupt(image, shift, generator)
+    return image
+
+
+class View(Dataset):
+    """A data set that another one is looked at through."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self.domain, self.size, self.tasks = dataset.domain, dataset.size, dataset.tasks
+        self.fingerprint, self.notices = dataset.fingerprint, dataset.notices
+
+    def name(self, index: int) -> str:
+        return self._dataset.name(index)
+
+    def prepare(self, progress: Progress) -> None:
+        self._dataset.prepare(progress)
+
+
+class Relabelled(View):
+    """A data set whose classes are others: `table` (256,) has the new index of each, 255 for none.
+
+    Args:
+        record: what the table follows from, for the fingerprint.
+    """
+
+    def __init__(self, dataset: Dataset, table: NDArray[np.uint8], record: object) -> None:
+        super().__init__(dataset)
+        self._table = torch.from_numpy(table.astype(np.int64))
+        self.fingerprint = hash_of([dataset.fingerprint, record], length=16)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        batch = self._dataset.batch(indices)
+        return Batch(
+            batch.images, {**batch.targets, "semseg": self._table[batch.targets["semseg"]]}
+        )
+
+
+class Shifted(View):
+    """A data set under shifts: other images, the same targets.
+
+    Args:
+        shifts: at least one; they are applied in this order.
+        seed: of their randomness.
+    """
+
+    def __init__(self, dataset: Dataset, shifts: Sequence[Shift], seed: int) -> None:
+        super().__init__(dataset)
+        self.shifts, self._seed = tuple(shifts), seed
+        self.domain = "+".join([dataset.domain, *map(str, self.shifts)])
+        self.fingerprint = hash_of([dataset.fingerprint, _content(self.shifts), seed], length=16)
+        self.notices = (
+            *dataset.notices,
+            f"{dataset.domain}: the images are shifted, the labels are not: "
+            + "; then ".join(shift.words for shift in self.shifts),
+        )
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        batch = self._dataset.batch(indices)
+        pairs = zip(batch.images, indices, strict=True)
+        images = [shift_image(image, self.shifts, self._seed, index) for image, index in pairs]
+        return Batch(torch.stack(images), batch.targets)
+
+
+class Streamed(View):
+    """A data set in a stream's order and under its shifts: indices of this data set are positions
+    of the stream.
+
+    Attributes:
+        stream: the stream; its `names` are those of the segments.
+        places: of every position, the image's index in the data set and the segment's number.
+
+    Args:
+        seed: of the order and of the shifts' randomness.
+        count: how many of the data set's images are used, the first ones; None for all.
+    """
+
+    def __init__(
+        self, dataset: Dataset, stream: Stream, seed: int, count: int | None = None
+    ) -> None:
+        super().__init__(dataset)
+        self.stream, self._seed = stream, seed
+        images = len(dataset) if count is None else min(count, len(dataset))
+        self.places: list[Place] = places(stream, images, seed)
+        self._done = len(dataset.shifts) if isinstance(dataset, Shifted) else 0
+        if stream.kind == "fixed":
+            return  # it gives what the data set itself gives
+        contents = [_content(chain) for chain in stream.segments]
+        self.fingerprint = hash_of(
+            [dataset.fingerprint, stream.kind, contents, seed, images], length=16
+        )
+        self.notices = (*dataset.notices, f"{dataset.domain}: {_words(stream)}")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, index: int) -> str:
+        return self._dataset.name(self.places[index].image)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        here = [self.places[position] for position in indices]
+        batch = self._dataset.batch([place.image for place in here])
+        images = [
+            shift_image(
+                image, self.stream.segments[place.segment], self._seed, place.image, self._done
+            )
+            for image, place in zip(batch.images, here, strict=True)
+        ]
+        return Batch(torch.stack(images), batch.targets)
+
+
+def _words(stream: Stream) -> str:
+    words = {
+        "shuffled": "the images come in a random order",
+        "continual": "the images come once under each shift, one shift after the other: ",
+        "mixed": "the images come in file order, each under one of the shifts, drawn for it: ",
+    }
+    return words[stream.kind] + ", ".join(stream.names)
+
+
+def _content(shifts: Sequence[Shift]) -> list[object]:
+    """What decides what shifts do: the code that does it and their constants."""
+    code = hash_source(Path(corruptions.__file__).read_text(encoding="utf-8"))
+    return [code, *((shift.name, shift.constants) for shift in shifts)]

@@ -1,0 +1,1 @@
+"""Checking, preparing and showing data; a run needs none of it."""

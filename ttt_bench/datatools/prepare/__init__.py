@@ -1,0 +1,3 @@
+"""`data prepare`: from published archives and raw sources to what the loaders read. Nothing is
+downloaded.
+"""

@@ -1,0 +1,180 @@
+"""The raw sources of NYUD-v2: the labelled frames, the split and the class mapping, checked
+before they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt_bench.data.nyud.decode import MAX_LABEL
+from ttt_bench.data.nyud.index import WHOLE
+from ttt_bench.datatools.prepare.sources import NYUD_CLASSES, NYUD_RAW, NYUD_SPLITS
+from ttt_bench.errors import DataError
+from ttt_bench.util.extras import optional
+
+DATASETS = ("images", "depths", "rawDepths", "labels", "instances")
+RAW_LABELS = 894
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MATLAB_5 = b"MATLAB 5.0"
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """A labelled frame, 480x640, upright.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        metres: (H, W) float32, in-filled; 0 where there is none.
+        raw_metres: (H, W) float32 as the sensor gave it; 0 where there is none.
+        labels: (H, W) uint16, 0 unlabelled, 1..894.
+        instances: (H, W) uint8, a number within the label.
+    """
+
+    rgb: NDArray[np.uint8]
+    metres: NDArray[np.float32]
+    raw_metres: NDArray[np.float32]
+    labels: NDArray[np.uint16]
+    instances: NDArray[np.uint8]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The labelled frames' file, an HDF5 file with one data set for each of `DATASETS`.
+
+    Raises:
+        DataError: missing, no HDF5 file, incomplete, or without the data sets.
+    """
+    _require_hdf5(path)
+    h5py = optional("h5py", "reading nyu_depth_v2_labeled.mat")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(
+            f"{path}: incomplete or damaged HDF5 file, {path.stat().st_size:,} bytes ({error}). Wanted: {NYUD_RAW}"
+        ) from error
+    with file:
+        absent = [name for name in DATASETS if name not in file]
+        if absent:
+            raise DataError(f"{path}: has no {', '.join(absent)}. Wanted: {NYUD_RAW}")
+        counts = {name: len(file[name]) for name in DATASETS}
+        if len(set(counts.values())) > 1:
+            raise DataError(f"{path}: differing numbers of frames ({counts}); download it again")
+        yield file
+
+
+def read_frame(file: Any, number: int) -> RawFrame:
+    """A frame by its number, from 1.
+
+    Raises:
+        DataError: it cannot be read, or is not what it should be.
+    """
+    try:
+        # MATLAB counts columns first, so that every axis comes out reversed
+        arrays: Mapping[str, NDArray[Any]] = {name: file[name][number - 1].T for name in DATASETS}
+    except OSError as error:
+        raise DataError(
+            f"{file.filename}: frame {number} cannot be read ({error}); download the file again"
+        ) from error
+    for name, array in arrays.items():
+        expected = (*WHOLE, 3) if name == "images" else WHOLE
+        if array.shape != expected:
+            raise DataError(
+                f"{file.filename}: {name} of frame {number} has the shape {array.shape}, not {expected}"
+            )
+    return RawFrame(
+        np.ascontiguousarray(arrays["images"], dtype=np.uint8),
+        np.ascontiguousarray(arrays["depths"], dtype=np.float32),
+        np.ascontiguousarray(arrays["rawDepths"], dtype=np.float32),
+        np.ascontiguousarray(arrays["labels"], dtype=np.uint16),
+        np.ascontiguousarray(arrays["instances"], dtype=np.uint8),
+    )
+
+
+def read_splits(path: Path, count: int) -> dict[str, list[int]]:
+    """Frame numbers, from 1, of the lists train and val; `count` is how many frames there are.
+
+    Raises:
+        DataError: missing, no such file, or numbers that are no frame's or in both lists.
+    """
+    content = _matlab_5(path, NYUD_SPLITS)
+    lists = {}
+    for name, key in (("train", "trainNdxs"), ("val", "testNdxs")):
+        if key not in content:
+            raise DataError(f"{path}: has no {key}. Wanted: {NYUD_SPLITS}")
+        numbers = [int(number) for number in np.asarray(content[key]).ravel()]
+        strange = [number for number in numbers if not 1 <= number <= count]
+        if strange or len(set(numbers)) != len(numbers) or not numbers:
+            raise DataError(
+                f"{path}: {key} must hold different frame numbers in 1..{count}, got {strange or numbers}"
+            )
+        lists[name] = numbers
+    both = set(lists["train"]) & set(lists["val"])
+    if both:
+        raise DataError(f"{path}: frame {min(both)} is in both lists. Wanted: {NYUD_SPLITS}")
+    return lists
+
+
+def read_classes(path: Path) -> NDArray[np.uint8]:
+    """(895,): the id in 0..40 of each raw label; 0, unlabelled, stays 0.
+
+    Raises:
+        DataError: missing, or no such file.
+    """
+    content = _matlab_5(path, NYUD_CLASSES)
+    mapped = np.asarray(content.get("mapClass", [])).ravel()
+    if mapped.size != RAW_LABELS or mapped.min() < 1 or mapped.max() > MAX_LABEL:
+        raise DataError(
+            f"{path}: mapClass must hold {RAW_LABELS} ids in 1..{MAX_LABEL}. Wanted: {NYUD_CLASSES}"
+        )
+    return np.concatenate([[0], mapped]).astype(np.uint8)
+
+
+def _require_hdf5(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Wanted: {NYUD_RAW}")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start, offset = file.read(512), 0
+        while (
+            offset < size
+        ):  # the signature may come after a block for other programs, of 512 bytes times a power of 2
+            file.seek(offset)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return
+            offset = 2 * offset or 512
+    raise DataError(
+        f"{path}: not an HDF5 file: {size:,} bytes, {_looks_like(start)}. Wanted: {NYUD_RAW}"
+    )
+
+
+def _looks_like(start: bytes) -> str:
+    if not start:
+        return "empty"
+    if start.startswith(_MATLAB_5):
+        return "looks like an older MATLAB file"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "looks like a web page"
+    return (
+        "looks like text" if start.isascii() and b"\0" not in start else "looks like something else"
+    )
+
+
+def _matlab_5(path: Path, wanted: str) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Wanted: {wanted}")
+    io = optional("scipy.io", f"reading {path.name}")
+    try:
+        content: Mapping[str, Any] = io.loadmat(path)
+    except Exception as error:  # scipy and zlib raise what they like on damaged files
+        raise DataError(
+            f"{path}: not a MATLAB 5 file, or truncated ({error}). Wanted: {wanted}"
+        ) from error
+    return content

@@ -1,0 +1,100 @@
+"""A contact sheet of a data set: each image beside its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from ttt_bench.data.base import Dataset
+from ttt_bench.datatools.prepare.writing import replacing
+from ttt_bench.errors import DataError
+from ttt_bench.metrics import colours
+from ttt_bench.tasks import IGNORE
+
+_CELL = 2.2  # inches
+_LEGEND = 0.8
+
+
+def contact_sheet(
+    dataset: Dataset, indices: Sequence[int], class_names: Sequence[str], path: Path
+) -> None:
+    """Write a PNG with a row for each of these images and a column for the image and for each task.
+
+    Depth and edges are scaled to each picture's own range, which its title gives in the target's
+    units. What has no target is grey, and a title says how much of the picture that is.
+
+    Args:
+        indices: which images, at least one.
+        class_names: names of the class indices, for the legend; empty where the classes have none.
+        path: where to write; its folder must exist. The file is there when it is whole.
+
+    Raises:
+        DataError: a file of the data set is damaged, or the sheet cannot be written.
+    """
+    height, width = dataset.size
+    columns = 1 + len(dataset.tasks)
+    cell = _CELL * height / width
+    inches = (columns * _CELL, len(indices) * (cell + 0.35) + _LEGEND)
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(indices), columns, squeeze=False)
+    for row, index in zip(axes, indices, strict=True):
+        batch = dataset.batch([index])
+        _show(
+            row[0],
+            np.rint(batch.images[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8),
+            dataset.name(index),
+        )
+        for axis, task in zip(row[1:], dataset.tasks, strict=True):
+            _show(axis, *_picture(task, batch.targets[task][0].numpy()))
+    _legend(figure, class_names if "semseg" in dataset.tasks else ())
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}); choose another file with --out"
+        ) from error
+
+
+def _picture(task: str, target: NDArray[np.float32]) -> tuple[colours.Picture, str]:
+    """A target's picture and title."""
+    valid = target[target != IGNORE]
+    lacking = 1 - valid.size / target.size
+    note = f"\n{lacking:.1%} without target" if lacking else "\n"
+    if task == "semseg":
+        return colours.colour_semseg(target), task + note
+    if task == "normals":
+        return colours.colour_normals(target), task + note
+    low, high = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 0.0)
+    title = f"{task} {low:.2f} to {high:.2f}{note}"
+    if task == "edge":
+        return colours.colour_edge(target, low, high), title
+    return colours.colour_depth(target, low, high), title
+
+
+def _show(axis: Axes, picture: colours.Picture, title: str) -> None:
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_title(title, fontsize=8)
+    axis.set_axis_off()
+
+
+def _legend(figure: Figure, class_names: Sequence[str]) -> None:
+    entries = [(colours.class_colour(index), name) for index, name in enumerate(class_names)]
+    entries.append((colours.NO_TARGET, "no target"))
+    figure.legend(
+        handles=[
+            Patch(color=(r / 255, g / 255, b / 255), label=name) for (r, g, b), name in entries
+        ],
+        loc="outside lower center",
+        ncols=min(len(entries), 5),
+        fontsize=8,
+        frameon=False,
+    )

@@ -1,0 +1,1 @@
+"""What a method says about itself: its card, options and parameter counts."""

@@ -1,0 +1,118 @@
+"""What the harness hands to a method: a batch of images, the shared network, a method's modules.
+
+`Network` is the interface of the shared network: its stages' features, their fusion (the
+hypercolumn) and its heads, each on its own. `ttt_bench.model` builds the networks that implement
+it; a method that uses no more than this interface works with every one of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+STAGES = 4
+"""Number of stages of every shared network."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their targets; `ttt_bench.data.base` states the shapes and conventions."""
+
+    images: Tensor
+    targets: dict[str, Tensor]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the same batch on a device."""
+        targets = {name: value.to(device) for name, value in self.targets.items()}
+        return Batch(self.images.to(device), targets)
+
+
+class Network(nn.Module, ABC):
+    """RGB in [0, 1] to the output of every task, at the size of the images.
+
+    Attributes:
+        backbone: the layers that compute the stages.
+        heads: one module per task.
+        tasks: task -> output channels, in canonical order.
+        channels: number of channels of each stage.
+        mean, std: (1, 3, 1, 1), the statistics that images are normalised with.
+    """
+
+    backbone: nn.Module
+    heads: nn.ModuleDict
+    tasks: dict[str, int]
+    channels: tuple[int, ...]
+    mean: Tensor
+    std: Tensor
+
+    @abstractmethod
+    def normalise_by(self, normalisation: str) -> None:
+        """Normalise images with these statistics (`ttt_bench.model.NORMALISATIONS`) from now on."""
+
+    @abstractmethod
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) in [0, 1] as the backbone expects them."""
+
+    @abstractmethod
+    def stages(self, images: Tensor, last: int = STAGES) -> list[Tensor]:
+        """Return the features s1..s`last`, each (B, C_l, h_l, w_l), of images (B, 3, H, W).
+
+        Layers behind the last stage are not computed.
+        """
+
+    @abstractmethod
+    def upstream(self, last: int) -> tuple[str, ...]:
+        """Return the names of the parameters that s1..s`last` depend on.
+
+        A backbone that cannot tell returns all of its parameters.
+        """
+
+    @abstractmethod
+    def pooled(self, stages: Sequence[Tensor]) -> Tensor:
+        """Return the mean of the hypercolumn over all positions, (B, sum C_l)."""
+
+    @abstractmethod
+    def hypercolumn(self, stages: Sequence[Tensor]) -> Tensor:
+        """Return the stages at the size of s1, concatenated: (B, sum C_l, H/4, W/4)."""
+
+    @abstractmethod
+    def project(
+        self, stages: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """Return a 1x1 convolution of the hypercolumn, (B, outputs, H/4, W/4).
+
+        Args:
+            stages: s1..s4.
+            weight: (outputs, sum C_l, 1, 1).
+            bias: (outputs,).
+        """
+
+    @abstractmethod
+    def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        """Return the raw output of every task, (B, K, H, W) at `size` = (H, W)."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return task -> (B, K, H, W) for images (B, 3, H, W).
+
+        The outputs are logits, depth, unnormalised vectors and edge values.
+        """
+        return self.outputs(self.stages(images), images.shape[-2:])
+
+
+ExtraT = TypeVar("ExtraT", bound=nn.Module | None)
+
+
+class Net(nn.Module, Generic[ExtraT]):
+    """The shared network `model` with a method's modules `extra` (None if it adds none)."""
+
+    extra: ExtraT
+
+    def __init__(self, model: Network, extra: ExtraT) -> None:
+        super().__init__()
+        self.model = model
+        self.extra = extra

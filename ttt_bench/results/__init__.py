@@ -1,0 +1,1 @@
+"""Results folders: their schema, how cells are written and read, and the published numbers."""

@@ -1,0 +1,156 @@
+"""The published numbers of a pair, checked: Delta_TTT is computed again from the published per-task
+means.
+
+`published.csv` holds every number of the tables of TR-TTT (the earlier version of S4T) and S4T:
+`paper, table, pair, method, task, metric, value, std, note`, with mIoU in percent, mErr in degrees,
+`delta_ttt` in percent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+
+from ttt_bench.metrics.scores import delta_ttt
+from ttt_bench.tasks import TASKS, canonical
+
+TOLERANCE = 0.1
+"""How far, in points, a published Delta_TTT may lie from the recomputed one before it is
+flagged.
+"""
+
+STEPS = 40
+"""Adaptation steps of the published runs."""
+
+CAUSES = {
+    ("taskonomy:pascal", "tttflow"): "cause unknown (a digit?)",
+    ("pascal:taskonomy", "tent"): "printed as a fraction, not percent",
+    ("nyud:taskonomy", "tttflow"): "rounding of the printed means",
+    ("nyud:taskonomy", "tent"): "rounding of the printed means",
+}
+"""What an audit of the tables made of the published Delta_TTT that do not follow from the
+published means.
+"""
+
+_PASCAL = (
+    "the paper swaps the class lists of its two pairs, and calls class 2 'toilet' where the ids of both data sets say "
+    "bottle (scores are unaffected)",
+)
+_NYUD = ("the paper swaps the class lists of its two pairs (scores are unaffected)",)
+_TABLE_NOTES = {
+    "TR-TTT": (
+        "TR-TTT names 40,000 training iterations in section 4.1 and 60,000 in its appendix",
+    ),
+    "S4T": (
+        "for some rows the standard deviations differ in scale between TR-TTT's Table 6 and S4T's Table 4",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """What a paper prints for one method.
+
+    Attributes:
+        scores: task -> (mean, standard deviation or NaN).
+        delta: the printed Delta_TTT in percent (mean, standard deviation or NaN).
+        recomputed: Delta_TTT computed from the printed means.
+        flag: why the printed Delta_TTT is not to be taken as it stands; empty where it is.
+    """
+
+    method: str
+    scores: dict[str, tuple[float, float]]
+    delta: tuple[float, float]
+    recomputed: float
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A published main table: one pair, one row a method, in the paper's order."""
+
+    paper: str
+    table: str
+    pair: str
+    rows: tuple[PublishedRow, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return f"{self.paper}, {self.table}"
+
+    def row(self, method: str) -> PublishedRow | None:
+        """The row of a method; None where the paper has none."""
+        return next((row for row in self.rows if row.method == method), None)
+
+
+@cache
+def numbers() -> pd.DataFrame:
+    """Every published number, with the columns of `published.csv`."""
+    with files("ttt_bench.results").joinpath("published.csv").open(encoding="utf-8") as stream:
+        return pd.read_csv(stream, keep_default_na=False, na_values={"value": [""], "std": [""]})
+
+
+@cache
+def for_pair(pair: str) -> PublishedTable | None:
+    """The main table of a pair; None where nothing is published for it."""
+    frame = numbers()
+    plain = frame[(frame["pair"] == pair) & (frame["note"] == "")]
+    base = plain[(plain["method"] == "base") & (plain["metric"] == "delta_ttt")]
+    if base.empty:
+        return None
+    paper, table = base.iloc[0][["paper", "table"]]
+    chosen = plain[(plain["paper"] == paper) & (plain["table"] == table)]
+    base_scores = _scores(chosen[chosen["method"] == "base"])
+    rows = tuple(
+        _row(pair, str(method), group, base_scores)
+        for method, group in chosen.groupby("method", sort=False)
+    )
+    notes = (*(_PASCAL if "pascal" in pair else _NYUD), *_TABLE_NOTES[paper])
+    return PublishedTable(str(paper), str(table), pair, rows, notes)
+
+
+@cache
+def published_parameters() -> dict[str, float]:
+    """Method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
+    frame = numbers()
+    chosen = frame[
+        (frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")
+    ]
+    return {
+        str(method): float(value)
+        for method, value in zip(chosen["method"], chosen["value"], strict=True)
+    }
+
+
+def _row(
+    pair: str, method: str, group: pd.DataFrame, base: dict[str, tuple[float, float]]
+) -> PublishedRow:
+    scores = _scores(group)
+    printed = group[group["metric"] == "delta_ttt"].iloc[0]
+    recomputed = delta_ttt(
+        [scores[task][0] for task in base],
+        [base[task][0] for task in base],
+        [TASKS[task].lower_is_better for task in base],
+    )
+    value = float(printed["value"])
+    cause = CAUSES.get((pair, method), "cause unknown")
+    suspicious = not math.isclose(value, recomputed, abs_tol=TOLERANCE) or (pair, method) in CAUSES
+    flag = (
+        f"printed {value:.2f}, the printed means give {recomputed:.2f}: {cause}"
+        if suspicious
+        else ""
+    )
+    return PublishedRow(method, scores, (value, float(printed["std"])), recomputed, flag)
+
+
+def _scores(group: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    by_task = group[group["task"] != "all"].set_index("task")
+    return {
+        task: (float(by_task.loc[task, "value"]), float(by_task.loc[task, "std"]))  # type: ignore[arg-type]
+        for task in canonical(by_task.index)
+    }

@@ -1,0 +1,1 @@
+"""Statistics over stored rows, in numpy and pandas."""

@@ -1,0 +1,206 @@
+"""Which cells may stand in one table, and what each is called there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import NamedTuple
+
+import pandas as pd
+
+from ttt_bench.tasks import canonical
+
+METHOD_ORDER = (
+    "base",
+    "norm",
+    "tent",
+    "tipi",
+    "ttt",
+    "tttpp",
+    "tttflow",
+    "clust3",
+    "actmad",
+    "nc_ttt",
+    "s4t",
+)
+"""The order of the papers' tables; other methods follow by name."""
+
+
+class Key(NamedTuple):
+    """What all cells of a comparison share."""
+
+    pair: str
+    preset: str
+    protocol: str
+    data_variant: str
+    hparams: str
+    settings: str
+    comparison: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells that differ in method, its own settings, control, steps and seed alone.
+
+    Attributes:
+        cells: one row a cell, with `label`: what its row is called.
+        rows: the stored rows of its done cells, with `label`.
+        base: the label of the untouched source model; None where it was not run.
+        others: the `mark` of every comparison whose key differs in `comparison` alone: other data
+            or another source model under the same names.
+        notes: what a reader must know about how the cells were chosen.
+    """
+
+    key: Key
+    cells: pd.DataFrame
+    rows: pd.DataFrame
+    base: str | None
+    others: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def title(self) -> str:
+        return self.key.pair.replace(":", " → ")
+
+    @property
+    def subtitle(self) -> str:
+        """Everything else that the cells share, in words."""
+        key = self.key
+        words = f"preset {key.preset}, {key.protocol}, hparams {key.hparams}, data variant {key.data_variant}"
+        words += f", {key.settings}" if key.settings else ""
+        return f"{words}, data and source model {mark(key)}" if self.others else words
+
+    @property
+    def slug(self) -> str:
+        """A name for folders and anchors, different for different keys."""
+        key = self.key
+        words = [
+            key.pair.replace(":", "+"),
+            key.preset,
+            key.protocol,
+            key.hparams,
+            key.data_variant,
+        ]
+        plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
+        plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
+        return f"{plain}_{mark(key)}" if self.others else plain
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The scored tasks, in canonical order."""
+        return canonical(self.rows["task"].unique())
+
+    @property
+    def labels(self) -> list[str]:
+        """Every row's name, in table order."""
+        return list(dict.fromkeys(self.cells["label"]))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the semantic classes, where the manifests have them."""
+        return next((tuple(m["classes"]) for m in self.cells["manifest"] if m.get("classes")), ())
+
+
+def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
+    """Sort cells (`load.CELL_COLUMNS`) and their rows into comparisons, in order of their keys."""
+    split = [split_settings(s, m) for s, m in zip(cells["settings"], cells["method"], strict=True)]
+    named = cells.assign(shared=[shared for shared, _ in split], own=[own for _, own in split])
+    names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
+    groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
+    return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
+
+
+def mark(key: Key) -> str:
+    """What tells a comparison from others of the same names: the beginning of its hash."""
+    return key.comparison[:6] or "unknown"
+
+
+def split_settings(settings: str, method: str) -> tuple[str, str]:
+    """(what all methods of a run share, what is the method's own, without its prefix) of a
+    `settings` text.
+
+    Steps are left out: they are a column of their own.
+    """
+    shared: list[str] = []
+    own: list[str] = []
+    for entry in filter(None, settings.split("; ")):
+        name = entry.removeprefix(f"{method}.")
+        if not name.startswith("steps="):
+            (shared if name == entry else own).append(name)
+    return "; ".join(shared), "; ".join(own)
+
+
+def method_rank(method: str) -> tuple[int, str]:
+    """Sorting key of a method."""
+    return (METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER), method)
+
+
+def _others(key: Key, keys: Iterable[Key]) -> tuple[str, ...]:
+    """The marks of those keys that differ from this one in `comparison` alone."""
+    return tuple(mark(other) for other in keys if other != key and other[:-1] == key[:-1])
+
+
+def _comparison(
+    key: Key, group: pd.DataFrame, rows: pd.DataFrame, others: tuple[str, ...]
+) -> Comparison:
+    labelled = group.assign(label=_labels(group))
+    kept, notes = _newest(labelled)
+    names = zip(kept["method"].tolist(), kept["label"].tolist(), kept["seed"].tolist(), strict=True)
+    ranks = [(*method_rank(method), len(label), label, seed) for method, label, seed in names]
+    kept = kept.iloc[sorted(range(len(kept)), key=ranks.__getitem__)].reset_index(drop=True)
+    labels = dict(zip(kept["folder"], kept["label"], strict=True))
+    own_rows = rows[rows["folder"].isin(list(labels))]
+    own_rows = own_rows.assign(label=own_rows["folder"].map(labels))
+    return Comparison(key, kept, own_rows, _base(kept), others, tuple(notes))
+
+
+def _labels(group: pd.DataFrame) -> list[str]:
+    adapting = group[group["method"] != "base"]
+    counts = adapting["steps"].value_counts()
+    usual = max(counts.index, key=lambda steps: (counts[steps], steps)) if len(counts) else None
+    labels = []
+    for cell in group.itertuples():
+        parts = [str(cell.control)] if cell.control != "none" else []
+        parts += str(cell.own).split("; ") if cell.own else []
+        # Base does not adapt: its scores do not depend on the number of steps
+        if cell.method != "base" and cell.steps != usual:
+            parts.append("1 step" if cell.steps == 1 else f"{cell.steps} steps")
+        labels.append(f"{cell.method} ({', '.join(parts)})" if parts else str(cell.method))
+    return labels
+
+
+def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """One cell a label and seed, the one that finished last, and a note where there were more."""
+    notes, keep = [], []
+    in_time = cells.sort_values("finished", na_position="first", kind="stable")
+    for (label, seed), same in in_time.groupby(["label", "seed"]):
+        keep.append(same.index[-1])
+        # runs of Base that differ in their number of steps alone hold the same scores
+        differ = same["method"].iloc[0] != "base" or same["steps"].nunique() < len(same)
+        if len(same) > 1 and differ:
+            notes.append(_duplicate_note(str(label), seed, same))
+    return cells.loc[sorted(keep)], notes
+
+
+def _duplicate_note(label: str, seed: object, same: pd.DataFrame) -> str:
+    shown, others = same.iloc[-1], same.iloc[:-1]
+    when = (
+        ""
+        if pd.isna(shown["finished"])
+        else f" (finished {shown['finished']:%Y-%m-%d %H:%M:%S} UTC)"
+    )
+    return (
+        f"{label}, seed {seed}: {len(same)} cells have this name; shown is the newest, configuration "
+        f"{shown['config']}{when}; left out: {', '.join(others['config'])}"
+    )
+
+
+def _base(cells: pd.DataFrame) -> str | None:
+    """The label of Base; its frozen control is the same model, so it serves where the plain one
+    is missing.
+    """
+    done = cells[(cells["method"] == "base") & (cells["state"] == "done") & (cells["own"] == "")]
+    labels = sorted(done["label"].unique(), key=len)
+    return str(labels[0]) if labels else None

@@ -1,0 +1,281 @@
+"""From stored rows to the numbers of the tables: pure functions from frames to frames.
+
+A *label* names a row of a table: a method, with its own settings, its control and its steps where
+they are not the
+usual ones. All frames here are long: one number a row, full precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ttt_bench.metrics.scores import class_iou, constant_rmse, delta_ttt
+from ttt_bench.tasks import TASKS, canonical
+
+ORACLE, FIXED = "oracle", "fixed"
+DELTA, DELTA_NO_EDGE, OWN_GAIN, STEP = "delta_ttt", "delta_ttt_no_edge", "own_gain", "step"
+"""Quantities of `summarise` beside the tasks' own names."""
+
+UNMOVED = 1e-9
+"""Relative spread up to which a trajectory counts as constant: below what rounding leaves."""
+
+OwnSource = Mapping[tuple[str, int], Mapping[str, float]]
+"""(label, seed) -> task -> score of the method's own source model, not adapted."""
+
+
+def is_primary(rows: pd.DataFrame) -> pd.Series:
+    """Which stored rows are of their task's primary metric."""
+    return rows["metric"] == rows["task"].map({name: task.metric for name, task in TASKS.items()})
+
+
+def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """The primary metrics of stored rows with `label`: `label, seed, step` as index, one column
+    a task, canonical.
+    """
+    primary = rows[is_primary(rows)]
+    wide = primary.pivot_table(
+        index=["label", "seed", "step"], columns="task", values="value", aggfunc="first", sort=True
+    )
+    return wide[list(canonical(wide.columns))]
+
+
+def base_scores(scores: pd.DataFrame, base: str) -> pd.DataFrame:
+    """Base's scores before adapting, one row a seed, one column a task."""
+    before = scores.xs(0, level="step").reset_index()
+    return before[before["label"] == base].set_index("seed").drop(columns="label")
+
+
+def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
+    """Delta_TTT of every label, seed and step against Base of the same seed, in percent.
+
+    Args:
+        scores: as `score_frame` makes it.
+        base: the label of Base; without it, or for a seed that it lacks, there is no row.
+
+    Returns:
+        The index of `scores`, columns `delta_ttt` and, where edge is one of several tasks,
+        `delta_ttt_no_edge`. NaN where Base scores 0.
+    """
+    tasks = list(scores.columns)
+    reference = (
+        base_scores(scores, base)
+        if base is not None
+        else scores.iloc[:0].droplevel(["label", "step"])
+    )
+    known = scores[scores.index.get_level_values("seed").isin(reference.index)]
+    seeds = known.index.get_level_values("seed")
+    columns = {DELTA: tasks}
+    if "edge" in tasks and len(tasks) > 1:
+        columns[DELTA_NO_EDGE] = [task for task in tasks if task != "edge"]
+    values = {
+        name: [
+            _delta(row, reference.loc[seed, kept].to_numpy(), kept)
+            for row, seed in zip(known[kept].to_numpy(), seeds, strict=True)
+        ]
+        for name, kept in columns.items()
+    }
+    return pd.DataFrame(values, index=known.index, dtype=float)
+
+
+def select_steps(scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
+    """The step that stands for each label and seed, under each rule.
+
+    *oracle*: the step of 1..N with the best Delta_TTT of that seed, the first one on ties; there is
+    none without a Delta_TTT. *fixed*: the last step, N. A cell without steps stands for itself at
+    step 0 under both.
+
+    Returns:
+        Columns `selection, label, seed, step`.
+    """
+    last = scores.reset_index().groupby(["label", "seed"])["step"].max().rename("last")
+    fixed = last.rename("step").reset_index().assign(selection=FIXED)
+    candidates = deltas.reset_index().join(last, on=["label", "seed"]).dropna(subset=DELTA)
+    adapted = candidates[candidates["step"] >= candidates["last"].clip(upper=1)]
+    best = (
+        adapted.loc[adapted.groupby(["label", "seed"])[DELTA].idxmax()] if len(adapted) else adapted
+    )
+    oracle = best[["label", "seed", "step"]].assign(selection=ORACLE)
+    picked = [frame for frame in (oracle, fixed) if len(frame)]
+    return pd.concat(picked, ignore_index=True)[["selection", "label", "seed", "step"]]
+
+
+def at_selected_steps(
+    scores: pd.DataFrame, deltas: pd.DataFrame, selected: pd.DataFrame, own_source: OwnSource
+) -> pd.DataFrame:
+    """Every quantity of every label and seed at its selected step.
+
+    Returns:
+        Columns `selection, label, seed, quantity, value`; the quantities are the tasks,
+        `delta_ttt`, `delta_ttt_no_edge`, `step`, and, for cells with scores of their own source
+        model, `own_gain`: the same measure against that model, in percent.
+    """
+    joined = selected.join(scores, on=["label", "seed", "step"]).join(
+        deltas, on=["label", "seed", "step"]
+    )
+    if own_source:
+        joined[OWN_GAIN] = [
+            _gain(row, own_source.get((row["label"], row["seed"]), {}), list(scores.columns))
+            for _, row in joined.iterrows()
+        ]
+    joined = (
+        joined.assign(chosen=joined["step"].astype(float))
+        .drop(columns="step")
+        .rename(columns={"chosen": STEP})
+    )
+    long = joined.melt(["selection", "label", "seed"], var_name="quantity", value_name="value")
+    return long.dropna(subset="value").reset_index(drop=True)
+
+
+def summarise(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation over seeds (NaN for one seed) of each `selection, label,
+    quantity`.
+
+    Returns:
+        Columns `selection, label, quantity, mean, sd, seeds` (`seeds`: how many).
+    """
+    groups = values.groupby(["selection", "label", "quantity"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
+
+
+def unmoved(scores: pd.DataFrame) -> pd.DataFrame:
+    """Whether each task's score is the same at every step from 1 on: index `label, seed`, one
+    bool column a task.
+    """
+    groups = scores[scores.index.get_level_values("step") >= 1].groupby(
+        level=["label", "seed"], sort=False
+    )
+    low, high = groups.min(), groups.max()
+    return (high - low) <= UNMOVED * np.maximum(high.abs(), low.abs())
+
+
+def main_table(
+    rows: pd.DataFrame, base: str | None = "base", own_source: OwnSource | None = None
+) -> pd.DataFrame:
+    """The main table of one comparison, as `summarise` makes it.
+
+    Args:
+        rows: stored rows with `label`.
+        base: the label of Base; None where it was not run: no Delta_TTT, and the fixed step alone.
+    """
+    scores = score_frame(rows)
+    deltas = delta_frame(scores, base)
+    return summarise(
+        at_selected_steps(scores, deltas, select_steps(scores, deltas), own_source or {})
+    )
+
+
+def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation over seeds (NaN for one seed) of what is not primary, at
+    the last step.
+
+    Args:
+        rows: stored rows with `label`.
+
+    Returns:
+        Columns `label, task, metric, class, mean, sd, seeds` (`seeds`: how many).
+    """
+    last = rows.groupby(["label", "seed"])["step"].transform("max")
+    others = rows[~is_primary(rows) & (rows["step"] == last)]
+    groups = others.groupby(["label", "task", "metric", "class"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
+
+
+def curve_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
+    """Every task's score and Delta_TTT over steps, mean and sample standard deviation over seeds
+    (NaN for one seed).
+
+    Args:
+        rows: stored rows with `label`.
+        base: the label of Base; None where it was not run: no Delta_TTT.
+
+    Returns:
+        Columns `label, quantity, step, mean, sd, seeds`; the quantities are those of
+        `at_selected_steps` without `step` and `own_gain`.
+    """
+    scores = score_frame(rows)
+    wide = scores.join(delta_frame(scores, base)).reset_index()
+    long = wide.melt(["label", "seed", "step"], var_name="quantity").dropna(subset="value")
+    groups = long.groupby(["label", "quantity", "step"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
+
+
+def indistinguishable_best(
+    means: Sequence[float], sds: Sequence[float], higher_is_better: bool
+) -> list[bool]:
+    """Which of several means are the best, or not told from it by the spread over seeds.
+
+    A mean counts as not told from the best where their difference is at most sqrt(sd^2 +
+    sd_best^2). Without a spread for every finite mean nothing can be said, and none is named.
+    """
+    values, spreads = np.asarray(means, dtype=float), np.asarray(sds, dtype=float)
+    there = np.isfinite(values)
+    if there.sum() < 2 or not np.isfinite(spreads[there]).all():
+        return [False] * len(values)
+    signed = np.where(there, values if higher_is_better else -values, -np.inf)
+    best = int(np.argmax(signed))
+    near = signed[best] - signed <= np.hypot(spreads, spreads[best])
+    return [bool(ok) for ok in near & there]
+
+
+def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
+    """What a prediction that never changes would score on the same pixels, task -> score.
+
+    Depth and edge: the best constant of every evaluation batch, as the alignment would find it.
+    Semantic segmentation: every pixel in the class that gives the best mean IoU. Normals keep
+    angles alone, from which it cannot be told.
+
+    Args:
+        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
+    """
+    found = {}
+    for task, group in statistics.groupby("task", sort=False):
+        batches = [
+            np.sum(np.stack(list(batch)), axis=0) for _, batch in group.groupby("batch")["values"]
+        ]
+        if task == "semseg":
+            found["semseg"] = _constant_miou(np.sum(batches, axis=0))
+        elif task in ("depth", "edge"):
+            found[str(task)] = constant_rmse(batches)
+    return {task: found[task] for task in canonical(found)}
+
+
+def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
+    """How many scored pixels of the target belong to each semantic class, (K,); empty without
+    semseg.
+
+    Args:
+        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
+    """
+    counts = list(statistics.loc[statistics["task"] == "semseg", "values"])
+    return _truth(np.sum(np.stack(counts), axis=0)) if counts else np.zeros(0)
+
+
+def _truth(counts: np.ndarray) -> np.ndarray:
+    """Pixels of each class in truth, (K,), from flattened confusion counts (K * K,)."""
+    classes = round(len(counts) ** 0.5)
+    return counts.reshape(classes, classes).sum(axis=1)
+
+
+def _constant_miou(counts: np.ndarray) -> float:
+    truth = _truth(counts)
+    classes = len(truth)
+    confusions = [
+        np.where(np.arange(classes) == label, truth[:, None], 0.0) for label in range(classes)
+    ]
+    return float(100.0 * max(class_iou(confusion).mean() for confusion in confusions))
+
+
+def _gain(row: pd.Series, own: Mapping[str, float], tasks: Sequence[str]) -> float:
+    kept = [task for task in tasks if task in own]
+    return (
+        _delta(row[kept].to_numpy(dtype=float), np.array([own[task] for task in kept]), kept)
+        if kept
+        else np.nan
+    )
+
+
+def _delta(values: np.ndarray, base: np.ndarray, tasks: Sequence[str]) -> float:
+    return delta_ttt(values, base, [TASKS[task].lower_is_better for task in tasks])

@@ -1,0 +1,1 @@
+"""From a request to finished cells: resolve, plan, run."""

@@ -1,0 +1,1 @@
+"""Shared leaves: files, hashes, seeds, progress, interrupts."""
