@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["support.report_fixtures"]
+
 if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # tests that run side by side share the cores, and so do what they start

@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_a_number_is_reported_with_its_step(protocol: str) ->
         DivergedError, match="loss 'size' is not finite at step 2 of batch 0"
     ) as caught:
         measure(Exploding(), protocol)
-    assert (caught.value.batch, caught.value.step) == (0, 2)
+    assert caught.value.step == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

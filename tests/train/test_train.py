@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 from support.toy import TASKS, Joint, Toy, ToyDataset, job, same, values
 
-from ttt_bench.train import net as training
 from ttt_bench.adapter import SourcePass
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
+from ttt_bench.train import net as training
 from ttt_bench.train.chain import checkpoint_path, training_chain
 from ttt_bench.train.loader import sample_indices
 from ttt_bench.train.net import build_net

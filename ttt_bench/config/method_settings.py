@@ -130,7 +130,7 @@ def describe_changes(
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = Field(default_factory=dict)
+    found: dict[str, Any] = {}
     for key, value in table.items():
         found |= (
             _flat(value, f"{prefix}{key}.")

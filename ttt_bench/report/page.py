@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from ttt_bench import __version__
+from importlib.metadata import version
 from ttt_bench.report import tables
 from ttt_bench.report.notes import ONLINE_STEP_ZERO
 from ttt_bench.report.tables import Table
@@ -106,7 +106,7 @@ def html(sections: Sequence[PageSection], results: str) -> str:
     title = "Test-time training and adaptation: results"
     return (
         template.render(
-            title=title, summary=summary, sections=sections, results=results, version=__version__
+            title=title, summary=summary, sections=sections, results=results, version=version("ttt-bench")
         )
         + "\n"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import synthetic
 
+from support import synthetic
 from ttt_bench.report.render import Rendered, report
 from ttt_bench.stats.comparison import Comparison
 
