@@ -6,11 +6,11 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from importlib.metadata import version
 from ttt_bench.report import tables
 from ttt_bench.report.notes import ONLINE_STEP_ZERO
 from ttt_bench.report.tables import Table
