@@ -7,6 +7,7 @@ from ttt_bench.model.batchnorm import (
     NormController,
     affine_parameters,
     running_statistics,
+    set_norm,
 )
 from ttt_bench.model.network import NORMALISATIONS, MultiTaskModel, linear_weights, resize
 from ttt_bench.model.parameters import Counts, count_parameters
@@ -31,4 +32,5 @@ __all__ = [
     "load_weights",
     "resize",
     "running_statistics",
+    "set_norm",
 ]

@@ -1,10 +1,11 @@
-"""BatchNorm modes: the harness sets them, so that no method replaces or deletes a layer's
-buffers.
+"""Modes of BatchNorm layers, and names of normalisation layers' parameters and statistics.
+
+The harness sets the modes, so that no method replaces or deletes a layer's buffers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -14,9 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ttt_bench.adapter import Norm
 
 BATCH_NORMS: tuple[type[nn.Module], ...] = (_BatchNorm,)
-"""BatchNorm of any dimension, and timm's kinds that are fused with an activation: they derive
-from it.
-"""
+"""BatchNorm of any dimension; timm's layers fused with an activation are subclasses of it."""
 AFFINE_NORMS: tuple[type[nn.Module], ...] = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, _InstanceNorm)
 """Every kind of normalisation layer that can have a scale and a shift."""
 
@@ -24,8 +23,12 @@ AFFINE_NORMS: tuple[type[nn.Module], ...] = (_BatchNorm, nn.GroupNorm, nn.LayerN
 def affine_parameters(
     model: nn.Module, kinds: tuple[type[nn.Module], ...], prefix: str = ""
 ) -> tuple[str, ...]:
-    """Names of the scales and shifts of a model's normalisation layers of these kinds, in the
-    model's order.
+    """Return the names of the scales and shifts of a model's normalisation layers.
+
+    Args:
+        model: the model; the names are in its order.
+        kinds: the kinds of layers to include.
+        prefix: text put before every name.
     """
     return tuple(
         f"{prefix}{layer}.{parameter}"
@@ -36,48 +39,44 @@ def affine_parameters(
 
 
 def running_statistics(model: nn.Module) -> dict[str, Tensor]:
-    """The running mean and variance of a model's BatchNorm layers, named as the model names
-    them.
-    """
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    """Return the running mean and variance of every BatchNorm layer, by their names in the model."""
     return {
-        f"{n}.{b}": m.get_buffer(b)
-        for n, m in layers.items()
-        for b in ("running_mean", "running_var")
+        f"{name}.{buffer}": layer.get_buffer(buffer)
+        for name, layer in _batch_norm_layers(model).items()
+        for buffer in ("running_mean", "running_var")
     }
 
 
-class NormController:
-    """Sets how every BatchNorm layer of a model behaves.
+def set_norm(model: nn.Module, mode: Norm) -> None:
+    """Set the mode of every BatchNorm layer of a model."""
+    _set_mode(_batch_norm_layers(model).values(), mode)
 
-    Any subclass of PyTorch's batch norm counts (timm's fused norm-and-activation layers too).
+
+class NormController:
+    """The BatchNorm layers of a model, found once, to change their mode at every step.
+
+    Attributes:
+        layers: name of the layer in the model -> layer, subclasses of PyTorch's batch norm included.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self.layers: dict[str, _BatchNorm] = {
-            n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)
-        }
+        self.layers = _batch_norm_layers(model)
 
     def set(self, mode: Norm) -> None:
-        """Put every layer into `mode`.
-
-        `BATCH` is train mode that tracks nothing: PyTorch then normalises with the batch and is
-        given no buffers.
-        """
-        for layer in self.layers.values():
-            layer.training = mode is not Norm.RUNNING
-            layer.track_running_stats = mode is not Norm.BATCH
+        """Set the mode of every layer."""
+        _set_mode(self.layers.values(), mode)
 
     def set_momentum(self, momentum: float) -> None:
-        """The share of a batch in the running statistics that `Norm.EMA` moves."""
+        """Set the weight of a batch in the running statistics that `Norm.EMA` moves."""
         for layer in self.layers.values():
             layer.momentum = momentum
 
     @contextmanager
     def within(self, mode: Norm, stats: Mapping[str, Tensor] | None = None) -> Iterator[None]:
-        """Behave as `mode` within the block, on a second set of buffers if `stats` is given;
-        then as before.
+        """Set the mode of every layer within the block, and restore the previous modes after it.
+
+        With `stats` (named as by `running_statistics`) the block uses this second set of buffers.
         """
         before = {
             name: (layer.training, layer.track_running_stats) for name, layer in self.layers.items()
@@ -93,8 +92,22 @@ class NormController:
                 layer.training, layer.track_running_stats = before[name]
 
     def _exchange(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Replace the running statistics by `stats`; return the previous ones."""
         own = running_statistics(self._model)
         for name in own:
             layer, _, buffer = name.rpartition(".")
             self.layers[layer]._buffers[buffer] = stats[name]
         return own
+
+
+def _batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)
+    }
+
+
+def _set_mode(layers: Iterable[_BatchNorm], mode: Norm) -> None:
+    for layer in layers:
+        layer.training = mode is not Norm.RUNNING
+        # with `training` and without tracking, PyTorch normalises with the batch, without buffers
+        layer.track_running_stats = mode is not Norm.BATCH

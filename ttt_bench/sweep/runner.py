@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.evaluate import evaluate
 from ttt_bench.adapt.protocols import ProtocolRun
 from ttt_bench.adapt.record import Record
@@ -22,6 +21,7 @@ from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm
 from ttt_bench.errors import BenchError, DivergedError
 from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net
 from ttt_bench.results import store
@@ -238,7 +238,7 @@ class Runner:
     def _own_scores(
         self, net: Net, work: OpenedPair, tasks: Iterable[str], scoring: Scoring
     ) -> dict[str, float]:
-        HarnessContext(net.eval(), work.target_recipe).norms.set(Norm.RUNNING)
+        set_norm(net.eval().model, Norm.RUNNING)
         return evaluate(net.model, work.target, work.batches, tuple(tasks), scoring, self.device)
 
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:

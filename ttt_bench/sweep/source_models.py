@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.evaluate import evaluate
 from ttt_bench.adapter import Norm
 from ttt_bench.data.batching import split_batches
-from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.opened import open_split
 from ttt_bench.sweep.plan import Sweep
@@ -60,7 +59,7 @@ def _train_one(
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
     net = runner.trainer.source_model(job, adapter, work.source, work.preset.data.workers).eval()
-    HarnessContext(net, RECIPES[job.recipe]).norms.set(Norm.RUNNING)
+    set_norm(net.model, Norm.RUNNING)
     batches = split_batches(len(held_out), work.preset.batch)
     own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
     # the prior is made of targets already, so nothing has to be transformed
