@@ -80,5 +80,5 @@ def test_a_damaged_manifest_says_what_to_do(tmp_path, text):
 
 
 def test_a_manifest_that_cannot_be_written(tmp_path):
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(BenchError, match="cannot be written"):
         update_manifest(tmp_path / "nowhere", {})

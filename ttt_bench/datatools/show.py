@@ -13,10 +13,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset
-from ttt_bench.datatools.prepare.writing import replacing
-from ttt_bench.errors import DataError
 from ttt_bench.metrics import colours
 from ttt_bench.tasks import IGNORE
+from ttt_bench.util.atomic import explained, replacing
 
 _CELL = 2.2  # inches
 _LEGEND = 0.8
@@ -36,7 +35,8 @@ def contact_sheet(
         path: where to write; its folder must exist. The file is there when it is whole.
 
     Raises:
-        DataError: a file of the data set is damaged, or the sheet cannot be written.
+        DataError: a file of the data set is damaged.
+        BenchError: the sheet cannot be written.
     """
     height, width = dataset.size
     columns = 1 + len(dataset.tasks)
@@ -55,13 +55,8 @@ def contact_sheet(
         for axis, task in zip(row[1:], dataset.tasks, strict=True):
             _show(axis, *_picture(task, batch.targets[task][0].numpy()))
     _legend(figure, class_names if "semseg" in dataset.tasks else ())
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}); choose another file with --out"
-        ) from error
+    with explained(path, "choose another file with --out"), replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def _picture(task: str, target: NDArray[np.float32]) -> tuple[colours.Picture, str]:

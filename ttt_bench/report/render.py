@@ -18,15 +18,12 @@ numbers has the main table alone, with the reasons. Files are replaced one by on
 from __future__ import annotations
 
 import math
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 
-from ttt_bench.errors import BenchError
 from ttt_bench.report import classes, main_table, more_table, sync_table, tables
 from ttt_bench.report.console import ConsoleTable
 from ttt_bench.report.page import PageSection, html
@@ -36,12 +33,15 @@ from ttt_bench.results.load import load
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison, comparisons
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.atomic import atomic_file, require_writable
 
 RECORD_KEYS = (
     *("selection", "label", "quantity", "task", "metric", "class"),
     *("mean", "sd", "seeds", "seed", "state", "reason"),
 )
 """Keys of `summary_rows` beside what the comparison shares."""
+
+HINT = "choose another report folder with --out"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def report(results: Path, out: Path) -> Rendered:
     """
     found = _comparisons(Path(results))
     out = Path(out)
-    _check_writable(out)
+    require_writable(out, HINT)
     paths: list[Path] = []
     sections: list[PageSection] = []
     shown: list[RenderableType] = []
@@ -241,11 +241,6 @@ def _curves_csv(comparison: Comparison) -> str:
     return frame.assign(quantity=frame["quantity"].map(main_table.quantity_key)).to_csv(index=False)
 
 
-def _check_writable(out: Path) -> None:
-    """Prove that the folder can be written before anything is drawn."""
-    _write(out, f".write-test-{os.getpid()}", b"").unlink()
-
-
 def _write(folder: Path, name: str, content: bytes) -> Path:
     """Write a file in one rename.
 
@@ -253,16 +248,6 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
         BenchError: it cannot be written.
     """
     path = folder / name
-    temporary = folder / f".{name}.tmp-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, HINT) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        message = (
-            f"report folder {folder} cannot be written ({error.strerror}); name another with --out"
-        )
-        raise BenchError(message) from error
     return path

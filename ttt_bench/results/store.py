@@ -18,14 +18,13 @@ reason. Rows and statistics of two runs of one configuration are equal.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.atomic import atomic_folder, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,15 +116,7 @@ def check_writable(root: Path) -> None:
     Raises:
         BenchError: it cannot.
     """
-    probe = root / f".write-test-{os.getpid()}"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BenchError(
-            f"results folder {root} cannot be written ({error.strerror}); name another with --results"
-        ) from error
+    require_writable(root, "choose another results folder with --results")
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
@@ -137,10 +128,8 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     import numpy as np
     from pyarrow import ArrowException
 
-    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    hint = "free some space or choose another folder with --results"
+    with atomic_folder(folder, hint, (ArrowException,)) as temporary:
         _write_json(temporary / "manifest.json", files.manifest)
         _write_json(temporary / "attempts.json", files.attempts)
         for name in ("rows", "statistics", "totals", "losses"):
@@ -151,14 +140,6 @@ def write_cell(folder: Path, files: CellFiles) -> None:
             np.savez_compressed(
                 temporary / "examples.npz", allow_pickle=False, **dict(files.examples)
             )
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    except (OSError, ArrowException) as error:
-        raise BenchError(
-            f"{folder} cannot be written ({error}); free some space or name another --results"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_attempts(folder: Path) -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ have changed would give another model beside the first one, and a table could ho
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.util import tensor_file
+from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 
 NAME = "data.json"
@@ -83,14 +83,5 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, known: dict[str, str]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, "choose another folder with --results") as temporary:
         temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise BenchError(
-            f"{path} cannot be written ({error.strerror}); name another --results"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

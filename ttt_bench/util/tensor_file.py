@@ -5,7 +5,6 @@ atomically.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.atomic import atomic_file
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -25,20 +25,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     Raises:
         BenchError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flat = {
-            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-        }
-        save_file(flat, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise BenchError(
-            f"{path} cannot be written ({error}); free some space or name another --results"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"about": json.dumps(about, sort_keys=True)}
+    hint = "free some space or choose another folder with --results"
+    with atomic_file(path, hint, (SafetensorError,)) as temporary:
+        save_file(flat, temporary, metadata=metadata)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from ttt_bench.data.images.normals import EVERY_AXES
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import atomic_file, explained
 
 NAME = "ttt-bench.json"
 """The file's name."""
@@ -80,24 +80,18 @@ def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
     """Set these entries and keep the others; the file is replaced whole.
 
     Raises:
-        DataError: the file that is there is damaged, or it cannot be written.
+        DataError: the existing file is damaged.
+        BenchError: the file cannot be written.
     """
     merged = {**_entries(folder), **entries}
     path = folder / NAME
-    temporary = folder / f".{NAME}.tmp-{os.getpid()}"
-    try:
-        # an administrator could write all the same, but somebody has marked the folder as not to be
-        # changed
+    hint = "make the folder writable"
+    with explained(path, hint):
+        # the superuser could write in spite of the mode, but the folder is marked as read-only
         if not folder.stat().st_mode & 0o222:
             raise PermissionError(errno.EACCES, "the folder is read-only")
+    with atomic_file(path, hint) as temporary:
         temporary.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}); make the folder writable"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _resized(folder: Path, cache: Any) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image
 from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode
 from ttt_bench.data.pascal.index import CONTEXT, EDGES
-from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import explained, replacing
 from ttt_bench.util.extras import optional
 from ttt_bench.util.progress import Progress
 
@@ -47,31 +46,24 @@ def keep(listing: Listing, progress: Progress) -> int:
         How many were made.
 
     Raises:
-        DataError: a label file is damaged, or the folder cannot be written.
+        DataError: a label file is damaged.
+        BenchError: the folder cannot be written.
     """
     folder = listing.root / EDGES.folder
     wanted = [name for name in listing.lacking("edge") if name in listing.files[CONTEXT]]
-    try:
+    with explained(folder, "free some space or make the folder writable"):
         folder.mkdir(exist_ok=True)
         with progress.bar("making PASCAL-Context's edges", len(wanted)) as bar:
             for _ in _made(listing, folder, wanted):
                 bar.advance()
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror}); make room or make it writable"
-        ) from error
     return len(wanted)
 
 
 def _made(listing: Listing, folder: Path, names: list[str]) -> Iterator[None]:
     def make(name: str) -> None:
         edges = label_edges(decode.read(listing.files[CONTEXT][name], CONTEXT))
-        temporary = folder / f".{name}.tmp-{os.getpid()}"
-        try:
+        with replacing(folder / f"{name}{EDGES.suffixes[0]}") as temporary:
             Image.fromarray(edges.astype(np.uint8) * np.uint8(255)).save(temporary, format="PNG")
-            temporary.replace(folder / f"{name}{EDGES.suffixes[0]}")
-        finally:
-            temporary.unlink(missing_ok=True)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(make, names)

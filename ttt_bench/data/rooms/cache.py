@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from ttt_bench.data.rooms.looks import Look
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Batch
+from ttt_bench.util.atomic import atomic_folder
 from ttt_bench.util.progress import Progress
 
 FORMAT = 1
@@ -32,6 +31,8 @@ UNIT = 32767.0
 
 Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
 Arrays = dict[str, NDArray[Any]]
+
+_HINT = "free some space or make the folder writable, or set TTT_BENCH_CACHE to a folder on another disk"
 
 
 def fingerprint(look: Look, seed: int, size: tuple[int, int], count: int) -> str:
@@ -128,10 +129,10 @@ def open_or_render(
     if arrays is None:
         if folder.exists():
             progress.notice(f"{folder} is damaged; rendering {look.name} again")
-        try:
-            _render_into(folder, look, seed, size, count, progress, render)
-        except OSError as error:
-            raise _unwritable(cache, error) from error
+            shutil.rmtree(folder, ignore_errors=True)
+        # another process may render the same meanwhile; the first to finish is kept
+        with atomic_folder(folder, _HINT, keep_existing=True) as draft:
+            _render_into(draft, look, seed, size, count, progress, render)
         arrays = load(folder, size, count)
     if arrays is None:
         raise BenchError(
@@ -141,7 +142,7 @@ def open_or_render(
 
 
 def _render_into(
-    folder: Path,
+    draft: Path,
     look: Look,
     seed: int,
     size: tuple[int, int],
@@ -149,46 +150,37 @@ def _render_into(
     progress: Progress,
     render: Render,
 ) -> None:
-    """Render into a sibling folder and put it in place at the end, so that a folder with the name is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        layout = _layout(size, count)
-        arrays = {
-            name: np.lib.format.open_memmap(
-                draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
-            )
-            for name, (dtype, shape) in layout.items()
-        }
-        _require_space(draft, sum(array.nbytes for array in arrays.values()))
-        step = max(1, CHUNK_PIXELS // (size[0] * size[1]))
-        chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
+    """Render the samples into the arrays of a folder."""
+    layout = _layout(size, count)
+    arrays = {
+        name: np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        for name, (dtype, shape) in layout.items()
+    }
+    _require_space(draft, sum(array.nbytes for array in arrays.values()))
+    step = max(1, CHUNK_PIXELS // (size[0] * size[1]))
+    chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
 
-        def fill(chunk: range) -> int:
-            for name, values in _encode(render(look, seed, chunk, size)).items():
-                arrays[name][chunk.start : chunk.stop] = values
-            return len(chunk)
+    def fill(chunk: range) -> int:
+        for name, values in _encode(render(look, seed, chunk, size)).items():
+            arrays[name][chunk.start : chunk.stop] = values
+        return len(chunk)
 
-        with progress.bar(f"rendering {look.name}", count) as bar:
-            for done in _in_threads(fill, chunks):
-                bar.advance(done)
-        for array in arrays.values():
-            array.flush()
-        arrays.clear()
-        sizes = {name: (draft / f"{name}.npy").stat().st_size for name in layout}
-        meta = {
-            "format": FORMAT,
-            "look": look.name,
-            "seed": seed,
-            "size": size,
-            "count": count,
-            "bytes": sizes,
-        }
-        (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-        if load(folder, size, count) is None:  # another process may have been faster
-            _put_in_place(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with progress.bar(f"rendering {look.name}", count) as bar:
+        for done in _in_threads(fill, chunks):
+            bar.advance(done)
+    for array in arrays.values():
+        array.flush()
+    arrays.clear()
+    sizes = {name: (draft / f"{name}.npy").stat().st_size for name in layout}
+    meta = {
+        "format": FORMAT,
+        "look": look.name,
+        "seed": seed,
+        "size": size,
+        "count": count,
+        "bytes": sizes,
+    }
+    (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
 def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[int]:
@@ -208,18 +200,3 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB free")
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    if folder.exists():
-        damaged = draft / "damaged"
-        os.replace(folder, damaged)
-        shutil.rmtree(damaged)
-    os.replace(draft, folder)
-
-
-def _unwritable(cache: Path, error: OSError) -> BenchError:
-    return BenchError(
-        f"cannot keep rendered rooms in {cache} ({error.strerror or error}); "
-        "make room or make it writable, or set TTT_BENCH_CACHE to a folder that is"
-    )

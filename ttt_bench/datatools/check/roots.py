@@ -15,7 +15,7 @@ from ttt_bench.datatools.check.conventions import check_map
 from ttt_bench.datatools.check.findings import Finding, Outcome
 from ttt_bench.datatools.check.listed import Subject, check_listed
 from ttt_bench.datatools.check.taskonomy import check_taskonomy
-from ttt_bench.errors import DataError
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.progress import Progress
 
 
@@ -192,7 +192,7 @@ def _stored(outcome: Outcome) -> list[Finding]:
         return []
     try:
         update_manifest(outcome.folder, outcome.entries)
-    except DataError as error:
+    except BenchError as error:
         return [
             Finding(
                 "warning",

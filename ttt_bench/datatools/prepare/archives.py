@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ttt_bench.datatools.prepare.writing import in_bytes, replacing
+from ttt_bench.datatools.prepare.writing import in_bytes
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import replacing
 from ttt_bench.util.progress import Progress
 
 SUFFIXES = (".tar", ".tgz", ".tar.gz", ".zip")

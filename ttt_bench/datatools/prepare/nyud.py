@@ -29,8 +29,9 @@ from ttt_bench.datatools.prepare.nyud_targets import (
     depth_normals,
     label_boundaries,
 )
-from ttt_bench.datatools.prepare.writing import draft, replacing, require_space
+from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import replacing
 from ttt_bench.util.parallel import each
 from ttt_bench.util.progress import Progress
 

@@ -17,8 +17,9 @@ from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
 from ttt_bench.datatools.prepare import sources
 from ttt_bench.datatools.prepare.listed_archive import unpack_listed
 from ttt_bench.datatools.prepare.pascal_sources import Wanted, find_files
-from ttt_bench.datatools.prepare.writing import draft, explained, replacing, require_space
+from ttt_bench.datatools.prepare.writing import HINT, draft, require_space
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import explained, replacing
 from ttt_bench.util.parallel import each
 from ttt_bench.util.progress import Progress
 
@@ -129,7 +130,7 @@ def complete(folder: Path, progress: Progress) -> Path:
     )
     needed = classes * _LABEL_BYTES + outlines * _EDGE_BYTES
     require_space(root, needed, f"making classes of {classes} images and edges of {outlines}")
-    with explained(root):
+    with explained(root, HINT):
         _make_the_rest(root, progress)
     return root
 

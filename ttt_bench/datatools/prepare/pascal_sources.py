@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttt_bench.datatools.prepare.archives import Member, is_archive, list_members, unpack
-from ttt_bench.datatools.prepare.writing import replacing
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import replacing
 from ttt_bench.util.progress import Progress
 
 

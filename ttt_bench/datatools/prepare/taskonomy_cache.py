@@ -24,9 +24,10 @@ from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, PARTS, Folders, Frames, find_folders, list_frames
 from ttt_bench.data.taskonomy.selection import complete
 from ttt_bench.data.taskonomy.splits import EXCLUDED, KNOWN, wanted
-from ttt_bench.datatools.prepare.writing import draft, replacing, require_space
+from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError, unknown
 from ttt_bench.tasks import IGNORE
+from ttt_bench.util.atomic import replacing
 from ttt_bench.util.parallel import each
 from ttt_bench.util.progress import Progress
 

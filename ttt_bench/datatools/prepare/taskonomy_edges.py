@@ -13,8 +13,9 @@ from ttt_bench.data.taskonomy.edges import edges_from_depth
 from ttt_bench.data.taskonomy.index import PARTS, Frames, find_folders, list_frames
 from ttt_bench.datatools.check.edge_formula import LEAST, edge_correlation
 from ttt_bench.datatools.check.frameset import Frameset
-from ttt_bench.datatools.prepare.writing import explained, replacing, require_space
+from ttt_bench.datatools.prepare.writing import HINT, require_space
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import explained, replacing
 from ttt_bench.util.parallel import each
 from ttt_bench.util.progress import Progress
 
@@ -80,7 +81,7 @@ def make_edges(root: Path, progress: Progress) -> int:
             Image.fromarray(edges_from_depth(counts)).save(temporary, format="PNG")
         return None
 
-    with explained(folders.root):
+    with explained(folders.root, HINT):
         failed = [why for why in each(make, wanted, "making edges from depth", progress) if why]
     for why in failed[:_LISTED]:
         progress.notice(f"no edges made: {why}")

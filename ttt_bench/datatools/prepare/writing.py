@@ -1,51 +1,24 @@
-"""Files that are whole or not there, folders that appear when they are finished, and room for
-both.
-"""
+"""Write a folder that appears when it is complete, and check the free space before."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ttt_bench.errors import DataError
+from ttt_bench.util.atomic import TEMPORARY_MARK, explained, replacing
 
 _RECIPE = "recipe.json"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside a file, which takes its place when the block ends well and is
-    removed otherwise.
-    """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """What fails to be written below a folder is said with what to do.
-
-    Raises:
-        DataError: the disk is full, the folder cannot be written, or the like.
-    """
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        raise DataError(
-            f"{where}: {error.strerror or error}; make room, or make {folder} writable. What is finished is kept: the "
-            "same command goes on from there"
-        ) from error
+HINT = (
+    "free some space or make the folder writable. Finished files are kept: the same command resumes"
+)
+"""The end of the message if a file below a draft cannot be written."""
 
 
 @contextmanager
@@ -59,14 +32,15 @@ def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
         recipe: what decides the content; a draft of another recipe is not continued.
 
     Raises:
-        DataError: `target` exists, a draft of another recipe does, or something cannot be written.
+        DataError: `target` exists, or a draft of another recipe does.
+        BenchError: a file cannot be written.
     """
     if target.exists():
         raise DataError(
             f"{target} exists already; delete it to make it anew, or choose another folder"
         )
     folder = target.with_name(f".{target.name}.partial")
-    with explained(target.parent):
+    with explained(target.parent, HINT):
         folder.mkdir(parents=True, exist_ok=True)
         note = folder / _RECIPE
         wanted = json.dumps(recipe, indent=1, sort_keys=True) + "\n"
@@ -109,7 +83,5 @@ def in_bytes(count: float) -> str:
 
 def _sweep(folder: Path) -> None:
     """Remove temporary files of a process that was killed outright."""
-    for where, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(".") and ".tmp-" in name:
-                Path(where, name).unlink(missing_ok=True)
+    for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
+        path.unlink(missing_ok=True)
