@@ -86,8 +86,16 @@ def session(name: str, model: ModelConfig) -> Session:
     """
     settings = settings_of(name)
     adapter = settings.adapter
-    job = SourceSpec("noise", model, TASKS, "weighted", TRAINING, "noise", 0)
-    net = build_net(job, adapter).to(DEVICE)
+    spec = SourceSpec(
+        domain="noise",
+        model=model,
+        tasks=TASKS,
+        recipe="weighted",
+        training=TRAINING,
+        fingerprint="noise",
+        seed=0,
+    )
+    net = build_net(spec, adapter).to(DEVICE)
     return Session(
         net, adapter, settings.optimiser, statistics(net, adapter), RECIPES["weighted"], BATCH, 0
     )

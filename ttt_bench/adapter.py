@@ -129,7 +129,9 @@ class Optimiser(BaseModel):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of source training.
+    """A part of source training, as a method declares it.
+
+    `ttt_bench.train.chain.TrainingStage` is a phase with the settings of a run filled in.
 
     Attributes:
         name: what a person sees. The phase `SHARED` is Base's own supervised training; methods that

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.toy import TASKS, Drifting, Exploding, Toy, ToyDataset, job
+from support.toy import TASKS, Drifting, Exploding, Toy, ToyDataset, spec
 
 from ttt_bench.adapt.protocols import ProtocolRun
 from ttt_bench.adapt.record import Record
@@ -39,7 +39,7 @@ def measure(
     """
     data = data or ToyDataset(images=9)
     session = Session(
-        build_net(job(), adapter),
+        build_net(spec(), adapter),
         adapter,
         Optimiser(lr=2e-3),
         {},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.toy import Drifting, Toy, ToyDataset, job, same, values
+from support.toy import Drifting, Toy, ToyDataset, same, spec, values
 
 from ttt_bench.adapt.optimiser import make_optimiser
 from ttt_bench.adapt.session import Session
@@ -21,7 +21,7 @@ IMAGES = ToyDataset().images[:4]
 
 def session(adapter: Any, optimiser: Optimiser = SGD, batch: int = 4) -> Session:
     return Session(
-        build_net(job(), adapter), adapter, optimiser, {}, RECIPES["weighted"], batch, seed=0
+        build_net(spec(), adapter), adapter, optimiser, {}, RECIPES["weighted"], batch, seed=0
     )
 
 
@@ -35,7 +35,7 @@ def run(one: Session, steps: int = 3, number: int = 0) -> list[dict[str, torch.T
 
 def test_two_steps_are_gradient_descent_by_hand() -> None:
     one = session(Toy())
-    reference = build_net(job(), Toy()).model.eval()
+    reference = build_net(spec(), Toy()).model.eval()
     run(one, steps=2)
     for _ in range(2):
         loss = sum((p**2).mean() for p in reference(IMAGES).values())

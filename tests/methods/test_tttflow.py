@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net
 from support.plain import PlainNet, assert_same_predictions
-from support.toy import Toy, ToyDataset, job
+from support.toy import Toy, ToyDataset, spec
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -279,20 +279,20 @@ def test_source_loss_initialises_once_and_reaches_the_flow_alone() -> None:
 
 def test_training_leaves_bases_network_as_it_is(tmp_path: Path) -> None:
     method = adapter(flow_iterations=3, res_blocks=1, tap=1)
-    trainer = Trainer(tmp_path, torch.device("cpu"), Silent())
-    base, net = (trainer.source_model(job(), which, ToyDataset()) for which in (Toy(), method))
+    trainer = Trainer(folder=tmp_path, device=torch.device("cpu"), progress=Silent())
+    base, net = (trainer.source_model(spec(), which, ToyDataset()) for which in (Toy(), method))
     assert all(
         torch.equal(values, base.model.state_dict()[name])
         for name, values in net.model.state_dict().items()
     )
-    assert training_chain(job(), method)[-2].key == training_chain(job(), Toy())[-1].key, (
+    assert training_chain(spec(), method)[-2].key == training_chain(spec(), Toy())[-1].key, (
         "Base's checkpoint is shared"
     )
     flow: Any = net.extra
     assert flow.initialised
     assert int(flow.coupling[0].bn_out.num_batches_tracked) == 3
     assert flow.coupling[0].tanh_scale != 0
-    again: Any = trainer.source_model(job(), method, ToyDataset()).extra
+    again: Any = trainer.source_model(spec(), method, ToyDataset()).extra
     assert again.initialised, "it is stored with the weights"
 
 

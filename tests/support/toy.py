@@ -70,10 +70,10 @@ class ToyDataset(Dataset):
         )
 
 
-def job(
+def spec(
     seed: int = 0, shared: int = 4, iterations: int = 3, recipe: str = "weighted"
 ) -> SourceSpec:
-    """A source job that trains in a second."""
+    """A source spec that trains in a second."""
     training = TrainingSettings(
         batch=4,
         shared_iterations=shared,
@@ -82,7 +82,15 @@ def job(
         lr=1e-3,
         weight_decay=0.0,
     )
-    return SourceSpec("toy", MODEL, TASKS, recipe, training, "toy", seed)
+    return SourceSpec(
+        domain="toy",
+        model=MODEL,
+        tasks=TASKS,
+        recipe=recipe,
+        training=training,
+        fingerprint="toy",
+        seed=seed,
+    )
 
 
 CARD = Card("a toy", "none", "nothing", "the heads' biases", "any")

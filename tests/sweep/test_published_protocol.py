@@ -63,16 +63,16 @@ def test_source_models_are_trained_as_published(cells: list[Cell]) -> None:
     """
     assert {cell.work.pair.name for cell in cells} == set(PAIRS)
     for cell in cells:
-        job = cell.work.job(cell.seed, cell.settings.adapter)
-        (stretch,) = training_chain(job, cell.settings.adapter)
-        assert stretch.iterations == 60_000
-        assert stretch.optimiser == Optimiser(
+        spec = cell.work.source_spec(cell.seed, cell.settings.adapter)
+        (stage,) = training_chain(spec, cell.settings.adapter)
+        assert stage.iterations == 60_000
+        assert stage.optimiser == Optimiser(
             optimiser="adam", lr=2e-5, weight_decay=1e-6, beta1=0.9, beta2=0.999
         )
-        assert stretch.phase.schedule == "polynomial"
-        assert (job.training.batch, job.training.flip) == (8, True)
-        assert (job.model.backbone, job.model.pretrained) == ("resnet50", True)
-        assert dict(job.tasks) == CHANNELS[cell.work.pair.name]
+        assert stage.phase.schedule == "polynomial"
+        assert (spec.training.batch, spec.training.flip) == (8, True)
+        assert (spec.model.backbone, spec.model.pretrained) == ("resnet50", True)
+        assert dict(spec.tasks) == CHANNELS[cell.work.pair.name]
 
 
 def test_targets_are_adapted_to_as_published(cells: list[Cell]) -> None:
@@ -115,7 +115,7 @@ def by_hand(
 @pytest.mark.parametrize("pair", PAIRS)
 def test_each_source_has_its_losses_and_its_weights(cells: list[Cell], pair: str) -> None:
     work = next(cell.work for cell in cells if cell.work.pair.name == pair)
-    recipe = RECIPES[work.job(seed=0).recipe]
+    recipe = RECIPES[work.source_spec(seed=0).recipe]
     draw = torch.Generator().manual_seed(0)
     predictions = {
         task: torch.randn(2, k, 5, 6, generator=draw) for task, k in CHANNELS[pair].items()

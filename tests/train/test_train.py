@@ -1,4 +1,4 @@
-"""Source training: the schedule, the chain of training_chain, resuming, what the objective is."""
+"""Source training: the schedule, the chain of stages, resuming, what the objective is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.toy import TASKS, Joint, Toy, ToyDataset, job, same, values
+from support.toy import TASKS, Joint, Toy, ToyDataset, same, spec, values
 
 from ttt_bench.adapter import SourcePass
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
@@ -38,44 +38,44 @@ OTHER_TRAINING = {
 
 
 def trainer(folder: Path, **kwargs: Any) -> Trainer:
-    return Trainer(folder, CPU, Silent(), **kwargs)
+    return Trainer(folder=folder, device=CPU, progress=Silent(), **kwargs)
 
 
 def test_methods_without_source_training_share_bases_checkpoint() -> None:
-    base, toy, joint = (training_chain(job(), adapter) for adapter in (Toy(), Toy(), Joint()))
+    base, toy, joint = (training_chain(spec(), adapter) for adapter in (Toy(), Toy(), Joint()))
     assert [s.key for s in base] == [s.key for s in toy]
-    assert joint[0].key == base[0].key, "the shared stretch is everybody's"
+    assert joint[0].key == base[0].key, "all methods share the first stage"
     assert joint[1].key != base[1].key
     assert joint[1].iterations == base[1].iterations
 
 
 def test_only_options_that_shape_the_source_model_change_its_key() -> None:
     def key(**options: float) -> str:
-        return training_chain(job(), Joint(Joint.Options(**options)))[-1].key
+        return training_chain(spec(), Joint(Joint.Options(**options)))[-1].key
 
     assert key(late=2.0) == key()
     assert key(strength=0.1) != key()
 
 
 def test_every_setting_of_a_job_changes_the_key() -> None:
-    usual = job().training
+    usual = spec().training
     changed = [
-        replace(job(), seed=1),
-        replace(job(), recipe="taskonomy"),
-        replace(job(), fingerprint="other"),
-        replace(job(), tasks={"depth": 1}),
-        replace(job(), model=ModelConfig(backbone="resnet18")),
+        replace(spec(), seed=1),
+        replace(spec(), recipe="taskonomy"),
+        replace(spec(), fingerprint="other"),
+        replace(spec(), tasks={"depth": 1}),
+        replace(spec(), model=ModelConfig(backbone="resnet18")),
         *(
-            replace(job(), training=TrainingSettings(**{**usual.model_dump(), name: value}))
+            replace(spec(), training=TrainingSettings(**{**usual.model_dump(), name: value}))
             for name, value in OTHER_TRAINING.items()
         ),
     ]
-    keys = {training_chain(one, Toy())[-1].key for one in [job(), *changed]}
+    keys = {training_chain(one, Toy())[-1].key for one in [spec(), *changed]}
     assert len(keys) == len(changed) + 1
 
 
 def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
-    shared, own = training_chain(job(), Toy())
+    shared, own = training_chain(spec(), Toy())
     seen = [
         i
         for iteration in range(5)
@@ -84,7 +84,7 @@ def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
     assert Counter(seen) == dict.fromkeys(range(10), 2)
     assert sample_indices(0, shared, 3, 10, 4) == seen[12:16]
     assert sample_indices(1, shared, 0, 10, 4) != seen[:4]
-    joint = training_chain(job(), Joint())[1]
+    joint = training_chain(spec(), Joint())[1]
     assert sample_indices(0, own, 0, 10, 4) == sample_indices(0, joint, 0, 10, 4), (
         "all methods see the same images"
     )
@@ -92,9 +92,9 @@ def test_an_epoch_shows_every_image_once_and_resumes_anywhere() -> None:
 
 def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> None:
     data = ToyDataset()
-    first = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    first = values(trainer(tmp_path).source_model(spec(), Toy(), data))
     reads = data.reads
-    again = values(trainer(tmp_path).source_model(job(), Toy(), data))
+    again = values(trainer(tmp_path).source_model(spec(), Toy(), data))
     assert data.reads == reads
     assert same(first, again)
 
@@ -104,7 +104,7 @@ def test_a_trained_source_model_is_loaded_and_reads_no_data(tmp_path: Path) -> N
 def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
     tmp_path: Path, after: int, number: signal.Signals
 ) -> None:
-    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Joint(), ToyDataset()))
+    undisturbed = values(trainer(tmp_path / "a").source_model(spec(), Joint(), ToyDataset()))
 
     class Interrupting(Joint):
         calls = 0
@@ -124,20 +124,20 @@ def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
 
     folder = tmp_path / "b"
     with pytest.raises(KeyboardInterrupt):
-        trainer(folder).source_model(job(), Joint(), InterruptingData())
+        trainer(folder).source_model(spec(), Joint(), InterruptingData())
     assert list(folder.glob("*.partial.safetensors"))
-    assert same(undisturbed, values(trainer(folder).source_model(job(), Joint(), ToyDataset())))
+    assert same(undisturbed, values(trainer(folder).source_model(spec(), Joint(), ToyDataset())))
     assert not list(folder.glob("*.partial.safetensors"))
 
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset())
+        trainer(tmp_path / "c").source_model(spec(), Interrupting(), ToyDataset())
     Interrupting.calls = 9
-    resumed = values(trainer(tmp_path / "c").source_model(job(), Interrupting(), ToyDataset()))
+    resumed = values(trainer(tmp_path / "c").source_model(spec(), Interrupting(), ToyDataset()))
     assert same(undisturbed, resumed)
 
 
 def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
-    undisturbed = values(trainer(tmp_path / "a").source_model(job(), Toy(), ToyDataset()))
+    undisturbed = values(trainer(tmp_path / "a").source_model(spec(), Toy(), ToyDataset()))
 
     class Crashing(ToyDataset):
         def batch(self, indices: Any) -> Any:
@@ -147,16 +147,16 @@ def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
 
     folder = tmp_path / "b"
     with pytest.raises(MemoryError):
-        trainer(folder, save_seconds=0).source_model(job(), Toy(), Crashing())
+        trainer(folder, save_seconds=0).source_model(spec(), Toy(), Crashing())
     data = ToyDataset()
-    assert same(undisturbed, values(trainer(folder).source_model(job(), Toy(), data)))
+    assert same(undisturbed, values(trainer(folder).source_model(spec(), Toy(), data)))
     assert data.reads == 2, "of seven iterations the first five were kept"
 
 
 def test_local_weights_count_by_their_content(tmp_path: Path) -> None:
     def key(path: Path) -> str:
         return training_chain(
-            replace(job(), model=ModelConfig(backbone="test_resnet", weights=path)), Toy()
+            replace(spec(), model=ModelConfig(backbone="test_resnet", weights=path)), Toy()
         )[-1].key
 
     first, second, moved = (tmp_path / name for name in ("a", "b", "c"))
@@ -170,8 +170,8 @@ def test_a_trained_model_is_loaded_without_looking_for_pretrained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = tmp_path / "backbone.safetensors"
-    save_file(build_net(job(), Toy()).model.backbone.state_dict(), weights)
-    local = replace(job(), model=ModelConfig(backbone="test_resnet", weights=weights))
+    save_file(build_net(spec(), Toy()).model.backbone.state_dict(), weights)
+    local = replace(spec(), model=ModelConfig(backbone="test_resnet", weights=weights))
     first = values(trainer(tmp_path).source_model(local, Toy(), ToyDataset()))
     seen: list[ModelConfig] = []
     build = training.build_model
@@ -189,37 +189,37 @@ def test_a_diverged_training_is_not_repeated(tmp_path: Path) -> None:
     data.targets["depth"].fill_(float("nan"))
     for _ in range(2):
         with pytest.raises(BenchError, match="diverged"):
-            one.source_model(job(), Toy(), data)
+            one.source_model(spec(), Toy(), data)
     assert data.reads == 4
 
 
-def test_the_second_stretch_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:
+def test_the_second_stage_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:
     folder = trainer(tmp_path)
-    folder.source_model(job(), Toy(), ToyDataset())
-    shared = checkpoint_path(tmp_path, training_chain(job(), Toy())[0].key)
+    folder.source_model(spec(), Toy(), ToyDataset())
+    shared = checkpoint_path(tmp_path, training_chain(spec(), Toy())[0].key)
     before = shared.read_bytes()
-    folder.source_model(job(), Joint(), ToyDataset())
+    folder.source_model(spec(), Joint(), ToyDataset())
     assert shared.read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
-    path = checkpoint_path(tmp_path, training_chain(job(), Toy())[-1].key)
+    trainer(tmp_path).source_model(spec(), Toy(), ToyDataset())
+    path = checkpoint_path(tmp_path, training_chain(spec(), Toy())[-1].key)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BenchError, match=f"{path.name}.*damaged.*delete"):
-        trainer(tmp_path).source_model(job(), Toy(), ToyDataset())
+        trainer(tmp_path).source_model(spec(), Toy(), ToyDataset())
 
 
 def test_a_diverging_training_says_where(tmp_path: Path) -> None:
     data = ToyDataset()
     data.targets["depth"].fill_(float("nan"))
     with pytest.raises(BenchError, match=r"diverged at iteration 4.*training\.lr"):
-        trainer(tmp_path).source_model(job(), Toy(), data)
+        trainer(tmp_path).source_model(spec(), Toy(), data)
 
 
 @pytest.mark.parametrize("recipe", ["weighted", "taskonomy"])
 def test_the_objective_weights_a_tasks_own_terms_with_the_task(recipe: str) -> None:
-    one = job(recipe=recipe)
+    one = spec(recipe=recipe)
     net = build_net(one, Joint())
     run = StageRun(net, training_chain(one, Joint())[-1], one, CPU)
     with torch.no_grad():
@@ -247,10 +247,10 @@ def test_an_unsupervised_phase_moves_the_extra_modules_alone(tmp_path: Path) -> 
         second_phase = True
 
     folder = trainer(tmp_path)
-    before = values(folder.source_model(job(), Joint(), ToyDataset()))
-    chain = training_chain(job(), TwoPhases())
+    before = values(folder.source_model(spec(), Joint(), ToyDataset()))
+    chain = training_chain(spec(), TwoPhases())
     assert [s.phase.name for s in chain] == ["shared", "joint", "late"]
-    after = values(folder.source_model(job(), TwoPhases(), ToyDataset()))
+    after = values(folder.source_model(spec(), TwoPhases(), ToyDataset()))
     assert same(
         {k: v for k, v in before.items() if k.startswith("model")},
         {k: v for k, v in after.items() if k.startswith("model")},
@@ -276,8 +276,14 @@ def test_source_statistics_are_computed_once_from_whole_batches(
             return {"mean": torch.stack([batch.mean() for batch in seen]).mean()}
 
     data, folder = ToyDataset(images=16), trainer(tmp_path)
-    net = folder.source_model(job(), Measuring(), data)
-    first = folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64))
+    net = folder.source_model(spec(), Measuring(), data)
+
+    def statistics(parent: str) -> dict[str, torch.Tensor]:
+        return folder.source_statistics(
+            net, spec(), Measuring(), data, parent=parent, target_size=(48, 64)
+        )
+
+    first = statistics("weights")
     size = (48, 64) if at_target_size else (32, 32)
     assert [tuple(batch.shape) for batch in seen] == [(4, 3, *size)] * 3, (
         "13 images, the last one left out"
@@ -287,7 +293,7 @@ def test_source_statistics_are_computed_once_from_whole_batches(
     assert drawn <= {tuple(image.flatten().tolist()[:8]) for image in resized}
     assert len(drawn) == 12
     reads = data.reads
-    assert same(first, folder.source_statistics(net, "weights", job(), Measuring(), data, (48, 64)))
+    assert same(first, statistics("weights"))
     assert data.reads == reads
-    folder.source_statistics(net, "other weights", job(), Measuring(), data, (48, 64))
+    statistics("other weights")
     assert data.reads > reads

@@ -25,7 +25,6 @@ from ttt_bench.network import Net
 from ttt_bench.train.chain import SourceSpec, training_chain
 from ttt_bench.train.net import build_net
 from ttt_bench.train.stage import StageRun
-from ttt_bench.util.progress import Silent
 
 CHANNELS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
 SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
@@ -120,7 +119,7 @@ class Subject:
         net, statistics = self.trained(channels)
         # built anew and filled, not copied: a copy would drag along what an earlier session hung on
         # it
-        fresh = build_net(self._job(channels), self.adapter).to(self.device)
+        fresh = build_net(self._spec(channels), self.adapter).to(self.device)
         fresh.load_state_dict(net.state_dict())
         session = Session(
             fresh, self.adapter, self.settings.optimiser, statistics, RECIPE, self.batch, seed
@@ -137,21 +136,18 @@ class Subject:
         return self._trained[key]
 
     def _train(self, channels: Mapping[str, int]) -> tuple[Net, State]:
-        adapter, job = self.adapter, self._job(channels)
-        net = build_net(job, adapter).to(self.device)
+        adapter, spec = self.adapter, self._spec(channels)
+        net = build_net(spec, adapter).to(self.device)
         dataset = RandomImages(
             self.own(channels), 4 * max(4, self._statistics_batch()), SOURCE_SIZE
         )
-        with torch.random.fork_rng(), Silent().bar("", 0) as bar:
-            for stretch in training_chain(job, adapter):
-                short = replace(stretch, iterations=min(ITERATIONS, stretch.iterations))
-                run = StageRun(net, short, job, self.device)
+        with torch.random.fork_rng():
+            for stage in training_chain(spec, adapter):
+                short = replace(stage, iterations=min(ITERATIONS, stage.iterations))
+                run = StageRun(net, short, spec, self.device)
                 for first in range(short.iterations):
                     run.iterate(
-                        dataset.batch(
-                            range(4 * first % len(dataset), 4 * first % len(dataset) + 4)
-                        ),
-                        bar,
+                        dataset.batch(range(4 * first % len(dataset), 4 * first % len(dataset) + 4))
                     )
         return net, self._statistics(net, dataset)
 
@@ -177,9 +173,17 @@ class Subject:
             )
         return copy.deepcopy(found)
 
-    def _job(self, channels: Mapping[str, int]) -> SourceSpec:
+    def _spec(self, channels: Mapping[str, int]) -> SourceSpec:
         training = TrainingSettings(
             batch=4, shared_iterations=0, iterations=3, shared_lr=1e-3, lr=1e-3, weight_decay=0
         )
         model = ModelConfig(backbone=self.backbone)
-        return SourceSpec("random", model, self.own(channels), "weighted", training, "random", 0)
+        return SourceSpec(
+            domain="random",
+            model=model,
+            tasks=self.own(channels),
+            recipe="weighted",
+            training=training,
+            fingerprint="random",
+            seed=0,
+        )

@@ -77,8 +77,8 @@ def _cell(
         method, settings, work.preset_name, work.preset, request, work.unusual
     )
     settings = controlled(settings, control)
-    adapter, job = settings.adapter, work.job(seed, settings.adapter)
-    source = source_key(request, job, adapter)
+    adapter, spec = settings.adapter, work.source_spec(seed, settings.adapter)
+    source = source_key(request, spec, adapter)
     identity = {
         "pair": work.pair.name,
         "method": adapter.name,
@@ -100,9 +100,9 @@ def _cell(
         "optimiser": settings.optimiser.model_dump(),
         "code": code_hash(type(adapter)),
         "source": source,
-        "statistics": statistics_key(source, job, adapter, work.target.size),
+        "statistics": statistics_key(source, spec, adapter, work.target.size),
         **work.record(),
-        "tasks": list(job.tasks),
+        "tasks": list(spec.tasks),
     }
     identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
     return Cell(work, settings, control, protocol, seed, identity, config, reason)
@@ -113,14 +113,14 @@ def comparison_key(request: Request, work: OpenedPair) -> str:
     come about.
     """
     weights = request.source_weights
-    initial = work.job(seed=0).initial()
+    initial = work.source_spec(seed=0).initial()
     training = work.preset.training.model_dump()
     source = hash_file(weights) if weights else [initial, training, work.source.fingerprint]
     return hash_of([work.record(), source])
 
 
-def source_key(request: Request, job: SourceSpec, adapter: Adapter) -> str:
+def source_key(request: Request, spec: SourceSpec, adapter: Adapter) -> str:
     """What names the weights that a method starts from."""
     if request.source_weights is not None:
         return f"file {hash_file(request.source_weights)}"
-    return training_chain(job, adapter)[-1].key
+    return training_chain(spec, adapter)[-1].key

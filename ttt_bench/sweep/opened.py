@@ -77,17 +77,17 @@ class OpenedPair:
         tasks = adapter.own_tasks(self.tasks) if adapter else self.tasks
         return output_channels(tasks, len(self.classes))
 
-    def job(self, seed: int, adapter: Adapter | None = None) -> SourceSpec:
-        """The job of the shared network's source model for a seed, or of a method's."""
+    def source_spec(self, seed: int, adapter: Adapter | None = None) -> SourceSpec:
+        """Return the settings of source training for a seed, with the tasks of a method."""
         return SourceSpec(
-            self.pair.source.name,
-            self.preset.model,
-            self.channels(adapter),
-            self.source_recipe.name,
-            self.preset.training,
-            self.source.fingerprint,
-            seed,
-            self.normalisation_of(self.pair.source),
+            domain=self.pair.source.name,
+            model=self.preset.model,
+            tasks=self.channels(adapter),
+            recipe=self.source_recipe.name,
+            training=self.preset.training,
+            fingerprint=self.source.fingerprint,
+            seed=seed,
+            normalisation=self.normalisation_of(self.pair.source),
         )
 
     @property

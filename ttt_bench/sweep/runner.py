@@ -87,7 +87,12 @@ class Runner:
         # bits
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         store.check_writable(plan.request.results)
-        self.trainer = Trainer(plan.checkpoints, self.device, progress, save_seconds=save_seconds)
+        self.trainer = Trainer(
+            folder=plan.checkpoints,
+            device=self.device,
+            progress=progress,
+            save_seconds=save_seconds,
+        )
 
     def run(self) -> Outcome:
         """Compute every cell that is not finished.
@@ -110,9 +115,9 @@ class Runner:
         """Everything that can fail before hours of work: initial weights, files, rendering."""
         work = cell.work
         if self.request.source_weights is None:
-            job = work.job(cell.seed, cell.settings.adapter)
-            if not self.trainer.has(job, cell.settings.adapter):
-                build_net(job, cell.settings.adapter)
+            spec = work.source_spec(cell.seed, cell.settings.adapter)
+            if not self.trainer.has(spec, cell.settings.adapter):
+                build_net(spec, cell.settings.adapter)
             note(self.trainer.folder, work)
             work.source.prepare(self.progress)
         work.target.prepare(self.progress)
@@ -162,16 +167,16 @@ class Runner:
 
     def _measure(self, cell: Cell, manifest: dict[str, Any]) -> store.CellFiles:
         work, adapter = cell.work, cell.settings.adapter
-        job, scoring = work.job(cell.seed, adapter), work.scoring
+        spec, scoring = work.source_spec(cell.seed, adapter), work.scoring
         net, statistics = self._source(cell)
         normalisation = work.normalisation_of(work.pair.target)
         if (
-            normalisation != job.normalisation
+            normalisation != spec.normalisation
         ):  # else the model keeps its own, which one trained elsewhere may bring
             net.model.normalise_by(normalisation)
         if trains_own_source(adapter):
             manifest = manifest | {
-                "own_source_scores": self._own_scores(net, work, job.tasks, scoring)
+                "own_source_scores": self._own_scores(net, work, spec.tasks, scoring)
             }
         target_recipe, source_recipe = work.target_recipe, work.source_recipe
         settings = (
@@ -195,7 +200,7 @@ class Runner:
             ProtocolRun(
                 session,
                 work.target,
-                job.tasks,
+                spec.tasks,
                 scoring,
                 record,
                 self.device,
@@ -222,17 +227,17 @@ class Runner:
 
     def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
         work, adapter = cell.work, cell.settings.adapter
-        job = work.job(cell.seed, adapter)
+        spec = work.source_spec(cell.seed, adapter)
         workers = work.preset.data.workers
         if self.request.source_weights is not None:
-            net = build_net(job, adapter, pretrained=False).to(self.device)
+            net = build_net(spec, adapter, pretrained=False).to(self.device)
             load_weights(net.model, self.request.source_weights)
         else:
-            net = self.trainer.source_model(job, adapter, work.source, workers)
-        parent = source_key(self.request, job, adapter)
+            net = self.trainer.source_model(spec, adapter, work.source, workers)
+        parent = source_key(self.request, spec, adapter)
         size = work.target.size
         return net, self.trainer.source_statistics(
-            net, parent, job, adapter, work.source, size, workers
+            net, spec, adapter, work.source, parent=parent, target_size=size, workers=workers
         )
 
     def _own_scores(
@@ -291,7 +296,7 @@ class Runner:
                 else [
                     s.key
                     for s in training_chain(
-                        work.job(cell.seed, cell.settings.adapter), cell.settings.adapter
+                        work.source_spec(cell.seed, cell.settings.adapter), cell.settings.adapter
                     )
                 ],
                 "source_weights": str(self.request.source_weights)

@@ -40,7 +40,7 @@ def train_sources(plan: Sweep, progress: Progress) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for cell in plan.cells:
         adapter = cell.settings.adapter
-        key = training_chain(cell.work.job(cell.seed, adapter), adapter)[-1].key
+        key = training_chain(cell.work.source_spec(cell.seed, adapter), adapter)[-1].key
         if cell.reason is None and key not in seen:
             seen.add(key)
             records += _train_one(runner, cell, key, priors, progress)
@@ -51,27 +51,27 @@ def _train_one(
     runner: Runner, cell: Cell, key: str, known_priors: Priors, progress: Progress
 ) -> list[dict[str, Any]]:
     work, adapter = cell.work, cell.settings.adapter
-    job, source = work.job(cell.seed, adapter), work.pair.source
+    spec, source = work.source_spec(cell.seed, adapter), work.pair.source
     held_out = open_split(
         source, "val", "source", work.preset, runner.request, progress, work.labels
     )
     note(runner.trainer.folder, work)
     for dataset in (work.source, held_out):
         dataset.prepare(progress)
-    net = runner.trainer.source_model(job, adapter, work.source, work.preset.data.workers).eval()
+    net = runner.trainer.source_model(spec, adapter, work.source, work.preset.data.workers).eval()
     set_norm(net.model, Norm.RUNNING)
     batches = split_batches(len(held_out), work.preset.batch)
     own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
     # the prior is made of targets already, so nothing has to be transformed
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
-    scores = evaluate(net.model, held_out, batches, tuple(job.tasks), own, runner.device)
+    scores = evaluate(net.model, held_out, batches, tuple(spec.tasks), own, runner.device)
     what = (work.source.fingerprint, work.tasks)
     if what not in known_priors:
         means = position_prior(work.source, work.channels(), work.preset.training.batch, progress)
         prior = prior_predictor(means, runner.device)
         known_priors[what] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
     priors = known_priors[what]
-    model = training_chain(job, adapter)[-1].name
+    model = training_chain(spec, adapter)[-1].name
     return [
         {
             "source": source.name,
@@ -84,5 +84,5 @@ def _train_one(
             "ratio": scores[task] / priors[task] if priors[task] else None,
             "checkpoint": key,
         }
-        for task in job.tasks
+        for task in spec.tasks
     ]

@@ -1,4 +1,4 @@
-"""The chain of stages that ends in a source model, and the keys of their checkpoints."""
+"""The chain of training stages that ends in a source model, and the keys of the checkpoints."""
 
 from __future__ import annotations
 
@@ -13,37 +13,24 @@ from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.util.hashing import code_hash, hash_of
 
-FORMAT = 1
-"""Raised when a change of the harness makes earlier checkpoints wrong."""
+FORMAT = 2
+"""Increased when a change of the harness invalidates earlier checkpoints."""
 
 
-@dataclass(frozen=True)
-class TrainingStage:
-    """One stretch of source training.
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """The settings that all source models of one source domain and seed share.
 
     Attributes:
-        name: what a person sees: "shared", "base", or the method's name.
-        about: everything that its result depends on; `key` is its hash.
-        adapter: whose auxiliary losses are minimised; None for a plain supervised stretch.
-        first: whether every source model of the seed starts with it.
+        domain: name of the source domain.
+        model: the configuration of the shared network.
+        tasks: task -> output channels.
+        recipe: name of the loss recipe.
+        training: batch size, iterations and learning rates.
+        fingerprint: identifies the training data.
+        seed: seeds initial weights, order of images and augmentation.
+        normalisation: statistics that images are normalised with (`model.NORMALISATIONS`).
     """
-
-    name: str
-    about: Mapping[str, Any]
-    iterations: int
-    optimiser: Optimiser
-    phase: Phase
-    adapter: Adapter | None
-    first: bool
-
-    @cached_property
-    def key(self) -> str:
-        return hash_of(self.about, 16)
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """What every source model of one source domain and seed has in common."""
 
     domain: str
     model: ModelConfig
@@ -55,102 +42,168 @@ class SourceSpec:
     normalisation: str = "imagenet"
 
     def initial(self) -> dict[str, Any]:
-        """What the untrained network depends on: its weights by their content, not by where they
-        lie.
+        """Return everything that the untrained network depends on.
+
+        A file of weights counts by its contents, not by its path.
         """
+        model = self.model.model_dump(mode="json", exclude={"weights"})
         return {
             "format": FORMAT,
-            "model": self.model.model_dump(mode="json", exclude={"weights"})
-            | initial_weights(self.model),
+            "model": model | initial_weights(self.model),
             "tasks": dict(self.tasks),
             "normalisation": self.normalisation,
             "seed": self.seed,
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """One link of the chain that ends in a source model: a phase with all its settings resolved.
+
+    A `Phase` is what a method asks for; its length and optimiser may be left to the preset. A stage
+    is that phase for one `SourceSpec`, with the weights that it starts from. It has one checkpoint.
+
+    Attributes:
+        name: the stage in messages: "shared", "base", or the method's name.
+        phase: the modules to train and the objective.
+        iterations: number of updates.
+        optimiser: settings of the optimiser.
+        adapter: the method whose auxiliary losses are minimised; None for supervised training only.
+        first: whether this is the stage that every source model of the seed starts with.
+        dependencies: everything that the trained weights depend on; `key` is its hash.
+    """
+
+    name: str
+    phase: Phase
+    iterations: int
+    optimiser: Optimiser
+    adapter: Adapter | None
+    first: bool
+    dependencies: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Return the name of the stage's checkpoint."""
+        return hash_of(self.dependencies, 16)
+
+
 def trains_own_source(adapter: Adapter) -> bool:
-    """Whether a method's source model differs from Base's."""
+    """Return whether the network of a method's source model differs from Base's."""
     return any("model" in phase.trains and phase != SHARED for phase in adapter.phases())
 
 
 def trains_on_source(adapter: Adapter) -> bool:
-    """Whether a method trains anything on the source that Base does not."""
+    """Return whether a method trains anything on the source in addition to Base's training."""
     return any(phase != SHARED for phase in adapter.phases())
 
 
-def training_chain(job: SourceSpec, adapter: Adapter) -> list[TrainingStage]:
-    """The chain that ends in the method's source model, the first stretch first."""
-    training = job.training
-    common = {
-        "recipe": job.recipe,
-        "data": job.fingerprint,
-        **training.model_dump(include={"batch", "flip"}),
-    }
-    chain: list[TrainingStage] = []
-
-    def add(
-        name: str,
-        phase: Phase,
-        iterations: int,
-        lr: float,
-        owner: Adapter | None,
-        first: bool = False,
-    ) -> None:
-        parent = chain[-1].key if chain else job.initial()
-        optimiser = phase.optimiser or Optimiser(
-            optimiser="adam", lr=lr, weight_decay=training.weight_decay
-        )
-        method = (
-            {"method": owner.name, "options": source_options(owner), "code": code_hash(type(owner))}
-            if owner
-            else None
-        )
-        stretch = {
-            "phase": phase.name,
-            "iterations": iterations,
-            "optimiser": optimiser.model_dump(),
-            "schedule": phase.schedule,
-            "method": method,
-        }
-        chain.append(
-            TrainingStage(
-                name,
-                {"parent": parent, **common, **stretch},
-                iterations,
-                optimiser,
-                phase,
-                owner,
-                first,
-            )
-        )
-
-    if training.shared_iterations:
-        add("shared", SHARED, training.shared_iterations, training.shared_lr, None, first=True)
+def training_chain(spec: SourceSpec, adapter: Adapter) -> list[TrainingStage]:
+    """Return the stages that end in the method's source model, in the order of training."""
+    chain = [_shared_stage(spec)] if spec.training.shared_iterations else []
     for phase in adapter.phases():
-        owner = None if phase == SHARED else adapter
-        name = owner.name if owner else "base"
-        add(name, phase, phase.iterations or training.iterations, training.lr, owner)
+        parent = chain[-1].key if chain else spec.initial()
+        chain.append(_own_stage(spec, adapter, phase, parent))
     return chain
 
 
+def _shared_stage(spec: SourceSpec) -> TrainingStage:
+    """Return the supervised stage that every source model of a seed starts with."""
+    return _stage(
+        spec,
+        SHARED,
+        None,
+        name="shared",
+        parent=spec.initial(),
+        iterations=spec.training.shared_iterations,
+        lr=spec.training.shared_lr,
+        first=True,
+    )
+
+
+def _own_stage(
+    spec: SourceSpec, adapter: Adapter, phase: Phase, parent: str | dict[str, Any]
+) -> TrainingStage:
+    """Return the stage of one of a method's phases; `parent` identifies the weights before it."""
+    owner = None if phase == SHARED else adapter
+    return _stage(
+        spec,
+        phase,
+        owner,
+        name=owner.name if owner else "base",
+        parent=parent,
+        iterations=phase.iterations or spec.training.iterations,
+        lr=spec.training.lr,
+        first=False,
+    )
+
+
+def _stage(
+    spec: SourceSpec,
+    phase: Phase,
+    adapter: Adapter | None,
+    *,
+    name: str,
+    parent: str | dict[str, Any],
+    iterations: int,
+    lr: float,
+    first: bool,
+) -> TrainingStage:
+    optimiser = phase.optimiser or Optimiser(
+        optimiser="adam", lr=lr, weight_decay=spec.training.weight_decay
+    )
+    dependencies = {
+        "parent": parent,
+        "recipe": spec.recipe,
+        "data": spec.fingerprint,
+        **spec.training.model_dump(include={"batch", "flip"}),
+        "phase": phase.name,
+        "iterations": iterations,
+        "optimiser": optimiser.model_dump(),
+        "schedule": phase.schedule,
+        "method": _method(adapter) if adapter else None,
+    }
+    return TrainingStage(
+        name=name,
+        phase=phase,
+        iterations=iterations,
+        optimiser=optimiser,
+        adapter=adapter,
+        first=first,
+        dependencies=dependencies,
+    )
+
+
+def _method(adapter: Adapter) -> dict[str, Any]:
+    return {
+        "method": adapter.name,
+        "options": source_options(adapter),
+        "code": code_hash(type(adapter)),
+    }
+
+
 def source_options(adapter: Adapter) -> dict[str, Any]:
-    """The method's options that shape its source model."""
+    """Return the values of the method's options that its source model depends on."""
     return adapter.options.model_dump(mode="json", include=set(adapter.options.source_fields()))
 
 
 def statistics_key(
-    parent: str, job: SourceSpec, adapter: Adapter, target_size: tuple[int, int]
+    parent: str, spec: SourceSpec, adapter: Adapter, target_size: tuple[int, int]
 ) -> dict[str, Any] | None:
-    """What a method's source statistics depend on; None where it has none. `parent` names the
-    network's weights.
+    """Return everything that a method's source statistics depend on, or None if it needs none.
+
+    Args:
+        parent: identifies the network's weights.
+        spec: the source training.
+        adapter: the method.
+        target_size: (H, W) of the target's images.
     """
     wanted = adapter.source_pass()
     if wanted is None:
         return None
     return {
         "parent": parent,
-        "data": job.fingerprint,
-        "seed": job.seed,
+        "data": spec.fingerprint,
+        "seed": spec.seed,
         "pass": [wanted.images, wanted.batch],
         "size": list(target_size) if wanted.at_target_size else None,
         "options": source_options(adapter),
@@ -159,5 +212,5 @@ def statistics_key(
 
 
 def checkpoint_path(folder: Path, key: str) -> Path:
-    """Where the checkpoint of a stretch lies."""
+    """Return the path of a checkpoint."""
     return folder / f"{key}.safetensors"

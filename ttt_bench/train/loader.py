@@ -10,24 +10,31 @@ from torch.utils.data import DataLoader
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.network import Batch
-from ttt_bench.train.chain import TrainingStage
+from ttt_bench.train.chain import SourceSpec, TrainingStage
 from ttt_bench.util.seeding import derive_seed
 
 
 def sample_indices(
-    seed: int, stretch: TrainingStage, iteration: int, images: int, batch: int
+    seed: int, stage: TrainingStage, iteration: int, images: int, batch: int
 ) -> list[int]:
-    """Which images an iteration sees: consecutive pieces of seeded permutations, the same for
-    every method.
+    """Return the images of one iteration's batch, which are the same for every method.
+
+    The batches are consecutive pieces of seeded permutations, one permutation per epoch.
+
+    Args:
+        seed: the seed of the source training.
+        stage: the stage; the shared, the supervised and the unsupervised ones differ in order.
+        iteration: number of the iteration, from 0.
+        images: number of images in the data set.
+        batch: number of images per batch.
     """
-    purpose = (stretch.phase.supervised, stretch.first)
+    purpose = (stage.phase.supervised, stage.first)
     first = iteration * batch
     indices: list[int] = []
     while len(indices) < batch:
         epoch, offset = divmod(first + len(indices), images)
-        indices += _permutation(derive_seed(seed, "order", *purpose, epoch), images)[
-            offset : offset + batch - len(indices)
-        ]
+        order = _permutation(derive_seed(seed, "order", *purpose, epoch), images)
+        indices += order[offset : offset + batch - len(indices)]
     return indices
 
 
@@ -36,8 +43,20 @@ def _permutation(seed: int, images: int) -> list[int]:
     return torch.randperm(images, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
+def training_batches(
+    dataset: Dataset, spec: SourceSpec, stage: TrainingStage, *, start: int = 0, workers: int = 0
+) -> Iterator[Batch]:
+    """Return the batches of a stage from iteration `start` on, augmented if the settings say so."""
+    iterations = range(start, stage.iterations)
+    batches = [
+        sample_indices(spec.seed, stage, i, len(dataset), spec.training.batch) for i in iterations
+    ]
+    seeds = [derive_seed(spec.seed, stage.first, i, "flip") for i in iterations]
+    return loader(dataset, batches, workers, seeds if spec.training.flip else None)
+
+
 class _Batches(torch.utils.data.Dataset[Batch]):
-    """A data set as PyTorch's loader wants it: whole batches at once."""
+    """Whole batches of a data set, as items of PyTorch's loader."""
 
     def __init__(
         self, dataset: Dataset, batches: Sequence[Sequence[int]], seeds: Sequence[int] | None
@@ -59,8 +78,12 @@ def loader(
     workers: int,
     seeds: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
-    """The batches of these indices, in order; made by worker processes where `workers` is not 0.
+    """Yield the batches of these indices in order.
 
-    With `seeds`, one a batch, they are augmented for training.
+    Args:
+        dataset: the data set.
+        batches: image indices of every batch.
+        workers: number of worker processes; 0 reads in this process.
+        seeds: one seed per batch, to augment the batches for training; None for no augmentation.
     """
     yield from DataLoader(_Batches(dataset, batches, seeds), batch_size=None, num_workers=workers)

@@ -11,15 +11,22 @@ from ttt_bench.train.chain import SourceSpec
 from ttt_bench.util.seeding import derive_seed
 
 
-def build_net(job: SourceSpec, adapter: Adapter, pretrained: bool = True) -> Net:
-    """The untrained network of a method; the shared part is the same for every method of a seed.
+def build_net(spec: SourceSpec, adapter: Adapter, *, pretrained: bool = True) -> Net:
+    """Return the untrained network of a method; `model` is the same for every method of a seed.
 
-    Without `pretrained` no weights are looked for: the caller overwrites them.
+    Args:
+        spec: the source training.
+        adapter: the method, which may add modules.
+        pretrained: load the initial weights of the configuration. False if all weights are
+            overwritten afterwards.
+
+    Raises:
+        BenchError: the backbone or its weights are not available.
     """
-    config = job.model if pretrained else job.model.untrained()
+    config = spec.model if pretrained else spec.model.untrained()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(job.seed, "model"))
-        model = build_model(config, job.tasks)
-        model.normalise_by(job.normalisation)
-        torch.manual_seed(derive_seed(job.seed, "extra", adapter.name))
-        return Net(model, adapter.build(model, job.tasks))
+        torch.manual_seed(derive_seed(spec.seed, "model"))
+        model = build_model(config, spec.tasks)
+        model.normalise_by(spec.normalisation)
+        torch.manual_seed(derive_seed(spec.seed, "extra", adapter.name))
+        return Net(model, adapter.build(model, spec.tasks))

@@ -1,6 +1,8 @@
-"""The position prior, the per-pixel mean of the training labels, which a model has to beat."""
+"""The position prior: the per-pixel mean of the training labels, a baseline without images."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -14,48 +16,52 @@ from ttt_bench.tasks import IGNORE
 from ttt_bench.util.progress import Progress
 
 PRIOR_IMAGES = 5_000
-"""Enough for a mean; all but Taskonomy have fewer."""
+"""Number of images that the mean is taken over; all data sets but Taskonomy have fewer."""
 
 
 def position_prior(
-    dataset: Dataset, channels: dict[str, int], batch: int, progress: Progress
+    dataset: Dataset, channels: Mapping[str, int], batch: int, progress: Progress
 ) -> dict[str, Tensor]:
-    """The mean of the training labels at every pixel, task -> (K, H, W): what can be said without
-    looking.
+    """Return the mean of the training labels at every pixel, task -> (K, H, W).
 
-    Semantic segmentation: the share of each class among the labelled images. Of more than
-    `PRIOR_IMAGES` images so many are looked at, evenly spread.
+    For semantic segmentation this is the share of each class among the labelled images. Of a data
+    set with more than `PRIOR_IMAGES` images, `PRIOR_IMAGES` evenly spread ones are used.
 
     Args:
-        batch: images that are read together.
+        dataset: the training images.
+        channels: task -> output channels K.
+        batch: number of images that are read together.
+        progress: shows one bar.
     """
     sums = {task: torch.zeros(k, *dataset.size) for task, k in channels.items()}
     counts = {task: torch.zeros(1, *dataset.size) for task in channels}
     images = spread(len(dataset), PRIOR_IMAGES)
     with progress.bar(f"averaging the labels of {dataset.domain}", len(images)) as bar:
         for numbers in split_batches(len(images), batch):
-            for task, target in dataset.batch(
-                [images[number] for number in numbers]
-            ).targets.items():
-                if task in channels:
-                    values, valid = _labelled(task, target, channels[task])
-                    sums[task] += torch.where(valid, values, 0.0).sum(0)
-                    counts[task] += valid.sum(0)
+            targets = dataset.batch([images[number] for number in numbers]).targets
+            for task in [task for task in channels if task in targets]:
+                values, valid = _labelled(task, targets[task], channels[task])
+                # sums over the batch: (B, K, H, W) -> (K, H, W) and (B, 1, H, W) -> (1, H, W)
+                sums[task] += torch.where(valid, values, 0.0).sum(0)
+                counts[task] += valid.sum(0)
             bar.advance(len(numbers))
     return {task: total / counts[task].clamp(min=1) for task, total in sums.items()}
 
 
 def _labelled(task: str, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """What is averaged of a target, (B, K, H, W), and where there is any, (B, 1, H, W)."""
+    """Return the values to average (B, K, H, W), and a mask of the labelled pixels (B, 1, H, W)."""
     if task == "semseg":
-        values = F.one_hot(target.clamp(max=channels - 1), channels).permute(0, 3, 1, 2).float()
-        return values, (target != IGNORE)[:, None]
+        # class indices (B, H, W) -> one-hot (B, H, W, K) -> (B, K, H, W)
+        one_hot = F.one_hot(target.clamp(max=channels - 1), channels).permute(0, 3, 1, 2)
+        return one_hot.float(), (target != IGNORE)[:, None]
+    # a pixel counts if all of its K values are labelled: (B, K, H, W) -> (B, 1, H, W)
     return target, (target != IGNORE).all(dim=1, keepdim=True)
 
 
-def prior_predictor(prior: dict[str, Tensor], device: torch.device) -> Predictor:
-    """The position prior as a predictor."""
+def prior_predictor(prior: Mapping[str, Tensor], device: torch.device) -> Predictor:
+    """Return a predictor that gives the position prior for every image."""
     maps = {task: values.to(device) for task, values in prior.items()}
+    # (K, H, W) -> (B, K, H, W)
     return lambda images: {
         task: values.expand(len(images), *values.shape) for task, values in maps.items()
     }

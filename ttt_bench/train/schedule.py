@@ -8,15 +8,17 @@ import math
 def polynomial_lr(
     base_lr: float, iteration: int, max_iterations: int, gamma: float = 0.9, min_lr: float = 0.0
 ) -> float:
-    """(base_lr - min_lr) (1 - iteration / max_iterations)^gamma + min_lr, the schedule of S4T's
-    public code.
+    """Return (base_lr - min_lr) (1 - iteration / max_iterations)^gamma + min_lr.
+
+    This is the schedule of S4T's public code.
     """
     return (base_lr - min_lr) * (1 - iteration / max_iterations) ** gamma + min_lr
 
 
 def cosine_lr(base_lr: float, iteration: int, max_iterations: int) -> float:
-    """base_lr (1 + cos(pi iteration / max_iterations)) / 2: a half cosine from base_lr to 0."""
+    """Return base_lr (1 + cos(pi iteration / max_iterations)) / 2, half a cosine down to 0."""
     return base_lr * (1 + math.cos(math.pi * iteration / max_iterations)) / 2
 
 
 SCHEDULES = {"polynomial": polynomial_lr, "cosine": cosine_lr}
+"""The schedules by the names that `Phase.schedule` takes."""

@@ -1,4 +1,4 @@
-"""One stage of source training: network, optimiser, iteration."""
+"""The run of one training stage: network, optimiser and iteration."""
 
 from __future__ import annotations
 
@@ -17,107 +17,138 @@ from ttt_bench.network import Batch, Net
 from ttt_bench.train.chain import SourceSpec, TrainingStage
 from ttt_bench.train.schedule import SCHEDULES
 from ttt_bench.util import tensor_file
-from ttt_bench.util.progress import Bar
 from ttt_bench.util.seeding import derive_seed
 
 CHECK_EVERY = 50
+"""Iterations between two checks of the loss, which wait for the device."""
 
 
 class StageRun:
-    """The state of one stretch: network, optimiser, iteration."""
+    """A stage in training: the network, which it changes, the optimiser and the iteration.
+
+    The constructor sets train or eval mode, gradients and BatchNorm modes of `net` as the stage's
+    phase needs them.
+    """
 
     def __init__(
-        self, net: Net, stretch: TrainingStage, job: SourceSpec, device: torch.device
+        self, net: Net, stage: TrainingStage, spec: SourceSpec, device: torch.device
     ) -> None:
-        self.net, self.stretch, self.job, self.device = net, stretch, job, device
+        self.net, self.stage, self.spec, self.device = net, stage, spec, device
         self.iteration = 0
-        self.ctx = HarnessContext(net, RECIPES[job.recipe])
-        self.uncertainties = nn.Parameter(torch.ones(len(job.tasks), device=device))
-        trained = {"model": net.model, "extra": net.extra if stretch.adapter else None}
-        for name, module in trained.items():
-            if module is not None:
-                module.train(name in stretch.phase.trains).requires_grad_(
-                    name in stretch.phase.trains
-                )
-        self.ctx.norms.set(Norm.EMA if "model" in stretch.phase.trains else Norm.RUNNING)
+        self.ctx = HarnessContext(net, RECIPES[spec.recipe])
+        self.uncertainties = nn.Parameter(torch.ones(len(spec.tasks), device=device))
+        self._prepare_modules()
         parameters = [
-            p
-            for module in trained.values()
-            if module is not None
-            for p in module.parameters()
-            if p.requires_grad
+            parameter
+            for module in self._modules().values()
+            for parameter in module.parameters()
+            if parameter.requires_grad
         ]
         self.optimiser = make_optimiser(
-            [*parameters, self.uncertainties], stretch.optimiser, job.training.batch
+            [*parameters, self.uncertainties], stage.optimiser, spec.training.batch
         )
         self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
 
-    def iterate(self, batch: Batch, bar: Bar) -> None:
-        """One update."""
-        stretch, job = self.stretch, self.job
-        seed = (job.seed, stretch.first, self.iteration)
-        torch.manual_seed(derive_seed(*seed, "global"))
-        self.ctx.seed(*seed, stretch.name)
-        for group, first in zip(self.optimiser.param_groups, self.first_rates, strict=True):
-            group["lr"] = SCHEDULES[stretch.phase.schedule](
-                first, self.iteration, stretch.iterations
-            )
+    def _modules(self) -> dict[str, nn.Module]:
+        """Return the modules that the stage may train, by their names in `Phase.trains`."""
+        modules: dict[str, nn.Module] = {"model": self.net.model}
+        if self.stage.adapter is not None and self.net.extra is not None:
+            modules["extra"] = self.net.extra
+        return modules
+
+    def _prepare_modules(self) -> None:
+        trains = self.stage.phase.trains
+        for name, module in self._modules().items():
+            module.train(name in trains).requires_grad_(name in trains)
+        self.ctx.norms.set(Norm.EMA if "model" in trains else Norm.RUNNING)
+
+    def iterate(self, batch: Batch) -> float | None:
+        """Make one update; return the loss before it if it was checked at this iteration.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        self._seed()
+        self._set_rates()
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.objective(batch.to(self.device))
         loss.backward()
         self.optimiser.step()
         self.iteration += 1
-        note = ""
-        if self.iteration % CHECK_EVERY == 0 or self.iteration == stretch.iterations:
-            note = f"loss {self._finite(loss):.3f}"
-        bar.advance(note=note)
+        if self.iteration % CHECK_EVERY == 0 or self.iteration == self.stage.iterations:
+            return self._finite(loss)
+        return None
+
+    def _seed(self) -> None:
+        seed = (self.spec.seed, self.stage.first, self.iteration)
+        torch.manual_seed(derive_seed(*seed, "global"))
+        self.ctx.seed(*seed, self.stage.name)
+
+    def _set_rates(self) -> None:
+        schedule = SCHEDULES[self.stage.phase.schedule]
+        for group, first in zip(self.optimiser.param_groups, self.first_rates, strict=True):
+            group["lr"] = schedule(first, self.iteration, self.stage.iterations)
 
     def objective(self, batch: Batch) -> Tensor:
-        """The joint loss: the recipe's sum of the task losses, with the method's auxiliary
-        terms.
-        """
-        supervised = self.stretch.phase.supervised
-        stages = self.net.model.stages(batch.images) if supervised else []
-        predictions = self.net.model.outputs(stages, batch.images.shape[-2:]) if supervised else {}
+        """Return the joint loss: the recipe's sum of the task losses and the auxiliary terms."""
+        stages, predictions = self.forward(batch)
         task_losses = {
-            t: self.ctx.task_loss(t, p, batch.targets[t]) for t, p in predictions.items()
+            task: self.ctx.task_loss(task, prediction, batch.targets[task])
+            for task, prediction in predictions.items()
         }
         plain: list[Tensor] = []
-        if self.stretch.adapter is not None:
-            terms = self.stretch.adapter.source_loss(
-                self.net, batch, stages, predictions, self.stretch.phase, self.ctx
-            )
-            for name, term in terms.items():
-                _, slash, task = name.rpartition("/")
-                if slash and supervised:
-                    task_losses[task] = task_losses[task] + term
-                else:
-                    plain.append(term)
+        for name, term in self.auxiliary_terms(batch, stages, predictions).items():
+            _, slash, task = name.rpartition("/")
+            if slash and self.stage.phase.supervised:
+                task_losses[task] = task_losses[task] + term
+            else:
+                plain.append(term)
         joint = [self.ctx.recipe.combine(task_losses, self.uncertainties)] if task_losses else []
         return torch.stack([*joint, *plain]).sum()
+
+    def forward(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the stages and the predictions of a batch; both empty in an unsupervised phase."""
+        if not self.stage.phase.supervised:
+            return [], {}
+        stages = self.net.model.stages(batch.images)
+        return stages, self.net.model.outputs(stages, batch.images.shape[-2:])
+
+    def auxiliary_terms(
+        self, batch: Batch, stages: list[Tensor], predictions: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the method's auxiliary losses, given what `forward` returned."""
+        if self.stage.adapter is None:
+            return {}
+        return self.stage.adapter.source_loss(
+            self.net, batch, stages, predictions, self.stage.phase, self.ctx
+        )
 
     def _finite(self, loss: Tensor) -> float:
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
             raise DivergedError(
-                f"source training of {self.stretch.name} on {self.job.domain} (seed {self.job.seed}) diverged at "
-                f"iteration {self.iteration}: the loss is {value}; try a smaller rate (--set training.lr=...)",
+                f"source training of {self.stage.name} on {self.spec.domain} "
+                f"(seed {self.spec.seed}) diverged at iteration {self.iteration}: the loss is "
+                f"{value}; try a smaller learning rate (--set training.lr=...)",
                 self.iteration,
             )
         return value
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next iteration depends on."""
-        state = tensor_file.with_prefix("net.", self.net.state_dict())
-        state |= tensor_file.with_prefix(
-            "optimiser.", tensor_file.optimiser_tensors(self.optimiser)
-        )
-        return state | {"uncertainties": self.uncertainties}, {"iteration": self.iteration}
+        """Return everything that the next iteration depends on: tensors, and JSON values."""
+        tensors = {
+            **tensor_file.with_prefix("net.", self.net.state_dict()),
+            **tensor_file.with_prefix("optimiser.", tensor_file.optimiser_tensors(self.optimiser)),
+            "uncertainties": self.uncertainties,
+        }
+        return tensors, {"iteration": self.iteration}
 
-    def restore(self, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Go on from where `state` was taken."""
-        self.net.load_state_dict(tensor_file.below_prefix("net.", state))
-        tensor_file.restore_optimiser(self.optimiser, tensor_file.below_prefix("optimiser.", state))
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Resume from what `state` returned."""
+        self.net.load_state_dict(tensor_file.below_prefix("net.", tensors))
+        tensor_file.restore_optimiser(
+            self.optimiser, tensor_file.below_prefix("optimiser.", tensors)
+        )
         with torch.no_grad():
-            self.uncertainties.copy_(state["uncertainties"])
-        self.iteration = int(about["iteration"])
+            self.uncertainties.copy_(tensors["uncertainties"])
+        self.iteration = int(values["iteration"])
