@@ -14,9 +14,8 @@ from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
-from ttt_bench.model.network import STAGES
 from ttt_bench.model.parameters import count_parameters
-from ttt_bench.network import Net
+from ttt_bench.network import STAGES, Net
 from ttt_bench.registry import load_method, registered
 from ttt_bench.results.published import published_parameters
 from ttt_bench.tasks import TASKS, canonical, output_channels

@@ -1,6 +1,4 @@
-"""The shared multi-task network: one timm backbone, a fused hypercolumn, one 1x1 convolution a
-task.
-"""
+"""The shared multi-task network: a timm backbone, a hypercolumn, one 1x1 convolution per task."""
 
 from __future__ import annotations
 
@@ -19,23 +17,25 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "unscaled": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-"""Mean and standard deviation that images in [0, 1] are normalised with: ImageNet's, or those
-that give [-1, 1].
+"""Name -> (mean, standard deviation) that images in [0, 1] are normalised with.
+
+"imagenet" has the statistics of ImageNet; "unscaled" maps images to [-1, 1].
 """
 
 
 class MultiTaskModel(Network):
-    """RGB in [0, 1] to every task's output at the image's size.
+    """The network of the papers: RGB in [0, 1] to the output of every task at the image's size.
 
     The four stages s1..s4 (B, C_l, H/2^(l+1), W/2^(l+1)) are resized to the size of s1 (bilinear)
-    and concatenated to the hypercolumn (B, sum C_l, H/4, W/4); a head is a 1x1 convolution on it,
-    resized to (H, W). A 1x1 convolution commutes with bilinear resizing, so `project` applies it
-    stage by stage and never builds the hypercolumn (2 GB for eight images of 448x576 with
-    ResNet-50).
+    and concatenated to the hypercolumn (B, sum C_l, H/4, W/4). A head is a 1x1 convolution of the
+    hypercolumn; its output is resized to (H, W). A 1x1 convolution commutes with bilinear resizing,
+    so `project` convolves stage by stage and does not build the hypercolumn, which would take 2 GB
+    for eight images of 448x576 with ResNet-50.
 
-    Attributes:
+    Args:
+        backbone: the layers that compute the stages, a feature network of timm.
+        channels: number of channels of each stage.
         tasks: task -> output channels, in canonical order.
-        channels: channels of each stage.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class MultiTaskModel(Network):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        # some of timm's transformers give (B, H, W, C)
+        # some transformers of timm return (B, H, W, C)
         self._channels_last = getattr(backbone, "output_fmt", Format.NCHW) == Format.NHWC
         self.channels = tuple(channels)
         self.tasks = dict(tasks)
@@ -59,36 +59,33 @@ class MultiTaskModel(Network):
         self.register_buffer("std", std)
 
     def normalise_by(self, normalisation: str) -> None:
-        """Normalise images with these of `NORMALISATIONS` from now on."""
+        """Normalise images from now on with these statistics, a name in `NORMALISATIONS`."""
         for buffer, values in zip(
             (self.mean, self.std), NORMALISATIONS[normalisation], strict=True
         ):
-            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))  # (3,) -> (1, 3, 1, 1)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1] to what the backbone expects."""
+        """Return images (B, 3, H, W) in [0, 1] as the backbone expects them."""
         return (images - self.mean) / self.std
 
     def stages(self, images: Tensor, last: int = STAGES) -> list[Tensor]:
-        """The features s1..s`last` (B, C_l, h_l, w_l); nothing behind the last one wanted is
-        computed.
+        """Return the features s1..s`last`, each (B, C_l, h_l, w_l), of images (B, 3, H, W).
+
+        Layers behind the last stage are not computed if the backbone is a `FeatureListNet`.
         """
         x = self.normalise(images)
-        if not isinstance(self.backbone, FeatureListNet):
-            features = list(self.backbone(x))[:last]
+        if isinstance(self.backbone, FeatureListNet):
+            features = _first_features(self.backbone, x, last)
         else:
-            features = []
-            for name, module in self.backbone.items():
-                x = module(x)
-                if name in self.backbone.return_layers:
-                    features.append(x)
-                    if len(features) == last:
-                        break
-        return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
+            features = list(self.backbone(x))[:last]
+        # (B, h_l, w_l, C_l) -> (B, C_l, h_l, w_l)
+        return [f.permute(0, 3, 1, 2) for f in features] if self._channels_last else features
 
     def upstream(self, last: int) -> tuple[str, ...]:
-        """Names of the parameters that s1..s`last` depend on; all of the backbone's where timm
-        cannot tell.
+        """Return the names of the parameters that s1..s`last` depend on.
+
+        These are all of the backbone's parameters unless it is a `FeatureListNet`.
         """
         below: list[str] = []
         reached = 0
@@ -102,18 +99,20 @@ class MultiTaskModel(Network):
         return tuple(below)
 
     def pooled(self, stages: Sequence[Tensor]) -> Tensor:
-        """The hypercolumn's mean over all places, (B, sum C_l), without building it.
+        """Return the hypercolumn's mean over all positions, (B, sum C_l), without building it.
 
-        Bilinear resizing keeps a stage's mean where its size divides that of s1, as it does for
-        images whose sides are multiples of 32; elsewhere the weights that resizing gives to its
-        pixels are applied to it.
+        Bilinear resizing keeps a stage's mean if its size divides that of s1, which is so for
+        images whose sides are multiples of 32. Otherwise the mean is weighted by what each pixel
+        contributes to the resized stage.
         """
         size = stages[0].shape[-2:]
+        # each stage (B, C_l, h_l, w_l) -> (B, C_l)
         return torch.cat([_resized_mean(stage, size) for stage in stages], dim=1)
 
     def hypercolumn(self, stages: Sequence[Tensor]) -> Tensor:
-        """The stages at the size of the first, concatenated: (B, sum C_l, H/4, W/4). Large: see
-        the class's text.
+        """Return the stages at the size of s1, concatenated: (B, sum C_l, H/4, W/4).
+
+        This needs much memory: see the text of the class.
         """
         size = stages[0].shape[-2:]
         return torch.cat([resize(stage, size) for stage in stages], dim=1)
@@ -121,8 +120,9 @@ class MultiTaskModel(Network):
     def project(
         self, stages: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None
     ) -> Tensor:
-        """A 1x1 convolution of the hypercolumn, (B, outputs, H/4, W/4), equal to the definition up
-        to rounding.
+        """Return a 1x1 convolution of the hypercolumn, (B, outputs, H/4, W/4).
+
+        The result equals that on the built hypercolumn up to rounding.
 
         Args:
             stages: s1..s4.
@@ -130,6 +130,7 @@ class MultiTaskModel(Network):
             bias: (outputs,).
         """
         size = stages[0].shape[-2:]
+        # (outputs, sum C_l, 1, 1) -> one (outputs, C_l, 1, 1) per stage
         first, *rest = weight.split(self.channels, dim=1)
         fused = F.conv2d(stages[0], first, bias)
         for stage, part in zip(stages[1:], rest, strict=True):
@@ -137,30 +138,49 @@ class MultiTaskModel(Network):
         return fused
 
     def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
-        """Every task's raw output (B, K, H, W) at `size` = (H, W), from the stages."""
+        """Return the raw output of every task, (B, K, H, W) at `size` = (H, W)."""
         heads = [cast(nn.Conv2d, self.heads[task]) for task in self.tasks]
         weight = torch.cat([head.weight for head in heads])
         bias = torch.cat([cast(Tensor, head.bias) for head in heads])
         fused = resize(self.project(stages, weight, bias), size)
+        # (B, sum K, H, W) -> one (B, K, H, W) per task
         return dict(zip(self.tasks, fused.split(list(self.tasks.values()), dim=1), strict=True))
 
 
+def _first_features(backbone: FeatureListNet, x: Tensor, last: int) -> list[Tensor]:
+    """Return the first `last` feature maps; layers behind the last one do not run."""
+    features: list[Tensor] = []
+    for name, module in backbone.items():
+        x = module(x)
+        if name in backbone.return_layers:
+            features.append(x)
+            if len(features) == last:
+                break
+    return features
+
+
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear without aligned corners."""
+    """Return x (B, C, h, w) resized to (B, C, *size), bilinear without aligned corners."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def linear_weights(length: int, wanted: int, like: Tensor) -> Tensor:
-    """(wanted, length): what each of `length` places contributes when `resize` makes `wanted` of
-    them.
+    """Return the matrix (wanted, length) of the weights with which `resize` resizes one axis.
+
+    Args:
+        length: number of positions before resizing.
+        wanted: number of positions afterwards.
+        like: a tensor with the dtype and device of the result.
     """
     identity = torch.eye(length, dtype=like.dtype, device=like.device)
+    # identity as (batch 1, channels length, positions length) -> (1, length, wanted)
     return F.interpolate(identity[None], size=wanted, mode="linear", align_corners=False)[0].T
 
 
 def _resized_mean(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Return the mean (B, C) of x (B, C, h, w) after resizing to `size`."""
     if all(wanted % length == 0 for wanted, length in zip(size, x.shape[-2:], strict=True)):
         return x.mean(dim=(2, 3))
     rows, columns = (

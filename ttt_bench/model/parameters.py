@@ -1,4 +1,4 @@
-"""Counts of trainable parameters."""
+"""Numbers of trainable parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from ttt_bench.network import Net
 
 
 class Counts(NamedTuple):
-    """Trainable parameters of a network."""
+    """Numbers of trainable parameters of a network.
+
+    Attributes:
+        backbone: in the shared backbone.
+        heads: in the heads.
+        added: in the method's own modules.
+    """
 
     backbone: int
     heads: int
@@ -19,12 +25,16 @@ class Counts(NamedTuple):
 
     @property
     def total(self) -> int:
+        """Return the sum of the three."""
         return sum(self)
 
 
 def count_parameters(net: Net, uncounted: Sequence[str] = ()) -> Counts:
-    """Trainable parameters, as S4T counts them (`uncounted`: names in `extra` that belong to the
-    training recipe).
+    """Return the numbers of trainable parameters, as S4T counts them.
+
+    Args:
+        net: the network.
+        uncounted: names of parameters of `extra` that belong to the training recipe.
     """
 
     def count(module: nn.Module | None, without: Sequence[str] = ()) -> int:

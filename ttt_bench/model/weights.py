@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Network
 from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.text import listed
+
+OPTIONAL = ("mean", "std")
+"""Buffers that a file may lack: the statistics that images are normalised with."""
 
 
 def initial_weights(config: ModelConfig) -> dict[str, str | None]:
-    """Which weights a backbone starts from: the hash of a local file, timm's tag, or neither."""
+    """Return what identifies a backbone's initial weights.
+
+    This is the hash of a local file, the tag of timm's weights, or None for random weights.
+
+    Raises:
+        BenchError: the file does not exist.
+    """
     if config.weights:
-        if not config.weights.is_file():
-            raise BenchError(f"backbone weights {config.weights}: no such file")
-        return {"weights": hash_file(config.weights)}
+        return {"weights": hash_file(existing_weights(config.weights))}
     tag = (
         timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
         if config.pretrained
@@ -29,38 +38,54 @@ def initial_weights(config: ModelConfig) -> dict[str, str | None]:
     return {"weights": f"timm {tag.tag}" if tag else None}
 
 
+def existing_weights(path: Path) -> Path:
+    """Return the path of a file of backbone weights.
+
+    Raises:
+        BenchError: the file does not exist.
+    """
+    if not path.is_file():
+        raise BenchError(f"backbone weights {path}: no such file; correct model.weights")
+    return path
+
+
 def load_weights(model: Network, path: Path) -> None:
     """Load a complete network (backbone and heads) from a safetensors file.
 
     Raises:
-        BenchError: the file is missing, is no safetensors file, or does not fit the network; the
-        message names keys.
+        BenchError: the file does not exist, is not a safetensors file, or does not fit the network.
     """
-    if not path.is_file():
-        raise BenchError(f"source weights {path}: no such file")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BenchError(
-            f"source weights {path}: not a readable safetensors file ({error})"
-        ) from error
-    own = model.state_dict()
-    missing = [name for name in own if name not in tensors and name not in ("mean", "std")]
-    unexpected = [name for name in tensors if name not in own]
-    shapes = [
-        f"{n} is {tuple(t.shape)}, needs {tuple(own[n].shape)}"
-        for n, t in tensors.items()
-        if n in own and own[n].shape != t.shape
-    ]
-    problems = [f"missing {', '.join(missing[:3])}" + _more(missing)] if missing else []
-    problems += (
-        [f"unexpected {', '.join(unexpected[:3])}" + _more(unexpected)] if unexpected else []
-    )
-    problems += [f"wrong shape: {', '.join(shapes[:3])}" + _more(shapes)] if shapes else []
+    tensors = _read(path)
+    problems = _misfits(tensors, model.state_dict())
     if problems:
-        raise BenchError(f"source weights {path} do not fit the network: {'; '.join(problems)}")
+        raise BenchError(
+            f"source weights {path} do not fit the network: {'; '.join(problems)}; use a file "
+            "saved from the same network"
+        )
     model.load_state_dict(tensors, strict=False)
 
 
-def _more(names: Sequence[str]) -> str:
-    return f" and {len(names) - 3} more" if len(names) > 3 else ""
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise BenchError(f"source weights {path}: no such file; correct --source-weights")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BenchError(
+            f"source weights {path}: not a readable safetensors file ({error}); convert or "
+            "download it again"
+        ) from error
+
+
+def _misfits(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Return one sentence per kind of difference between a file's tensors and a network's."""
+    found = {
+        "missing ": [name for name in own if name not in tensors and name not in OPTIONAL],
+        "unexpected ": [name for name in tensors if name not in own],
+        "wrong shape: ": [
+            f"{name} is {tuple(tensor.shape)}, needs {tuple(own[name].shape)}"
+            for name, tensor in tensors.items()
+            if name in own and own[name].shape != tensor.shape
+        ],
+    }
+    return [f"{kind}{listed(names)}" for kind, names in found.items() if names]
