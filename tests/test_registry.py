@@ -28,7 +28,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return add
 
 
-GOOD = "from toy import Toy\nclass Method(Toy):\n    name = 'mine'\n"
+GOOD = "from support.toy import Toy\nclass Method(Toy):\n    name = 'mine'\n"
 
 
 def test_a_new_entry_point_is_enough(plugins: Any) -> None:
@@ -72,7 +72,7 @@ def test_code_is_hashed_without_comments_and_docstrings() -> None:
 
 
 def test_the_code_of_a_private_module_beside_a_method_counts(plugins: Any, tmp_path: Path) -> None:
-    plugins("mine", "split_plugin", f"from _split_part import VALUE\nimport toy\n{GOOD}")
+    plugins("mine", "split_plugin", f"from _split_part import VALUE\nimport support.toy\n{GOOD}")
     part, other = tmp_path / "_split_part.py", tmp_path / "_no_part.py"
     hashes = []
     for text in ("VALUE = 1\n", "VALUE = 1  # a comment\n", "VALUE = 2\n"):

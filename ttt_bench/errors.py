@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear message, never a traceback."""
+"""Errors that the user can fix. The command line shows their message without a traceback."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from difflib import get_close_matches
 
 
 class BenchError(Exception):
-    """Something that the user can mend; the message says what is wrong, where, and what to do
-    next.
-    """
+    """An error that the user can fix; the message says what is wrong, where, and what to do."""
 
 
 class DivergedError(BenchError):
-    """A loss or a prediction that is not finite.
+    """A loss or a prediction is not finite.
 
     Attributes:
-        step: the adaptation step, or the iteration of source training, at which it was seen.
+        step: the first adaptation step, or iteration of source training, with such a value.
     """
 
     def __init__(self, message: str, step: int) -> None:
@@ -25,11 +23,11 @@ class DivergedError(BenchError):
 
 
 class DataError(BenchError):
-    """Data that are missing, damaged or not what their format says."""
+    """Data are missing, damaged, or do not follow their format."""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:
-    """The error for a name that is not in a closed list, with the nearest names first.
+    """Return the error for a name that is not in a closed list; similar names come first.
 
     >>> str(unknown("method", "tnet", ["tent", "base"]))
     "unknown method 'tnet'; did you mean tent? (available: base, tent)"

@@ -34,9 +34,14 @@ def test_an_interrupted_write_keeps_the_old_file(
 ) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(error), writer(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def interrupted() -> None:
+        with writer(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert tree(tmp_path) == {"a": b"old"}
     with writer(path) as temporary:
         temporary.write_text("new")
@@ -63,9 +68,11 @@ def test_a_failed_write_names_the_file_the_cause_and_the_hint(tmp_path: Path) ->
 
 
 def test_another_library_s_exception_is_explained_if_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be written \(quota\)"):
-        with atomic_file(tmp_path / "a", HINT, (ValueError,)):
-            raise ValueError("quota")
+    with (
+        pytest.raises(BenchError, match=r"cannot be written \(quota\)"),
+        atomic_file(tmp_path / "a", HINT, (ValueError,)),
+    ):
+        raise ValueError("quota")
 
 
 def test_a_folder_is_replaced_completely(tmp_path: Path) -> None:
@@ -73,9 +80,14 @@ def test_a_folder_is_replaced_completely(tmp_path: Path) -> None:
     with atomic_folder(folder, HINT) as draft:
         (draft / "old").write_text("1")
     assert tree(tmp_path) == {"cells/cell/old": b"1"}
-    with pytest.raises(BenchError, match="quota"), atomic_folder(folder, HINT) as draft:
-        (draft / "new").write_text("2")
-        raise OSError("quota")
+
+    def fails() -> None:
+        with atomic_folder(folder, HINT) as draft:
+            (draft / "new").write_text("2")
+            raise OSError("quota")
+
+    with pytest.raises(BenchError, match="quota"):
+        fails()
     assert tree(tmp_path) == {"cells/cell/old": b"1"}
     with atomic_folder(folder, HINT) as draft:
         (draft / "new").write_text("2")
@@ -127,6 +139,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_an_error_without_words_keeps_its_text(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be written \(encoder error -2\)"):
-        with explained(tmp_path, HINT):
-            raise OSError("encoder error -2")
+    with (
+        pytest.raises(BenchError, match=r"cannot be written \(encoder error -2\)"),
+        explained(tmp_path, HINT),
+    ):
+        raise OSError("encoder error -2")

@@ -1,1 +1,1 @@
-"""Shared leaves: files, hashes, seeds, progress, interrupts."""
+"""Helpers that every layer may use: files, hashes, seeds, text, progress, interrupts."""

@@ -1,4 +1,4 @@
-"""Packages of the optional extra `[data]`, imported where they are needed."""
+"""Import packages of the optional extra `[data]` only when they are needed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from types import ModuleType
 
 from ttt_bench.errors import DataError
 
-_PACKAGES = {"skimage": "scikit-image"}  # where the package's name is not the module's
+_PACKAGES = {"skimage": "scikit-image"}
+"""Map a module to its package if the names differ."""
 
 
-def optional(module: str, purpose: str) -> ModuleType:
-    """A module of an optional package.
+def import_optional(module: str, purpose: str) -> ModuleType:
+    """Return a module of an optional package.
 
     Args:
-        module: its dotted name.
-        purpose: what needs it, as the subject of a sentence.
+        module: the dotted name of the module.
+        purpose: the feature that needs it, as the subject of a sentence.
 
     Raises:
-        DataError: it is not installed; names the command that installs it.
+        DataError: the package is not installed; the message gives the install command.
     """
     try:
         return import_module(module)
@@ -26,5 +27,6 @@ def optional(module: str, purpose: str) -> ModuleType:
         top = module.partition(".")[0]
         package = _PACKAGES.get(top, top)
         raise DataError(
-            f'{purpose} needs the package {package}, which cannot be imported ({error}): pip install "ttt-bench[data]"'
+            f"{purpose} needs the package {package}, which cannot be imported ({error}): "
+            'pip install "ttt-bench[data]"'
         ) from error

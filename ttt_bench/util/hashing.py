@@ -1,4 +1,4 @@
-"""Hashes and versions: what makes a number traceable."""
+"""Compute hashes of values, files and code, and collect the versions of packages."""
 
 from __future__ import annotations
 
@@ -7,72 +7,53 @@ import hashlib
 import inspect
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors")
+"""Packages whose versions are stored with results."""
 
 
 def hash_of(value: Any, length: int = 12) -> str:
-    """Hash of a JSON-like value, equal wherever it is computed."""
+    """Return a hash of a JSON-like value; it is the same on every machine."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def hash_file(path: Path) -> str:
-    """Hash of a file's content."""
+    """Return a hash of the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def code_hash(subject: type) -> str:
-    """Hash of the code of a class's module, and of the private modules beside it that it imports.
+    """Return a hash of the module of a class and of the private modules that it uses.
 
-    Comments, docstrings and layout do not count.
+    A private module is a file `_name.py` in the same folder, imported directly or by another
+    private module. Comments, docstrings and formatting do not count.
     """
     files = _own_files(Path(inspect.getfile(subject)))
     hashes = [hash_source(file.read_text(encoding="utf-8")) for file in files]
     return hashes[0] if len(hashes) == 1 else hash_of(hashes)
 
 
-def _own_files(module: Path) -> list[Path]:
-    """A module's file, and those of the private modules (`_name`) in its folder that it imports."""
-    imports = [
-        n
-        for n in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(n, ast.ImportFrom)
-    ]
-    names = {
-        name
-        for n in imports
-        for name in (*(n.module or "").split("."), *(alias.name for alias in n.names))
-    }
-    beside = (module.with_name(f"{name}.py") for name in sorted(names) if name.startswith("_"))
-    return [module, *(file for file in beside if file.is_file())]
-
-
 @cache
 def hash_source(source: str) -> str:
-    """Hash of a Python source text without its comments and docstrings."""
+    """Return a hash of Python source code without its comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        if isinstance(body, list) and body and _is_text(body[0]):
             node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
 @cache
 def harness_hash() -> str:
-    """Hash of the harness's own code, the methods apart."""
+    """Return a hash of the code of `ttt_bench` without its methods."""
     root = Path(__file__).parents[1]
     sources = sorted(
         path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != "methods"
@@ -86,7 +67,7 @@ def harness_hash() -> str:
 
 
 def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in (*PACKAGES, "ttt-bench"):
         try:
@@ -94,3 +75,37 @@ def versions() -> Mapping[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _own_files(module: Path) -> list[Path]:
+    """Return the file of a module, then the private modules that it uses, sorted by name."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        new = set(_private_imports(waiting.pop())) - found - {module}
+        found |= new
+        waiting += new
+    return [module, *sorted(found)]
+
+
+def _private_imports(module: Path) -> Iterator[Path]:
+    """Yield the private modules in a module's folder that it imports."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        for name in _imported_names(node):
+            file = module.with_name(f"{name}.py")
+            if name.startswith("_") and file.is_file():
+                yield file
+
+
+def _imported_names(node: ast.AST) -> Iterator[str]:
+    """Yield each part of the dotted names in an import statement."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield from alias.name.split(".")
+    if isinstance(node, ast.ImportFrom):
+        yield from (node.module or "").split(".")
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Return whether a statement is a constant alone, such as a docstring."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

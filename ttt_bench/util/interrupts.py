@@ -1,4 +1,4 @@
-"""Ctrl-C and a cluster's polite kill, held back until the work at hand is whole."""
+"""Defer Ctrl-C and SIGTERM until the current unit of work is complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within the block the first interrupt only shows in what the yielded function answers; a
-    second one is not held.
+    """Yield a function that returns whether the process was interrupted within the block.
 
-    Outside the main thread, which alone gets signals, nothing is held.
+    The first signal is only recorded. A second one raises KeyboardInterrupt at once. Python
+    delivers signals to the main thread; in other threads the block changes nothing.
     """
     asked = False
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
@@ -29,7 +29,7 @@ def held_interrupts() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.signal(number, record) for number in SIGNALS}
     try:
         yield lambda: asked
     finally:

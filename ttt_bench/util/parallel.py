@@ -1,4 +1,4 @@
-"""Work on many files side by side. Imports no torch."""
+"""Process many files in several threads. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ttt_bench.util.progress import Progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PIECE = 32
+_CHUNK = 32
+"""Items that are submitted at once; a pool keeps all waiting items and results in memory."""
 
 
-def each(
+def map_in_threads(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     title: str,
     progress: Progress,
     threads: int = 4,
 ) -> Iterator[Result]:
-    """The results of some work on each item, in order, under a progress bar of that title.
+    """Yield `work(item)` for each item, in order, and show a progress bar with the title.
 
-    Threads suffice where the time goes into reading files and into Pillow, which works outside the
+    Threads suffice if most of the time is spent in file access and in Pillow, which releases the
     interpreter's lock.
     """
     with (
         progress.bar(title, len(items)) as bar,
         ThreadPoolExecutor(min(threads, 2 * (os.cpu_count() or 1))) as pool,
     ):
-        # in pieces, because a pool queues all that it is given at once and keeps what it has made
-        for start in range(0, len(items), _PIECE):
-            for result in pool.map(work, items[start : start + _PIECE]):
+        for start in range(0, len(items), _CHUNK):
+            for result in pool.map(work, items[start : start + _CHUNK]):
                 yield result
                 bar.advance()

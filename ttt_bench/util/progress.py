@@ -1,4 +1,4 @@
-"""How long work reports on itself, without knowing where the report goes."""
+"""Interfaces by which long work reports its progress, independent of the display."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """One piece of long work."""
+    """The progress bar of one task."""
 
-    def advance(self, amount: int = 1, note: str = "") -> None: ...
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Move the bar forward; `note` is a short text next to it, such as the current loss."""
+        ...
 
 
 class Progress(Protocol):
-    """Where long work shows its progress; the command line supplies one, a library caller need
-    not.
-    """
+    """A display for progress and notices. The command line supplies one; `Silent` is another."""
 
     @contextmanager
-    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]: ...
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """Yield a bar of `total` steps, of which `done` are complete already."""
+        ...
 
     def notice(self, message: str) -> None:
-        """A notice that the user should see once."""
+        """Show a message that the user should see once."""
         ...
 
 
@@ -32,22 +34,24 @@ class _SilentBar:
 
 
 class NoticeRecorder:
-    """Shows bars where another display does, and keeps what is said instead of showing it."""
+    """A display that forwards bars to another one and stores notices instead of showing them."""
 
     def __init__(self, display: Progress) -> None:
         self.bar = display.bar
         self.notices: list[str] = []
 
     def notice(self, message: str) -> None:
+        """Append the message to `notices`."""
         self.notices.append(message)
 
 
 class Silent:
-    """A progress display that shows nothing."""
+    """A display that shows nothing."""
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """Yield a bar that shows nothing."""
         yield _SilentBar()
 
     def notice(self, message: str) -> None:
-        pass
+        """Ignore the message."""

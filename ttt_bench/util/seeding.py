@@ -1,4 +1,4 @@
-"""Seeds derived from what they are used for."""
+"""Derive random seeds from names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed that depends on every part and on nothing else (63 bits, equal on every machine)."""
+    """Return a 63-bit seed that depends only on the parts and is the same on every machine."""
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

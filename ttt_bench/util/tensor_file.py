@@ -1,6 +1,4 @@
-"""State that survives a crash: flat tensors with JSON beside them, in files that are replaced
-atomically.
-"""
+"""Save and load files of named tensors with a JSON description (safetensors)."""
 
 from __future__ import annotations
 
@@ -20,10 +18,13 @@ from ttt_bench.util.atomic import atomic_file
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and their description to `path`, or leave what was there.
+    """Write tensors and their description to `path` atomically.
+
+    Args:
+        about: JSON-like values that describe the tensors.
 
     Raises:
-        BenchError: the disk is full or the folder cannot be written.
+        BenchError: the file cannot be written; the previous file stays.
     """
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"about": json.dumps(about, sort_keys=True)}
@@ -33,20 +34,20 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description of a file of `save`.
+    """Return the tensors and the description in a file.
 
     Raises:
-        BenchError: it is damaged.
+        BenchError: the file is missing or damaged.
     """
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
 
 
 def description(path: Path) -> dict[str, Any]:
-    """The description alone.
+    """Return the description in a file without reading its tensors.
 
     Raises:
-        BenchError: the file is damaged.
+        BenchError: the file is missing or damaged.
     """
     with _opened(path) as file:
         return _about(file)
@@ -66,7 +67,7 @@ def _about(file: Any) -> dict[str, Any]:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state as flat tensors, `<parameter number>.<name>`."""
+    """Return the state of an optimiser as tensors named `<parameter number>.<name>`."""
     state = optimiser.state_dict()["state"]
     return {
         f"{n}.{key}": torch.as_tensor(value)
@@ -77,8 +78,10 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` took; the optimiser has the same parameters in the same
-    order.
+    """Load the tensors of `optimiser_tensors` into an optimiser.
+
+    Args:
+        optimiser: must have the same parameters in the same order.
     """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -90,12 +93,12 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, named below `prefix`."""
+    """Return the tensors with `prefix` added to every name."""
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def below_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors whose name starts with `prefix`, without it."""
+    """Return the tensors whose names start with `prefix`, which is removed from the names."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

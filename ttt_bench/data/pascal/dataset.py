@@ -18,7 +18,7 @@ from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode, targets
 from ttt_bench.data.pascal.edges import label_edges
 from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
-from ttt_bench.util.extras import optional
+from ttt_bench.util.extras import import_optional
 
 _LABELS = {
     "pascal": "semseg",
@@ -51,9 +51,9 @@ class PascalContext(ListedDataset):
     @classmethod
     def about(cls, listing: Listing, parts: Sequence[str], sizes: Sequence[Size]) -> Iterable[str]:
         if CONTEXT in parts:
-            optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
+            import_optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
             if "edge" not in parts:
-                optional("skimage.morphology", "making PASCAL-Context's edges from labels")
+                import_optional("skimage.morphology", "making PASCAL-Context's edges from labels")
                 yield (
                     "PASCAL-Context: edges are made from the labels whenever an image is read; "
                     "`ttt-bench data prepare pascal` makes them once"

@@ -16,7 +16,7 @@ from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.pascal.ids import CONTEXT_OF_VOC, MAX_CONTEXT, VOC_VOID
 from ttt_bench.data.pascal.index import CONTEXT
 from ttt_bench.errors import DataError
-from ttt_bench.util.extras import optional
+from ttt_bench.util.extras import import_optional
 
 VARIABLE = "LabelMap"
 """What the Context label maps are called in their files."""
@@ -50,7 +50,7 @@ def _labels(path: Path) -> NDArray[Any]:
 
 
 def _context(path: Path) -> NDArray[Any]:
-    io = optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
+    io = import_optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
     raw = BytesIO(read_bytes(path))
     try:
         content = io.loadmat(raw, variable_names=[VARIABLE])

@@ -15,7 +15,7 @@ from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode
 from ttt_bench.data.pascal.index import CONTEXT, EDGES
 from ttt_bench.util.atomic import explained, replacing
-from ttt_bench.util.extras import optional
+from ttt_bench.util.extras import import_optional
 from ttt_bench.util.progress import Progress
 
 _THREADS = 4
@@ -30,7 +30,7 @@ def label_edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
     Raises:
         DataError: scikit-image is not installed.
     """
-    morphology = optional("skimage.morphology", "making PASCAL-Context's edges from labels")
+    morphology = import_optional("skimage.morphology", "making PASCAL-Context's edges from labels")
     padded = np.pad(
         labels.astype(np.float64), 1, mode="reflect" if min(labels.shape) > 1 else "edge"
     )

@@ -13,7 +13,7 @@ from ttt_bench.data.images.files import Indexed, spread
 from ttt_bench.data.label_spaces import LABEL_SPACES, MAX_IDS
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.errors import DataError
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 MOST = 2_000
@@ -47,7 +47,7 @@ def check_classes(
             return None  # named where files are decoded
 
     totals = {ids: np.zeros(max(256, MAX_IDS[ids] + 1), dtype=np.int64) for ids in parts}
-    for counts in each(count, at, f"counting the classes of {split}", progress):
+    for counts in map_in_threads(count, at, f"counting the classes of {split}", progress):
         for ids, values in (counts or {}).items():
             totals[ids] += values
     where = f"{split} ({len(at)} of {len(frames)} label maps)"

@@ -9,7 +9,7 @@ from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native, sampled
 from ttt_bench.datatools.check.values import Values
 from ttt_bench.errors import DataError
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 SAMPLE = 200
@@ -37,7 +37,7 @@ def check_contents(
         except DataError:
             return part.problems(index)
 
-    for found in each(
+    for found in map_in_threads(
         look, sample, "decoding all frames" if full else "decoding a sample", progress
     ):
         if isinstance(found, list):

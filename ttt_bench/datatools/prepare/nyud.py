@@ -32,7 +32,7 @@ from ttt_bench.datatools.prepare.nyud_targets import (
 from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import replacing
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 NAME = LAYOUT.archives[0]
@@ -102,7 +102,9 @@ def prepare_raw(
                 {name: [f"{number:04d}" for number in listed] for name, listed in lists.items()},
             )
             work = bound(_write_raw, made, file, table, raw_depth)
-            for _ in each(work, numbers, "making NYUD-v2 from raw frames", progress, _THREADS):
+            for _ in map_in_threads(
+                work, numbers, "making NYUD-v2 from raw frames", progress, _THREADS
+            ):
                 pass
             derived = {"edge": EDGES_RULE, "normals": NORMALS_RULE}
             if raw_depth:
@@ -140,7 +142,9 @@ def prepare_cropped(folder: Path, progress: Progress) -> Path:
     )
     with draft(folder / NAME, {"cropped": root.name}) as made:
         _write_lists(made, {listing.list_name: listing.ids for listing in listings})
-        for _ in each(bound(_write_cropped, made), jobs, "cropping NYUD-v2", progress, _THREADS):
+        for _ in map_in_threads(
+            bound(_write_cropped, made), jobs, "cropping NYUD-v2", progress, _THREADS
+        ):
             pass
         if (root / MANIFEST).exists():
             (made / MANIFEST).write_bytes((root / MANIFEST).read_bytes())

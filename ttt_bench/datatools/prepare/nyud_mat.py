@@ -17,7 +17,7 @@ from ttt_bench.data.nyud.decode import MAX_LABEL
 from ttt_bench.data.nyud.index import WHOLE
 from ttt_bench.datatools.prepare.sources import NYUD_CLASSES, NYUD_RAW, NYUD_SPLITS
 from ttt_bench.errors import DataError
-from ttt_bench.util.extras import optional
+from ttt_bench.util.extras import import_optional
 
 DATASETS = ("images", "depths", "rawDepths", "labels", "instances")
 RAW_LABELS = 894
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Any]:
         DataError: missing, no HDF5 file, incomplete, or without the data sets.
     """
     _require_hdf5(path)
-    h5py = optional("h5py", "reading nyu_depth_v2_labeled.mat")
+    h5py = import_optional("h5py", "reading nyu_depth_v2_labeled.mat")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -170,7 +170,7 @@ def _looks_like(start: bytes) -> str:
 def _matlab_5(path: Path, wanted: str) -> Mapping[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file. Wanted: {wanted}")
-    io = optional("scipy.io", f"reading {path.name}")
+    io = import_optional("scipy.io", f"reading {path.name}")
     try:
         content: Mapping[str, Any] = io.loadmat(path)
     except Exception as error:  # scipy and zlib raise what they like on damaged files

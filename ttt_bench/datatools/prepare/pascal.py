@@ -20,7 +20,7 @@ from ttt_bench.datatools.prepare.pascal_sources import Wanted, find_files
 from ttt_bench.datatools.prepare.writing import HINT, draft, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import explained, replacing
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 NAME = LAYOUT.archives[0]
@@ -151,7 +151,7 @@ def _make_classes(listing: Listing, progress: Progress) -> None:
             Image.fromarray(table[labels]).save(path, format="PNG")
 
     wanted = [name for name in listing.lacking("semseg") if name in listing.files[CONTEXT]]
-    for _ in each(make, wanted, "making PASCAL-Context's classes from labels", progress):
+    for _ in map_in_threads(make, wanted, "making PASCAL-Context's classes from labels", progress):
         pass
 
 

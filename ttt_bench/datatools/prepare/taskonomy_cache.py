@@ -28,7 +28,7 @@ from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError, unknown
 from ttt_bench.tasks import IGNORE
 from ttt_bench.util.atomic import replacing
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 JPEG_QUALITY = 95
@@ -105,7 +105,9 @@ def write_cache(
         title = f"resizing Taskonomy to {size}x{size}"
         unread = [
             why
-            for why in each(writer.write, left, title, progress, threads=os.cpu_count() or 1)
+            for why in map_in_threads(
+                writer.write, left, title, progress, threads=os.cpu_count() or 1
+            )
             if why
         ]
         _say_unread(unread, progress)

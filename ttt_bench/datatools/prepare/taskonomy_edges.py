@@ -16,7 +16,7 @@ from ttt_bench.datatools.check.frameset import Frameset
 from ttt_bench.datatools.prepare.writing import HINT, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import explained, replacing
-from ttt_bench.util.parallel import each
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 _BYTES = 200_000  # of a file of 512x512
@@ -59,7 +59,7 @@ def make_edges(root: Path, progress: Progress) -> int:
     bad = [
         index
         for index, yes in zip(
-            there, each(damaged, there, "looking at edges", progress), strict=True
+            there, map_in_threads(damaged, there, "looking at edges", progress), strict=True
         )
         if yes
     ]
@@ -82,7 +82,9 @@ def make_edges(root: Path, progress: Progress) -> int:
         return None
 
     with explained(folders.root, HINT):
-        failed = [why for why in each(make, wanted, "making edges from depth", progress) if why]
+        failed = [
+            why for why in map_in_threads(make, wanted, "making edges from depth", progress) if why
+        ]
     for why in failed[:_LISTED]:
         progress.notice(f"no edges made: {why}")
     return len(wanted) - len(failed)
