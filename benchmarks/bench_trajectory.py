@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.optimiser import make_optimiser
-from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm
@@ -31,10 +31,10 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.statistics import Scoring
 from ttt_bench.network import Batch, Net
+from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import load_method
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.train.net import build_net
-from ttt_bench.util.progress import Silent
 
 STEPS = int(os.environ.get("TTT_BENCH_STEPS", "40"))
 ROUNDS = 3
@@ -97,7 +97,13 @@ def session(name: str, model: ModelConfig) -> Session:
     )
     net = build_net(spec, adapter).to(DEVICE)
     return Session(
-        net, adapter, settings.optimiser, statistics(net, adapter), RECIPES["weighted"], BATCH, 0
+        net,
+        adapter,
+        optimiser=settings.optimiser,
+        statistics=statistics(net, adapter),
+        recipe=RECIPES["weighted"],
+        batch=BATCH,
+        seed=0,
     )
 
 
@@ -115,12 +121,17 @@ def statistics(net: Net, adapter: Adapter) -> dict[str, Tensor]:
 
 def evaluate(one: Session, protocol: str, batches: int, steps: int) -> None:
     """Adapt and score as a run does."""
-    record = Record([list(range(i * BATCH, (i + 1) * BATCH)) for i in range(batches)], steps)
-    with Silent().bar("", batches) as bar:
-        scoring = Scoring(edge_sigmoid=True, depth_nonnegative=True)
-        ProtocolRun(
-            one, Noise(), tuple(TASKS), scoring, record, DEVICE, lambda unit: None, bar, False
-        ).run(protocol)
+    record = Record(
+        batches=[list(range(i * BATCH, (i + 1) * BATCH)) for i in range(batches)], steps=steps
+    )
+    ProtocolRun(
+        session=one,
+        dataset=Noise(),
+        tasks=tuple(TASKS),
+        scoring=Scoring(edge_sigmoid=True, depth_nonnegative=True),
+        record=record,
+        device=DEVICE,
+    ).run(protocol_of(protocol))
 
 
 def _harness(name: str) -> Callable[[], None]:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from support.toy import TASKS, Drifting, Exploding, Toy, ToyDataset, spec
 
-from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Plan
 from ttt_bench.data.batching import split_batches
@@ -20,8 +21,8 @@ from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.statistics import Scoring
 from ttt_bench.network import Batch
+from ttt_bench.protocols import PROTOCOLS, protocol_of
 from ttt_bench.train.net import build_net
-from ttt_bench.util.progress import Silent
 
 STEPS = 3
 
@@ -41,13 +42,13 @@ def measure(
     session = Session(
         build_net(spec(), adapter),
         adapter,
-        Optimiser(lr=2e-3),
-        {},
-        RECIPES["weighted"],
-        size,
+        optimiser=Optimiser(lr=2e-3),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=size,
         seed=0,
     )
-    record = Record(split_batches(len(data), size), STEPS)
+    record = Record(batches=split_batches(len(data), size), steps=STEPS)
     saved: list[Any] = []
     first = 0
     if start is not None:
@@ -63,32 +64,31 @@ def measure(
         if unit == stop:
             raise KeyboardInterrupt
 
-    with Silent().bar("", 0) as bar:
-        evaluation = ProtocolRun(
-            session,
-            data,
-            tuple(TASKS),
-            Scoring(True, True),
-            record,
-            torch.device("cpu"),
-            save,
-            bar,
-            True,
-            save_seconds=-1,
-        )
-        try:
-            evaluation.run(protocol, first)
-        except KeyboardInterrupt:
-            return saved[-1]
+    run = ProtocolRun(
+        session=session,
+        dataset=data,
+        tasks=tuple(TASKS),
+        scoring=Scoring(edge_sigmoid=True, depth_nonnegative=True),
+        record=record,
+        device=torch.device("cpu"),
+        progress=RunProgress(save=save, save_seconds=-1),
+        keep_examples=True,
+    )
+    try:
+        run.run(protocol_of(protocol), first)
+    except KeyboardInterrupt:
+        return saved[-1]
     return record
 
 
 def equal(first: Record, second: Record) -> bool:
     statistics = all(
-        np.array_equal(first.statistics[task], second.statistics[task]) for task in TASKS
+        np.array_equal(first.image_sums[task], second.image_sums[task]) for task in TASKS
     )
-    totals = first.totals.keys() == second.totals.keys() == TASKS.keys() - {"semseg"}
-    totals &= all(np.array_equal(first.totals[task], second.totals[task]) for task in first.totals)
+    totals = first.set_sums.keys() == second.set_sums.keys() == TASKS.keys() - {"semseg"}
+    totals &= all(
+        np.array_equal(first.set_sums[task], second.set_sums[task]) for task in first.set_sums
+    )
     return statistics and totals and first.losses == second.losses
 
 
@@ -111,15 +111,15 @@ def test_episodic_batches_are_independent() -> None:
         measure(Toy(), "episodic", data(images=8)) for data in (ToyDataset, Reordered)
     )
     for task in TASKS:
-        assert np.array_equal(straight.statistics[task][:4], swapped.statistics[task][4:])
+        assert np.array_equal(straight.image_sums[task][:4], swapped.image_sums[task][4:])
 
 
 def test_online_carries_over_and_its_first_batch_is_the_episodic_one() -> None:
     online, episodic = (measure(Toy(), protocol) for protocol in ("online", "episodic"))
     for task in TASKS:
-        assert np.array_equal(online.statistics[task][:4], episodic.statistics[task][:4])
+        assert np.array_equal(online.image_sums[task][:4], episodic.image_sums[task][:4])
     assert not np.array_equal(
-        online.statistics["depth"][4:, 0], episodic.statistics["depth"][4:, 0]
+        online.image_sums["depth"][4:, 0], episodic.image_sums["depth"][4:, 0]
     )
     # what the first batch has gained is there when the second begins
     online_first, episodic_first = (
@@ -135,15 +135,15 @@ def test_single_batch_adapts_on_the_first_batch_and_scores_everything_at_every_s
     assert [step for _, step, *_ in single.losses] == list(range(STEPS))
     for task in TASKS:
         np.testing.assert_allclose(
-            single.statistics[task][:4], episodic.statistics[task][:4], rtol=1e-5
+            single.image_sums[task][:4], episodic.image_sums[task][:4], rtol=1e-5
         )
-        assert np.isfinite(single.statistics[task]).all()
+        assert np.isfinite(single.image_sums[task]).all()
         assert not np.array_equal(
-            single.statistics["depth"][4:, 1], episodic.statistics["depth"][4:, 1]
+            single.image_sums["depth"][4:, 1], episodic.image_sums["depth"][4:, 1]
         )
 
 
-@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("adapter", [Toy, Drifting])
 def test_a_stopped_measurement_ends_with_the_same_numbers(protocol: str, adapter: Any) -> None:
     undisturbed = measure(adapter(), protocol)
@@ -154,29 +154,29 @@ def test_a_stopped_measurement_ends_with_the_same_numbers(protocol: str, adapter
         assert np.array_equal(array, resumed.examples[name]), name
 
 
-@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_totals_are_of_all_images_at_every_step(protocol: str) -> None:
     record = measure(Toy(), protocol)
-    pixels = record.statistics["normals"][:, :, 0].sum(axis=0)
+    pixels = record.image_sums["normals"][:, :, 0].sum(axis=0)
     assert (
-        record.totals["normals"].sum(axis=1).tolist()
+        record.set_sums["normals"].sum(axis=1).tolist()
         == pixels.tolist()
         == [9 * 31 * 32] * (STEPS + 1)
     )
     # an angle is at most 1/16 degree above its bin
-    below = record.totals["normals"] @ np.arange(2880) / 16
-    excess = record.statistics["normals"][:, :, 1].sum(axis=0) - below
+    below = record.set_sums["normals"] @ np.arange(2880) / 16
+    excess = record.image_sums["normals"][:, :, 1].sum(axis=0) - below
     assert ((excess > 0) & (excess < pixels / 16)).all()
-    assert record.totals["depth"][:, 0].tolist() == [9 * 32 * 32] * (STEPS + 1)
+    assert record.set_sums["depth"][:, 0].tolist() == [9 * 32 * 32] * (STEPS + 1)
     assert (
-        record.totals["edge"].reshape(STEPS + 1, 3, 100)[:, :2].sum(axis=(1, 2)).tolist()
+        record.set_sums["edge"].reshape(STEPS + 1, 3, 100)[:, :2].sum(axis=(1, 2)).tolist()
         == [9 * 32 * 32] * 4
     )
-    for task, values in record.totals.items():
+    for task, values in record.set_sums.items():
         assert len(np.unique(values, axis=0)) == STEPS + 1, f"{task} is measured anew at every step"
 
 
-@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_labels_are_never_read_by_a_method(protocol: str) -> None:
     class Poisoned(ToyDataset):
         def batch(self, indices: Any) -> Batch:
@@ -196,7 +196,7 @@ def test_labels_are_never_read_by_a_method(protocol: str) -> None:
     )
 
 
-@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_loss_that_is_not_a_number_is_reported_with_its_step(protocol: str) -> None:
     with pytest.raises(
         DivergedError, match="loss 'size' is not finite at step 2 of batch 0"
@@ -230,13 +230,13 @@ def test_a_method_that_moves_nothing_costs_one_pass_a_batch() -> None:
             Still.passes += 1
             return super().predict(*args)
 
-    for protocol in ("online", "episodic", "single-batch"):
+    for protocol in PROTOCOLS:
         Still.passes = 0
         record = measure(Still(), protocol)
         assert Still.passes == 2
-        for values in record.statistics.values():
+        for values in record.image_sums.values():
             assert (values == values[:, :1]).all()
-        for values in record.totals.values():
+        for values in record.set_sums.values():
             assert (values == values[:1]).all()
             assert values.any()
 

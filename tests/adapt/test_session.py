@@ -21,7 +21,13 @@ IMAGES = ToyDataset().images[:4]
 
 def session(adapter: Any, optimiser: Optimiser = SGD, batch: int = 4) -> Session:
     return Session(
-        build_net(spec(), adapter), adapter, optimiser, {}, RECIPES["weighted"], batch, seed=0
+        build_net(spec(), adapter),
+        adapter,
+        optimiser=optimiser,
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=batch,
+        seed=0,
     )
 
 
@@ -148,7 +154,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
             return Plan(("model.neck.*",), Norm.RUNNING, Norm.RUNNING, exact=True)
 
     with pytest.raises(
-        BenchError, match=r"toy moves 'model\.neck\.\*', which matches no parameter"
+        BenchError, match=r"toy declares 'model\.neck\.\*' in `moves`, which matches no parameter"
     ):
         session(Wrong())
 
@@ -158,7 +164,7 @@ def test_a_plan_that_moves_nothing_cannot_adapt_under_moving_statistics() -> Non
         def bind(self, *args: Any) -> Plan:
             return Plan((), Norm.EMA, Norm.RUNNING, exact=False)
 
-    with pytest.raises(BenchError, match="moves no parameter, yet adapts under moving statistics"):
+    with pytest.raises(BenchError, match="declares no `moves` but adapt=Norm.EMA"):
         session(Wrong())
 
 
@@ -167,7 +173,9 @@ def test_a_plan_that_claims_exact_predictions_must_return_them() -> None:
         def bind(self, *args: Any) -> Plan:
             return Plan(("model.*",), Norm.BATCH, Norm.BATCH, exact=True)
 
-    with pytest.raises(BenchError, match="claims exact predictions, but its step returned none"):
+    with pytest.raises(
+        BenchError, match="declares exact=True, but its step returned no predictions"
+    ):
         run(session(Wrong()))
 
 

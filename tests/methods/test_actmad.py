@@ -156,7 +156,15 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
         for n in chosen_layers(model.backbone, "all")
         for kind in ("mean", "var")
     }
-    return Session(Net(model, None), ActMAD(), Optimiser(), zeros, RECIPES["weighted"], 2, seed=0)
+    return Session(
+        Net(model, None),
+        ActMAD(),
+        optimiser=Optimiser(),
+        statistics=zeros,
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -369,7 +377,15 @@ def test_layers_that_see_no_maps_or_are_not_run_are_left_out() -> None:
         net.eval(), BATCHES, HarnessContext(net, RECIPES["weighted"])
     )
     assert found.keys() == NORMALISATIONS.keys()
-    session = Session(net, ActMAD(), Optimiser(), found, RECIPES["weighted"], 2, seed=0)
+    session = Session(
+        net,
+        ActMAD(),
+        optimiser=Optimiser(),
+        statistics=found,
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
     assert torch.isfinite(session.adapt(random_images())["alignment"])
 
 

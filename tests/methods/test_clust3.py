@@ -131,7 +131,13 @@ def test_extract_stage_limits_what_moves_and_not_the_loss() -> None:
     for stage in (2, 4):
         method = adapter(extract_stage=stage)
         session = Session(
-            real_net(method), method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0
+            real_net(method),
+            method,
+            optimiser=Optimiser(lr=0.1),
+            statistics={},
+            recipe=RECIPES["weighted"],
+            batch=2,
+            seed=0,
         )
         before = values(session.net)
         losses[stage] = session.adapt(images)["information"]
@@ -159,7 +165,15 @@ def test_a_step_ends_at_the_deepest_projector(
 ) -> None:
     method = adapter(**options)
     net = real_net(method)
-    session = Session(net, method, Optimiser(lr=0.1), {}, RECIPES["weighted"], 2, seed=0)
+    session = Session(
+        net,
+        method,
+        optimiser=Optimiser(lr=0.1),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
     assert method.passes(2) == (1, 1, last)
     assert session.plan.moves == tuple(f"model.{name}" for name in net.model.upstream(moves))
     run = set()

@@ -298,10 +298,10 @@ def test_any_size_and_backbone(backbone: str, size: tuple[int, int]) -> None:
     session = Session(
         Net(model, method.build(model, TASKS)),
         method,
-        Optimiser(lr=0.1),
-        {},
-        RECIPES["weighted"],
-        2,
+        optimiser=Optimiser(lr=0.1),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
         seed=0,
     )
     images = random_images(2, *size).float()

@@ -337,10 +337,10 @@ def test_any_backbone(backbone: str) -> None:
     session = Session(
         Net(model, method.build(model, TASKS)),
         method,
-        Optimiser(lr=1e-2),
-        {},
-        RECIPES["weighted"],
-        2,
+        optimiser=Optimiser(lr=1e-2),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
         seed=0,
     )
     images = random_images(2, 64, 70).float()

@@ -61,7 +61,15 @@ def flow_net(method: TTTFlow) -> Net:
 
 
 def session_of(method: TTTFlow, optimiser: Optimiser, begin: bool = True) -> Session:
-    session = Session(flow_net(method), method, optimiser, {}, RECIPES["weighted"], 2, seed=0)
+    session = Session(
+        flow_net(method),
+        method,
+        optimiser=optimiser,
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
     if begin:
         session.begin_batch(0, random_images())
     return session
@@ -153,7 +161,15 @@ def resnet_session(method: TTTFlow) -> Session:
         torch.manual_seed(0)
         model = build_model(ModelConfig(backbone="test_resnet", pretrained=False), TASKS)
         net = Net(model, method.build(model, TASKS))
-    return Session(net, method, Optimiser(lr=1e-3), {}, RECIPES["weighted"], 2, seed=0)
+    return Session(
+        net,
+        method,
+        optimiser=Optimiser(lr=1e-3),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("tap", [1, 2, 3, 4])
@@ -371,7 +387,15 @@ def test_any_size_and_backbone(backbone: str, tap: int, size: tuple[int, int]) -
         torch.manual_seed(0)
         model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
         net = Net(model, method.build(model, TASKS))
-    session = Session(net, method, Optimiser(lr=1e-3), {}, RECIPES["weighted"], 2, seed=0)
+    session = Session(
+        net,
+        method,
+        optimiser=Optimiser(lr=1e-3),
+        statistics={},
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
     images = random_images(2, *size).float()
     session.begin_batch(0, images)
     before = {name: values.clone() for name, values in session.moved.items()}

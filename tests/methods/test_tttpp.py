@@ -514,7 +514,15 @@ def test_any_backbone_and_size_without_some_tasks(backbone: str, size: tuple[int
         statistics = method.source_statistics(
             net, [random_images(4, seed=n).float() for n in range(3)], ctx
         )
-    one = Session(net, method, Optimiser(lr=1e-4), statistics, RECIPES["weighted"], 2, seed=0)
+    one = Session(
+        net,
+        method,
+        optimiser=Optimiser(lr=1e-4),
+        statistics=statistics,
+        recipe=RECIPES["weighted"],
+        batch=2,
+        seed=0,
+    )
     before, state = images.clone(), torch.random.get_rng_state()
     one.begin_batch(0, images)
     for _, predictions, losses in one.trajectory(images, 1):

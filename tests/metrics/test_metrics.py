@@ -169,7 +169,10 @@ def test_scoring_transforms_what_the_target_asks_for_and_leaves_the_rest() -> No
 
 
 def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
-    first, second = Scoring(edge_sigmoid=True, depth_nonnegative=False), Scoring(False, True)
+    first, second = (
+        Scoring(edge_sigmoid=True, depth_nonnegative=False),
+        Scoring(edge_sigmoid=False, depth_nonnegative=True),
+    )
     one, other = (
         scoring.words(("depth", "edge"), 8, "metres", "0 or 1") for scoring in (first, second)
     )

@@ -68,7 +68,15 @@ def tiny_session(
     (`random_images()` by default).
     """
     net = tiny_net(adapter, tasks)
-    session = Session(net, adapter, optimiser, statistics or {}, RECIPES[recipe], batch, seed=0)
+    session = Session(
+        net,
+        adapter,
+        optimiser=optimiser,
+        statistics=statistics or {},
+        recipe=RECIPES[recipe],
+        batch=batch,
+        seed=0,
+    )
     session.begin_batch(0, random_images() if images is None else images)
     return session
 

@@ -310,7 +310,13 @@ def _check_adapting(
         leaving_out(adapter, meta["leave_out"])
     recipe = RECIPES[meta["recipe"]]
     session = Session(
-        net, adapter, Optimiser(**meta["optimiser"]), statistics, recipe, meta["shape"][0], 0
+        net,
+        adapter,
+        optimiser=Optimiser(**meta["optimiser"]),
+        statistics=statistics,
+        recipe=recipe,
+        batch=meta["shape"][0],
+        seed=0,
     )
     replay = Replay(meta["salt"], "draw")
     replay.into(session.ctx)

@@ -13,16 +13,17 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 from support.runs import primary, request, run
+from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
 import ttt_bench
 from ttt_bench import registry
-from ttt_bench.adapt.protocols import ProtocolRun
 from ttt_bench.adapter import Needs
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError
 from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.results import store
 from ttt_bench.sweep import plan as planning
 from ttt_bench.sweep import resolve as naming
@@ -198,29 +199,20 @@ def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -
         assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
 
 
-@pytest.mark.parametrize("protocol", ["online", "episodic", "single-batch"])
-def test_a_killed_run_resumes_to_the_same_values(
-    swept: Path, tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = ProtocolRun._keep_losses
-    calls = []
-
-    def killed(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
-        calls.append(number)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        whole(self, number, losses, first)
-
-    monkeypatch.setattr(ProtocolRun, "_keep_losses", killed)
+def interrupt(results: Path, **given: Any) -> None:
+    """Interrupt a run in the second half of its adaptation; every unit of work is saved."""
+    stopping = Stopping(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        Runner(
-            plan_sweep(request(tmp_path, methods="s4t", protocol=protocol), Silent()),
-            Silent(),
-            save_seconds=0,
-        ).run()
+        Runner(plan_sweep(request(results, **given), Silent()), stopping, save_seconds=0).run()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_killed_run_resumes_to_the_same_values(
+    swept: Path, tmp_path: Path, protocol: str
+) -> None:
+    interrupt(tmp_path, methods="s4t", protocol=protocol)
     plan = plan_sweep(request(tmp_path, methods="s4t", protocol=protocol), Silent())
     assert [cell.state(tmp_path) for cell in plan.cells] == ["interrupted"]
-    monkeypatch.setattr(ProtocolRun, "_keep_losses", whole)
     assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
     ((folder, _),) = store.cells(tmp_path)
     for name in ("rows", "statistics", "totals", "losses"):
@@ -231,27 +223,13 @@ def test_a_killed_run_resumes_to_the_same_values(
     assert not list(tmp_path.rglob("*.partial.safetensors"))
 
 
-def test_a_cell_that_an_earlier_version_began_begins_anew(
-    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = ProtocolRun._keep_losses
-
-    def killed(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
-        if number == 1:
-            raise KeyboardInterrupt
-        whole(self, number, losses, first)
-
-    monkeypatch.setattr(ProtocolRun, "_keep_losses", killed)
-    with pytest.raises(KeyboardInterrupt):
-        Runner(
-            plan_sweep(request(tmp_path, methods="tent"), Silent()), Silent(), save_seconds=0
-        ).run()
-    monkeypatch.setattr(ProtocolRun, "_keep_losses", whole)
+def test_a_cell_that_an_earlier_version_began_begins_again(swept: Path, tmp_path: Path) -> None:
+    interrupt(tmp_path, methods="tent")
     (partial,) = tmp_path.rglob("*.partial.safetensors")
     state, about = tensor_file.load(partial)
     assert about.pop("schema_version") == store.SCHEMA_VERSION
     tensor_file.save(
-        partial, {name: tensor for name, tensor in state.items() if ".totals." not in name}, about
+        partial, {name: tensor for name, tensor in state.items() if ".set_sums." not in name}, about
     )
     assert run(tmp_path, methods="tent").computed == {"done": 1}
     ((folder, _),) = store.cells(tmp_path)
@@ -313,23 +291,15 @@ def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(
     assert reasons["toy"] is None
 
 
-def test_a_cell_that_fails_midway_goes_on_from_its_last_save(
-    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, calls = ProtocolRun._keep_losses, []
-
-    def failing(self: ProtocolRun, number: int, losses: Any, first: int = 0) -> None:
-        calls.append(number)
-        if len(calls) == 2:
-            raise OSError("the disk went away")
-        whole(self, number, losses, first)
-
-    monkeypatch.setattr(ProtocolRun, "_keep_losses", failing)
+def test_a_cell_that_fails_midway_resumes_from_its_last_save(swept: Path, tmp_path: Path) -> None:
     plan = plan_sweep(request(tmp_path, methods="s4t"), Silent())
-    assert Runner(plan, Silent(), save_seconds=0).run().computed == {"failed": 1}
+    failing = Stopping(OSError("the disk went away"))
+    assert Runner(plan, failing, save_seconds=0).run().computed == {"failed": 1}
     assert list(tmp_path.rglob("*.partial.safetensors"))
-    assert run(tmp_path, methods="s4t").computed == {"done": 1}
-    assert calls == [0, 1, 1], "the first batch was not measured again"
+    resumed = Stopping()
+    plan = plan_sweep(request(tmp_path, methods="s4t"), Silent())
+    assert Runner(plan, resumed).run().computed == {"done": 1}
+    assert (failing.scored, resumed.scored) == (2, 1), "the first batch was not measured again"
     ((folder, _),) = store.cells(tmp_path)
     for name in ("rows", "statistics", "totals", "losses"):
         pd.testing.assert_frame_equal(

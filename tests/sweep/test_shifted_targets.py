@@ -19,7 +19,7 @@ from support.runs import run
 from torch import Tensor
 
 import ttt_bench
-from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.network import Batch
 from ttt_bench.report.render import report
 from ttt_bench.results import store
@@ -33,7 +33,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Seen]:
 
     def watch(results: Path, **given: object) -> Seen:
         seen: Seen = {}
-        whole = ProtocolRun._batch
+        whole = ProtocolRun.batch
 
         def kept(self: ProtocolRun, indices: list[int]) -> Batch:
             batch = whole(self, indices)
@@ -45,7 +45,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Seen]:
             return batch
 
         with monkeypatch.context() as patch:
-            patch.setattr(ProtocolRun, "_batch", kept)
+            patch.setattr(ProtocolRun, "batch", kept)
             run(results, **given)
         return seen
 

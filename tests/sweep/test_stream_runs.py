@@ -219,6 +219,6 @@ def test_a_stream_goes_with_the_online_protocol_alone(tmp_path: Path, protocol: 
         "--results",
         str(tmp_path / "results"),
     )
-    assert "--stream shuffled goes with --protocol online alone" in refused(
+    assert f"--stream shuffled does not go with --protocol {protocol}" in refused(
         "run", *arguments, "--stream", "shuffled"
     )

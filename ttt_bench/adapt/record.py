@@ -1,6 +1,4 @@
-"""What a cell has measured so far: per-image statistics and totals at every step, losses, a few
-examples.
-"""
+"""Everything that one cell has measured so far."""
 
 from __future__ import annotations
 
@@ -19,120 +17,124 @@ from ttt_bench.results.store import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMN
 from ttt_bench.tasks import TASKS, canonical
 
 EXAMPLES = 4
-_SAVED = ("statistics", "totals", "examples")
+"""Largest number of example images of a cell."""
+
+_SAVED = ("image_sums", "set_sums", "examples")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Record:
-    """Everything measured in one cell.
+    """Everything that one cell has measured so far.
 
     Attributes:
         batches: image indices of every evaluation batch.
-        statistics: task -> (images, steps + 1, values) float64, NaN where not measured yet.
-        totals: task -> (steps + 1, values) float64, over the images measured so far; tasks that
-        have none are missing.
+        steps: number of adaptation steps.
+        image_sums: task -> (images, steps + 1, S) float64, the sufficient statistics of every
+            image; NaN if not measured yet.
+        set_sums: task -> (steps + 1, T) float64, counts and sums over the images measured so far;
+            tasks without such sums are missing.
         losses: (batch, step, term, value) in order.
-        examples: name -> array, one entry along the first axis an example (see
-        `store.read_examples`).
+        examples: name -> array with one entry per example along the first axis (see
+            `store.read_examples`).
     """
 
     batches: list[list[int]]
     steps: int
-    statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    totals: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    image_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    set_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     losses: list[tuple[int, int, str, float]] = field(default_factory=list)
     examples: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
+        """Number of target images."""
         return sum(len(batch) for batch in self.batches)
 
     def put(self, images: Sequence[int], steps: slice, values: Mapping[str, Tensor]) -> None:
-        """Store statistics; `values`: task -> (steps, images, S) on any device, already finite."""
-        for task, value in values.items():
-            array = value.cpu().numpy().transpose(1, 0, 2)
-            if task not in self.statistics:
-                self.statistics[task] = np.full(
-                    (self.images, self.steps + 1, array.shape[-1]), np.nan
-                )
-            self.statistics[task][np.asarray(images), steps] = array
+        """Store image sums of a batch.
 
-    def add(self, steps: slice, values: Mapping[str, Tensor]) -> None:
-        """Add a batch's totals; `values`: task -> (steps, T), or (1, T) for all of them, on any
-        device.
+        Args:
+            images: indices of the batch's images.
+            steps: the steps they were measured at.
+            values: task -> (steps, images, S) on any device, finite.
         """
         for task, value in values.items():
+            # (steps, images, S) -> (images, steps, S)
+            array = value.cpu().numpy().transpose(1, 0, 2)
+            if task not in self.image_sums:
+                shape = (self.images, self.steps + 1, array.shape[-1])
+                self.image_sums[task] = np.full(shape, np.nan)
+            self.image_sums[task][np.asarray(images), steps] = array
+
+    def add(self, steps: slice, values: Mapping[str, Tensor]) -> None:
+        """Add a batch's sums to those of the set; `values`: task -> (steps, T) on any device."""
+        for task, value in values.items():
             array = value.cpu().numpy()
-            if task not in self.totals:
-                self.totals[task] = np.zeros((self.steps + 1, array.shape[-1]))
-            self.totals[task][steps] += array
+            if task not in self.set_sums:
+                self.set_sums[task] = np.zeros((self.steps + 1, array.shape[-1]))
+            self.set_sums[task][steps] += array
+
+    def repeat_first_step(self) -> None:
+        """Copy the numbers of step 0 to every later step."""
+        for values in self.image_sums.values():
+            values[:, 1:] = values[:, :1]
+        for values in self.set_sums.values():
+            values[1:] = values[:1]
 
     def rows(self, identity: Mapping[str, Any], classes: Sequence[str]) -> pd.DataFrame:
-        """One row for every step, task, metric and, where the metric has them, class.
+        """Return one row per step, task, metric and, for a per-class metric, class.
 
         Args:
             identity: fills the other columns.
             classes: the semantic classes' names, in order.
         """
         rows = [
-            {
-                **identity,
-                "step": step,
-                "task": task,
-                "metric": metric,
-                "class": label,
-                "value": value,
-                "n": self.images,
-            }
+            {**identity, **score, "step": step, "task": task, "n": self.images}
             for step in range(self.steps + 1)
-            for task in canonical(self.statistics)
-            for metric, label, value in self._scores(task, step, classes)
+            for task in canonical(self.image_sums)
+            for score in self._scores(task, step, classes)
         ]
         return pd.DataFrame(rows)[list(ROW_COLUMNS)]
 
-    def _scores(
-        self, task: str, step: int, classes: Sequence[str]
-    ) -> Iterator[tuple[str, str, float]]:
-        """(metric, class, value) of every score."""
-        totals = self.totals[task][step] if task in self.totals else None
-        found = task_scores(
-            task, [self.statistics[task][batch, step] for batch in self.batches], totals
-        )
+    def _scores(self, task: str, step: int, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield `metric`, `class` and `value` of every score."""
+        set_sums = self.set_sums[task][step] if task in self.set_sums else None
+        # one (B, S) per evaluation batch
+        groups = [self.image_sums[task][batch, step] for batch in self.batches]
+        found = task_scores(task, groups, set_sums)
         for metric in TASKS[task].metrics:
             if metric.name in found:
                 labels = classes if metric.per_class else ("",)
-                for label, value in zip(
-                    labels, np.atleast_1d(found[metric.name]).tolist(), strict=True
-                ):
-                    yield metric.name, label, value
+                values = np.atleast_1d(found[metric.name]).tolist()
+                for label, value in zip(labels, values, strict=True):
+                    yield {"metric": metric.name, "class": label, "value": value}
 
     def statistics_table(self) -> pd.DataFrame:
-        """The per-image statistics, one row an image, step and task."""
+        """Return the image sums, one row per step, image and task."""
+        places = [(number, image) for number, batch in enumerate(self.batches) for image in batch]
         rows = [
-            (step, number, image, task, values)
+            (step, number, image, task, self.image_sums[task][image, step])
             for step in range(self.steps + 1)
-            for number, batch in enumerate(self.batches)
-            for image in batch
-            for task in canonical(self.statistics)
-            for values in [self.statistics[task][image, step]]
+            for number, image in places
+            for task in canonical(self.image_sums)
         ]
         return pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
 
     def totals_table(self) -> pd.DataFrame:
-        """The totals, one row a step and task."""
+        """Return the sums of the set, one row per step and task."""
         rows = [
-            (step, task, self.totals[task][step])
+            (step, task, self.set_sums[task][step])
             for step in range(self.steps + 1)
-            for task in canonical(self.totals)
+            for task in canonical(self.set_sums)
         ]
         return pd.DataFrame(rows, columns=list(TOTALS_COLUMNS))
 
     def losses_table(self) -> pd.DataFrame:
-        """The losses, in order."""
+        """Return the losses, one row per batch, step and term, in order."""
         return pd.DataFrame(self.losses, columns=list(LOSS_COLUMNS))
 
     def example_indices(self) -> list[int]:
-        """A few images, evenly spread over the set."""
+        """Return the indices of a few images, evenly spread over the set."""
         return sorted({int(i) for i in np.linspace(0, self.images - 1, EXAMPLES)})
 
     def add_examples(
@@ -142,7 +144,14 @@ class Record:
         truths: Mapping[str, Tensor],
         predictions: Mapping[str, Tensor],
     ) -> None:
-        """Keep those of a batch's images that are examples: inputs, targets and scored outputs."""
+        """Keep inputs, targets and predictions of those images of a batch that are examples.
+
+        Args:
+            indices: indices of the batch's images.
+            images: (B, 3, H, W) in [0, 1].
+            truths: task -> target.
+            predictions: task -> (B, K, H, W), after the scoring transform.
+        """
         wanted = set(self.example_indices())
         places = [place for place, index in enumerate(indices) if index in wanted]
         if not places:
@@ -163,7 +172,7 @@ class Record:
             )
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """For saving in mid-cell."""
+        """Return the record but for the losses as flat tensors, to save an unfinished cell."""
         return {
             f"{kind}.{key}": torch.from_numpy(array)
             for kind in _SAVED
@@ -171,7 +180,7 @@ class Record:
         }
 
     def from_tensors(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `to_tensors` saved."""
+        """Take over what `to_tensors` returned."""
         for name, tensor in state.items():
             kind, _, key = name.partition(".")
             if kind in _SAVED:

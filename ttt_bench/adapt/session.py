@@ -1,4 +1,4 @@
-"""One method adapting one network: modes, updates, resetting. The protocols drive it."""
+"""One method that adapts one network: modes, updates, resets. The protocols use it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.optimiser import make_optimiser
-from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan
+from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
 from ttt_bench.network import Net
@@ -20,19 +20,33 @@ from ttt_bench.util import tensor_file
 class Session:
     """A method bound to a network, with the state that adapting changes.
 
+    The session takes over `net`: it puts it in eval mode, sets `requires_grad` of every parameter
+    (true for those that the method moves, false for all others) and the momentum of BatchNorm
+    layers, and adapts it in place. `reset` restores parameters and buffers, but not these settings.
+
     Args:
-        net: the source model; it is adapted in place, and `reset` puts it back.
+        net: the source model.
+        adapter: the method.
+        optimiser: settings of the optimiser.
         statistics: the method's source statistics.
         recipe: the target's loss recipe.
-        batch: images a batch, for learning rates that are given per sample.
-        seed: with the method's name and the batch's number it seeds the method's randomness.
+        batch: images per batch, for learning rates that are given per sample.
+        seed: seeds the method's randomness, with its name and the batch's number.
         source_recipe: the source's loss recipe; by default that of the target.
+
+    Attributes:
+        plan: what the method declared when it was bound.
+        moved: name -> parameter that adapting moves.
+
+    Raises:
+        BenchError: the method's plan does not fit the network.
     """
 
     def __init__(
         self,
         net: Net,
         adapter: Adapter,
+        *,
         optimiser: Optimiser,
         statistics: Mapping[str, Tensor],
         recipe: Recipe,
@@ -46,8 +60,8 @@ class Session:
         self.plan: Plan = adapter.bind(net, statistics)
         if not self.plan.moves and self.plan.adapt is Norm.EMA:
             raise BenchError(
-                f"method {adapter.name} moves no parameter, yet adapts under moving statistics: a plan without moves "
-                "makes no step; let it predict under Norm.BATCH, or move something"
+                f"method {adapter.name} declares no `moves` but adapt=Norm.EMA. Without moves no "
+                "step runs: use predict=Norm.BATCH, or declare parameters in `moves`"
             )
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
@@ -58,9 +72,9 @@ class Session:
         self._initial = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def reset(self) -> None:
-        """Back to the source model: moved parameters, all buffers and the optimiser, in place.
+        """Restore the source model in place: moved parameters, all buffers and the optimiser.
 
-        The method's generators are seeded anew by `begin_batch`.
+        The method's generators are seeded again by `begin_batch`.
         """
         with torch.no_grad():
             for name, tensor in self._changing().items():
@@ -69,8 +83,10 @@ class Session:
             self.optimiser.state.clear()
 
     def begin_batch(self, number: int, images: Tensor) -> None:
-        """Seed the method's randomness for a batch, so that shards and orders do not matter, and
-        show it the batch.
+        """Seed the method's randomness for batch `number` and show the batch to the method.
+
+        Random numbers depend on the batch's number, so they are independent of the order of batches
+        and of the batches before.
         """
         self.ctx.seed(self.seed, self.adapter.name, number)
         self.ctx.norms.set(self.plan.predict)
@@ -80,35 +96,37 @@ class Session:
     def trajectory(
         self, images: Tensor, steps: int
     ) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
-        """Adapt on a batch: yields (k, predictions after k updates, losses computed before update k
-        + 1), k = 0..steps.
+        """Adapt on a batch and yield (k, predictions, losses) for k = 0..steps.
 
-        The losses of the last entry are empty. Where the plan is exact, the predictions that
-        adapting makes on its way are used; otherwise each needs a forward pass of its own.
+        The predictions are those after k updates, the losses those that update k + 1 descends; the
+        last losses are empty. If the plan is exact, the predictions are those that the step makes
+        anyway; otherwise each needs one more forward pass.
+
+        Raises:
+            BenchError: the plan is exact, but a step returns no predictions.
         """
         for k in range(steps):
             before = None if self.plan.exact else self.predict(images)
-            self.ctx.norms.set(self.plan.adapt)
-            out = self.adapter.step(self.net, images, self.ctx)
+            out = self.step(images)
             if before is None:
-                if out.predictions is None:
-                    raise BenchError(
-                        f"method {self.adapter.name} claims exact predictions, but its step returned none"
-                    )
-                before = {task: prediction.detach() for task, prediction in out.predictions.items()}
-            yield k, before, {name: loss.detach() for name, loss in out.losses.items()}
+                before = _step_predictions(out, self.adapter.name)
+            yield k, before, _detached(out.losses)
             self._descend(out.losses)
         yield steps, self.predict(images), {}
 
-    def adapt(self, images: Tensor) -> dict[str, Tensor]:
-        """One update without scoring; returns the losses before it."""
+    def step(self, images: Tensor) -> StepOut:
+        """Return the losses and predictions of one adaptation step, without updating the weights."""
         self.ctx.norms.set(self.plan.adapt)
-        out = self.adapter.step(self.net, images, self.ctx)
+        return self.adapter.step(self.net, images, self.ctx)
+
+    def adapt(self, images: Tensor) -> dict[str, Tensor]:
+        """Make one step and update the weights; return the losses before the update."""
+        out = self.step(images)
         self._descend(out.losses)
-        return {name: loss.detach() for name, loss in out.losses.items()}
+        return _detached(out.losses)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Predictions with the weights as they are, in the plan's prediction mode."""
+        """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode."""
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad():
             return self.adapter.predict(self.net, images, self.ctx)
@@ -119,7 +137,7 @@ class Session:
             self.adapter.end_batch(self.net, images, self.ctx)
 
     def state(self) -> dict[str, Tensor]:
-        """What carries over from batch to batch, as flat tensors."""
+        """Return the state that batches pass on to the next ones, as flat tensors."""
         state = tensor_file.with_prefix("net.", self._changing())
         for number, generator in enumerate(self.ctx.generators):
             state[f"generator.{number}"] = generator.get_state()
@@ -130,7 +148,7 @@ class Session:
         return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from where `state` was taken."""
+        """Take over what `state` returned."""
         saved = tensor_file.below_prefix("net.", state)
         with torch.no_grad():
             for name, tensor in self._changing().items():
@@ -153,15 +171,31 @@ class Session:
 
 
 def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, torch.nn.Parameter]:
-    """The parameters that a plan's names and patterns mean, in the network's order.
+    """Return the parameters that a plan's names and patterns match, in the network's order.
 
     Raises:
-        BenchError: a pattern that matches no parameter.
+        BenchError: a pattern matches no parameter.
     """
     named = dict(net.named_parameters())
     for pattern in moves:
         if not any(fnmatchcase(name, pattern) for name in named):
-            raise BenchError(f"method {method} moves {pattern!r}, which matches no parameter")
+            raise BenchError(
+                f"method {method} declares {pattern!r} in `moves`, which matches no parameter of "
+                "the network; correct the name or pattern"
+            )
     return {
         name: p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in moves)
     }
+
+
+def _step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:
+    if out.predictions is None:
+        raise BenchError(
+            f"method {method} declares exact=True, but its step returned no predictions; return "
+            "them in StepOut, or declare exact=False"
+        )
+    return _detached(out.predictions)
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}

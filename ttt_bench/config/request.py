@@ -20,10 +20,11 @@ from pydantic import Field
 from ttt_bench.config.preset import PRESETS
 from ttt_bench.config.validation import Strict, validated
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
+from ttt_bench.protocols import PROTOCOLS
 
 HPARAMS = ("paper", "original")
 VARIANTS = ("corrected", "official")
-PROTOCOLS = ("online", "episodic", "single-batch")
 CONTROLS = ("none", "frozen")
 
 
@@ -44,9 +45,7 @@ class Request(Strict):
     pair: tuple[str, ...] = Field(("rooms:rooms-mix",), min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     steps: int | None = Field(None, gt=0)
-    protocol: tuple[Literal["online", "episodic", "single-batch"], ...] = Field(
-        ("online",), min_length=1
-    )
+    protocol: tuple[str, ...] = Field((DEFAULT_PROTOCOL,), min_length=1)
     control: tuple[Literal["none", "frozen"], ...] = Field(("none",), min_length=1)
     preset: Literal["smoke", "quick", "paper"] | None = None
     hparams: Literal["paper", "original"] = "paper"
@@ -152,7 +151,7 @@ def _check_choices(merged: Mapping[str, Any]) -> None:
     for key, kind, allowed in choices:
         if merged.get(key) is not None and merged[key] not in allowed:
             raise unknown(kind, str(merged[key]), allowed)
-    for key, allowed in (("protocol", PROTOCOLS), ("control", CONTROLS)):
+    for key, known in (("protocol", [*PROTOCOLS]), ("control", [*CONTROLS])):
         for name in merged.get(key, ()):
-            if name not in allowed:
-                raise unknown(key, str(name), allowed)
+            if name not in known:
+                raise unknown(key, str(name), known)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
@@ -33,11 +33,11 @@ from ttt_bench.conformance.subject import CHANNELS, RECIPE, SIZES, SOURCE_SIZE, 
 from ttt_bench.errors import BenchError
 from ttt_bench.model.batchnorm import running_statistics
 from ttt_bench.network import Batch, Net
-from ttt_bench.util.progress import Silent
 
 STEPS = 3
 CUDA_TOLERANCE = 0.01
 Predictions = list[dict[str, Tensor]]
+from ttt_bench.protocols import Online
 
 
 class ViolationError(Exception):
@@ -199,20 +199,15 @@ def labels(subject: Subject) -> None:
         )
         scoring, session = Recording(edge_sigmoid=True, depth_nonnegative=True), subject.session()
         batches = [list(range(i * subject.batch, (i + 1) * subject.batch)) for i in range(2)]
-        record = Record(batches, STEPS)
-        with Silent().bar("", 0) as bar:
-            evaluation = ProtocolRun(
-                session,
-                dataset,
-                subject.tasks,
-                scoring,
-                record,
-                subject.device,
-                lambda _: None,
-                bar,
-                False,
-            )
-            evaluation.run("online")
+        record = Record(batches=batches, steps=STEPS)
+        ProtocolRun(
+            session=session,
+            dataset=dataset,
+            tasks=subject.tasks,
+            scoring=scoring,
+            record=record,
+            device=subject.device,
+        ).run(Online())
         losses = [
             {"loss": torch.tensor(value, device=subject.device)} for *_, value in record.losses
         ]
@@ -230,8 +225,7 @@ def exact(subject: Subject) -> None:
         return
     for _ in range(STEPS):
         state = {name: tensor.clone() for name, tensor in session.state().items()}
-        session.ctx.norms.set(session.plan.adapt)
-        made = session.adapter.step(session.net, images, session.ctx).predictions
+        made = session.step(images).predictions
         if made is None:
             raise ViolationError("claims exact predictions, but its step returns none")
         separate = session.predict(images)
@@ -341,12 +335,7 @@ def _prepared_step(subject: Subject) -> Iterator[Callable[[], object]]:
     """A step ready to be called; one that does nothing where the method makes none."""
     images = subject.images()
     session = subject.session(begin=images)
-    session.ctx.norms.set(session.plan.adapt)
-    yield (
-        (lambda: session.adapter.step(session.net, images, session.ctx))
-        if session.moved
-        else lambda: None
-    )
+    yield (lambda: session.step(images)) if session.moved else lambda: None
 
 
 def _demand(holds: bool, otherwise: str) -> None:

@@ -122,7 +122,13 @@ class Subject:
         fresh = build_net(self._spec(channels), self.adapter).to(self.device)
         fresh.load_state_dict(net.state_dict())
         session = Session(
-            fresh, self.adapter, self.settings.optimiser, statistics, RECIPE, self.batch, seed
+            fresh,
+            self.adapter,
+            optimiser=self.settings.optimiser,
+            statistics=statistics,
+            recipe=RECIPE,
+            batch=self.batch,
+            seed=seed,
         )
         if begin is not None:
             session.begin_batch(0, begin)

@@ -111,7 +111,11 @@ class OpenedPair:
     def scoring(self) -> Scoring:
         """How raw outputs are scored on the target."""
         target = self.pair.target
-        return Scoring(target.edge_sigmoid, target.depth_nonnegative, target.depth_log)
+        return Scoring(
+            edge_sigmoid=target.edge_sigmoid,
+            depth_nonnegative=target.depth_nonnegative,
+            depth_log=target.depth_log,
+        )
 
     def scoring_words(self) -> dict[str, str]:
         """The same in words."""

@@ -13,6 +13,7 @@ from ttt_bench.data.open import folder_of
 from ttt_bench.data.pair import Pair, find_pair
 from ttt_bench.data.shifts.streams import parse_stream
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import registered
 
 
@@ -61,8 +62,12 @@ def _stream_problems(request: Request) -> Iterator[str]:
     except BenchError as error:
         yield str(error)
         return
-    if stream.kind != "fixed" and request.protocol != ("online",):
-        yield f"--stream {stream} goes with --protocol online alone: the others take the images in file order"
+    fixed = [name for name in request.protocol if not protocol_of(name).any_order]
+    if stream.kind != "fixed" and fixed:
+        yield (
+            f"--stream {stream} does not go with --protocol {', '.join(fixed)}, which takes the "
+            "images in file order; use --protocol online"
+        )
 
 
 def _label_problems(request: Request, pairs: Sequence[Pair]) -> Iterator[str]:

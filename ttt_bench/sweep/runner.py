@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.evaluate import evaluate
-from ttt_bench.adapt.protocols import ProtocolRun
+from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm
 from ttt_bench.errors import BenchError, DivergedError
@@ -24,6 +25,7 @@ from ttt_bench.metrics.statistics import Scoring
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net
+from ttt_bench.protocols import protocol_of
 from ttt_bench.results import store
 from ttt_bench.sweep.cell import Cell, comparison_key, source_key
 from ttt_bench.sweep.opened import OpenedPair
@@ -178,37 +180,35 @@ class Runner:
             manifest = manifest | {
                 "own_source_scores": self._own_scores(net, work, spec.tasks, scoring)
             }
-        target_recipe, source_recipe = work.target_recipe, work.source_recipe
-        settings = (
-            cell.settings.optimiser,
-            statistics,
-            target_recipe,
-            work.preset.batch,
-            cell.seed,
-            source_recipe,
+        session = Session(
+            net,
+            adapter,
+            optimiser=cell.settings.optimiser,
+            statistics=statistics,
+            recipe=work.target_recipe,
+            batch=work.preset.batch,
+            seed=cell.seed,
+            source_recipe=work.source_recipe,
         )
-        session = Session(net, adapter, *settings)
         if not session.moved:
             manifest = manifest | {"optimiser": None}
-        record = Record(work.batches, cell.settings.steps)
+        record = Record(batches=work.batches, steps=cell.settings.steps)
         start = self._resume(cell, session, record)
-        single = cell.protocol == "single-batch"
-        units = len(record.batches) * (record.steps + 1 if single and session.moved else 1)
-        title = f"{adapter.name} on {work.pair.name}, {cell.protocol}, seed {cell.seed}"
-        with self.progress.bar(title, units, start * (len(record.batches) if single else 1)) as bar:
-            save = self._saver(cell, session, record)
-            ProtocolRun(
-                session,
-                work.target,
-                spec.tasks,
-                scoring,
-                record,
-                self.device,
-                save,
-                bar,
-                work.pair.target.embedded,
-                self.save_seconds,
-            ).run(cell.protocol, start)
+        ProtocolRun(
+            session=session,
+            dataset=work.target,
+            tasks=spec.tasks,
+            scoring=scoring,
+            record=record,
+            device=self.device,
+            progress=RunProgress(
+                display=self.progress,
+                title=f"{adapter.name} on {work.pair.name}, {cell.protocol}, seed {cell.seed}",
+                save=self._saver(cell, session, record),
+                save_seconds=self.save_seconds,
+            ),
+            keep_examples=work.pair.target.embedded,
+        ).run(protocol_of(cell.protocol), start)
         rows = record.rows(cell.identity, work.classes)
         empty = rows[~np.isfinite(rows["value"])]["task"].unique()
         if len(empty):
@@ -244,7 +244,14 @@ class Runner:
         self, net: Net, work: OpenedPair, tasks: Iterable[str], scoring: Scoring
     ) -> dict[str, float]:
         set_norm(net.eval().model, Norm.RUNNING)
-        return evaluate(net.model, work.target, work.batches, tuple(tasks), scoring, self.device)
+        return evaluate(
+            net.model,
+            work.target,
+            batches=work.batches,
+            tasks=tuple(tasks),
+            scoring=scoring,
+            device=self.device,
+        )
 
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
         def save(unit: int) -> None:

@@ -64,12 +64,21 @@ def _train_one(
     own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
     # the prior is made of targets already, so nothing has to be transformed
     plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
-    scores = evaluate(net.model, held_out, batches, tuple(spec.tasks), own, runner.device)
+    scores = evaluate(
+        net.model,
+        held_out,
+        batches=batches,
+        tasks=tuple(spec.tasks),
+        scoring=own,
+        device=runner.device,
+    )
     what = (work.source.fingerprint, work.tasks)
     if what not in known_priors:
         means = position_prior(work.source, work.channels(), work.preset.training.batch, progress)
         prior = prior_predictor(means, runner.device)
-        known_priors[what] = evaluate(prior, held_out, batches, work.tasks, plain, runner.device)
+        known_priors[what] = evaluate(
+            prior, held_out, batches=batches, tasks=work.tasks, scoring=plain, device=runner.device
+        )
     priors = known_priors[what]
     model = training_chain(spec, adapter)[-1].name
     return [

@@ -1,0 +1,195 @@
+"""A target set that one session adapts to and that is scored, as a protocol says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.run_progress import RunProgress
+from ttt_bench.adapt.session import Session
+from ttt_bench.data.base import Dataset
+from ttt_bench.errors import DivergedError
+from ttt_bench.metrics.statistics import Scoring, measure
+from ttt_bench.network import Batch
+from ttt_bench.protocols import Actions, Protocol
+
+
+class _Scored(NamedTuple):
+    """The scored predictions of a batch, and what is measured of them.
+
+    Attributes:
+        predictions: task -> (B, K, H, W), after the scoring transform.
+        image_sums: task -> (B, S).
+        set_sums: task -> (T,), what the batch adds to the sums of the set.
+    """
+
+    predictions: dict[str, Tensor]
+    image_sums: dict[str, Tensor]
+    set_sums: dict[str, Tensor]
+
+
+@dataclass(kw_only=True)
+class ProtocolRun(Actions):
+    """A target set that is adapted to and scored.
+
+    Attributes:
+        session: the method on its network.
+        dataset: the target.
+        tasks: the pair's tasks; the data set may have targets of more.
+        scoring: how outputs are scored on the target.
+        record: filled with everything that is measured.
+        device: where the network is.
+        progress: shows and saves the run.
+        keep_examples: whether example images may be stored (embedded domains only).
+    """
+
+    session: Session
+    dataset: Dataset
+    tasks: Collection[str]
+    scoring: Scoring
+    record: Record
+    device: torch.device
+    progress: RunProgress = field(default_factory=RunProgress)
+    keep_examples: bool = False
+    _number: int = field(default=0, init=False)
+    _images: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
+
+    def __post_init__(self) -> None:
+        self.batches, self.steps = len(self.record.batches), self.record.steps
+        self.adapts = bool(self.session.moved)
+
+    def run(self, protocol: Protocol, start: int = 0) -> None:
+        """Measure the cell from unit `start` of the protocol on.
+
+        Raises:
+            DivergedError: a loss or a prediction is not finite.
+        """
+        total, done = protocol.scored_batches(self), protocol.scored_batches(self, start)
+        with self.progress.shown(total, done):
+            protocol.run(self, start)
+
+    def batch(self, indices: list[int]) -> Batch:
+        """Return these target images with the targets of the pair's tasks, on the device."""
+        batch = self.dataset.batch(indices)
+        targets = {task: batch.targets[task] for task in self.tasks}
+        return Batch(batch.images, targets).to(self.device)
+
+    def reset(self) -> None:
+        self.session.reset()
+
+    def adapt_and_score(self, batch: int) -> None:
+        indices = self.record.batches[batch]
+        data = self.batch(indices)
+        self.session.begin_batch(batch, data.images)
+        if self.adapts:
+            predictions = self._trajectory(batch, data)
+        else:
+            # nothing moves, so one forward pass is the whole trajectory
+            scored = self._score(self.session.predict(data.images), data.targets)
+            self._keep_scores(batch, 0, [scored] * (self.steps + 1))
+            predictions = scored.predictions
+        if self.keep_examples:
+            self.record.add_examples(indices, data.images, data.targets, predictions)
+        self.progress.advance()
+
+    def _trajectory(self, number: int, data: Batch) -> dict[str, Tensor]:
+        """Adapt on a batch, record its scores and losses, and return its last predictions."""
+        found: list[_Scored] = []
+        losses: list[dict[str, Tensor]] = []
+        for _, outputs, step_losses in self.session.trajectory(data.images, self.steps):
+            scored = self._score(outputs, data.targets)
+            # only the last step's predictions are kept in memory
+            found.append(scored._replace(predictions={}))
+            losses.append(step_losses)
+        self.session.end_batch(data.images)
+        self._keep_losses(number, 0, losses[:-1])
+        self._keep_scores(number, 0, found)
+        return scored.predictions
+
+    def begin(self, batch: int, *, resumed: bool) -> None:
+        indices = self.record.batches[batch]
+        self._number = batch
+        self._images = self.dataset.batch(indices).images.to(self.device)
+        if not resumed:
+            self.session.begin_batch(batch, self._images)
+
+    def adapt(self, step: int) -> None:
+        self._keep_losses(self._number, step - 1, [self.session.adapt(self._images)])
+
+    def end(self) -> None:
+        self.session.end_batch(self._images)
+
+    def score_target(self, step: int) -> None:
+        last = step == self.steps or not self.adapts
+        for number, indices in enumerate(self.record.batches):
+            data = self.batch(indices)
+            scored = self._score(self.session.predict(data.images), data.targets)
+            self._keep_scores(number, step, [scored])
+            if last and self.keep_examples:
+                self.record.add_examples(indices, data.images, data.targets, scored.predictions)
+            self.progress.advance()
+
+    def repeat_scores(self) -> None:
+        self.record.repeat_first_step()
+
+    def finish(self, unit: int) -> None:
+        self.progress.finish(unit)
+
+    def _score(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> _Scored:
+        predictions = self.scoring.apply(outputs)
+        image_sums, set_sums = {}, {}
+        for task, target in targets.items():
+            measured = measure(task, predictions[task], target, self.scoring)
+            # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity
+            # does not: (B, K, H, W) -> (B, 1)
+            hidden = outputs[task].flatten(1).sum(1, keepdim=True) * 0
+            image_sums[task] = measured.statistics + hidden
+            if measured.totals is not None:
+                set_sums[task] = measured.totals
+        return _Scored(predictions, image_sums, set_sums)
+
+    def _keep_scores(self, number: int, first: int, found: list[_Scored]) -> None:
+        """Record a batch's scores at the steps from `first` on."""
+        steps = slice(first, first + len(found))
+        # one (B, S) per step -> (steps, B, S)
+        image_sums = {
+            task: torch.stack([one.image_sums[task] for one in found])
+            for task in found[0].image_sums
+        }
+        # one (T,) per step -> (steps, T)
+        set_sums = {
+            task: torch.stack([one.set_sums[task] for one in found]) for task in found[0].set_sums
+        }
+        _check_finite(number, first, image_sums)
+        self.record.put(self.record.batches[number], steps, image_sums)
+        self.record.add(steps, set_sums)
+
+    def _keep_losses(self, number: int, first: int, losses: list[dict[str, Tensor]]) -> None:
+        """Record the losses of a batch at the steps from `first` on."""
+        if not losses:
+            return
+        # (steps, terms); one transfer per batch, not one per step
+        values = torch.stack([torch.stack(list(step.values())) for step in losses]).cpu()
+        for step, row in enumerate(values.tolist(), start=first):
+            for term, value in zip(losses[0], row, strict=True):
+                if value - value != 0:
+                    raise DivergedError(
+                        f"loss {term!r} is not finite at step {step} of batch {number}", step
+                    )
+                self.record.losses.append((number, step, term, value))
+
+
+def _check_finite(number: int, first: int, image_sums: dict[str, Tensor]) -> None:
+    for task, values in image_sums.items():
+        # (steps, B, S) -> (steps,)
+        finite = torch.isfinite(values).all(dim=2).all(dim=1).cpu()
+        if not finite.all():
+            step = first + int((~finite).nonzero()[0])
+            raise DivergedError(
+                f"the prediction of {task} is not finite at step {step} of batch {number}", step
+            )
