@@ -75,6 +75,7 @@ class Protocol(ABC):
         note: one sentence for the notes below a table.
         starts_from_source: step 0 of every batch is the source model before adapting. Otherwise
             step 0 is the state that the previous batches left.
+        step_zero: a clause on the network at step 0.
         any_order: it accepts target images in another order than that of the files.
         step_axis: the label of the axis of steps in a figure.
     """
@@ -83,6 +84,7 @@ class Protocol(ABC):
     sentence: ClassVar[str]
     note: ClassVar[str]
     starts_from_source: ClassVar[bool] = True
+    step_zero: ClassVar[str] = "step 0 is the source model before adapting"
     any_order: ClassVar[bool] = False
     step_axis: ClassVar[str] = "adaptation step"
 
@@ -116,10 +118,11 @@ class Online(_BatchByBatch):
 
     name = "online"
     sentence = "one pass over the target, never reset; adapts N steps on each batch and scores it"
+    step_zero = "step 0 of a batch is the state that the previous batches left, not Base"
     note = (
         "online: one pass over the target, never reset; on each batch the method adapts and is "
         "then scored. Steps are within a batch: a run of fewer steps is not a prefix of this one, "
-        "and step 0 of a batch is the state that the previous batches left, not Base"
+        f"and {step_zero}"
     )
     starts_from_source = False
     any_order = True

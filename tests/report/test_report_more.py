@@ -16,13 +16,14 @@ from rich.console import Console
 from support.paths import HISTORIC
 from support.synthetic import BASE, CLASSES, add_cell, compared, constant, gains
 
-from ttt_bench.report import main_table, more_table, sync_table
-from ttt_bench.report.console import ConsoleTable
+from ttt_bench.report import main_table, more_table
+from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.render import Rendered, report, summary_rows
 from ttt_bench.report.tables import Number
 from ttt_bench.results import store
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.synchronisation import sync_frame
 
 SCHEMA_1 = HISTORIC / "schema_1"
 # at the last step tent is 8, 9 and 4 percent better than Base, whose mIoU is 20, 20.2 and 20.4 (see
@@ -74,7 +75,7 @@ def test_tables_have_a_column_a_metric_and_a_column_a_class(comparison: Comparis
         assert section.heading == "fixed step"
     (rows, *_) = (section.rows for section in more.sections)
     base = rows[0].cells["normals_median_degrees"]
-    assert base == Number(pytest.approx(80.8), pytest.approx(0.8), bold=False)
+    assert base == Number(mean=pytest.approx(80.8), sd=pytest.approx(0.8), bold=False)
     notes = dict(more.notes)
     assert notes["normals median"].startswith("median angle")
     assert "depth AbsRel" in notes
@@ -160,7 +161,7 @@ def test_what_is_made_of_primary_metrics_does_not_see_the_others(comparison: Com
     for build in (
         lambda rows: summary.main_table(rows, "base"),
         lambda rows: summary.curve_frame(rows, "base"),
-        lambda rows: sync_table.sync_frame(rows, "base"),
+        lambda rows: sync_frame(summary.score_frame(rows), "base"),
     ):
         pd.testing.assert_frame_equal(build(shuffled), build(primary))
 

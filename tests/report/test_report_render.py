@@ -1,4 +1,4 @@
-"""The whole report: what is written, that the page needs nothing else, and what is refused."""
+"""The whole report: its files, the self-contained page, and refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from support.synthetic import add_cell, example_images, gains, statistics_frame
 
 from ttt_bench.errors import BenchError
 from ttt_bench.report import pictures
-from ttt_bench.report.curves import colour, figure, svg
+from ttt_bench.report.curves import figure, svg
+from ttt_bench.report.line_styles import colour
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
 from ttt_bench.results import store
 from ttt_bench.stats.comparison import Comparison
@@ -40,7 +41,7 @@ FILES = [
 
 
 class Links(HTMLParser):
-    """Everything that a page would fetch, and its anchors."""
+    """A parser that keeps the addresses that a page would fetch, and its anchors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ def test_csv_has_the_numbers_of_the_table(rendered: Rendered) -> None:
     assert pixels["share_percent"].tolist() == [80, 20, 0]
     page = rendered.page.read_text(encoding="utf-8")
     assert '<th scope="row">lamp</th><td>0</td><td>0.00</td>' in page
-    assert "lamp: no pixel in the target" in page
+    assert "lamp: the target has no such pixels" in page
 
 
 def test_csv_has_the_numbers_of_the_curves(rendered: Rendered, comparison: Comparison) -> None:
@@ -221,9 +222,11 @@ def test_refusals(results: Path, tmp_path: Path) -> None:
 
 def test_no_torch_and_no_methods(results: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ttt_bench.report.render import report; import ttt_bench.sync;"
+        "import sys; from pathlib import Path; from ttt_bench.report.render import report;"
+        "import ttt_bench.sync;"
         f"report(Path({str(results)!r}), Path({str(tmp_path / 'out')!r}));"
-        "bad = [m for m in sys.modules if m == 'torch' or m.startswith(('torch.', 'ttt_bench.methods'))];"
+        "unwanted = ('torch.', 'ttt_bench.methods');"
+        "bad = [m for m in sys.modules if m == 'torch' or m.startswith(unwanted)];"
         "assert not bad, bad"
     )
     subprocess.run(

@@ -1,4 +1,4 @@
-"""One table, five renderings: each is read back."""
+"""One table in five formats: each is parsed and compared with the table."""
 
 from __future__ import annotations
 
@@ -11,70 +11,66 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ttt_bench.report.console import ConsoleTable
-from ttt_bench.report.tables import (
-    DASH,
-    Column,
-    Number,
-    Row,
-    Section,
-    Table,
-    latex,
-    number_text,
-    to_csv,
-    to_html,
-    to_latex,
-    to_markdown,
-)
+from ttt_bench.report.formats.cells import printed
+from ttt_bench.report.formats.console import ConsoleTable
+from ttt_bench.report.formats.csv_text import to_csv
+from ttt_bench.report.formats.html import to_html
+from ttt_bench.report.formats.latex import latex, to_latex
+from ttt_bench.report.formats.markdown import to_markdown
+from ttt_bench.report.tables import DASH, Column, Note, Number, Row, Section, Table
 
 SEMSEG = "semseg_miou_percent"
+ORACLE = Section(
+    key="oracle",
+    heading="oracle step",
+    detail="picked with labels",
+    rows=(
+        Row(
+            label="base",
+            cells={
+                SEMSEG: Number(mean=1 / 3, sd=0.25),
+                "depth_rmse": Number(mean=-0.5),
+                "hidden": Number(mean=7.0),
+            },
+        ),
+        Row(
+            label="a|b & <c>_%",
+            cells={SEMSEG: Number(mean=math.pi, sd=2.0, bold=True, mark="†"), "depth_rmse": DASH},
+        ),
+    ),
+)
+MISSING = Section(
+    key="missing",
+    heading="without numbers",
+    rows=(Row(label="tipi", state="diverged", reason="loss was inf at 100 %"),),
+)
 TABLE = Table(
-    "a → b",
-    "preset quick, x_y=1",
-    (
-        Column(SEMSEG, ("semseg", "mIoU %"), 2, higher_is_better=True),
-        Column("depth_rmse", ("depth", "RMSE"), 4, higher_is_better=False),
-        Column("extra_percent", ("a secondary column", "with a wide head"), 1, secondary=True),
-        Column("hidden", ("hidden",), printed=False),
-    ),
-    (
-        Section(
-            "oracle",
-            "oracle step",
-            (
-                Row(
-                    "base",
-                    {
-                        SEMSEG: Number(1 / 3, 0.25),
-                        "depth_rmse": Number(-0.5),
-                        "hidden": Number(7.0),
-                    },
-                ),
-                Row(
-                    "a|b & <c>_%",
-                    {SEMSEG: Number(math.pi, 2.0, bold=True, mark="†"), "depth_rmse": DASH},
-                ),
-            ),
-            "picked with labels",
+    title="a → b",
+    subtitle="preset quick, x_y=1",
+    columns=(
+        Column(key=SEMSEG, head=("semseg", "mIoU %"), higher_is_better=True),
+        Column(key="depth_rmse", head=("depth", "RMSE"), decimals=4, higher_is_better=False),
+        Column(
+            key="extra_percent",
+            head=("a secondary column", "with a wide head"),
+            decimals=1,
+            secondary=True,
         ),
-        Section(
-            "missing",
-            "without numbers",
-            (Row("tipi", state="diverged", reason="loss was inf at 100 %"),),
-        ),
+        Column(key="hidden", head=("hidden",), printed=False),
     ),
-    (("Note", "50 % of x_y & more"),),
+    sections=(ORACLE, MISSING),
+    notes=(Note("Note", "50 % of x_y & more"),),
 )
 
 
 def test_numbers_as_printed() -> None:
-    assert number_text(Number(-1.234, 0.5), 2) == ("−1.23", "0.50")
-    assert number_text(Number(-0.001), 2) == ("0.00", "")
-    assert number_text(Number(math.nan, math.nan), 2) == (DASH, "")
-    assert number_text(Number(3.0, decimals=0), 2) == ("3", "")
-    # a spread that is there is not printed as none; rounding is
-    assert number_text(Number(0.1443, 7e-6), 4) == ("0.1443", "7e-06")
-    assert number_text(Number(20.0, 1e-14), 2) == ("20.00", "0.00")
+    assert printed(Number(mean=-1.234, sd=0.5), 2) == ("−1.23", "0.50", False)
+    assert printed(Number(mean=-0.001), 2) == ("0.00", "", False)
+    assert printed(Number(mean=math.nan, sd=math.nan), 2) == (DASH, "", False)
+    assert printed(Number(mean=3.0, decimals=0), 2) == ("3", "", False)
+    # a small spread is not printed as zero, unless it is rounding error
+    assert printed(Number(mean=0.1443, sd=7e-6), 4) == ("0.1443", "7e-06", False)
+    assert printed(Number(mean=20.0, sd=1e-14), 2) == ("20.00", "0.00", False)
 
 
 def test_csv_keeps_full_precision() -> None:
@@ -128,7 +124,7 @@ def test_latex_of_every_special_sign() -> None:
 
 
 class Grid(HTMLParser):
-    """Widths (with colspan) and texts of every row."""
+    """A parser that keeps the width (with colspan) and the texts of every row."""
 
     def __init__(self) -> None:
         super().__init__()

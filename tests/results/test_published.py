@@ -8,7 +8,8 @@ import pytest
 from support.synthetic import add_cell, compared, constant, gains
 
 from ttt_bench.report import main_table
-from ttt_bench.report.tables import Number, to_csv
+from ttt_bench.report.formats.csv_text import to_csv
+from ttt_bench.report.tables import Number
 from ttt_bench.results import published
 
 PAIRS = ("taskonomy:nyud", "taskonomy:pascal", "nyud:taskonomy", "pascal:taskonomy")
@@ -64,13 +65,13 @@ def test_published_numbers_stand_beside_measured_ones(tmp_path: Path) -> None:
         section.key: {row.label: row.cells for row in section.rows} for section in table.sections
     }
     assert sections["oracle"]["tttflow"]["published_delta_ttt_percent"] == Number(
-        27.97, 0.684, mark="†"
+        mean=27.97, sd=0.684, mark="†"
     )
-    assert sections["oracle"]["tttflow"]["delta_ttt_percent"] == Number(pytest.approx(3.0))
+    assert sections["oracle"]["tttflow"]["delta_ttt_percent"] == Number(mean=pytest.approx(3.0))
     assert "published_delta_ttt_percent" not in sections["fixed"]["tttflow"]
     # the methods that were run, and no others
     assert list(sections["published"]) == ["base", "tttflow"]
-    assert sections["published"]["tttflow"]["semseg_miou_percent"] == Number(38.73, 0.245)
+    assert sections["published"]["tttflow"]["semseg_miou_percent"] == Number(mean=38.73, sd=0.245)
     assert any(about == "† Published" and "24.96" in text for about, text in table.notes)
     assert any("bottle" in text for _, text in table.notes)
     assert "published_delta_ttt_recomputed_percent" in to_csv(table).splitlines()[0]
@@ -95,8 +96,8 @@ def test_a_run_as_published_needs_no_caveat(tmp_path: Path) -> None:
 def test_corrected_data_are_said_to_differ(tmp_path: Path) -> None:
     text = source_note(tmp_path, 40, preset="paper", protocol="online")
     assert text.endswith(
-        ". This run was made in another way: the data handling differs (corrected, where the published one is "
-        "official); so a difference between the two need not come from the methods"
+        ". This run differs from the published ones: its data handling is corrected, not official. "
+        "A difference between the numbers may have another cause than the methods"
     )
 
 
@@ -106,11 +107,11 @@ def test_every_difference_from_the_published_runs_is_named(tmp_path: Path) -> No
     )
     for clause in (
         "preset is smoke, not paper;",
-        "the data handling differs (corrected",
+        "data handling is corrected, not official;",
         "protocol is episodic, not online;",
         "hyperparameters are original, not the common ones",
         "settings were changed (model.batch=4, data.size=64);",
-        "methods adapt for 20 steps, not 40;",
+        "methods adapt for 20 steps, not 40.",
     ):
         assert clause in text
-    assert text.endswith("so the two are not comparable")
+    assert text.endswith("Its numbers and the published ones are not comparable")

@@ -110,13 +110,13 @@ def test_other_data_or_source_models_are_comparisons_of_their_own(tmp_path: Path
     assert [c.slug[-7:] for c in (unknown, first, second)] == ["unknown", "_aaaaaa", "_cccccc"]
     assert first.subtitle.endswith(", data and source model aaaaaa")
     for table in (main_table.build(first, {}).table, sync_table.build(first)):
-        note = dict(table.notes)["Not to be compared"]
+        note = dict(table.notes)["Not comparable"]
         assert note.startswith(
-            "other comparisons in this folder (unknown, cccccc; this one is aaaaaa) have the same"
+            "the folder has other comparisons of the same names (unknown, cccccc; this one is aaaaaa)"
         )
     # what no other comparison can be taken for needs no mark
     assert "eeeeee" not in alone.slug + alone.subtitle
-    assert "Not to be compared" not in dict(main_table.build(alone, {}).table.notes)
+    assert "Not comparable" not in dict(main_table.build(alone, {}).table.notes)
 
 
 def test_unknown_methods_follow_the_papers() -> None:

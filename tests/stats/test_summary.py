@@ -14,10 +14,10 @@ from ttt_bench.report import classes, main_table
 from ttt_bench.report.curves import figure
 from ttt_bench.report.page import PageSection
 from ttt_bench.report.sync_table import build as build_sync
-from ttt_bench.report.sync_table import sync_frame
 from ttt_bench.report.tables import DASH, Number
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.synchronisation import sync_frame
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +143,11 @@ def test_main_table_cells(comparison: Comparison) -> None:
     assert list(sections) == ["oracle", "fixed", "constant", "missing"]
     tent = next(row for row in sections["fixed"].rows if row.label == "tent").cells
     assert tent["delta_ttt_percent"] == Number(
-        pytest.approx(7.0), pytest.approx(math.sqrt(7)), bold=False
+        mean=pytest.approx(7.0), sd=pytest.approx(math.sqrt(7)), bold=False
     )
     oracle = {row.label: row.cells for row in sections["oracle"].rows}
     assert oracle["base"]["step"] == oracle["norm"]["step"] == DASH
-    assert oracle["base"]["delta_ttt_percent"] == Number(0.0)
+    assert oracle["base"]["delta_ttt_percent"] == Number(mean=0.0)
     (tipi,) = sections["missing"].rows
     assert (tipi.label, tipi.state) == ("tipi", "not applicable")
     assert tipi.reason == "needs normals, which the target lacks"
@@ -186,7 +186,7 @@ def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
     assert summary.class_pixels(statistics_frame().query("task == 'depth'")).tolist() == []
     pixels = classes.named(counts, comparison.classes)
     assert pixels == {"wall": 80, "box": 20, "lamp": 0}
-    text = "lamp: no pixel in the target, so that its IoU counts 0 and mIoU cannot exceed 66.7 %"
+    text = "lamp: the target has no such pixels. IoU counts as 0, so mIoU is at most 66.7 %"
     assert dict(main_table.build(comparison, {}, pixels).table.notes)["Classes"] == text
     assert "Classes" not in dict(
         main_table.build(comparison, {}, {"wall": 1, "box": 2}).table.notes
@@ -194,9 +194,9 @@ def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
     table = classes.build(comparison, pixels)
     assert table is not None
     assert [row.cells["share_percent"] for row in table.sections[0].rows] == [
-        Number(80.0),
-        Number(20.0),
-        Number(0.0),
+        Number(mean=80.0),
+        Number(mean=20.0),
+        Number(mean=0.0),
     ]
     assert classes.build(comparison, {}) is None
     # names that do not fit are not guessed
@@ -210,7 +210,8 @@ def test_sync_by_hand() -> None:
     moving = pd.concat(
         [frame("tent", [20, 22, 24, 23]), frame("tent", [0.5, 0.9, 0.9, 0.7], task="depth")]
     )
-    row = sync_frame(pd.concat([base, moving]), "base").set_index("label").loc["tent"]
+    scores = summary.score_frame(pd.concat([base, moving]))
+    row = sync_frame(scores, "base").set_index("label").loc["tent"]
     assert (row["peak_semseg"], row["peak_depth"]) == (2, 3)
     assert row["step_variance"] == 0.5
     # the cheapest path pairs 10-10, 10-10 or 20-10, and 15-30: 0 + 10 + 15, or 0 + 0 + 10 + 15
@@ -230,11 +231,11 @@ def test_sync_table_dashes_what_does_not_move(comparison: Comparison) -> None:
     assert set(rows["norm"].values()) == {DASH}
     assert "norm" in dict(table.notes)["Dash"]
     # every task of tent rises by the same percentage at every step
-    assert rows["tent"]["step_variance_steps"] == Number(0.0, 0.0)
+    assert rows["tent"]["step_variance_steps"] == Number(mean=0.0, sd=0.0)
     assert rows["tent"]["dtw_relative_percent"] == Number(
-        pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9)
+        mean=pytest.approx(0, abs=1e-9), sd=pytest.approx(0, abs=1e-9)
     )
-    assert rows["tent"]["cosine_similarity_per_step"] == Number(1.0, 0.0)
+    assert rows["tent"]["cosine_similarity_per_step"] == Number(mean=1.0, sd=0.0)
 
 
 def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
     table = build_sync(comparison)
     (row,) = table.sections[0].rows
     assert row.cells["dtw_relative_percent"] == DASH
-    assert row.cells["cosine_similarity_sum"] == Number(2.0)
+    assert row.cells["cosine_similarity_sum"] == Number(mean=2.0)
     assert row.cells["best_at_step_0"] == "all tasks"
     assert table.columns[-1].head == ("best before", "adapting")
     assert "No DTW" in dict(table.notes)
@@ -273,9 +274,9 @@ def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
     (comparison,) = compared(tmp_path)
     notes = dict(build_sync(comparison).notes)
     assert notes["Number of steps"].endswith(
-        "compare only rows that share it (1: tent (1 step); 3: norm, tent)"
+        "Compare only rows with the same number (1: tent (1 step); 3: norm, tent)"
     )
-    assert notes["One step"] == "tent (1 step): a single step makes no curve to measure"
+    assert notes["One step"] == "tent (1 step): a single step is not a curve to measure"
     # one step is no curve that stands still
     assert notes["Dash"].startswith("norm: ")
 
@@ -286,11 +287,11 @@ def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
     (comparison,) = compared(tmp_path)
     table = build_sync(comparison)
     assert table.columns[-1].head == ("best at step 0", "of the batch")
-    said = "step 0 of a batch is the state that the batches before it left, and so is not Base"
+    said = "step 0 of a batch is the state that the previous batches left, not Base"
     assert said in dict(table.notes)["Step 0"]
     assert said in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
     assert "not Base" in figure(comparison).axes[0].get_xlabel()
-    assert said in PageSection(comparison, table).curves_caption
+    assert said in PageSection(comparison=comparison, main=table).curves_caption
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
@@ -320,7 +321,7 @@ def test_a_single_task_variant_has_its_own_score_and_nothing_to_be_in_step_with(
     alone = {"depth": gains(1, 5, 3, 2)["depth"]}
     add_cell(tmp_path, "s4t", alone, config="d", settings="s4t.tasks=single:depth")
     (comparison,) = compared(tmp_path)
-    frame = sync_frame(comparison.rows, comparison.base).set_index("label")
+    frame = sync_frame(comparison.scores, comparison.base).set_index("label")
     row = frame.loc["s4t (tasks=single:depth)"]
     assert row["peak_depth"] == 1.0
     assert row[["peak_semseg", "step_variance", "dtw", "cosine_similarity"]].isna().all()
@@ -330,5 +331,5 @@ def test_a_single_task_variant_has_its_own_score_and_nothing_to_be_in_step_with(
     cells = next(row for row in fixed.rows if "single" in row.name).cells
     assert isinstance(cells["depth_rmse"], Number)
     assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
-    PageSection(comparison, table)
+    PageSection(comparison=comparison, main=table)
     figure(comparison)

@@ -1,38 +1,43 @@
-"""The main table of a comparison: scores, Delta_TTT, both step rules, the best constant, the
-published numbers.
+"""The main table of a comparison: every task's primary metric and Delta_TTT under each step rule.
+
+The scores of the best constant prediction and the published numbers follow in sections below.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from ttt_bench.report.classes import absent_notes
-from ttt_bench.report.notes import STATES, Note, published_notes, run_notes, seeds_note
+from ttt_bench.report.columns import (
+    DELTA_KEY,
+    DELTA_NO_EDGE_KEY,
+    GAINS,
+    metric_column,
+    number,
+    quantity_key,
+    task_key,
+)
+from ttt_bench.report.frames import named_rows
+from ttt_bench.report.notes import STATES, run_notes
+from ttt_bench.report.published_notes import published_notes
+from ttt_bench.report.reading_notes import reading_notes
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
-from ttt_bench.results.published import PublishedTable, for_pair
+from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, OWN_GAIN, STEP
-from ttt_bench.tasks import TASKS, Metric
+from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, STEP
+from ttt_bench.tasks import TASKS
 
-PUBLISHED = "published_delta_ttt_percent"
-RECOMPUTED = "published_delta_ttt_recomputed_percent"
-BOLD_NOTE = (
-    "Bold",
-    "the best mean of a column, and those within sqrt(sd² + sd²), not told from it",
+PUBLISHED = Column(
+    key="published_delta_ttt_percent", head=("published", "Delta_TTT %"), higher_is_better=True
 )
-SATURATED = 0.02
-"""A task whose Base lies within this share of the best constant says little."""
+RECOMPUTED = Column(
+    key="published_delta_ttt_recomputed_percent", head=("recomputed",), printed=False
+)
 
-_KEYS = {
-    DELTA: "delta_ttt_percent",
-    DELTA_NO_EDGE: "delta_ttt_without_edge_percent",
-    OWN_GAIN: "gain_over_own_source_percent",
-}
 _HEADINGS = {
     ORACLE: ("oracle step", "the best average Delta_TTT over steps, picked with labels"),
     FIXED: ("fixed step", "the last one"),
@@ -41,10 +46,30 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class MainTable:
-    """The table and the long frame behind it (`summary.summarise`)."""
+    """The table and the long frame of its numbers (`summary.summarise`)."""
 
     table: Table
     summary: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """The numbers of a comparison's main table.
+
+    Attributes:
+        means: as `summary.main_table` returns them, with the column `best`.
+        still: labels whose scores are equal at every step from 1 on.
+    """
+
+    comparison: Comparison
+    means: pd.DataFrame
+    published: PublishedTable | None
+    still: frozenset[str]
+
+    @property
+    def has_delta(self) -> bool:
+        """Return whether any row has a Delta_TTT."""
+        return bool((self.means["quantity"] == DELTA).any())
 
 
 def build(
@@ -52,288 +77,215 @@ def build(
     constants: Mapping[str, float],
     pixels: Mapping[str, float] | None = None,
 ) -> MainTable:
-    """Lay out a comparison's main table.
+    """Return a comparison's main table.
 
     Args:
-        constants: `summary.constant_predictor` of one of its cells; empty where there is none.
-        pixels: class -> pixels of the target, where there is semantic segmentation.
+        constants: map task to the score of the best constant prediction
+            (`summary.constant_predictor`); may be empty.
+        pixels: map class to its pixels in the target; None without semantic segmentation.
     """
     if comparison.rows.empty:
-        result, about = (Column("result", ("result",)),), tuple(run_notes(comparison))
-        table = Table(
-            comparison.title, comparison.subtitle, result, _without_numbers(comparison), about
-        )
-        return MainTable(
-            table, pd.DataFrame(columns=["selection", "label", "quantity", "mean", "sd", "seeds"])
-        )
+        return _build_without_numbers(comparison)
     means = summary.main_table(comparison.rows, comparison.base, _own_sources(comparison))
-    published = for_pair(comparison.key.pair)
-    columns = _columns(comparison, means, published)
-    still = _still(summary.score_frame(comparison.rows))
-    sections = [
-        _section(comparison, means[means["selection"] == rule], columns, published, still, rule)
-        for rule in (ORACLE, FIXED)
-        if (means["selection"] == rule).any()
-    ]
-    if constants:
-        cells: dict[str, Cell] = {
-            task_key(task): Number(value) for task, value in constants.items()
-        }
-        sections.append(Section("constant", "constant predictor", (Row("best constant", cells),)))
-    sections += [_published_section(comparison, published)] if published else []
-    notes = _reading_notes(comparison, means, constants, still)
-    notes += [*absent_notes(pixels or {}), *run_notes(comparison)]
-    if published:
-        notes += published_notes(comparison, published, list(comparison.cells["method"]))
-    return MainTable(
-        Table(
-            comparison.title,
-            comparison.subtitle,
-            columns,
-            (*sections, *_without_numbers(comparison)),
-            tuple(notes),
+    content = _Content(
+        comparison=comparison,
+        means=_with_best(means),
+        published=for_pair(comparison.key.pair),
+        still=_still(summary.score_frame(comparison.rows)),
+    )
+    table = Table(
+        title=comparison.title,
+        subtitle=comparison.subtitle,
+        columns=_columns(content),
+        sections=(
+            *_measured_sections(content),
+            *_constant_section(constants),
+            *_published_section(content),
+            *_without_numbers(comparison),
         ),
-        means,
+        notes=(
+            *reading_notes(comparison, content.means, constants, content.still),
+            *absent_notes(pixels or {}),
+            *run_notes(comparison),
+            *published_notes(comparison, content.published),
+        ),
     )
+    return MainTable(table, means)
 
 
-def metric_key(metric: Metric) -> str:
-    """A metric's column in CSV: task, metric and unit."""
-    return "_".join(filter(None, (metric.task, metric.name, metric.unit)))
-
-
-def task_key(task: str) -> str:
-    """The column in CSV of a task's primary metric."""
-    return metric_key(TASKS[task].primary)
-
-
-def quantity_key(quantity: str) -> str:
-    """The name in CSV of a task or of another quantity of `summary`, with its unit."""
-    return task_key(quantity) if quantity in TASKS else _KEYS.get(quantity, quantity)
-
-
-def metric_column(metric: Metric, largest: float) -> Column:
-    """A metric's column; digits after the point: about four significant ones, as in the papers."""
-    decimals = 2 if metric.unit else 3 if largest >= 1 else 4
-    return Column(
-        metric_key(metric), (metric.task, metric.printed), decimals, metric.higher_is_better
+def _build_without_numbers(comparison: Comparison) -> MainTable:
+    """Return the table of a comparison whose cells all lack numbers."""
+    table = Table(
+        title=comparison.title,
+        subtitle=comparison.subtitle,
+        columns=(Column(key="result", head=("result",)),),
+        sections=_without_numbers(comparison),
+        notes=tuple(run_notes(comparison)),
     )
-
-
-def _columns(
-    comparison: Comparison, means: pd.DataFrame, published: PublishedTable | None
-) -> tuple[Column, ...]:
-    largest = means.groupby("quantity")["mean"].max()
-    columns = [metric_column(TASKS[task].primary, largest[task]) for task in comparison.tasks]
-    heads = {
-        DELTA: ("Delta_TTT", "%"),
-        DELTA_NO_EDGE: ("without", "edge %"),
-        OWN_GAIN: ("over own", "source %"),
-    }
-    columns += [
-        Column(_KEYS[quantity], head, 2, higher_is_better=True, secondary=quantity != DELTA)
-        for quantity, head in heads.items()
-        if quantity in largest.index
-    ]
-    steps = means[means["quantity"] == STEP]
-    whole = bool((steps["mean"] % 1 == 0).all()) and bool((steps["sd"].fillna(0) == 0).all())
-    columns.append(Column("step", ("step",), 0 if whole else 1))
-    if published and DELTA in largest.index:
-        columns.append(Column(PUBLISHED, ("published", "Delta_TTT %"), 2, higher_is_better=True))
-        columns.append(Column(RECOMPUTED, ("recomputed",), 2, printed=False))
-    per_row = means.groupby("label")["seeds"].max()
-    columns.append(Column("seeds", ("seeds",), 0, printed=per_row.nunique() > 1))
-    return tuple(columns)
-
-
-def _section(
-    comparison: Comparison,
-    means: pd.DataFrame,
-    columns: tuple[Column, ...],
-    published: PublishedTable | None,
-    still: set[str],
-    rule: str,
-) -> Section:
-    methods = dict(zip(comparison.cells["label"], comparison.cells["method"], strict=True))
-    marked = _mark_best(means)
-    rows = []
-    for label in comparison.labels:
-        own = marked[marked["label"] == label].set_index("quantity")
-        if own.empty:
-            continue
-        cells: dict[str, Cell] = {
-            quantity_key(quantity): number(mean, sd, best)
-            for quantity, mean, sd, best in zip(
-                own.index, own["mean"], own["sd"], own["best"], strict=True
-            )
-        }
-        if label == comparison.base:
-            # nothing that was measured: Base against itself
-            cells.update(
-                {key: Number(0.0) for key in (_KEYS[DELTA], _KEYS[DELTA_NO_EDGE]) if key in cells}
-            )
-        # Base does not adapt, and where nothing moves every step is the best one
-        if methods[label] == "base" or (rule == ORACLE and label in still):
-            cells[STEP] = DASH
-        elif rule == FIXED:
-            cells[STEP] = Number(float(own["mean"][STEP]), decimals=0)
-        cells["seeds"] = Number(int(own["seeds"].max()))
-        printed = (
-            published.row(methods[label])
-            if published and rule == ORACLE and label == methods[label]
-            else None
-        )
-        if printed:
-            cells[PUBLISHED] = Number(*printed.delta, mark="†" if printed.flag else "")
-            cells[RECOMPUTED] = Number(printed.recomputed)
-        shown = {column.key for column in columns}
-        rows.append(Row(label, {key: cell for key, cell in cells.items() if key in shown}))
-    heading, detail = _HEADINGS[rule]
-    return Section(rule, heading, tuple(rows), detail)
-
-
-def _mark_best(means: pd.DataFrame) -> pd.DataFrame:
-    """`means` with `best`: whether a number is the best of its column or not told from it."""
-    best: dict[object, bool] = {}
-    for quantity, column in means.groupby("quantity"):
-        if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
-            higher = TASKS[str(quantity)].higher_is_better if quantity in TASKS else True
-            flags = summary.indistinguishable_best(
-                column["mean"].tolist(), column["sd"].tolist(), higher
-            )
-            best.update(zip(column.index, flags, strict=True))
-    return means.assign(best=[best.get(index, False) for index in means.index])
-
-
-def _published_section(comparison: Comparison, published: PublishedTable) -> Section:
-    methods = set(comparison.cells["method"])
-    rows = []
-    for row in published.rows:
-        if row.method in methods:
-            cells: dict[str, Cell] = {
-                task_key(task): Number(*value) for task, value in row.scores.items()
-            }
-            cells[_KEYS[DELTA]] = Number(*row.delta, mark="†" if row.flag else "")
-            cells[RECOMPUTED] = Number(row.recomputed)
-            rows.append(Row(row.method, cells))
-    return Section("published", "published", tuple(rows), published.name)
-
-
-def _without_numbers(comparison: Comparison) -> tuple[Section, ...]:
-    rows = []
-    for label, cells in comparison.cells.groupby("label", sort=False):
-        if not (cells["state"] == "done").any():
-            states = [STATES.get(state, state) for state in dict.fromkeys(cells["state"])]
-            reasons = dict.fromkeys(filter(None, cells["reason"]))
-            rows.append(Row(str(label), state=" / ".join(states), reason="; ".join(reasons)))
-    return (Section("missing", "without numbers", tuple(rows)),) if rows else ()
-
-
-def _reading_notes(
-    comparison: Comparison, means: pd.DataFrame, constants: Mapping[str, float], still: set[str]
-) -> list[Note]:
-    notes = [seeds_note(comparison)]
-    if comparison.base is not None:
-        tasks = ", ".join(comparison.tasks)
-        notes += [
-            (
-                "Delta_TTT",
-                f"mean over {tasks} of the signed change relative to Base of the same seed, in percent",
-            ),
-            (
-                "Oracle step",
-                "of each seed, the step from 1 on with the best Delta_TTT: picked with labels, an upper bound",
-            ),
-        ]
-        notes += _seeds_without_base(comparison)
-    if (means["quantity"] == OWN_GAIN).any():
-        notes.append(
-            (
-                "Over own source",
-                "the same measure against the method's own source model before adapting; it rewards a method that "
-                "harmed its source, so read it beside Delta_TTT only",
-            )
-        )
-    if any(_mark_best(rows)["best"].any() for _, rows in means.groupby("selection")):
-        notes.append(BOLD_NOTE)
-    elif means["sd"].notna().any():
-        notes.append(
-            ("No bold", "no column has a spread over seeds in every row, so none has a best number")
-        )
-    unmoved = [label for label in comparison.labels if label in still and label != comparison.base]
-    if unmoved:
-        notes.append(
-            (
-                "Unmoved",
-                f"{', '.join(unmoved)}: equal at every step from 1 on, so no step is the best one",
-            )
-        )
-    return notes + _constant_notes(comparison, means, constants)
-
-
-def _constant_notes(
-    comparison: Comparison, means: pd.DataFrame, constants: Mapping[str, float]
-) -> list[Note]:
-    if not constants:
-        return []
-    texts = {
-        "semseg": "semseg: every pixel in the best class",
-        "depth": "depth and edge: the best constant of each evaluation batch; no aligned prediction is worse",
-        "normals": "normals: not known, the stored angles do not tell it",
-    }
-    texts["edge"] = texts["depth"]
-    notes = [("Best constant", "; ".join(dict.fromkeys(texts[task] for task in comparison.tasks)))]
-    base = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)].set_index(
-        "quantity"
-    )["mean"]
-    if "semseg" in constants and "semseg" in base.index and base["semseg"] <= constants["semseg"]:
-        notes.append(("Below a constant", "semseg: Base is no better than one class everywhere"))
-    for task in ("depth", "edge"):
-        if (
-            task in constants
-            and task in base.index
-            and base[task] >= (1 - SATURATED) * constants[task]
-        ):
-            share = 100 * (1 - base[task] / constants[task])
-            text = f"{task}: Base is only {share:.1f} % better than the best constant, so this column says little"
-            notes.append(("Saturated", text))
-    return notes
-
-
-def _seeds_without_base(comparison: Comparison) -> list[Note]:
-    rows = comparison.rows
-    have = set(rows.loc[rows["label"] == comparison.base, "seed"])
-    lacking = {
-        str(label): sorted(set(seeds) - have)
-        for label, seeds in rows.groupby("label", sort=False)["seed"]
-        if set(seeds) - have
-    }
-    return [
-        (
-            "Without Base",
-            f"{label}: seeds {', '.join(map(str, seeds))} have no Base and are left out of Delta_TTT",
-        )
-        for label, seeds in lacking.items()
-    ]
+    names = ["selection", "label", "quantity", "mean", "sd", "seeds"]
+    return MainTable(table, pd.DataFrame(columns=names))
 
 
 def _own_sources(comparison: Comparison) -> dict[tuple[str, int], dict[str, float]]:
-    cells = comparison.cells[comparison.cells["state"] == "done"]
-    return {
-        (label, seed): dict(manifest["own_source_scores"])
-        for label, seed, manifest in zip(
-            cells["label"], cells["seed"], cells["manifest"], strict=True
-        )
-        if manifest.get("own_source_scores")
-    }
+    """Map (label, seed) to the scores of the method's own source model, if it has one."""
+    found = {}
+    for cell in named_rows(comparison.done):
+        scores = cell.manifest.get("own_source_scores")
+        if scores:
+            found[cell.label, cell.seed] = dict(scores)
+    return found
 
 
-def _still(scores: pd.DataFrame) -> set[str]:
-    """Labels whose scores are equal at every step from 1 on, in all tasks and seeds."""
+def _still(scores: pd.DataFrame) -> frozenset[str]:
+    """Return the labels whose scores are equal from step 1 on, in all tasks and seeds."""
     still = summary.unmoved(scores).all(axis=1).groupby(level="label").all()
-    return {str(label) for label in still.index[still]}
+    return frozenset(str(label) for label in still.index[still])
 
 
-def number(mean: float, sd: float, bold: bool) -> Number:
-    """A number of a table; `sd` is NaN where there is none."""
-    return Number(float(mean), None if math.isnan(sd) else float(sd), bool(bold))
+def _with_best(means: pd.DataFrame) -> pd.DataFrame:
+    """Add `best`: whether a number is the best of its section's column, or close to it."""
+    best: dict[object, bool] = {}
+    for (_, quantity), column in means.groupby(["selection", "quantity"]):
+        if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
+            higher = TASKS[quantity].higher_is_better if quantity in TASKS else True
+            flags = summary.indistinguishable_best(
+                column["mean"].tolist(), column["sd"].tolist(), higher
+            )
+            best |= zip(column.index, flags, strict=True)
+    return means.assign(best=[best.get(index, False) for index in means.index])
+
+
+def _columns(content: _Content) -> tuple[Column, ...]:
+    largest = content.means.groupby("quantity")["mean"].max()
+    tasks = content.comparison.tasks
+    columns = [metric_column(TASKS[task].primary, largest[task]) for task in tasks]
+    columns += [column for quantity, column in GAINS.items() if quantity in largest.index]
+    columns.append(_step_column(content.means))
+    if content.published and content.has_delta:
+        columns += [PUBLISHED, RECOMPUTED]
+    return (*columns, _seeds_column(content.means))
+
+
+def _step_column(means: pd.DataFrame) -> Column:
+    """Return the column of steps, without decimals if all of its numbers are whole."""
+    steps = means[means["quantity"] == STEP]
+    whole = (steps["mean"] % 1 == 0).all() and (steps["sd"].fillna(0) == 0).all()
+    return Column(key="step", head=("step",), decimals=0 if whole else 1)
+
+
+def _seeds_column(means: pd.DataFrame) -> Column:
+    """Return the column with the number of seeds, printed only if it differs between rows."""
+    per_row = means.groupby("label")["seeds"].max()
+    return Column(key="seeds", head=("seeds",), decimals=0, printed=per_row.nunique() > 1)
+
+
+def _measured_sections(content: _Content) -> list[Section]:
+    """Return a section for each step rule that gives numbers."""
+    present = set(content.means["selection"])
+    return [_measured_section(content, rule) for rule in (ORACLE, FIXED) if rule in present]
+
+
+def _measured_section(content: _Content, rule: str) -> Section:
+    means = content.means[content.means["selection"] == rule]
+    present = set(means["label"])
+    rows = []
+    for label in content.comparison.labels:
+        if label in present:
+            own = means[means["label"] == label].set_index("quantity")
+            rows.append(Row(label=label, cells=_measured_cells(content, rule, label, own)))
+    heading, detail = _HEADINGS[rule]
+    return Section(key=rule, heading=heading, rows=tuple(rows), detail=detail)
+
+
+def _measured_cells(content: _Content, rule: str, label: str, own: pd.DataFrame) -> dict[str, Cell]:
+    """Return the cells of a row.
+
+    Args:
+        own: the row's numbers, with the quantity as index.
+    """
+    cells: dict[str, Cell] = {
+        quantity_key(quantity.Index): number(quantity.mean, quantity.sd, bold=quantity.best)
+        for quantity in named_rows(own)
+    }
+    if label == content.comparison.base:
+        cells |= _zeros(cells)
+    cells[STEP] = _step(content, rule, label, cells[STEP])
+    cells["seeds"] = Number(mean=int(own["seeds"].max()))
+    return cells | _published_delta(content, rule, label)
+
+
+def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Return Base's change against itself: 0 by definition, without a spread."""
+    return {key: Number(mean=0.0) for key in (DELTA_KEY, DELTA_NO_EDGE_KEY) if key in cells}
+
+
+def _step(content: _Content, rule: str, label: str, step: Cell) -> Cell:
+    """Return the cell of the chosen step: a dash if no step is better than another."""
+    if content.comparison.methods[label] == "base" or (rule == ORACLE and label in content.still):
+        return DASH
+    if rule == FIXED and isinstance(step, Number):
+        return Number(mean=step.mean, decimals=0)
+    return step
+
+
+def _published_delta(content: _Content, rule: str, label: str) -> dict[str, Cell]:
+    """Return the published cells of a method with its plain settings, under the papers' rule."""
+    if content.published is None or not content.has_delta or rule != ORACLE:
+        return {}
+    row = content.published.row(label)
+    if row is None or content.comparison.methods[label] != label:
+        return {}
+    return {PUBLISHED.key: _printed_delta(row), RECOMPUTED.key: Number(mean=row.recomputed)}
+
+
+def _printed_delta(row: PublishedRow) -> Number:
+    """Return a published Delta_TTT, with a mark if it needs a note."""
+    mean, sd = row.delta
+    return Number(mean=mean, sd=sd, mark="†" if row.flag else "")
+
+
+def _constant_section(constants: Mapping[str, float]) -> tuple[Section, ...]:
+    if not constants:
+        return ()
+    cells: dict[str, Cell] = {}
+    for task, value in constants.items():
+        cells[task_key(task)] = Number(mean=value)
+    row = Row(label="best constant", cells=cells)
+    return (Section(key="constant", heading="constant predictor", rows=(row,)),)
+
+
+def _published_section(content: _Content) -> tuple[Section, ...]:
+    """Return the published rows of the methods that were run."""
+    if content.published is None:
+        return ()
+    methods = set(content.comparison.cells["method"])
+    rows = tuple(_published_row(row) for row in content.published.rows if row.method in methods)
+    name = content.published.name
+    return (Section(key="published", heading="published", rows=rows, detail=name),)
+
+
+def _published_row(row: PublishedRow) -> Row:
+    cells: dict[str, Cell] = {}
+    for task, (mean, sd) in row.scores.items():
+        cells[task_key(task)] = Number(mean=mean, sd=sd)
+    cells[DELTA_KEY] = _printed_delta(row)
+    cells[RECOMPUTED.key] = Number(mean=row.recomputed)
+    return Row(label=row.method, cells=cells)
+
+
+def _without_numbers(comparison: Comparison) -> tuple[Section, ...]:
+    """Return a section of the rows whose cells all lack numbers, if there are any."""
+    rows = []
+    with_numbers = set(comparison.done["label"])
+    for label, cells in comparison.missing.groupby("label", sort=False):
+        if label not in with_numbers:
+            rows.append(_row_without_numbers(str(label), cells))
+    if not rows:
+        return ()
+    return (Section(key="missing", heading="without numbers", rows=tuple(rows)),)
+
+
+def _row_without_numbers(label: str, cells: pd.DataFrame) -> Row:
+    states = [STATES.get(state, state) for state in cells["state"].unique()]
+    reasons = filter(None, cells["reason"].unique())
+    return Row(label=label, state=" / ".join(states), reason="; ".join(reasons))

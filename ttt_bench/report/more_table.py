@@ -1,89 +1,116 @@
-"""The metrics beside each task's primary one, at the last step: one table of them, and one of
-the IoU of each class.
+"""The tables of the metrics that are not primary, at the last step.
+
+One table has the metrics of all classes together, the other one the metrics of each class.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from ttt_bench.report.main_table import BOLD_NOTE, metric_column, number
-from ttt_bench.report.notes import Note, others_notes, seeds_note
-from ttt_bench.report.tables import Cell, Column, Row, Section, Table
+from ttt_bench.report.columns import any_bold, class_column, metric_column, numbers
+from ttt_bench.report.notes import others_notes, seeds_note
+from ttt_bench.report.reading_notes import BOLD
+from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import METRICS, Metric
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A column and its numbers, by label."""
+
+    metric: Metric
+    column: Column
+    numbers: dict[str, Number]
+
+
 def build(comparison: Comparison) -> Table | None:
-    """Lay out the metrics of all classes together; None where no cell has any, as under schema
-    version 1.
+    """Return the table of the metrics of all classes together.
+
+    None if no cell has any, as under schema version 1.
     """
     means = summary.other_metrics(comparison.rows)
-    means = means[means["class"] == ""]
-    columns: dict[tuple[Metric, str], Column] = {}
-    notes: list[Note] = []
-    for metric in METRICS:
-        values = means[(means["task"] == metric.task) & (means["metric"] == metric.name)]
-        if len(values):
-            further = metric.task in {known.task for known, _ in columns}
-            columns[metric, ""] = replace(
-                metric_column(metric, values["mean"].max()), secondary=further
-            )
-            notes.append((f"{metric.task} {metric.head}", metric.about))
-    return _table(comparison, "more metrics", means, columns, notes)
+    return _table(comparison, "more metrics", _overall(means[means["class"] == ""]))
 
 
 def build_classes(comparison: Comparison) -> Table | None:
-    """Lay out the metrics of each class; None where no cell has any."""
+    """Return the table of the metrics of each class; None if no cell has any."""
     means = summary.other_metrics(comparison.rows)
-    columns: dict[tuple[Metric, str], Column] = {}
-    notes: list[Note] = []
+    return _table(comparison, "each class", _by_class(means[means["class"] != ""]))
+
+
+def _overall(means: pd.DataFrame) -> list[_Measured]:
+    """Return a column per metric; all but the first one of a task are secondary."""
+    columns: list[_Measured] = []
     for metric in METRICS:
-        labels = means.loc[
-            (means["metric"] == metric.name) & (means["class"] != ""), "class"
-        ].unique()
-        for label in labels:
-            key = "_".join(filter(None, (metric.name, metric.unit, label)))
-            columns[metric, label] = Column(
-                key, (label, metric.printed), 2, metric.higher_is_better, secondary=True
-            )
-        notes += [(metric.head, metric.about)] if len(labels) else []
-    return _table(comparison, "each class", means, columns, notes)
+        own = _of_metric(means, metric)
+        if len(own):
+            further = any(metric.task == other.metric.task for other in columns)
+            column = metric_column(metric, own["mean"].max(), secondary=further)
+            columns.append(_measured(metric, column, own))
+    return columns
 
 
-def _table(
-    comparison: Comparison,
-    about: str,
-    means: pd.DataFrame,
-    columns: dict[tuple[Metric, str], Column],
-    definitions: list[Note],
-) -> Table | None:
-    """A table of one column a metric and class, one row a label."""
+def _by_class(means: pd.DataFrame) -> list[_Measured]:
+    """Return a column per metric and class."""
+    columns = []
+    for metric in METRICS:
+        for label, own in _of_metric(means, metric).groupby("class", sort=False):
+            columns.append(_measured(metric, class_column(metric, str(label)), own))
+    return columns
+
+
+def _of_metric(means: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    return means[(means["task"] == metric.task) & (means["metric"] == metric.name)]
+
+
+def _measured(metric: Metric, column: Column, own: pd.DataFrame) -> _Measured:
+    cells = numbers(own, higher_is_better=metric.higher_is_better)
+    by_label = dict(zip(own["label"], cells, strict=True))
+    return _Measured(metric=metric, column=column, numbers=by_label)
+
+
+def _table(comparison: Comparison, about: str, columns: Sequence[_Measured]) -> Table | None:
+    """Return a table with one row per label that has any number; None without a column."""
     if not columns:
         return None
-    cells: dict[str, dict[str, Cell]] = {label: {} for label in comparison.labels}
-    bold = False
-    for (metric, group), column in columns.items():
-        own = means[
-            (means["task"] == metric.task)
-            & (means["metric"] == metric.name)
-            & (means["class"] == group)
-        ]
-        best = summary.indistinguishable_best(
-            own["mean"].tolist(), own["sd"].tolist(), metric.higher_is_better
-        )
-        bold |= any(best)
-        for label, mean, sd, flag in zip(own["label"], own["mean"], own["sd"], best, strict=True):
-            cells[label][column.key] = number(mean, sd, flag)
-    rows = tuple(Row(label, found) for label, found in cells.items() if found)
-    notes = [
-        seeds_note(comparison),
-        *others_notes(comparison),
-        *([BOLD_NOTE] if bold else []),
-        *definitions,
-    ]
-    section = Section(summary.FIXED, "fixed step", rows, "the last one")
-    title = f"{comparison.title}: {about}"
-    return Table(title, comparison.subtitle, tuple(columns.values()), (section,), tuple(notes))
+    rows = [_row(label, columns) for label in comparison.labels]
+    section = Section(
+        key=summary.FIXED,
+        heading="fixed step",
+        rows=tuple(row for row in rows if row.cells),
+        detail="the last one",
+    )
+    return Table(
+        title=f"{comparison.title}: {about}",
+        subtitle=comparison.subtitle,
+        columns=tuple(measured.column for measured in columns),
+        sections=(section,),
+        notes=tuple(_notes(comparison, columns)),
+    )
+
+
+def _row(label: str, columns: Sequence[_Measured]) -> Row:
+    cells: dict[str, Cell] = {}
+    for measured in columns:
+        if label in measured.numbers:
+            cells[measured.column.key] = measured.numbers[label]
+    return Row(label=label, cells=cells)
+
+
+def _notes(comparison: Comparison, columns: Sequence[_Measured]) -> list[Note]:
+    notes = [seeds_note(comparison), *others_notes(comparison)]
+    if any(any_bold([*measured.numbers.values()]) for measured in columns):
+        notes.append(BOLD)
+    metrics = dict.fromkeys(measured.metric for measured in columns)
+    return notes + [_definition(metric) for metric in metrics]
+
+
+def _definition(metric: Metric) -> Note:
+    """Return the note that defines a metric."""
+    about = metric.head if metric.per_class else f"{metric.task} {metric.head}"
+    return Note(about, metric.about)

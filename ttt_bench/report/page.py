@@ -1,25 +1,55 @@
-"""The report as one self-contained HTML page: no script, no font, no image from elsewhere."""
+"""The report as one self-contained HTML page, without scripts, fonts or images of other files."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
-
-from ttt_bench.report import tables
-from ttt_bench.report.notes import ONLINE_STEP_ZERO
+from ttt_bench.report.formats.html import html_environment
+from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import Table
 from ttt_bench.stats.comparison import Comparison
 
+TITLE = "Test-time training and adaptation: results"
+CURVES_CAPTION = (
+    "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does "
+    "not adapt."
+)
+
 
 @dataclass(frozen=True)
+class Curves:
+    """The figure of scores over steps as files."""
+
+    png: bytes
+    svg: bytes
+
+    @property
+    def uri(self) -> str:
+        """Return the figure as a data URI."""
+        return _data_uri("image/svg+xml", self.svg)
+
+
+@dataclass(frozen=True)
+class ExamplePicture:
+    """Example images of one seed as a file, with their caption."""
+
+    png: bytes
+    seed: int
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """Return the picture as a data URI."""
+        return _data_uri("image/png", self.png)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageSection:
-    """A comparison on the page; what is empty is left out."""
+    """A comparison on the page; a part that is None is omitted."""
 
     comparison: Comparison
     main: Table
@@ -27,14 +57,12 @@ class PageSection:
     each_class: Table | None = None
     sync: Table | None = None
     classes: Table | None = None
-    curves_png: bytes = b""
-    curves_svg: bytes = b""
-    pictures_png: bytes = b""
-    pictures_seed: int | None = None
-    pictures_caption: str = field(default="")
+    curves: Curves | None = None
+    examples: ExamplePicture | None = None
 
     @property
     def slug(self) -> str:
+        """Return the comparison's name in paths and anchors."""
         return self.comparison.slug
 
     @property
@@ -47,7 +75,7 @@ class PageSection:
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables with notes that there are, by the name of their files."""
+        """Map the name of a table's files to the table, for the tables with notes."""
         named = {
             "main": self.main,
             "more": self.more,
@@ -58,59 +86,47 @@ class PageSection:
 
     @property
     def curves_caption(self) -> str:
-        text = "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does not adapt."
-        online = self.comparison.key.protocol == "online"
-        return f"{text} Online: {ONLINE_STEP_ZERO}." if online else text
-
-    @property
-    def curves(self) -> str:
-        return _data_uri("image/svg+xml", self.curves_svg)
-
-    @property
-    def pictures(self) -> str:
-        return _data_uri("image/png", self.pictures_png)
+        """Return the caption of the curves."""
+        protocol = self.comparison.protocol
+        if protocol.starts_from_source:
+            return CURVES_CAPTION
+        return f"{CURVES_CAPTION} {protocol.name.capitalize()}: {protocol.step_zero}."
 
     @property
     def cells(self) -> list[tuple[str, str]]:
-        """(name, manifest as text) of every cell."""
-        cells = self.comparison.cells
-        return [
-            (
-                f"{label}, seed {seed}: {state}, configuration {config}",
-                json.dumps(manifest, indent=1, sort_keys=True),
-            )
-            for label, seed, state, config, manifest in zip(
-                *(cells[name] for name in ("label", "seed", "state", "config", "manifest")),
-                strict=True,
-            )
-        ]
+        """Return (name, manifest as text) of every cell."""
+        return list(self._cells())
+
+    def _cells(self) -> Iterator[tuple[str, str]]:
+        for cell in named_rows(self.comparison.cells):
+            name = f"{cell.label}, seed {cell.seed}: {cell.state}, configuration {cell.config}"
+            yield name, json.dumps(cell.manifest, indent=1, sort_keys=True)
 
 
 def html(sections: Sequence[PageSection], results: str) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         results: the results folder, as the footer names it.
     """
-    source = (
-        files("ttt_bench.report")
-        .joinpath("templates", "page.html.jinja")
-        .read_text(encoding="utf-8")
+    template = html_environment().get_template("page.html.jinja")
+    page = template.render(
+        title=TITLE,
+        summary=_summary(sections),
+        sections=sections,
+        results=results,
+        version=version("ttt-bench"),
     )
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters["html"] = tables.to_html
-    template = environment.from_string(source)
-    states = [state for section in sections for state in section.comparison.cells["state"]]
-    done = states.count("done")
-    summary = f"{len(sections)} comparison{'s' * (len(sections) != 1)}, {done} of {len(states)} cells with numbers"
-    title = "Test-time training and adaptation: results"
-    return (
-        template.render(
-            title=title, summary=summary, sections=sections, results=results, version=version("ttt-bench")
-        )
-        + "\n"
-    )
+    return page + "\n"
+
+
+def _summary(sections: Sequence[PageSection]) -> str:
+    """Return a line with the numbers of comparisons and cells."""
+    cells = sum(len(section.comparison.cells) for section in sections)
+    done = sum(len(section.comparison.done) for section in sections)
+    word = "comparison" if len(sections) == 1 else "comparisons"
+    return f"{len(sections)} {word}, {done} of {cells} cells with numbers"
 
 
 def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}" if content else ""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,14 +1,14 @@
-"""Example images: image, truth, Base and each method side by side, for every task of embedded
-domains.
-"""
+"""Example images: image, truth, and the predictions of Base and every method, for every task."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,93 +26,135 @@ from ttt_bench.tasks import IGNORE, TASKS
 
 Picture = NDArray[np.uint8]
 Examples = Mapping[str, np.ndarray]
+"""The example images of a cell, as `store.read_examples` returns them."""
 
 CAPTION = (
-    "Predictions of the last step. Depth and edge are mapped on the truth with one scale and shift an image, for this "
-    "picture alone, and are coloured in the truth's range. Light grey: no truth."
+    "Predictions of the last step. For this picture, depth and edge are aligned with the truth by "
+    "one scale and shift per image and coloured in the truth's range. Light grey: no truth."
 )
+IMAGES = 4
+"""Images in a picture, at most."""
+FONT_SIZE = 12
 _SIDE, _GAP, _HEAD, _MARGIN = 112, 4, 18, 78
+"""Longest side of a tile, space between tiles, height of a line of text, width of row labels."""
+_BOX = 11
+"""Side of a class's colour in the legend."""
 
 
 def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | None:
-    """The first seed with example images, and label -> examples of that seed; None where none
-    were stored.
-    """
-    done = comparison.cells[comparison.cells["state"] == "done"]
-    for seed in sorted(done["seed"].unique()):
-        cells = done[done["seed"] == seed]
-        stored: dict[str, Examples] = {
-            str(label): store.read_examples(Path(folder))
-            for label, folder in zip(cells["label"], cells["folder"], strict=True)
-        }
-        stored = {label: examples for label, examples in stored.items() if examples}
+    """Return the first seed with example images, and its examples by label; None without any."""
+    done = comparison.done
+    for seed, cells in done.groupby("seed"):
+        stored = _stored(cells)
         if stored:
-            return int(seed), stored
+            return int(str(seed)), stored
     return None
 
 
-def compose(
-    examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = 4
-) -> Picture:
-    """One picture: a line for every example and task, columns image, truth and each label, and the
-    classes below.
-
-    Args:
-        examples: label -> what `store.read_examples` gives; images are those of the first label,
-            and a label that was stored with other images is left blank.
-        classes: names of the semantic classes.
-        limit: at most so many images.
-    """
-    first = next(iter(examples.values()))
-    tasks = [task for task in TASKS if f"truth_{task}" in first]
-    count = min(limit, len(first["image"]))
-    heads = ["image", "truth", *examples]
-    height, width = _cell_size(first["image"].shape[1:3])
-    top = _HEAD * max(len(_wrapped(head, width)) for head in heads) + _GAP
-    legend = _legend(classes, _MARGIN + len(heads) * (width + _GAP)) if "semseg" in tasks else []
-    below = top + count * (len(tasks) * (height + _GAP) + _GAP)
-    size = (
-        _MARGIN + len(heads) * (width + _GAP),
-        below + (_HEAD * (1 + legend[-1][1]) if legend else 0),
-    )
-    canvas = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=12)
-    for column, head in enumerate(heads):
-        for line, words in enumerate(_wrapped(head, width)):
-            draw.text(
-                (_MARGIN + column * (width + _GAP), line * _HEAD + 2),
-                words,
-                fill="black",
-                font=font,
-            )
-    for position in range(count):
-        for task in tasks:
-            draw.text(
-                (2, top + height // 2 - 8),
-                f"{first['indices'][position]}: {task}",
-                fill="black",
-                font=font,
-            )
-            for column, picture in enumerate(_line(examples, first, position, task)):
-                if picture is not None:
-                    canvas.paste(
-                        _tile(picture, width, height), (_MARGIN + column * (width + _GAP), top)
-                    )
-            top += height + _GAP
-        top += _GAP
-    for index, (left, line) in enumerate(legend):
-        corner = (left, below + line * _HEAD + 2)
-        draw.rectangle((*corner, corner[0] + 11, corner[1] + 11), fill=class_colour(index))
-        draw.text((corner[0] + 16, corner[1]), classes[index], fill="black", font=font)
-    return np.asarray(canvas)
+def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
+    """Map label to examples, for the cells that have any."""
+    found: dict[str, Examples] = {}
+    for label, folder in zip(cells["label"], cells["folder"], strict=True):
+        examples = store.read_examples(Path(folder))
+        if examples:
+            found[str(label)] = examples
+    return found
 
 
 def png(picture: Picture) -> bytes:
-    """A picture as a PNG file."""
+    """Return a picture as a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG", optimize=True)
     return stream.getvalue()
+
+
+def compose(
+    examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = IMAGES
+) -> Picture:
+    """Return one picture: a line per example and task, a column per label, and a legend of classes.
+
+    The first two columns are the image and the truth.
+
+    Args:
+        examples: map label to its examples; images and truth are those of the first label. A label
+            with other images is left blank.
+        classes: names of the semantic classes.
+        limit: largest number of images.
+    """
+    first = next(iter(examples.values()))
+    layout = _layout(first, ("image", "truth", *examples), classes, limit)
+    canvas = Image.new("RGB", layout.size, "white")
+    draw = ImageDraw.Draw(canvas)
+    _draw_heads(draw, layout)
+    for image in range(layout.images):
+        for task in layout.tasks:
+            corner = layout.corner(image, task)
+            _draw_text(draw, (2, corner[1] + layout.height // 2 - 8), _name(first, image, task))
+            _paste(canvas, layout, corner, _tiles(examples, image, task))
+    _draw_legend(draw, layout)
+    return np.asarray(canvas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Positions in a picture, in pixels.
+
+    Attributes:
+        heads: the head of each column, as lines of text.
+        images: number of images.
+        height: height of a tile.
+        width: width of a tile.
+        classes: names of the classes in the legend.
+        legend: (left edge, line) of each class in the legend.
+    """
+
+    heads: Sequence[Sequence[str]]
+    tasks: Sequence[str]
+    images: int
+    height: int
+    width: int
+    classes: Sequence[str]
+    legend: Sequence[tuple[int, int]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height of the picture."""
+        lines = 1 + self.legend[-1][1] if self.legend else 0
+        return _MARGIN + len(self.heads) * (self.width + _GAP), self.below + lines * _HEAD
+
+    @property
+    def below(self) -> int:
+        """Return the lower edge of the tiles."""
+        head = _HEAD * max(map(len, self.heads)) + _GAP
+        return head + self.images * self._image_height
+
+    @property
+    def _image_height(self) -> int:
+        return len(self.tasks) * (self.height + _GAP) + _GAP
+
+    def left(self, column: int) -> int:
+        """Return the left edge of a column."""
+        return _MARGIN + column * (self.width + _GAP)
+
+    def corner(self, image: int, task: str) -> tuple[int, int]:
+        """Return the upper left corner of the tiles of an image and a task."""
+        first = self.below - (self.images - image) * self._image_height
+        return self.left(0), first + self.tasks.index(task) * (self.height + _GAP)
+
+
+def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit: int) -> _Layout:
+    tasks = [task for task in TASKS if f"truth_{task}" in first]
+    height, width = _tile_size(first["image"].shape[1:3])
+    shown = classes if "semseg" in tasks else ()
+    return _Layout(
+        heads=[_wrapped(head, width) for head in heads],
+        tasks=tasks,
+        images=min(limit, len(first["image"])),
+        height=height,
+        width=width,
+        classes=shown,
+        legend=_legend(shown, _MARGIN + len(heads) * (width + _GAP)),
+    )
 
 
 def coloured(task: str, truth: np.ndarray, prediction: np.ndarray | None = None) -> Picture:
@@ -143,31 +185,18 @@ def _aligned(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> n
     return scale * prediction + shift
 
 
-def _line(
-    examples: Mapping[str, Examples], first: Examples, position: int, task: str
-) -> list[Picture | None]:
-    truth = first[f"truth_{task}"][position]
-    pictures: list[Picture | None] = [first["image"][position], coloured(task, truth)]
-    for stored in examples.values():
-        same = np.array_equal(stored.get("indices", []), first["indices"])
-        prediction = stored.get(f"prediction_{task}") if same else None
-        pictures.append(None if prediction is None else coloured(task, truth, prediction[position]))
-    return pictures
-
-
-def _cell_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """Small images are enlarged and large ones made smaller, keeping their aspect."""
+def _tile_size(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of a tile: the longest side is `_SIDE`, the aspect is kept."""
     scale = _SIDE / max(shape)
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """A column's head on lines that fit its width."""
-    font = ImageFont.load_default(size=12)
+    """Return a text as lines that fit a width, except for words that are wider."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
+        if _length(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -175,11 +204,10 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _legend(classes: Sequence[str], width: int) -> list[tuple[int, int]]:
-    """(left edge, line) of each class's entry."""
-    font = ImageFont.load_default(size=12)
+    """Return (left edge, line) of each class's entry, in lines of this width."""
     places, left, line = [], _MARGIN, 0
     for name in classes:
-        need = 16 + round(font.getlength(name)) + 14
+        need = 16 + round(_length(name)) + 14
         if left + need > width and left > _MARGIN:
             left, line = _MARGIN, line + 1
         places.append((left, line))
@@ -187,7 +215,61 @@ def _legend(classes: Sequence[str], width: int) -> list[tuple[int, int]]:
     return places
 
 
-def _tile(picture: Picture, width: int, height: int) -> Image.Image:
-    # enlarged pixels stay as they are; only what is made smaller is averaged
-    filtering = Image.Resampling.NEAREST if picture.shape[1] <= width else Image.Resampling.BOX
-    return Image.fromarray(picture).resize((width, height), filtering)
+def _length(text: str) -> float:
+    """Return the width of a text in pixels."""
+    return ImageFont.load_default(size=FONT_SIZE).getlength(text)
+
+
+def _name(first: Examples, image: int, task: str) -> str:
+    return f"{first['indices'][image]}: {task}"
+
+
+def _tiles(examples: Mapping[str, Examples], image: int, task: str) -> Iterator[Picture | None]:
+    """Yield the pictures of a line: image, truth, and each label's prediction; None: blank."""
+    first = next(iter(examples.values()))
+    truth = first[f"truth_{task}"][image]
+    yield first["image"][image]
+    yield coloured(task, truth)
+    for stored in examples.values():
+        predictions = stored.get(f"prediction_{task}")
+        same = np.array_equal(stored.get("indices", []), first["indices"])
+        yield (
+            coloured(task, truth, predictions[image]) if same and predictions is not None else None
+        )
+
+
+def _draw_heads(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
+    for column, lines in enumerate(layout.heads):
+        for line, words in enumerate(lines):
+            _draw_text(draw, (layout.left(column), line * _HEAD + 2), words)
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
+    entries = zip(layout.legend, layout.classes, strict=True)
+    for index, ((left, line), name) in enumerate(entries):
+        top = layout.below + line * _HEAD + 2
+        draw.rectangle((left, top, left + _BOX, top + _BOX), fill=class_colour(index))
+        _draw_text(draw, (left + 16, top), name)
+
+
+def _draw_text(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str) -> None:
+    draw.text(corner, text, fill="black", font=ImageFont.load_default(size=FONT_SIZE))
+
+
+def _paste(
+    canvas: Image.Image,
+    layout: _Layout,
+    corner: tuple[int, int],
+    pictures: Iterator[Picture | None],
+) -> None:
+    """Paste the pictures of a line next to each other, from this corner on."""
+    for column, picture in enumerate(pictures):
+        if picture is not None:
+            canvas.paste(_tile(picture, layout), (layout.left(column), corner[1]))
+
+
+def _tile(picture: Picture, layout: _Layout) -> Image.Image:
+    """Return a picture in the size of a tile; only a larger picture is averaged."""
+    larger = picture.shape[1] > layout.width
+    filtering = Image.Resampling.BOX if larger else Image.Resampling.NEAREST
+    return Image.fromarray(picture).resize((layout.width, layout.height), filtering)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
 
 import pandas as pd
 
+from ttt_bench.protocols import Protocol, protocol_of
+from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
 
 METHOD_ORDER = (
@@ -91,6 +94,31 @@ class Comparison:
     def tasks(self) -> tuple[str, ...]:
         """The scored tasks, in canonical order."""
         return canonical(self.rows["task"].unique())
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """Return the cells with numbers."""
+        return self.cells[self.cells["state"] == "done"]
+
+    @property
+    def missing(self) -> pd.DataFrame:
+        """Return the cells without numbers."""
+        return self.cells[self.cells["state"] != "done"]
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """Map each label to its method."""
+        return dict(zip(self.cells["label"], self.cells["method"], strict=True))
+
+    @property
+    def protocol(self) -> Protocol:
+        """Return the protocol that the cells share."""
+        return protocol_of(self.key.protocol)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Return the primary metrics, as `summary.score_frame` returns them."""
+        return score_frame(self.rows)
 
     @property
     def labels(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Formats of a table: Markdown, LaTeX, CSV, HTML and rich text for a console."""

@@ -1,0 +1,51 @@
+"""Colours, dashes and markers of the lines in a figure."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import seaborn
+
+from ttt_bench.stats.comparison import METHOD_ORDER, Comparison
+
+Style = dict[str, Any]
+"""Colour, line style and marker, by matplotlib's names."""
+
+_PALETTE = [tuple(colour) for colour in seaborn.color_palette("colorblind")]
+_NEUTRAL: dict[str, object] = {"base": "#000000", "norm": "#7f7f7f"}
+# seaborn's colour-blind-safe palette without its grey, which is norm's
+_FREE = [_PALETTE[index] for index in (0, 1, 2, 9, 4, 5, 6, 8, 3)]
+_COLOURS = _NEUTRAL | dict(zip(METHOD_ORDER[2:], _FREE, strict=True))
+_DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
+_MARKERS = "osD^vPX*<>hp"
+
+
+def colour(method: str) -> object:
+    """Return a method's colour, the same in every figure."""
+    if method in _COLOURS:
+        return _COLOURS[method]
+    # the colour of another method depends on its name alone, not on the methods of the figure
+    return _FREE[zlib.crc32(method.encode()) % len(_FREE)]
+
+
+def line_styles(comparison: Comparison) -> dict[str, Style]:
+    """Map each label with numbers to its style, in table order."""
+    done = set(comparison.rows["label"])
+    variants: dict[str, int] = {}
+    styles: dict[str, Style] = {}
+    for label in comparison.labels:
+        if label in done:
+            method = comparison.methods[label]
+            variant = variants[method] = variants.get(method, -1) + 1
+            styles[label] = _style(method, variant, position=len(styles))
+    return styles
+
+
+def _style(method: str, variant: int, *, position: int) -> Style:
+    """Return the style of a method's n-th label, which is at this position in the figure."""
+    if method == "base":
+        return {"color": colour(method), "linestyle": "--", "marker": ""}
+    dashes = _DASHES[variant % len(_DASHES)]
+    marker = _MARKERS[position % len(_MARKERS)]
+    return {"color": colour(method), "linestyle": dashes, "marker": marker}
