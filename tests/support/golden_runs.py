@@ -1,17 +1,12 @@
-"""Golden runs: our plugins against recorded runs of each author's code. `README.md` beside the data
-is the contract.
+"""Replay recorded runs of each author's code with our plugins, and compare the numbers.
 
-    python check_runs.py [--dir DIR] [--only RUN ...]
-
-DIR holds the runs; by default ../golden-runs beside this folder.
+`tests/golden_runs/README.md` states the format of a recorded run and the contract.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -21,15 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ttt_bench.context import HarnessContext
-from ttt_bench.session import Session
 
 # everything that is used of ttt_bench
-from ttt_bench.adapter import Norm, Optimiser, Plan
-from ttt_bench.config import ModelConfig
-from ttt_bench.data.base import Batch
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.session import Session
+from ttt_bench.adapter import Norm, Optimiser, Plan, SourceStep
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
-from ttt_bench.model import Net, build_model
+from ttt_bench.model import build_model
+from ttt_bench.network import Batch, Net
 from ttt_bench.registry import load_method
 
 TOLERANCE = {
@@ -253,7 +248,7 @@ def leaving_out(adapter: Any, layers: Sequence[str]) -> None:
             f"model.{layer}.{parameter}" for layer in layers for parameter in ("weight", "bias")
         }
         moves = tuple(name for name in plan.moves if name not in still)
-        return Plan(moves, plan.adapt, plan.predict, plan.exact)
+        return Plan(moves=moves, adapt=plan.adapt, predict=plan.predict, exact=plan.exact)
 
     adapter.bind = bound
 
@@ -369,7 +364,15 @@ def _check_source(
     if source["objective"] == "flow":
         net.extra.train()
         ctx.norms.set(Norm.RUNNING)
-        terms = adapter.source_loss(net, Batch(images, {}), [], {}, adapter.phases()[-1], ctx)
+        step = SourceStep(
+            net=net,
+            batch=Batch(images, {}),
+            stages=[],
+            predictions={},
+            phase=adapter.phases()[-1],
+            ctx=ctx,
+        )
+        terms = adapter.source_loss(step)
         total = sum(terms.values())
     else:
         net.train()
@@ -379,7 +382,15 @@ def _check_source(
         batch = Batch(
             images, targets(meta, source["shape"]) if source["objective"] == "joint" else {}
         )
-        terms = adapter.source_loss(net, batch, features, predictions, adapter.phases()[0], ctx)
+        step = SourceStep(
+            net=net,
+            batch=batch,
+            stages=features,
+            predictions=predictions,
+            phase=adapter.phases()[0],
+            ctx=ctx,
+        )
+        terms = adapter.source_loss(step)
         if source["objective"] == "joint":
             by_task = {
                 task: recipe.losses[task](predictions[task], batch.targets[task])
@@ -406,46 +417,3 @@ def _check_source(
         found.problem(
             f"random numbers asked for at source: {replay.shapes}, recorded {meta['source_draws']}"
         )
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="our plugins against recorded runs of each author's code"
-    )
-    parser.add_argument(
-        "--dir", type=Path, default=Path(__file__).resolve().parents[1] / "golden-runs"
-    )
-    parser.add_argument(
-        "--only", nargs="+", metavar="RUN", help="names of runs or methods, such as tent"
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    paths = sorted(
-        p for p in arguments.dir.rglob("*.npz") if not arguments.only or _wanted(p, arguments.only)
-    )
-    failures = 0
-    for path in paths:
-        try:
-            found = check(path)
-            bad, problems, largest = found.failed(), found.problems, found.largest
-        except Exception as error:  # one run that cannot be made must not hide the others
-            bad, problems, largest = [], [f"{type(error).__name__}: {error}"], {}
-        failures += bool(bad or problems)
-        shown = "  ".join(
-            f"{what}{'!' if what in bad else ''} {value:.1e}" for what, value in largest.items()
-        )
-        line = f"{'FAIL' if bad or problems else 'ok  '} {path.parent.name}/{path.stem}: {shown}"
-        print("  | ".join([line, *problems[:3]]), flush=True)
-    print(f"{len(paths) - failures} passed, {failures} failed")
-    return 1 if failures or not paths else 0
-
-
-def _wanted(path: Path, names: Sequence[str]) -> bool:
-    if path.stem in names:
-        return True
-    with np.load(path, allow_pickle=False) as file:
-        return json.loads(str(file["meta"]))["method"] in names
-
-
-if __name__ == "__main__":
-    sys.exit(main())
