@@ -30,19 +30,19 @@ class S4TOptions(EmaOptions):
         "task",
         "what the synchronizer reads: a latent of each task; one for all, as wide as those together, without auxiliary "
         "heads; the fused features themselves (slow: image by image, at 1 GB each, and again for the gradient)",
-        source="S4T; shared and none: TR-TTT, table 3",
+        citation="S4T; shared and none: TR-TTT, table 3",
         shapes_source=True,
     )
     target: Literal["tasks", "image"] = option(
         "tasks",
         "what the synchronizer predicts: every task's output, or the normalised image",
-        source="S4T; image: TR-TTT, table 3",
+        citation="S4T; image: TR-TTT, table 3",
         shapes_source=True,
     )
     mask_ratio: float = option(
         0.8,
         "share of the patches that the synchronizer does not see (with masking=tasks: of the tasks); 0: no masking",
-        source="S4T",
+        citation="S4T",
         shapes_source=True,
         ge=0,
         lt=1,
@@ -51,80 +51,80 @@ class S4TOptions(EmaOptions):
         "same",
         "what is seen of each task: the same patches of all; patches chosen for each; patches that no other shows; all "
         "or nothing",
-        source="S4T; the others: TR-TTT, table 4 and figure 4",
+        citation="S4T; the others: TR-TTT, table 4 and figure 4",
         shapes_source=True,
     )
     drop: bool = option(
         True,
         "with masking=same: leave hidden tokens out of the encoder instead of setting the latents there to 0, which is "
         "all that other maskings can do",
-        source="authors' code; false: this project, to compare maskings on equal terms",
+        citation="authors' code; false: this project, to compare maskings on equal terms",
         shapes_source=True,
     )
     hidden_tasks: int | None = option(
         None,
         "with masking=tasks: how many are hidden, at most all but one; by default mask_ratio of them, rounded",
-        source="this project",
+        citation="this project",
         shapes_source=True,
         ge=1,
     )
     tasks: str = option(
         "all",
         'tasks of the network: all of the pair, or "single:NAME" for one alone',
-        source="S4T; single: its table 5",
+        citation="S4T; single: its table 5",
         shapes_source=True,
     )
     lambda_tp: Weight = option(
         1.0,
         f"weight of the projection's losses at source; {OFFICIAL}",
-        source="S4T",
+        citation="S4T",
         shapes_source=True,
     )
     lambda_tbs: Weight = option(
         1.0,
         f"weight of the synchronizer's losses at source; {OFFICIAL}",
-        source="S4T",
+        citation="S4T",
         shapes_source=True,
     )
-    scale: float = option(0.01, "factor of the target loss", source="authors' code", gt=0)
+    scale: float = option(0.01, "factor of the target loss", citation="authors' code", gt=0)
     weight_power: Literal[0, 1, 2] = option(
         2,
         "how often the fixed task weights multiply the target loss",
-        source="authors' code weights twice; the paper's equation shows no weights (0)",
+        citation="authors' code weights twice; the paper's equation shows no weights (0)",
     )
     channel_order: Literal["by_name", "official"] = option(
         "by_name",
         "how the synchronizer's outputs meet the tasks of the target; official: by position, in the source's order of "
         "tasks and in the target's, which differ where one of them is Taskonomy",
-        source="this project; official: authors' code",
+        citation="this project; official: authors' code",
     )
     weighting: Literal["auto", "fixed", "uncertainty"] = option(
         "auto",
         "how the target loss weights the tasks; auto: as the target's recipe does",
-        source="authors' code: trained uncertainties on Taskonomy, fixed weights elsewhere",
+        citation="authors' code: trained uncertainties on Taskonomy, fixed weights elsewhere",
     )
     latent: int = option(
-        64, "channels of a task's latent", source="authors' code", shapes_source=True, ge=1
+        64, "channels of a task's latent", citation="authors' code", shapes_source=True, ge=1
     )
-    embed: int = option(64, "width of a token", source="authors' code", shapes_source=True, ge=4)
+    embed: int = option(64, "width of a token", citation="authors' code", shapes_source=True, ge=4)
     depth: tuple[Depth, Depth] = option(
         (4, 2),
         "blocks of the synchronizer's encoder and decoder",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
     )
-    heads: int = option(4, "attention heads", source="authors' code", shapes_source=True, ge=1)
+    heads: int = option(4, "attention heads", citation="authors' code", shapes_source=True, ge=1)
     R: int = option(
         256,
         "side in pixels of the square that the latents are resized to, whatever the image's size and aspect",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         ge=2,
     )
     patch: int = option(
         16,
         "side in pixels of a patch of that square",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         ge=1,
     )

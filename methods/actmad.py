@@ -226,31 +226,31 @@ class ActMADOptions(Options):
     """Options of `ActMAD`."""
 
     weight: float = option(
-        1.0, "factor of the loss", source="authors' KITTI code (CIFAR: 0.5)", gt=0
+        1.0, "factor of the loss", citation="authors' KITTI code (CIFAR: 0.5)", gt=0
     )
     layers: Annotated[str | tuple[str, ...], AfterValidator(_which_layers)] = option(
         "all",
         "BatchNorm layers of the backbone that are matched: all; skip:N, all but the first N; or a list of their names",
-        source="authors' CIFAR code",
+        citation="authors' CIFAR code",
         shapes_source=True,
     )
     spatial: Literal["interpolate", "resize_source", "channel"] = option(
         "interpolate",
         "where sizes differ: resize the source's maps (bilinear), or take the source's statistics on images resized to "
         "the target's size; channel: compare means over places, at any size",
-        source="decision of this project; the first two are the authors' code where sizes are equal",
+        citation="decision of this project; the first two are the authors' code where sizes are equal",
     )
     stat_batch: int = option(
         8,
         "images a batch of the source's statistics; their variance depends on it, so it should be the target's",
-        source="S4T's batch size (authors' code: 128 on CIFAR, 30 on KITTI)",
+        citation="S4T's batch size (authors' code: 128 on CIFAR, 30 on KITTI)",
         shapes_source=True,
         ge=2,
     )
     stat_images: int = option(
         4096,
         "source images for the statistics, at most",
-        source="decision of this project (authors' code: all)",
+        citation="decision of this project (authors' code: all)",
         shapes_source=True,
         ge=2,
     )
@@ -270,15 +270,15 @@ class ActMAD(Adapter):
     name: ClassVar[str] = "actmad"
     Options: ClassVar[type[Options]] = ActMADOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, KITTI: SGD, 1e-4, one step a batch of 30, never reset (--protocol online). Elsewhere: 1e-2 on "
+        citation="authors' code, KITTI: SGD, 1e-4, one step a batch of 30, never reset (--protocol online). Elsewhere: 1e-2 on "
         "CIFAR-10, 1e-3 on CIFAR-100 (batches of 128), 2.5e-4 on ImageNet",
-        Optimiser(lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        optimiser=Optimiser(lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4),
         steps=1,
     )
     card: ClassVar[Card] = Card(
         title="ActMAD: activation matching",
         paper="Mirza et al., ActMAD: Activation Matching to Align Distributions for Test-Time-Training, CVPR 2023",
-        source="nothing of its own; Base's source model, and statistics of its activations",
+        source_training="nothing of its own; Base's source model, and statistics of its activations",
         moves="the backbone (the authors declare the heads too, which get no gradient)",
         sizes="any: the source's maps of statistics are resized to those of the target (actmad.spatial)",
         quirks=(
@@ -303,8 +303,11 @@ class ActMAD(Adapter):
         return Needs(min_batch=2, batchnorm=True)
 
     def source_pass(self) -> SourcePass:
-        at_target_size = self.options.spatial == "resize_source"
-        return SourcePass(self.options.stat_images, self.options.stat_batch, at_target_size)
+        return SourcePass(
+            images=self.options.stat_images,
+            batch=self.options.stat_batch,
+            at_target_size=self.options.spatial == "resize_source",
+        )
 
     def source_statistics(
         self, net: Net, images: Iterable[Tensor], ctx: Context
@@ -330,7 +333,9 @@ class ActMAD(Adapter):
         self._watch = Watch(self._layers(net))
         self._statistics = statistics
         self._fitted: dict[tuple[str, tuple[int, ...]], Statistics] = {}
-        return Plan(("model.backbone.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
+        return Plan(
+            moves=("model.backbone.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
+        )
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         with self._watch.looking() as found:

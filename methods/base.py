@@ -22,7 +22,7 @@ class Base(Adapter):
     card: ClassVar[Card] = Card(
         title="Base: the source model without adaptation",
         paper="the row that Delta_TTT is relative to in Jeong et al. (S4T), ICCV 2025",
-        source="the shared network on the supervised task losses",
+        source_training="the shared network on the supervised task losses",
         moves="nothing",
         sizes="any",
     )

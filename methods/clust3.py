@@ -40,10 +40,11 @@ from ttt_bench.adapter import (
     Phase,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
     option,
 )
-from ttt_bench.network import STAGES, Batch, Net, Network
+from ttt_bench.network import STAGES, Net, Network
 
 Variant = Literal["official", "official_visda", "corrected"]
 
@@ -107,12 +108,12 @@ class ClusT3Options(EmaOptions):
     """Options of `ClusT3`."""
 
     K: int = option(
-        10, "clusters of a projector", source="authors' code", shapes_source=True, ge=2, le=256
+        10, "clusters of a projector", citation="authors' code", shapes_source=True, ge=2, le=256
     )
     projectors: int = option(
         1,
         "projectors on each chosen stage",
-        source="authors' VisDA code (CIFAR: 5)",
+        citation="authors' VisDA code (CIFAR: 5)",
         shapes_source=True,
         ge=1,
         le=16,
@@ -120,25 +121,25 @@ class ClusT3Options(EmaOptions):
     stages: Annotated[tuple[Stage, ...], AfterValidator(_distinct)] = option(
         (1, 2, 3, 4),
         "stages of the backbone that have projectors",
-        source="decision of this project: with one small projector each, the published number of parameters",
+        citation="decision of this project: with one small projector each, the published number of parameters",
         shapes_source=True,
     )
     size: Literal["small", "large"] = option(
         "small",
         "a projector: one convolution C -> K, or two with a ReLU between, C -> C/2 -> K",
-        source="authors' VisDA code has both; small gives the published number of parameters",
+        citation="authors' VisDA code has both; small gives the published number of parameters",
         shapes_source=True,
     )
     variant: Variant = option(
         "official",
         "the loss at source and target: the authors' CIFAR code, their VisDA code, or the paper's mutual information",
-        source="authors' CIFAR code",
+        citation="authors' CIFAR code",
         shapes_source=True,
     )
     extract_stage: int = option(
         4,
         "last stage whose parameters move; the loss stays whole, deeper projectors reach them through frozen stages",
-        source="decision of this project: all stages (authors' code: 3 on CIFAR, 1 on VisDA)",
+        citation="decision of this project: all stages (authors' code: 3 on CIFAR, 1 on VisDA)",
         ge=1,
         le=STAGES,
     )
@@ -185,15 +186,15 @@ class ClusT3(Adapter):
     name: ClassVar[str] = "clust3"
     Options: ClassVar[type[Options]] = ClusT3Options
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); 20 steps as on VisDA, where "
+        citation="authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); 20 steps as on VisDA, where "
         "SGD is its default",
-        Optimiser(optimiser="adam", lr=1e-5),
+        optimiser=Optimiser(optimiser="adam", lr=1e-5),
         steps=20,
     )
     card: ClassVar[Card] = Card(
         title="ClusT3: information-invariant test-time training",
         paper="Hakim et al., ClusT3: Information Invariant Test-Time Training, ICCV 2023",
-        source="the shared network jointly with the projectors",
+        source_training="the shared network jointly with the projectors",
         moves="the backbone up to the deepest projector (or clust3.extract_stage)",
         sizes="any: the projectors are 1x1 convolutions",
         architecture="official projector; how many, and on which stages, inferred from the published count",
@@ -233,24 +234,19 @@ class ClusT3(Adapter):
         return Projectors(self.options, cast(Network, model).channels)
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("joint", trains=("model", "extra")),)
+        return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
-        return {"information": self._loss(net, features)}
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        return {"information": self._loss(step.net, step.stages)}
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         last = min(self.options.extract_stage, self._deepest)
         moves = tuple(f"model.{name}" for name in net.model.upstream(last))
         return Plan(
-            moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=self._runs_heads
+            moves=moves,
+            adapt=Norm.EMA,
+            predict=Norm(self.options.predict_norm),
+            exact=self._runs_heads,
         )
 
     def passes(self, batch: int) -> Passes:

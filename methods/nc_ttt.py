@@ -46,10 +46,11 @@ from ttt_bench.adapter import (
     Phase,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
     option,
 )
-from ttt_bench.network import STAGES, Batch, Net, Network
+from ttt_bench.network import STAGES, Net, Network
 
 
 def batch_summed_noise(noise: Tensor) -> Tensor:
@@ -98,40 +99,40 @@ class NCTTTOptions(EmaOptions):
     tap: Literal[1, 2, 3, 4, "hypercolumn"] = option(
         2,
         "the feature map that is judged: a stage, or all of them fused at the size of the first",
-        source="decision of this project: S4T's Table 6 gives NC-TTT the shortest time of all",
+        citation="decision of this project: S4T's Table 6 gives NC-TTT the shortest time of all",
         shapes_source=True,
     )
     embed: int = option(
         688,
         "channels of the projection",
-        source="inferred from S4T's count of parameters, which fits 679 to 697 (authors' code: 1536)",
+        citation="inferred from S4T's count of parameters, which fits 679 to 697 (authors' code: 1536)",
         shapes_source=True,
         ge=1,
     )
     sigma_1: float = option(
         0.1,
         "standard deviation of the larger noise",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         gt=0,
     )
     sigma_2: float = option(
         0.015,
         "standard deviation of the smaller noise",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         gt=0,
     )
     noise: Literal["independent", "batch_summed"] = option(
         "independent",
         "whether each image has noise of its own, or every image the sum of the batch's",
-        source="the paper's equations",
+        citation="the paper's equations",
         shapes_source=True,
     )
     disc_norm: Literal["ema", "running"] = option(
         "ema",
         "normalisation of the discriminator's own BatchNorm while adapting",
-        source="authors' code adapts in train mode",
+        citation="authors' code adapts in train mode",
     )
 
     @model_validator(mode="after")
@@ -170,15 +171,15 @@ class NCTTT(Adapter):
     name: ClassVar[str] = "nc_ttt"
     Options: ClassVar[type[Options]] = NCTTTOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: Adam, 1e-5, 50 steps a batch of 128, weights and moments reset after each batch (--protocol "
+        citation="authors' code: Adam, 1e-5, 50 steps a batch of 128, weights and moments reset after each batch (--protocol "
         "episodic); its own loop takes SGD, see the quirks",
-        Optimiser(optimiser="adam", lr=1e-5),
+        optimiser=Optimiser(optimiser="adam", lr=1e-5),
         steps=50,
     )
     card: ClassVar[Card] = Card(
         title="NC-TTT: noise-contrastive test-time training",
         paper="Osowiechi et al., NC-TTT: A Noise Contrastive Approach for Test-Time Training, CVPR 2024",
-        source="the shared network jointly with the projection and the discriminator",
+        source_training="the shared network jointly with the projection and the discriminator",
         moves="the backbone up to the tapped stage",
         sizes="any: the modules are 1x1 convolutions",
         architecture="official layers, widths inferred from the published count",
@@ -216,30 +217,24 @@ class NCTTT(Adapter):
         )
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("joint", trains=("model", "extra")),)
+        return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
         sigma_1, sigma_2 = self.options.sigma_1, self.options.sigma_2
-        projected = self._project(net, features)
-        levels = [sigma * ctx.normal_like(projected) for sigma in (sigma_1, sigma_2)]
+        projected = self._project(step.net, step.stages)
+        levels = [sigma * step.ctx.normal_like(projected) for sigma in (sigma_1, sigma_2)]
         if self.options.noise == "batch_summed":
             levels = [batch_summed_noise(level) for level in levels]
         noise = torch.cat(levels)
-        scores = _modules(net).discriminator(noisy_views(projected, noise))
+        scores = _modules(step.net).discriminator(noisy_views(projected, noise))
         return {"noise": train_loss(scores, noise_labels(noise, sigma_1, sigma_2))}
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         _modules(net).discriminator.train(self.options.disc_norm == "ema")
         moves = tuple(f"model.{name}" for name in net.model.upstream(self._last))
-        return Plan(moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False)
+        return Plan(
+            moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False
+        )
 
     def passes(self, batch: int) -> Passes:
         return Passes(1, 1, self._last)

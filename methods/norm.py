@@ -40,7 +40,7 @@ class NormOptions(Options):
     mix: bool = option(
         False,
         "move the running statistics towards each batch's once, by norm_momentum, and predict with them",
-        source="Nado et al.: the batch alone",
+        citation="Nado et al.: the batch alone",
     )
 
 
@@ -52,7 +52,7 @@ class NormAdapt(Adapter):
     card: ClassVar[Card] = Card(
         title="Norm: prediction-time batch normalisation",
         paper="Schneider et al., NeurIPS 2020; Nado et al., 2020",
-        source="nothing of its own; Base's source model",
+        source_training="nothing of its own; Base's source model",
         moves="no parameter; BatchNorm uses the statistics of the batch (on a backbone without BatchNorm this is Base)",
         sizes="any",
         quirks=(

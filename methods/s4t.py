@@ -46,13 +46,14 @@ from ttt_bench.adapter import (
     Phase,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
 )
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe, automatic_weighted_loss, l1_loss
 from ttt_bench.methods._s4t_options import S4TOptions, kept_tokens
 from ttt_bench.model import linear_weights, resize
-from ttt_bench.network import Batch, Net, Network
+from ttt_bench.network import Net, Network
 from ttt_bench.tasks import TASKS
 
 
@@ -398,15 +399,15 @@ class S4T(Adapter):
     Options: ClassVar[type[Options]] = S4TOptions
     uncounted: ClassVar[tuple[str, ...]] = ("uncertainties",)
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: as the paper, with the auxiliary weights of its configurations (lambda_tp, lambda_tbs)",
-        Optimiser(lr=2e-5, weight_decay=1e-6),
+        citation="authors' code: as the paper, with the auxiliary weights of its configurations (lambda_tp, lambda_tbs)",
+        optimiser=Optimiser(lr=2e-5, weight_decay=1e-6),
         steps=40,
         options={"lambda_tp": "official", "lambda_tbs": "official"},
     )
     card: ClassVar[Card] = Card(
         title="S4T: synchronizing tasks for test-time training",
         paper="Jeong et al., Synchronizing Task Behavior: Aligning Multiple Tasks during Test-Time Training, ICCV 2025",
-        source="the shared network jointly with the task-specific projection and the synchronizer",
+        source_training="the shared network jointly with the task-specific projection and the synchronizer",
         moves="the backbone, the projection, the synchronizer, and uncertainties where they weight the tasks; no head",
         sizes="any: latents are resized to R x R, so that the aspect is squeezed and the patch grid stays",
         architecture="known",
@@ -454,25 +455,18 @@ class S4T(Adapter):
         return S4TModules(self.options, sum(cast(Network, model).channels), tasks)
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("joint", trains=("model", "extra")),)
+        return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        net, batch, ctx = step.net, step.batch, step.ctx
         options, extra, size = self.options, _modules(net), _size(batch.images)
-        latents = extra.latents(net.model, features)
+        latents = extra.latents(net.model, step.stages)
         lambda_tp, lambda_tbs = (
             auxiliary_weight(w, ctx.recipe) for w in (options.lambda_tp, options.lambda_tbs)
         )
         auxiliary = extra.auxiliary_outputs(latents, size)
         synchronized = extra.synchronized(
-            net.model, features, latents, self._noise(net, batch.images, ctx), size
+            net.model, step.stages, latents, self._noise(net, batch.images, ctx), size
         )
         terms = {
             f"tp/{task}": lambda_tp * ctx.task_loss(task, output, batch.targets[task])

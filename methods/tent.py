@@ -32,16 +32,9 @@ from ttt_bench.adapter import (
     StepOut,
     option,
 )
+from ttt_bench.losses import softmax_entropy
 from ttt_bench.model import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 from ttt_bench.network import Net
-
-
-def softmax_entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the softmax over dim 1: (N, C, H, W) -> (N, H, W), (N, C) -> (N,).
-
-    The logarithm is that of `log_softmax`: a probability that underflows contributes 0 and not NaN.
-    """
-    return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
 
 
 def entropy_loss(logits: Tensor) -> Tensor:
@@ -55,7 +48,7 @@ class TentOptions(Options):
     affine: Literal["bn", "any"] = option(
         "bn",
         "which layers' scale and shift move: those of BatchNorm, or also of Group-, Layer- and InstanceNorm",
-        source="authors' code: BatchNorm; `any` for backbones without it",
+        citation="authors' code: BatchNorm; `any` for backbones without it",
     )
 
 
@@ -65,14 +58,14 @@ class Tent(Adapter):
     name: ClassVar[str] = "tent"
     Options: ClassVar[type[Options]] = TentOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, ImageNet-C and CIFAR: Adam, one step a batch (of 200)",
-        Optimiser(optimiser="adam", lr=1e-3, beta1=0.9, weight_decay=0.0),
+        citation="authors' code, ImageNet-C and CIFAR: Adam, one step a batch (of 200)",
+        optimiser=Optimiser(optimiser="adam", lr=1e-3, beta1=0.9, weight_decay=0.0),
         steps=1,
     )
     card: ClassVar[Card] = Card(
         title="TENT: test-time entropy minimisation",
         paper="Wang et al., Tent: fully test-time adaptation by entropy minimization, ICLR 2021",
-        source="nothing of its own; Base's source model",
+        source_training="nothing of its own; Base's source model",
         moves="scale and shift of every BatchNorm layer",
         sizes="any",
         quirks=(

@@ -48,6 +48,7 @@ from ttt_bench.adapter import (
     option,
 )
 from ttt_bench.errors import BenchError
+from ttt_bench.losses import softmax_entropy
 from ttt_bench.model import AFFINE_NORMS, affine_parameters, running_statistics
 from ttt_bench.network import Net
 
@@ -87,11 +88,6 @@ def mixed_divergence(
     return divergence
 
 
-def class_entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the softmax over dim 1: (N, C, H, W) -> (N, H, W)."""
-    return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
-
-
 def adversarial_loss(
     forward_clean: Callable[[Tensor], Tensor],
     forward_adv: Callable[[Tensor], Tensor],
@@ -100,7 +96,7 @@ def adversarial_loss(
     epsilon: float | Tensor,
     tent_coeff: float = 0.0,
     divergence: Callable[[Tensor, Tensor], Tensor] = kl_divergence,
-    entropy: Callable[[Tensor], Tensor] = class_entropy,
+    entropy: Callable[[Tensor], Tensor] = softmax_entropy,
 ) -> tuple[Tensor, Tensor]:
     """The loss (scalar) and the adversarial images (N, 3, H, W).
 
@@ -140,7 +136,7 @@ class TIPIOptions(EmaOptions):
     epsilon: float = option(
         2 / 255,
         "largest perturbation of a pixel, in the units of eps_space",
-        source="authors' code",
+        citation="authors' code",
         gt=0,
         le=0.1,
     )
@@ -148,39 +144,39 @@ class TIPIOptions(EmaOptions):
         "pixel",
         "what epsilon is measured in: RGB in [0, 1], or RGB as the network normalises it, where the same number is a "
         "radius about 4.4 times smaller",
-        source="this project; authors' code on ImageNet: normalised",
+        citation="this project; authors' code on ImageNet: normalised",
     )
     start: Literal["random", "zero"] = option(
         "random",
         "where the perturbation starts: anywhere within epsilon, or at zero, where only rounding errors give it a sign",
-        source="authors' code: random on ImageNet, zero on CIFAR and digits",
+        citation="authors' code: random on ImageNet, zero on CIFAR and digits",
     )
     reverse: bool = option(
         True,
         "KL of the perturbed prediction from the clean one, or the other way round",
-        source="authors' code",
+        citation="authors' code",
     )
     tent_coeff: float = option(
         1.0,
         "weight of the clean segmentation's entropy; without effect where segmentation is not compared",
-        source="authors' code: 1 on ImageNet and digits, 0 on CIFAR-10, 5 on CIFAR-100",
+        citation="authors' code: 1 on ImageNet and digits, 0 on CIFAR-10, 5 on CIFAR-100",
         ge=0,
     )
     sigma: float = option(
         1.0,
         "spread of the Gaussians around regression outputs, in their units",
-        source="this project",
+        citation="this project",
         gt=0,
     )
     tasks: Literal["semseg", "all", "regression"] = option(
         "semseg",
         "whose outputs are compared: segmentation's (the regressions' where a pair has none), all, or the regressions'",
-        source="this project: the authors' networks classify",
+        citation="this project: the authors' networks classify",
     )
     large_batch_bn: bool = option(
         False,
         f"predict with batch statistics where a batch has more than {LARGE_BATCH} images",
-        source="authors' code: on CIFAR only",
+        citation="authors' code: on CIFAR only",
     )
 
     @model_validator(mode="after")
@@ -218,15 +214,15 @@ class TIPI(Adapter):
     name: ClassVar[str] = "tipi"
     Options: ClassVar[type[Options]] = TIPIOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, ImageNet: SGD at a rate per image of the batch (of 64), one step, normalised images perturbed",
-        Optimiser(lr=0.00025 / 64, momentum=0.9, lr_per_sample=True),
+        citation="authors' code, ImageNet: SGD at a rate per image of the batch (of 64), one step, normalised images perturbed",
+        optimiser=Optimiser(lr=0.00025 / 64, momentum=0.9, lr_per_sample=True),
         steps=1,
         options={"eps_space": "normalised"},
     )
     card: ClassVar[Card] = Card(
         title="TIPI: test-time adaptation with transformation invariance",
         paper="Nguyen et al., TIPI: Test time adaptation with transformation invariance, CVPR 2023",
-        source="nothing of its own; Base's source model",
+        source_training="nothing of its own; Base's source model",
         moves="scale and shift of every normalisation layer",
         sizes="any",
         architecture="adds no parameters, but a second set of BatchNorm statistics",
@@ -308,7 +304,7 @@ class TIPI(Adapter):
             divergence=partial(
                 mixed_divergence, classes=classes, reverse=options.reverse, sigma=options.sigma
             ),
-            entropy=lambda outputs: class_entropy(outputs[:, :classes]),
+            entropy=lambda outputs: softmax_entropy(outputs[:, :classes]),
         )
         return StepOut({"invariance": loss}, None)
 

@@ -38,10 +38,11 @@ from ttt_bench.adapter import (
     Phase,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
     option,
 )
-from ttt_bench.network import Batch, Net, Network
+from ttt_bench.network import Net, Network
 
 ANGLES = 4
 VIEWS_OF_AUTHORS = 32
@@ -129,31 +130,31 @@ class TTTOptions(EmaOptions):
     rotation: Literal["rand", "expand"] = option(
         "rand",
         "angles of a view: one at random, or all four (four times the images)",
-        source="authors' code, while adapting",
+        citation="authors' code, while adapting",
     )
     copies: int = option(
         1,
         "views of each image a step; 0: as many as make 32 with the batch (32 // batch, at least 1)",
-        source="this project: the batch takes the place of the authors' 32 views of one image",
+        citation="this project: the batch takes the place of the authors' 32 views of one image",
         ge=0,
     )
     augment: bool = option(
         True,
         "random views while adapting; false: the square in the middle of the image",
-        source="authors' code",
+        citation="authors' code",
     )
     fix_head: bool = option(
-        False, "the backbone moves alone, the rotation head stays", source="authors' code"
+        False, "the backbone moves alone, the rotation head stays", citation="authors' code"
     )
     norm_adapt: Literal["ema", "running"] = option(
         "ema",
         "normalisation while adapting; running: the statistics of rotated views do not enter the stored ones",
-        source="authors' code",
+        citation="authors' code",
     )
     hidden: int = option(
         1024,
         "width of the rotation head's hidden layer; 0: a linear head",
-        source="inferred from the published number of parameters",
+        citation="inferred from the published number of parameters",
         shapes_source=True,
         ge=0,
     )
@@ -165,8 +166,8 @@ class TTT(Adapter):
     name: ClassVar[str] = "ttt"
     Options: ClassVar[type[Options]] = TTTOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, ImageNet-C, each image alone: SGD, 10 steps, batches of 32 views of the image",
-        Optimiser(lr=1e-3),
+        citation="authors' code, ImageNet-C, each image alone: SGD, 10 steps, batches of 32 views of the image",
+        optimiser=Optimiser(lr=1e-3),
         steps=10,
         options={"copies": 0},
     )
@@ -174,7 +175,7 @@ class TTT(Adapter):
         title="TTT: test-time training with rotation prediction",
         paper="Sun et al., Test-time training with self-supervision for generalization under distribution shifts, "
         "ICML 2020",
-        source="the shared network jointly with a head that predicts rotations, on a second forward of rotated views",
+        source_training="the shared network jointly with a head that predicts rotations, on a second forward of rotated views",
         moves="the backbone and the rotation head",
         sizes="any from 32x32: views are square, as large as the largest multiple of 32 that fits into the image",
         architecture="inferred from the published count",
@@ -210,21 +211,13 @@ class TTT(Adapter):
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, ANGLES))
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("joint", trains=("model", "extra")),)
+        return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
         # a second forward in train mode, so BatchNorm's statistics move twice an iteration, as in
         # the authors' code
-        rotated, labels = _randomly_rotated(_random_views(batch.images, ctx), ctx)
-        return {"rotation": _rotation_loss(net, rotated, labels)}
+        rotated, labels = _randomly_rotated(_random_views(step.batch.images, step.ctx), step.ctx)
+        return {"rotation": _rotation_loss(step.net, rotated, labels)}
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         head = () if self.options.fix_head else ("extra.*",)

@@ -43,10 +43,11 @@ from ttt_bench.adapter import (
     Phase,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
     option,
 )
-from ttt_bench.network import Batch, Net, Network
+from ttt_bench.network import Net, Network
 
 SMALLEST_STD = 1e-6
 """Of a channel that is always 0 after its ReLU; without it the actnorm's scale would be
@@ -267,7 +268,7 @@ class TTTFlowOptions(EmaOptions):
     tap: int = option(
         2,
         "the stage (1 to 4) whose features the flow models; it and what lies before it move",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         ge=1,
         le=4,
@@ -275,17 +276,21 @@ class TTTFlowOptions(EmaOptions):
     res_blocks: int = option(
         2,
         "residual blocks of a coupling's network",
-        source="authors' code",
+        citation="authors' code",
         shapes_source=True,
         ge=1,
     )
     flow_iterations: int = option(
-        10_000, "iterations of the flow's training", source="this project", shapes_source=True, ge=1
+        10_000,
+        "iterations of the flow's training",
+        citation="this project",
+        shapes_source=True,
+        ge=1,
     )
     flow_lr: float = option(
         1e-3,
         "learning rate of the flow's training at its beginning",
-        source="this project; authors' code: 0.1 at batches of 128",
+        citation="this project; authors' code: 0.1 at batches of 128",
         shapes_source=True,
         gt=0,
     )
@@ -293,14 +298,14 @@ class TTTFlowOptions(EmaOptions):
         "adam",
         "what trains the flow: adam (weight decay 1e-6, polynomial decay to 0), or sgd (momentum 0.9, weight decay "
         "5e-4, cosine decay to 0)",
-        source="this project; authors' code: sgd",
+        citation="this project; authors' code: sgd",
         shapes_source=True,
     )
     reinit_actnorm: bool = option(
         False,
         "take the actnorms' scale and shift from the first target batch, under the stored statistics (after a reset: "
         "from the next batch, so that batches stay independent)",
-        source="the authors' code does so by accident",
+        citation="the authors' code does so by accident",
     )
 
 
@@ -312,15 +317,15 @@ class TTTFlow(Adapter):
     name: ClassVar[str] = "tttflow"
     Options: ClassVar[type[Options]] = TTTFlowOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code: SGD, ten steps a batch (of 128), and the flow trained with SGD at 0.1",
-        Optimiser(lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        citation="authors' code: SGD, ten steps a batch (of 128), and the flow trained with SGD at 0.1",
+        optimiser=Optimiser(lr=1e-3, momentum=0.9, weight_decay=5e-4),
         steps=10,
         options={"flow_optimiser": "sgd", "flow_lr": 0.1},
     )
     card: ClassVar[Card] = Card(
         title="TTTFlow: test-time training with a normalising flow",
         paper="Osowiechi et al., TTTFlow: Unsupervised test-time training with normalizing flow, WACV 2023",
-        source="the flow, on the frozen features of Base's source model",
+        source_training="the flow, on the frozen features of Base's source model",
         moves="the stem and the stages up to the flow's; a backbone that cannot stop at a stage (EfficientNet, HRNet) "
         "moves the statistics of all its BatchNorm layers",
         sizes="any: the flow is fully convolutional and its masks are made for the size",
@@ -353,7 +358,9 @@ class TTTFlow(Adapter):
 
     def phases(self) -> tuple[Phase, ...]:
         iterations, lr = self.options.flow_iterations, self.options.flow_lr
-        flow = partial(Phase, "flow", trains=("extra",), supervised=False, iterations=iterations)
+        flow = partial(
+            Phase, name="flow", trains=("extra",), supervised=False, iterations=iterations
+        )
         if self.options.flow_optimiser == "sgd":
             return SHARED, flow(
                 optimiser=Optimiser(lr=lr, momentum=0.9, weight_decay=5e-4), schedule="cosine"
@@ -362,18 +369,10 @@ class TTTFlow(Adapter):
             optimiser=Optimiser(optimiser="adam", lr=lr, weight_decay=1e-6), schedule="polynomial"
         )
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
-        flow = _flow(net)
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        flow = _flow(step.net)
         with torch.no_grad():
-            tapped = self._features(net, batch.images)
+            tapped = self._features(step.net, step.batch.images)
         z, log_det = flow(tapped, initialise=not flow.initialised)
         return {"negative log-likelihood": negative_log_likelihood(z, log_det)}
 

@@ -52,12 +52,13 @@ from ttt_bench.adapter import (
     Plan,
     Quirk,
     SourcePass,
+    SourceStep,
     StepOut,
     option,
 )
 from ttt_bench.errors import BenchError
 from ttt_bench.model import linear_weights
-from ttt_bench.network import Batch, Net, Network
+from ttt_bench.network import Net, Network
 
 INFERRED = "inferred from the published number of parameters"
 SOURCE_TEMPERATURE = 0.5
@@ -311,60 +312,64 @@ class TTTPlusPlusOptions(EmaOptions):
     """Options of `TTTPlusPlus`."""
 
     use: Literal["both", "ssl", "align"] = option(
-        "both", "the contrastive loss (ssl), the alignment (align), or both", source="authors' code"
+        "both",
+        "the contrastive loss (ssl), the alignment (align), or both",
+        citation="authors' code",
     )
     divergence: Literal["all", "coral", "mmd"] = option(
         "all",
         "what the alignment compares: covariances (coral), means (mmd), or all",
-        source="authors' code",
+        citation="authors' code",
     )
     temperature: float = option(
         0.5,
         "temperature T of the contrastive loss while adapting (0.5 at source)",
-        source="authors' code",
+        citation="authors' code",
         gt=0,
     )
     scale_ext: float = option(
         0.5,
         "factor of the alignment of the encoder's feature; 0 drops it",
-        source="authors' code, its default",
+        citation="authors' code, its default",
         ge=0,
     )
     scale_ssh: float = option(
-        0.2, "factor of the alignment of the projection; 0 drops it", source="authors' code", ge=0
+        0.2, "factor of the alignment of the projection; 0 drops it", citation="authors' code", ge=0
     )
     mmd_factor: float = option(
-        0.5, "factor c of the means' divergence", source="authors' code", gt=0
+        0.5, "factor c of the means' divergence", citation="authors' code", gt=0
     )
     queue_size: int = option(
         0,
         "features of so many earlier images join those of the batch",
-        source="authors' defaults",
+        citation="authors' defaults",
         ge=0,
         le=4096,
     )
     stat_batch: int = option(
         8,
         "source images a batch; best as many as a target batch and the queue",
-        source="this project",
+        citation="this project",
         ge=2,
     )
     stat_images: int = option(
-        4096, "source images for the statistics, at most", source="this project", ge=6
+        4096, "source images for the statistics, at most", citation="this project", ge=6
     )
     head_pool: int = option(
         8,
         "cells along a side that the hypercolumn is averaged in",
-        source=INFERRED,
+        citation=INFERRED,
         shapes_source=True,
         ge=1,
     )
     head_hidden: int = option(
-        512, "width of the head's hidden layer", source=INFERRED, shapes_source=True, ge=1
+        512, "width of the head's hidden layer", citation=INFERRED, shapes_source=True, ge=1
     )
-    head_out: int = option(32, "width of the projection", source=INFERRED, shapes_source=True, ge=1)
+    head_out: int = option(
+        32, "width of the projection", citation=INFERRED, shapes_source=True, ge=1
+    )
     fix_head: bool = option(
-        True, "the backbone moves alone, the projection stays", source="authors' scripts"
+        True, "the backbone moves alone, the projection stays", citation="authors' scripts"
     )
 
     @property
@@ -426,14 +431,14 @@ class TTTPlusPlus(Adapter):
     name: ClassVar[str] = "tttpp"
     Options: ClassVar[type[Options]] = TTTPlusPlusOptions
     original: ClassVar[Hparams] = Hparams(
-        "authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext 5, scale_ssh 20); 40 steps "
+        citation="authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext 5, scale_ssh 20); 40 steps "
         "stand for its up to 500 passes over the target",
-        Optimiser(lr=1e-2, momentum=0.9),
+        optimiser=Optimiser(lr=1e-2, momentum=0.9),
     )
     card: ClassVar[Card] = Card(
         title="TTT++: contrastive test-time training with feature alignment",
         paper="Liu et al., TTT++: When Does Self-Supervised Test-Time Training Fail or Thrive?, NeurIPS 2021",
-        source="the shared network jointly with a projection head, on a second forward of two views an image",
+        source_training="the shared network jointly with a projection head, on a second forward of two views an image",
         moves="the backbone",
         sizes="any: the hypercolumn is averaged in 8 x 8 cells, which squeezes the aspect",
         architecture="inferred from the published count",
@@ -474,18 +479,10 @@ class TTTPlusPlus(Adapter):
         return TTTPlusPlusModules(self.options, sum(cast(Network, model).channels))
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("joint", trains=("model", "extra")),)
+        return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
-        return {"contrastive": _contrast(net, batch.images, ctx, SOURCE_TEMPERATURE)}
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        return {"contrastive": _contrast(step.net, step.batch.images, step.ctx, SOURCE_TEMPERATURE)}
 
     def source_pass(self) -> SourcePass | None:
         if not self.options.scales:

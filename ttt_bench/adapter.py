@@ -30,14 +30,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from ttt_bench.losses import Recipe
-from ttt_bench.network import Batch, Net
+from ttt_bench.network import Batch, ExtraT, Net, Network
 
 
 class Norm(StrEnum):
@@ -51,7 +51,7 @@ class Norm(StrEnum):
     """Normalise with the statistics of the batch; the stored ones move (train)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method cannot run without; checked when the plan is made.
 
@@ -70,7 +70,7 @@ class Needs:
     affine: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What happens at test time.
 
@@ -127,7 +127,7 @@ class Optimiser(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A part of source training, as a method declares it.
 
@@ -152,10 +152,10 @@ class Phase:
     schedule: Literal["polynomial", "cosine"] = "polynomial"
 
 
-SHARED = Phase("shared")
+SHARED = Phase(name="shared")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourcePass:
     """The source training images that `Adapter.source_statistics` is given.
 
@@ -185,39 +185,41 @@ class Passes(NamedTuple):
     stages: int = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hparams:
     """One complete choice of how a method is run: optimiser, steps and options, and who chose
     them.
     """
 
-    source: str
+    citation: str
     optimiser: Optimiser = field(default_factory=lambda: Optimiser())
     steps: int = 40
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 PAPER = Hparams(
-    "S4T, section 4.1: one protocol for every method", Optimiser(lr=2e-5, weight_decay=1e-6), 40
+    citation="S4T, section 4.1: one protocol for every method",
+    optimiser=Optimiser(lr=2e-5, weight_decay=1e-6),
+    steps=40,
 )
 """`--hparams paper`: SGD, learning rate 2e-5, no momentum, weight decay 1e-6, 40 steps."""
 
 
 def option(
-    default: Any, description: str, *, source: str, shapes_source: bool = False, **bounds: Any
+    default: Any, description: str, *, citation: str, shapes_source: bool = False, **bounds: Any
 ) -> Any:
     """A documented option of a method.
 
     Args:
         default: its default value.
         description: what it means, with units.
-        source: where the default comes from (paper and equation, the authors' code, or a decision
+        citation: where the default comes from (paper and equation, the authors' code, or a decision
         of this project).
         shapes_source: whether it changes the source model, so that another value needs another
         checkpoint.
         bounds: pydantic's own (`ge`, `gt`, `le`, `lt`).
     """
-    extra: dict[str, Any] = {"source": source, "shapes_source": shapes_source}
+    extra: dict[str, Any] = {"citation": citation, "shapes_source": shapes_source}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
@@ -229,19 +231,20 @@ class Options(BaseModel):
     norm_momentum: float = option(
         0.1,
         "momentum of BatchNorm's running statistics while adapting",
-        source="PyTorch's default",
+        citation="PyTorch's default",
         gt=0,
         le=1,
     )
 
     @classmethod
     def source_fields(cls) -> tuple[str, ...]:
-        """Names of the options that shape the source model."""
+        """Return the names of the options that shape the source model."""
+        about = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return tuple(
-            n
-            for n, f in cls.model_fields.items()
-            if (f.json_schema_extra or {}).get("shapes_source")
-        )  # type: ignore[union-attr]
+            name
+            for name, extra in about.items()
+            if isinstance(extra, dict) and extra.get("shapes_source")
+        )
 
 
 class EmaOptions(Options):
@@ -250,7 +253,7 @@ class EmaOptions(Options):
     predict_norm: Literal["running", "batch"] = option(
         "running",
         "normalisation while predicting",
-        source="the authors' code predicts in eval mode",
+        citation="the authors' code predicts in eval mode",
     )
 
 
@@ -269,7 +272,7 @@ class Quirk:
     option: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What a person should know about a method before trusting a row of it.
 
@@ -279,7 +282,7 @@ class Card:
     Attributes:
         title: the method's full name.
         paper: authors, title, venue.
-        source: what it trains on the source domain.
+        source_training: what it trains on the source domain.
         moves: what moves at test time, in words.
         sizes: how it copes with targets of another size or aspect than the source.
         architecture: how sure it is that its modules are those of the published numbers.
@@ -288,7 +291,7 @@ class Card:
 
     title: str
     paper: str
-    source: str
+    source_training: str
     moves: str
     sizes: str
     architecture: str = "adds no modules"
@@ -338,12 +341,32 @@ class Context(ABC):
     def normal_like(self, x: Tensor) -> Tensor:
         """Standard normal numbers, as many as `x` has; drawn as by `uniform_like`."""
 
-    @abstractmethod
-    def fp32(self) -> AbstractContextManager[None]:
-        """Within the block nothing is computed in reduced precision."""
+
+@dataclass(frozen=True, kw_only=True)
+class SourceStep(Generic[ExtraT]):
+    """One iteration of source training, as `Adapter.source_loss` sees it.
+
+    Attributes:
+        net: the shared network and the method's modules.
+        batch: source images (B, 3, H, W) with their targets.
+        stages: features s1..s4 of the main forward; empty in an unsupervised phase.
+        predictions: task -> (B, K, H, W) of the main forward; empty in an unsupervised phase.
+        phase: the phase that this iteration belongs to.
+        ctx: randomness, losses and normalisation modes.
+    """
+
+    net: Net[ExtraT]
+    batch: Batch
+    stages: list[Tensor]
+    predictions: dict[str, Tensor]
+    phase: Phase
+    ctx: Context
 
 
-class Adapter(ABC):
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Adapter(ABC, Generic[OptionsT, ExtraT]):
     """A test-time method. See the module's text for the contract, `docs/adding-a-method.md` for
     a worked example.
     """
@@ -358,18 +381,18 @@ class Adapter(ABC):
     parameter counts.
     """
 
-    def __init__(self, options: BaseModel | None = None) -> None:
-        self.options: Any = options if options is not None else type(self).Options()
+    def __init__(self, options: OptionsT | None = None) -> None:
+        self.options = options if options is not None else cast(OptionsT, type(self).Options())
 
     def needs(self) -> Needs:
         """What the method cannot run without."""
         return Needs()
 
-    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module | None:
+    def build(self, model: Network, tasks: Mapping[str, int]) -> ExtraT:
         """Extra modules of the method; `tasks` maps each task to its output channels, in
         canonical order.
         """
-        return None
+        return cast(ExtraT, None)
 
     def phases(self) -> tuple[Phase, ...]:
         """Stretches of source training; by default the shared supervised source model alone."""
@@ -381,15 +404,7 @@ class Adapter(ABC):
         """
         return tuple(tasks)
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
+    def source_loss(self, step: SourceStep[ExtraT]) -> dict[str, Tensor]:
         """Auxiliary terms of source training, given the main forward's stages and predictions.
 
         A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key
@@ -405,7 +420,7 @@ class Adapter(ABC):
         return None
 
     def source_statistics(
-        self, net: Net, images: Iterable[Tensor], ctx: Context
+        self, net: Net[ExtraT], images: Iterable[Tensor], ctx: Context
     ) -> dict[str, Tensor]:
         """Statistics of the source, computed once after training and stored with the checkpoint.
 
@@ -415,7 +430,7 @@ class Adapter(ABC):
         return {}
 
     @abstractmethod
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[ExtraT], statistics: Mapping[str, Tensor]) -> Plan:
         """Called once before adapting: register hooks, load statistics, and say what will move.
 
         Where only the plan is asked for (listings), `statistics` is empty.
@@ -425,20 +440,20 @@ class Adapter(ABC):
         """What a step on `batch` images costs; the conformance check counts and compares."""
         return Passes(1, 1)
 
-    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+    def begin_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
         """Called when a batch to adapt to arrives, before its first step or prediction;
         gradients are off.
         """
         return
 
-    def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+    def end_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
         """Called after a batch's last step, where the method makes steps; gradients are off."""
         return
 
     @abstractmethod
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+    def step(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> StepOut:
         """One adaptation step's losses on target images (B, 3, H, W), before any update."""
 
-    def predict(self, net: Net, images: Tensor, ctx: Context) -> dict[str, Tensor]:
+    def predict(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> dict[str, Tensor]:
         """Predictions of every task, task -> (B, K, H, W)."""
         return net.model(images)

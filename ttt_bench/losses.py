@@ -81,6 +81,15 @@ def cosine_normal_loss(
     return _mean_over(loss, _valid_pixels(target, ignore_index))
 
 
+def softmax_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy in nats of the softmax over dim 1: (N, C, ...) -> (N, ...).
+
+    The logarithm is that of `log_softmax`, so that a probability that underflows contributes 0,
+    not NaN.
+    """
+    return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
+
+
 def automatic_weighted_loss(losses: Sequence[Tensor], params: Tensor) -> Tensor:
     """Uncertainty weighting, sum_i L_i / (2 p_i^2) + log(1 + p_i^2) (Liebel and Koerner 2018,
     eq. 2); params (n,).
@@ -131,36 +140,36 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "weighted",  # NYUD-v2, PASCAL-Context and the embedded domains
-            {
+            name="weighted",  # NYUD-v2, PASCAL-Context and the embedded domains
+            losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,
                 "normals": partial(l1_loss, normalize=True),
                 "edge": partial(balanced_binary_cross_entropy, pos_weight=0.95),
             },
-            {"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0},
+            weights={"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0},
             uncertainty=False,
         ),
         Recipe(
-            "taskonomy",
-            {
+            name="taskonomy",
+            losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,
                 "normals": partial(cosine_normal_loss, dim=1),
                 "edge": l1_loss,
             },
-            {"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            weights={"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
             uncertainty=True,
         ),
         Recipe(
-            "taskonomy_official",  # the public code's cosine, along the image's width
-            {
+            name="taskonomy_official",  # the public code's cosine, along the image's width
+            losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,
                 "normals": partial(cosine_normal_loss, dim=-1),
                 "edge": l1_loss,
             },
-            {"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            weights={"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
             uncertainty=True,
         ),
     )

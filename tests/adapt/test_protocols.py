@@ -224,7 +224,7 @@ def test_a_method_that_moves_nothing_costs_one_pass_a_batch() -> None:
         passes = 0
 
         def bind(self, *args: Any) -> Plan:
-            return Plan((), Norm.BATCH, Norm.BATCH, exact=True)
+            return Plan(moves=(), adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
 
         def predict(self, *args: Any) -> Any:
             Still.passes += 1

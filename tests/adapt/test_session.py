@@ -99,7 +99,9 @@ def test_an_exact_trajectory_equals_separate_predictions_and_saves_their_passes(
 
     class Honest(Counted):
         def bind(self, *args: Any) -> Plan:
-            return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=False)
+            return Plan(
+                moves=("model.heads.*.bias",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=False
+            )
 
     exact = run(session(Counted()), steps=5)
     assert Counted.forwards == 6
@@ -151,7 +153,9 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened() -> None:
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
     class Wrong(Toy):
         def bind(self, *args: Any) -> Plan:
-            return Plan(("model.neck.*",), Norm.RUNNING, Norm.RUNNING, exact=True)
+            return Plan(
+                moves=("model.neck.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
+            )
 
     with pytest.raises(
         BenchError, match=r"toy declares 'model\.neck\.\*' in `moves`, which matches no parameter"
@@ -162,7 +166,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
 def test_a_plan_that_moves_nothing_cannot_adapt_under_moving_statistics() -> None:
     class Wrong(Toy):
         def bind(self, *args: Any) -> Plan:
-            return Plan((), Norm.EMA, Norm.RUNNING, exact=False)
+            return Plan(moves=(), adapt=Norm.EMA, predict=Norm.RUNNING, exact=False)
 
     with pytest.raises(BenchError, match="declares no `moves` but adapt=Norm.EMA"):
         session(Wrong())
@@ -171,7 +175,7 @@ def test_a_plan_that_moves_nothing_cannot_adapt_under_moving_statistics() -> Non
 def test_a_plan_that_claims_exact_predictions_must_return_them() -> None:
     class Wrong(Drifting):
         def bind(self, *args: Any) -> Plan:
-            return Plan(("model.*",), Norm.BATCH, Norm.BATCH, exact=True)
+            return Plan(moves=("model.*",), adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
 
     with pytest.raises(
         BenchError, match="declares exact=True, but its step returned no predictions"

@@ -18,8 +18,13 @@ from ttt_bench.registry import load_method, registered
 
 class Rated(Joint):
     name = "tent"
-    paper = Hparams("the paper", Optimiser(lr=1e-5), 40)
-    original = Hparams("the authors", Optimiser(optimiser="adam", lr=0.5), 1, {"late": 9.0})
+    paper = Hparams(citation="the paper", optimiser=Optimiser(lr=1e-5), steps=40)
+    original = Hparams(
+        citation="the authors",
+        optimiser=Optimiser(optimiser="adam", lr=0.5),
+        steps=1,
+        options={"late": 9.0},
+    )
 
 
 PRESET = resolve_preset("quick", {})

@@ -25,6 +25,7 @@ from ttt_bench.adapter import (
     Passes,
     Plan,
     Quirk,
+    SourceStep,
     StepOut,
     option,
 )
@@ -72,22 +73,29 @@ class Mute(Toy):
         loud: float = 1.0
 
     card = CARD.__class__(
-        "mute", "none", "nothing", "", "any", quirks=(Quirk("a", "b", "quiet=1"),)
+        title="mute",
+        paper="none",
+        source_training="nothing",
+        moves="",
+        sizes="any",
+        quirks=(Quirk("a", "b", "quiet=1"),),
     )
 
 
 class Infinite(Joint):
     """Its auxiliary loss is not finite."""
 
-    def source_loss(self, *args: Any) -> dict[str, Tensor]:
-        return {"plain": super().source_loss(*args)["plain"] * float("inf")}
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        return {"plain": super().source_loss(step)["plain"] * float("inf")}
 
 
 class Cropped(Toy):
     """Predicts at a size of its own."""
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=False)
+        return Plan(
+            moves=("model.heads.*.bias",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=False
+        )
 
     def predict(self, net: Net, images: Tensor, ctx: Context) -> dict[str, Tensor]:
         return {task: p[..., :-1] for task, p in net.model(images).items()}
@@ -150,7 +158,7 @@ class Boasting(Drifting):
     """Claims that predictions under the batch's statistics are those under the running ones."""
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return Plan(("model.*",), Norm.BATCH, Norm.RUNNING, exact=True)
+        return Plan(moves=("model.*",), adapt=Norm.BATCH, predict=Norm.RUNNING, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         return step_of(net, images)
@@ -277,8 +285,9 @@ class Untrained(Joint):
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
         return nn.ModuleDict({"used": super().build(model, tasks), "idle": nn.Linear(2, 2)})
 
-    def source_loss(self, net: Net, *args: Any) -> dict[str, Tensor]:
-        return super().source_loss(Net(net.model, net.extra["used"]), *args)  # type: ignore[index]
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        used = Net(step.net.model, step.net.extra["used"])
+        return super().source_loss(replace(step, net=used))
 
 
 class Choosing(Toy):
@@ -330,7 +339,7 @@ class Costly(Toy):
     """Two forward passes, stated."""
 
     class Options(Options):
-        images: int = option(2, "how often the images are seen", source="this test", ge=1)
+        images: int = option(2, "how often the images are seen", citation="this test", ge=1)
 
     def passes(self, batch: int) -> Passes:
         return Passes(self.options.images, 0)

@@ -282,7 +282,9 @@ def test_step_0_is_base_and_the_steps_predictions_are_exact() -> None:
     images = random_images()
     session = tiny_session(ActMAD(), Optimiser(lr=1e-2), statistics=NORMALISATIONS)
     plan = session.plan
-    assert plan == Plan(("model.backbone.*",), Norm.RUNNING, Norm.RUNNING, exact=True)
+    assert plan == Plan(
+        moves=("model.backbone.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
+    )
     with torch.no_grad():
         base = tiny_net(ActMAD()).eval().model(images)
     for k, predictions, _ in session.trajectory(images, 2):
@@ -418,9 +420,9 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
 def test_what_it_needs_and_asks_of_the_source() -> None:
     assert (ActMAD().needs().min_batch, ActMAD().needs().batchnorm) == (2, True)
     assert ActMAD().phases() == (SHARED,)
-    assert ActMAD().source_pass() == SourcePass(4096, 8, at_target_size=False)
+    assert ActMAD().source_pass() == SourcePass(images=4096, batch=8, at_target_size=False)
     other = adapter(spatial="resize_source", stat_images=24, stat_batch=4)
-    assert other.source_pass() == SourcePass(24, 4, at_target_size=True)
+    assert other.source_pass() == SourcePass(images=24, batch=4, at_target_size=True)
     assert tuple(ActMAD().passes(8)) == (1, 1, 4)
 
 

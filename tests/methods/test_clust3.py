@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
-from support.toy import ToyDataset, same, values
+from support.toy import ToyDataset, same, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -270,7 +270,7 @@ def test_source_loss() -> None:
     ctx = HarnessContext(net, RECIPES["weighted"])
     batch = ToyDataset().batch([0, 1])
     features = net.model.stages(batch.images)
-    terms = method.source_loss(net, batch, features, {}, method.phases()[0], ctx)
+    terms = source_terms(method, net, batch, ctx, stages=features)
     projections = projections_by_hand(plain := PlainNet(net), features, method.options)
     assert len(projections) == 8
     assert list(terms) == ["information"], "one plain addend, of weight 1"

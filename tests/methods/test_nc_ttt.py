@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import EPS, MOMENTUM, PlainNet, assert_same_predictions
-from support.toy import ToyDataset, values
+from support.toy import ToyDataset, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -228,7 +228,7 @@ def test_source_loss(noise: str, tap: Any) -> None:
     plain = PlainNet(net)
     draw = torch.Generator().manual_seed(derive_seed(0, "nc_ttt", 0))
     features = net.model.stages(images)
-    terms = method.source_loss(net, batch, features, {}, method.phases()[0], ctx)
+    terms = source_terms(method, net, batch, ctx, stages=features)
     f = projected(plain, [stage.detach() for stage in features], tap)
     views, labels = [], []
     for sigma in (0.4, 0.1):

@@ -12,7 +12,7 @@ import torch
 from support.fakes import TASKS, random_images, tiny_net, tiny_session
 from support.plain import assert_same_predictions
 from support.plain_s4t import PlainS4T
-from support.toy import ToyDataset
+from support.toy import ToyDataset, source_terms
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -208,7 +208,9 @@ def step_loss(recipe: str, **options: Any) -> tuple[Net, Tensor, dict[str, Tenso
         session.begin_batch(0, random_images())
         session.ctx.norms.set(Norm.EMA)
         only = adapter(**{**options, "weighting": "fixed", "weight_power": 1, "scale": 1.0})
-        session.ctx.recipe = Recipe("one", {}, {t: float(t == task) for t in TASKS}, False)
+        session.ctx.recipe = Recipe(
+            name="one", losses={}, weights={t: float(t == task) for t in TASKS}, uncertainty=False
+        )
         distances[task] = only.step(session.net, random_images(), session.ctx).losses["tbs"]
     return session.net, loss, distances
 
@@ -250,7 +252,7 @@ def test_source_losses(recipe: str) -> None:
     batch = ToyDataset().batch([0, 1])
     features = net.model.stages(batch.images)
     ctx.seed(3)
-    terms = method.source_loss(net, batch, features, {}, method.phases()[0], ctx)
+    terms = source_terms(method, net, batch, ctx, stages=features)
     assert list(terms) == [f"{branch}/{task}" for branch in ("tp", "tbs") for task in TASKS]
     extra: Any = net.extra
     latents = F.conv2d(
@@ -298,10 +300,6 @@ def test_the_authors_auxiliary_weights_depend_on_the_source(recipe: str, factor:
         ctx = HarnessContext(net, RECIPES[recipe])
         ctx.seed(3)
         batch = ToyDataset().batch([0, 1])
-        terms.append(
-            method.source_loss(
-                net, batch, net.model.stages(batch.images), {}, method.phases()[0], ctx
-            )
-        )
+        terms.append(source_terms(method, net, batch, ctx, stages=net.model.stages(batch.images)))
     for name, plain in terms[0].items():
         torch.testing.assert_close(terms[1][name], factor * plain)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from support.fakes import TASKS, random_images, tiny_net, tiny_session
 from support.plain import assert_same_predictions
 from support.plain_s4t import PlainS4T
-from support.toy import ToyDataset
+from support.toy import ToyDataset, source_terms
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
@@ -326,7 +326,7 @@ def test_source_losses(variant: dict[str, Any]) -> None:
     stages = net.model.stages(batch.images)
     ctx = HarnessContext(net, recipe)
     ctx.seed("here")
-    terms = method.source_loss(net, batch, stages, {}, method.phases()[0], ctx)
+    terms = source_terms(method, net, batch, ctx, stages=stages)
     plain = PlainS4T(net, options, tasks, hidden_tasks=variant.get("hidden_tasks", 2))
     plain.draws.manual_seed(derive_seed("here"))
     outputs = plain.synchronizer(plain.latents(stages), (32, 32))

@@ -17,7 +17,7 @@ from ttt_bench.adapt.session import Session, moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
-from ttt_bench.losses import RECIPES
+from ttt_bench.losses import RECIPES, softmax_entropy
 from ttt_bench.methods import tipi
 from ttt_bench.methods.tipi import TIPI, TIPIOptions
 from ttt_bench.model.backbone import build_model
@@ -267,7 +267,7 @@ def test_logits_far_apart_give_finite_losses_and_gradients() -> None:
     for reverse in (True, False):
         loss = (
             tipi.kl_divergence(logits.detach().flip(1), logits, reverse).sum()
-            + tipi.class_entropy(logits).sum()
+            + softmax_entropy(logits).sum()
         )
         (gradient,) = torch.autograd.grad(loss, logits)
         assert torch.isfinite(loss)

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
-from support.toy import ToyDataset
+from support.toy import ToyDataset, source_terms
 from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
@@ -252,7 +252,7 @@ def test_the_source_loss_by_hand_moves_the_statistics_once_more() -> None:
     plain.stages(images, "ema")
     ctx.seed(3)
     phase = method.phases()[0]
-    terms = method.source_loss(net, Batch(images, batch.targets), features, {}, phase, ctx)
+    terms = source_terms(method, net, Batch(images, batch.targets), ctx, stages=features)
     assert (phase.trains, phase.supervised) == (("model", "extra"), True)
     rotated, labels = draws_by_hand(images, torch.Generator().manual_seed(derive_seed(3)))
     wanted = rotation_loss_by_hand(plain, rotated, labels, "ema")
@@ -271,7 +271,7 @@ def test_source_labels_and_views_are_drawn_whatever_the_options_of_adapting() ->
         net = tiny_net(method).float()
         ctx = HarnessContext(net, RECIPES["weighted"])
         ctx.seed(0)
-        found.append(method.source_loss(net, batch, [], {}, method.phases()[0], ctx)["rotation"])
+        found.append(source_terms(method, net, batch, ctx)["rotation"])
     assert torch.equal(*found)
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net
 from support.plain import PlainNet, assert_same_predictions
-from support.toy import Toy, ToyDataset, spec
+from support.toy import Toy, ToyDataset, source_terms, spec
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -249,14 +249,14 @@ def test_the_first_batch_gives_actnorms_unit_scale_and_a_dead_channel_a_finite_o
     )
 
 
-def source_terms(net: Net, method: TTTFlow, images: Tensor) -> Tensor:
+def flow_loss(net: Net, method: TTTFlow, images: Tensor) -> Tensor:
     """The loss of the flow's phase, with the network as the harness has it there."""
     flow_phase = method.phases()[1]
     ctx = HarnessContext(net, RECIPES["weighted"])
     net.model.eval().requires_grad_(False)
     net.extra.train()  # type: ignore[union-attr]
     ctx.norms.set(Norm.RUNNING)
-    terms = method.source_loss(net, Batch(images, {}), [], {}, flow_phase, ctx)
+    terms = source_terms(method, net, Batch(images, {}), ctx, phase=flow_phase)
     assert list(terms) == ["negative log-likelihood"]
     return terms["negative log-likelihood"]
 
@@ -267,7 +267,7 @@ def test_source_loss_initialises_once_and_reaches_the_flow_alone() -> None:
     flow: Any = net.extra
     plain = PlainNet(net)
     features = plain.stages(images, "running", last=3)[-1].detach()
-    loss = source_terms(net, method, images)
+    loss = flow_loss(net, method, images)
     first = {name: values.detach().clone() for name, values in flow.state_dict().items()}
     # new couplings do not scale, so that the first one only shifts; its networks normalise with the
     # batch
@@ -285,7 +285,7 @@ def test_source_loss_initialises_once_and_reaches_the_flow_alone() -> None:
     assert {name for name, p in net.named_parameters() if p.grad is not None} == {
         f"extra.{name}" for name, _ in flow.named_parameters()
     }
-    source_terms(net, method, random_images(4, seed=9))
+    flow_loss(net, method, random_images(4, seed=9))
     assert torch.equal(flow.actnorm[0].shift, first["actnorm.0.shift"]), (
         "the second batch does not initialise"
     )

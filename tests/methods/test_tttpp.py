@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
-from support.toy import ToyDataset, same, values
+from support.toy import ToyDataset, same, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
@@ -414,7 +414,7 @@ def test_the_source_loss_by_hand() -> None:
     ctx.seed(3)
     batch = ToyDataset(size=(32, 40)).batch([0, 1])
     images, phase = batch.images.double(), method.phases()[0]
-    terms = method.source_loss(net, Batch(images, batch.targets), [], {}, phase, ctx)
+    terms = source_terms(method, net, Batch(images, batch.targets), ctx)
     assert (phase.trains, phase.supervised) == (("model", "extra"), True)
     draws = torch.rand(4, 11, generator=torch.Generator().manual_seed(derive_seed(3)))
     assert list(terms) == ["contrastive"], "a plain addend"

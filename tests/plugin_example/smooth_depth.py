@@ -5,7 +5,9 @@ from ttt_bench.model.batchnorm import BATCH_NORMS, affine_parameters
 
 
 class SmoothOptions(Options):
-    weight: float = option(1.0, "weight of the roughness", source="chosen on the tune split", ge=0)
+    weight: float = option(
+        1.0, "weight of the roughness", citation="chosen on the tune split", ge=0
+    )
 
 
 class Smooth(Adapter):
@@ -14,7 +16,7 @@ class Smooth(Adapter):
     card = Card(
         title="Smooth: depth made smooth",
         paper="none yet",
-        source="nothing of its own; Base's source model",
+        source_training="nothing of its own; Base's source model",
         moves="scale and shift of every BatchNorm layer",
         sizes="any",
     )
@@ -24,7 +26,7 @@ class Smooth(Adapter):
 
     def bind(self, net, statistics):
         moves = affine_parameters(net.model, BATCH_NORMS, prefix="model.")
-        return Plan(moves, adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
+        return Plan(moves=moves, adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
 
     def step(self, net, images, ctx):
         predictions = net.model(images)

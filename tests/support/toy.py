@@ -20,6 +20,7 @@ from ttt_bench.adapter import (
     Passes,
     Phase,
     Plan,
+    SourceStep,
     StepOut,
     option,
 )
@@ -93,7 +94,9 @@ def spec(
     )
 
 
-CARD = Card("a toy", "none", "nothing", "the heads' biases", "any")
+CARD = Card(
+    title="a toy", paper="none", source_training="nothing", moves="the heads' biases", sizes="any"
+)
 
 
 class Toy(Adapter):
@@ -103,7 +106,9 @@ class Toy(Adapter):
     card = CARD
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return Plan(("model.heads.*.bias",), Norm.RUNNING, Norm.RUNNING, exact=True)
+        return Plan(
+            moves=("model.heads.*.bias",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
+        )
 
     def passes(self, batch: int) -> Passes:
         return Passes(1, 0)
@@ -124,7 +129,7 @@ class Drifting(Toy):
         return Needs(tasks=frozenset({"depth"}))
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return Plan(("model.*",), Norm.EMA, Norm.RUNNING, exact=False)
+        return Plan(moves=("model.*",), adapt=Norm.EMA, predict=Norm.RUNNING, exact=False)
 
     def passes(self, batch: int) -> Passes:
         return Passes(1, 1)
@@ -156,9 +161,9 @@ class JointOptions(Options):
     """Options of `Joint`."""
 
     strength: float = option(
-        0.5, "weight of the auxiliary term", source="this test", shapes_source=True, ge=0
+        0.5, "weight of the auxiliary term", citation="this test", shapes_source=True, ge=0
     )
-    late: float = option(1.0, "used at test only", source="this test")
+    late: float = option(1.0, "used at test only", citation="this test")
 
 
 class Joint(Toy):
@@ -177,29 +182,44 @@ class Joint(Toy):
         return nn.Linear(model.channels[0], 1)  # type: ignore[index]
 
     def phases(self) -> tuple[Phase, ...]:
-        joint = Phase("joint", ("model", "extra"))
+        joint = Phase(name="joint", trains=("model", "extra"))
         return (
-            (joint, Phase("late", ("extra",), supervised=False)) if self.second_phase else (joint,)
+            (joint, Phase(name="late", trains=("extra",), supervised=False))
+            if self.second_phase
+            else (joint,)
         )
 
-    def source_loss(
-        self,
-        net: Net,
-        batch: Batch,
-        features: list[Tensor],
-        predictions: dict[str, Tensor],
-        phase: Phase,
-        ctx: Context,
-    ) -> dict[str, Tensor]:
-        if not phase.supervised:
-            features = net.model.stages(batch.images, last=1)
-        pooled = net.extra(features[0].mean(dim=(2, 3)))  # type: ignore[misc]
-        if not phase.supervised:
+    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+        supervised = step.phase.supervised
+        stages = step.stages if supervised else step.net.model.stages(step.batch.images, last=1)
+        pooled = step.net.extra(stages[0].mean(dim=(2, 3)))
+        if not supervised:
             return {"late": (pooled**2).mean()}
         return {
-            "aux/depth": self.options.strength * predictions["depth"].mean() ** 2,
+            "aux/depth": self.options.strength * step.predictions["depth"].mean() ** 2,
             "plain": (pooled**2).mean(),
         }
+
+
+def source_terms(
+    method: Adapter,
+    net: Net,
+    batch: Batch,
+    ctx: Context,
+    *,
+    stages: Sequence[Tensor] = (),
+    phase: Phase | None = None,
+) -> dict[str, Tensor]:
+    """Return the terms of `source_loss` in a phase (default: the method's first one)."""
+    step = SourceStep(
+        net=net,
+        batch=batch,
+        stages=list(stages),
+        predictions={},
+        phase=phase or method.phases()[0],
+        ctx=ctx,
+    )
+    return method.source_loss(step)
 
 
 def values(net: nn.Module) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from support.toy import TASKS, Joint, Toy, ToyDataset, same, spec, values
 
-from ttt_bench.adapter import SourcePass
+from ttt_bench.adapter import SourcePass, SourceStep
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
@@ -109,12 +109,12 @@ def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
     class Interrupting(Joint):
         calls = 0
 
-        def source_loss(self, *arguments: Any) -> Any:
+        def source_loss(self, step: SourceStep) -> Any:
             # the forward pass has moved the running statistics, the update is yet to come
             Interrupting.calls += 1
             if Interrupting.calls == 2:
                 signal.raise_signal(number)
-            return super().source_loss(*arguments)
+            return super().source_loss(step)
 
     class InterruptingData(ToyDataset):
         def batch(self, indices: Any) -> Any:

@@ -60,6 +60,3 @@ class HarnessContext(Context):
 
     def normal_like(self, x: Tensor) -> Tensor:
         return torch.empty_like(x).normal_(generator=self._on_device)
-
-    def fp32(self) -> AbstractContextManager[None]:
-        return torch.autocast(self._device.type, enabled=False)

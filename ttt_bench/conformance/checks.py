@@ -15,7 +15,7 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import SHARED, Adapter, Norm, Phase
+from ttt_bench.adapter import SHARED, Adapter, Norm, Phase, SourceStep
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request, parse_setting
@@ -50,7 +50,7 @@ def description(subject: Subject) -> None:
     card = method.card
     empty = [
         name
-        for name in ("title", "paper", "source", "moves", "sizes", "architecture")
+        for name in ("title", "paper", "source_training", "moves", "sizes", "architecture")
         if not getattr(card, name)
     ]
     _demand(not empty, f"the card says nothing of {', '.join(empty)}")
@@ -61,7 +61,7 @@ def description(subject: Subject) -> None:
             f"option {name} has no description; declare it with `option(...)`",
         )
         _demand(
-            bool(extra.get("source")), f"option {name} does not say where its default comes from"
+            bool(extra.get("citation")), f"option {name} does not say where its default comes from"
         )
     for hparams in ("paper", "original"):
         _resolves(subject, f"--hparams {hparams}", Request(hparams=hparams))
@@ -386,7 +386,10 @@ def _terms(
     ctx.norms.set(Norm.EMA if "model" in phase.trains else Norm.RUNNING)
     features = net.model.stages(batch.images) if phase.supervised else []
     predictions = net.model.outputs(features, batch.images.shape[-2:]) if phase.supervised else {}
-    terms = adapter.source_loss(net, batch, features, predictions, phase, ctx)
+    step = SourceStep(
+        net=net, batch=batch, stages=features, predictions=predictions, phase=phase, ctx=ctx
+    )
+    terms = adapter.source_loss(step)
     unknown = {
         name for name in terms if "/" in name and name.rpartition("/")[2] not in net.model.tasks
     }

@@ -57,7 +57,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
     fields = {
         "method": card.title,
         "paper": card.paper,
-        "source training": card.source,
+        "source training": card.source_training,
         "source phases": "; ".join(_phase_words(phase) for phase in adapter.phases()),
         "source statistics": _statistics_words(adapter.source_pass()),
         "own source model": "yes" if trains_own_source(adapter) else "no, Base's",
@@ -68,8 +68,8 @@ def card_rows(name: str) -> list[dict[str, str]]:
         "sizes": card.sizes,
         "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
         "architecture": card.architecture,
-        "--hparams paper": method.paper.source,
-        "--hparams original": method.original.source,
+        "--hparams paper": method.paper.citation,
+        "--hparams original": method.original.citation,
         "code": registered()[name].location,
     }
     records = [{"field": field, "value": value} for field, value in fields.items()]
@@ -147,7 +147,7 @@ def option_rows(name: str) -> list[dict[str, Any]]:
                 "paper": str(paper.get(key, default)),
                 "original": str(original.get(key, default)),
                 "meaning": f"{field.description}{shapes}",
-                "source": extra.get("source", ""),
+                "source": extra.get("citation", ""),
             }
         )
     return records

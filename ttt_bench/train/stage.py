@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.optimiser import make_optimiser
-from ttt_bench.adapter import Norm
+from ttt_bench.adapter import Norm, SourceStep
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
 from ttt_bench.network import Batch, Net
@@ -119,9 +119,15 @@ class StageRun:
         """Return the method's auxiliary losses, given what `forward` returned."""
         if self.stage.adapter is None:
             return {}
-        return self.stage.adapter.source_loss(
-            self.net, batch, stages, predictions, self.stage.phase, self.ctx
+        step = SourceStep(
+            net=self.net,
+            batch=batch,
+            stages=stages,
+            predictions=predictions,
+            phase=self.stage.phase,
+            ctx=self.ctx,
         )
+        return self.stage.adapter.source_loss(step)
 
     def _finite(self, loss: Tensor) -> float:
         value = float(loss.detach())
