@@ -8,8 +8,15 @@ from support.paths import SAMPLES
 from ttt_bench.data.images.geometry import facing_normals, focal_length, middle, surface_slopes
 from ttt_bench.data.images.normals import EVERY_AXES, file_vectors
 from ttt_bench.datatools.check import check
-from ttt_bench.datatools.check.axes import away, by_depth, by_sight, depth_angles, in_words, upwards
-from ttt_bench.datatools.check.conventions import measured_map
+from ttt_bench.datatools.check.axes import (
+    depth_angles,
+    describe_axes,
+    floor_cosines,
+    judge_with_depth,
+    judge_without_depth,
+    shares_away,
+)
+from ttt_bench.datatools.check.conventions import measure_map
 from ttt_bench.datatools.check.nyud import camera
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
@@ -74,12 +81,12 @@ def test_any_axes_are_found_with_depth_and_without(axes):
     slopes, kept = slopes_of(ROOM.metres)
     focal = focal_length(SIZE[1], 70)
     vectors = vectors_of(axes)
-    with_depth = by_depth(
+    with_depth = judge_with_depth(
         [depth_angles(vectors, slopes, kept & one_surface(ROOM.surface, 1), (focal, focal))]
     )
     assert with_depth.axes == axes
     assert with_depth.words.startswith("0.")
-    assert by_sight([away(vectors, EVERYWHERE)]).axes == axes
+    assert judge_without_depth([shares_away(vectors, EVERYWHERE)]).axes == axes
 
 
 @pytest.mark.parametrize("field_of_view", [66, 70, 100])
@@ -89,7 +96,7 @@ def test_the_field_of_view_need_not_be_known(field_of_view):
     slopes, kept = surface_slopes(room.metres, EVERYWHERE, middle(SIZE), 1, 0.01)
     vectors = file_vectors(as_picture(stored(room.vectors, "left / up / backward")))
     angles = depth_angles(vectors, slopes, kept & one_surface(room.surface, 1), None)
-    assert by_depth([angles]).axes == "left / up / backward"
+    assert judge_with_depth([angles]).axes == "left / up / backward"
     assert angles.min() < 1.5
 
 
@@ -99,8 +106,8 @@ def test_a_wall_alone_leaves_it_open_and_says_what_it_does_tell():
     vectors = file_vectors(as_picture(stored(wall, "forward / down / right")))
     slopes, kept = slopes_of(np.full(SIZE, 3.0))
     for verdict in (
-        by_depth([depth_angles(vectors, slopes, kept, None)]),
-        by_sight([away(vectors, EVERYWHERE)]),
+        judge_with_depth([depth_angles(vectors, slopes, kept, None)]),
+        judge_without_depth([shares_away(vectors, EVERYWHERE)]),
     ):
         assert verdict.axes is None
         assert verdict.channels == "forward / undecided / undecided"
@@ -113,8 +120,8 @@ def test_noise_decides_nothing():
     vectors /= np.linalg.norm(vectors, axis=0)
     slopes, kept = slopes_of(ROOM.metres)
     for verdict in (
-        by_depth([depth_angles(vectors, slopes, kept, None)]),
-        by_sight([away(vectors, EVERYWHERE)]),
+        judge_with_depth([depth_angles(vectors, slopes, kept, None)]),
+        judge_without_depth([shares_away(vectors, EVERYWHERE)]),
     ):
         assert verdict.axes is None
         assert len(verdict.possible) == 48
@@ -125,8 +132,8 @@ def test_a_floor_tells_what_is_up():
     # possible
     floor = ROOM.surface == FLOOR
     vectors = vectors_of("up / right / forward")
-    seen = away(vectors, EVERYWHERE & (ROOM.vectors[0] > -0.05))
-    verdict = by_sight([seen], [upwards(vectors, floor)])
+    seen = shares_away(vectors, EVERYWHERE & (ROOM.vectors[0] > -0.05))
+    verdict = judge_without_depth([seen], [floor_cosines(vectors, floor)])
     assert all(axes.startswith("up") for axes in verdict.possible)
     assert "floors face up" in verdict.words
 
@@ -135,19 +142,19 @@ def test_too_few_vectors_say_nothing():
     few = np.zeros(SIZE, bool)
     few[:2, :90] = True
     slopes, _ = slopes_of(ROOM.metres)
-    assert away(vectors_of("right / down / forward"), few) is None
+    assert shares_away(vectors_of("right / down / forward"), few) is None
     assert depth_angles(vectors_of("right / down / forward"), slopes, few, None) is None
 
 
 def test_axes_in_words():
-    assert in_words("right / down / forward") == "right / down / forward (x, y, z)"
-    assert in_words("left / up / backward") == "left / up / backward (-x, -y, -z)"
+    assert describe_axes("right / down / forward") == "right / down / forward (x, y, z)"
+    assert describe_axes("left / up / backward") == "left / up / backward (-x, -y, -z)"
     assert (
-        in_words("forward / down / right")
+        describe_axes("forward / down / right")
         == "forward / down / right (z, y, x: the channels are reversed)"
     )
-    assert in_words("backward / up / left").endswith("(-z, -y, -x: the channels are reversed)")
-    assert in_words("down / left / forward").endswith("(y, -x, z)")
+    assert describe_axes("backward / up / left").endswith("(-z, -y, -x: the channels are reversed)")
+    assert describe_axes("down / left / forward").endswith("(y, -x, z)")
 
 
 def test_the_cropped_frames_have_a_moved_centre():
@@ -169,13 +176,13 @@ def test_a_single_map_as_picture_or_array(tmp_path):
     Image.fromarray(as_picture(vectors)).save(tmp_path / "normal.png")
     np.save(tmp_path / "normal.npy", vectors.astype(np.float32))
     for name in ("normal.png", "normal.npy"):
-        assert measured_map(tmp_path / name).axes == "backward / up / left"
+        assert measure_map(tmp_path / name).axes == "backward / up / left"
         (finding,) = check(tmp_path / name, Silent())
         assert finding.level == "warning"
         assert "the channels are reversed" in finding.message
     np.save(tmp_path / "flat.npy", np.zeros((40, 40), np.float32))
     with pytest.raises(DataError, match="expected a normal map"):
-        measured_map(tmp_path / "flat.npy")
+        measure_map(tmp_path / "flat.npy")
     np.save(tmp_path / "empty.npy", np.zeros((40, 40, 3), np.float32))
     assert "too few vectors" in check(tmp_path / "empty.npy", Silent())[0].message
 
@@ -195,4 +202,4 @@ def test_each_genuine_view_tells_its_axes_even_without_depth(view):
     path = (
         SAMPLES / "taskonomy" / "normal" / "taskonomy" / "hm3dsample" / f"{view}_domain_normal.png"
     )
-    assert measured_map(path).axes == "right / down / forward"
+    assert measure_map(path).axes == "right / down / forward"

@@ -105,8 +105,8 @@ def test_values_that_cannot_be_right(nyud):
         Image.fromarray(np.zeros((48, 64), np.uint8)).save(nyud_files.file_of(nyud, name, "edge"))
     findings = check(nyud, Silent())
     assert among(findings, "warning", "values", "depth: 100.0% of the pixels are invalid")
-    assert among(findings, "warning", "values", "edges: 0 in every frame")
-    assert among(findings, "warning", "conventions", "no frame with enough normals to measure them")
+    assert among(findings, "warning", "values", "edges: 0 in every decoded frame")
+    assert among(findings, "warning", "conventions", "no frame has enough normals to measure them")
 
 
 def test_damaged_and_missing_files_are_errors(nyud):

@@ -69,7 +69,7 @@ def test_a_sound_tree_has_no_error(tree, below):
     warnings = [finding.message for finding in findings if finding.level == "warning"]
     # a handful of frames is no whole building, one wall with a box does not tell its axes, and that
     # is all
-    known = ("missing:", "a whole building has", "normal axes cannot be decided")
+    known = ("missing:", "the complete building has", "normal axes cannot be decided")
     assert all(any(words in message for words in known) for message in warnings)
     assert exit_code(findings, strict=True) == 1
     messages = "\n".join(finding.message for finding in findings)
@@ -90,7 +90,9 @@ def test_a_sound_tree_has_no_error(tree, below):
 
 
 def test_exit_codes():
-    ok, warning, error = (Finding(level, "values", "") for level in ("ok", "warning", "error"))
+    ok, warning, error = (
+        Finding(level=level, check="values", message="") for level in ("ok", "warning", "error")
+    )
     assert exit_code([ok]) == exit_code([ok], strict=True) == 0
     assert (exit_code([ok, warning]), exit_code([ok, warning], strict=True)) == (0, 1)
     assert exit_code([ok, warning, error]) == 2
@@ -123,7 +125,7 @@ def test_leftovers_and_strays_are_named(tree):
     assert (
         found(tree, "warning", "layout", "temporary folder left over")[0].path.name == "tmpabc123"
     )
-    assert found(tree, "ok", "layout", "no frame's")[0].path.name == ".DS_Store"
+    assert found(tree, "ok", "layout", "do not belong to a frame")[0].path.name == ".DS_Store"
 
 
 def test_missing_files_are_counted_by_building_and_domain(tree):
@@ -201,7 +203,7 @@ def test_values_that_cannot_be_right(tmp_path):
     put("segment_semantic", np.ones((64, 64), np.uint8))
     assert found(tmp_path, "warning", "values", "normals: 0.0%", "not 8-bit vectors")
     assert found(tmp_path, "warning", "values", "100.0% of the pixels are invalid")
-    assert found(tmp_path, "warning", "values", "edges: 0 in every frame")
+    assert found(tmp_path, "warning", "values", "edges: 0 in every decoded frame")
     assert found(tmp_path, "warning", "values", "0.0% of the pixels show an object")
 
 
@@ -269,7 +271,7 @@ def test_a_read_only_folder_is_said_and_left_alone(tree):
     root.chmod(0o555)
     findings = check(tree, Silent(), store=True)
     root.chmod(0o755)
-    (said,) = (finding for finding in findings if "cannot be kept" in finding.message)
+    (said,) = (finding for finding in findings if "cannot be stored" in finding.message)
     assert said.level == "warning"
     assert "read-only" in said.message
     assert not (root / "ttt-bench.json").exists()

@@ -97,7 +97,7 @@ def test_the_cache_says_what_it_is(tmp_path, tree_128):
     assert exit_code(findings) == 0
     messages = "\n".join(finding.message for finding in findings)
     assert "a cache of 32x32 files" in messages
-    assert "the formula on depth holds for the original files alone" in messages
+    assert "the formula on depth needs the originals" in messages
 
 
 def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path, tree_128):

@@ -252,4 +252,4 @@ def check(
             {"level": f.level, "check": f.check, "message": _with_example(f)} for f in findings
         ]
         show_rows(lines, ["level", "check", "message"], f"check of {root}", False)
-    raise typer.Exit(exit_code(findings, strict))
+    raise typer.Exit(exit_code(findings, strict=strict))

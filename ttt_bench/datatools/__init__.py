@@ -1,1 +1,1 @@
-"""Checking, preparing and showing data; a run needs none of it."""
+"""Check, prepare and show data; a run imports nothing from here."""

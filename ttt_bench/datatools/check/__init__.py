@@ -1,4 +1,4 @@
-"""`data check`: what can be said of data sets before hours of work on them."""
+"""`data check`: report the problems of data sets before a run uses them."""
 
 from ttt_bench.datatools.check.findings import Finding, Level, exit_code
 from ttt_bench.datatools.check.roots import check

@@ -1,6 +1,4 @@
-"""Archives that lie where a data set is looked for: interrupted downloads, and what has not been
-unpacked.
-"""
+"""Find archives in a data set's folder: interrupted downloads and archives not yet unpacked."""
 
 from __future__ import annotations
 
@@ -14,19 +12,22 @@ from ttt_bench.util.progress import Silent
 
 
 def check_archives(folder: Path) -> Iterator[Finding]:
-    """A line for each archive in a folder; compressed ones are not read through, which takes
-    minutes.
+    """Yield one finding per archive in a folder.
+
+    Compressed tar archives are not read, because that takes minutes, unless their download is
+    known to be incomplete.
     """
-    for path in sorted(
-        path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}") if path.is_file()
-    ):
-        try:
-            if path.suffix in (".tar", ".zip") or download_state(path) is not None:
-                list_members(path, Silent())
-        except DataError as error:
-            yield Finding("warning", "layout", str(error), path)
-        else:
-            message = (
-                f"{path.name} is an archive, which is not read; `ttt-bench data prepare` unpacks it"
-            )
-            yield Finding("ok", "layout", message, path)
+    paths = {path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}")}
+    for path in sorted(paths):
+        if path.is_file():
+            yield _check_archive(path)
+
+
+def _check_archive(path: Path) -> Finding:
+    try:
+        if path.suffix in (".tar", ".zip") or download_state(path) is not None:
+            list_members(path, Silent())
+    except DataError as error:
+        return Finding.warning("layout", str(error), path)
+    message = f"{path.name} is an archive, which is not read; `ttt-bench data prepare` unpacks it"
+    return Finding.ok("layout", message, path)

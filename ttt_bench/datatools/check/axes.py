@@ -1,8 +1,8 @@
-"""The axes of normal maps, measured: each of the 48 possible ones is compared with what the
-pictures allow.
+"""Measure the axes of normal maps: compare each of the 48 possible axes with the pictures.
 
-With depth, normals that are computed from it must agree. Without, what a camera sees must face it:
-the side of a box that is seen in the left of a picture cannot point to the left. Pure functions.
+With depth, the normals must agree with normals computed from depth. Without depth, every visible
+surface must face the camera: the side of a box in the left of a picture cannot point to the left.
+All functions are pure.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from ttt_bench.data.images.geometry import Point, facing_normals, focal_length, 
 from ttt_bench.data.images.normals import EVERY_AXES, Floats, Mask, to_harness
 
 FIELDS_OF_VIEW = np.arange(30.0, 131.0, 2.5)
-"""Degrees from left to right that are tried where the camera is not known; Taskonomy's views
+"""Horizontal fields of view in degrees that are tried if the camera is unknown. Taskonomy's views
 range from 46 to 114.
 """
 
-_COMPARED = 1_000  # vectors of a picture, with many fields of view
-_LOOKED_AT = 4_000  # with one
-_FEWEST = 200  # a picture with fewer vectors says nothing
-_MOST_ANGLE = 20.0  # degrees; exact depth gives 2 to 3, a depth sensor's more
+_COMPARED = 1_000  # vectors of a picture that are compared under many fields of view
+_LOOKED_AT = 4_000  # vectors of a picture that are compared under one field of view
+_FEWEST = 200  # vectors; a picture with fewer is not measured
+_MOST_ANGLE = 20.0  # degrees; exact depth gives 2 to 3, a depth sensor more
 _CLEAR_GAP = 15.0  # degrees; one wrong sign costs 35 to 55
 _USUAL_VIEW = 60.0  # degrees
-_GRAZING = 0.05  # cosine up to which a surface that is seen may seem to point away
+_GRAZING = 0.05  # cosine up to which a visible surface may seem to point away
 _MOST_AWAY = 0.05  # share of vectors
-_UP = 0.7  # least cosine between a floor's normal and up
+_UP = 0.7  # least cosine between the normal of a floor and up
 
-# of each possible axes: the three directions that the channels 0, 1 and 2 have, as a (48, 3, 3)
-# change of axes
+# (48, 3, 3): for each possible axes, the directions of the channels 0, 1 and 2
 _CHANGES = np.stack([to_harness(np.eye(3, dtype=np.float32), axes) for axes in EVERY_AXES])
+# (48, 3, 3) -> (9, 48)
 _PRODUCTS = _CHANGES.reshape(len(EVERY_AXES), 9).T.copy()
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a measurement allows.
+class AxesVerdict:
+    """The axes that a measurement allows.
 
     Attributes:
-        possible: the axes that it does not exclude, the likeliest first.
-        words: the measurement.
+        possible: the axes that are not excluded, the likeliest first.
+        words: a description of the measurement.
     """
 
     possible: tuple[str, ...]
@@ -52,108 +52,117 @@ class Verdict:
 
     @property
     def axes(self) -> str | None:
-        """The axes, if there is just one possibility."""
+        """The axes, or None if more than one is possible."""
         return self.possible[0] if len(self.possible) == 1 else None
 
     @property
     def channels(self) -> str:
-        """What is known of each channel, such as "forward / down or up / right"."""
-        words = zip(*(axes.split(" / ") for axes in self.possible), strict=True)
-        several = [list(dict.fromkeys(word)) for word in words]
-        return " / ".join("undecided" if len(each) > 2 else " or ".join(each) for each in several)
+        """The possible directions per channel, such as "forward / down or up / right"."""
+        directions = [axes.split(" / ") for axes in self.possible]
+        channels = [list(dict.fromkeys(words)) for words in zip(*directions, strict=True)]
+        return " / ".join("undecided" if len(each) > 2 else " or ".join(each) for each in channels)
 
 
-def in_words(axes: str) -> str:
-    """Axes with what the channels hold, such as "forward / down / right (z, y, x: the channels
-    are reversed)".
-    """
-    change = to_harness(np.eye(3, dtype=np.float32), axes).T  # row: channel, column: axis
+def describe_axes(axes: str) -> str:
+    """Return axes with the content of the channels, such as "right / down / forward (x, y, z)"."""
+    change = to_harness(np.eye(3, dtype=np.float32), axes).T  # (channel, axis)
     names = [("-" if row.sum() < 0 else "") + "xyz"[int(np.abs(row).argmax())] for row in change]
-    reversed_ = [name[-1] for name in names] == ["z", "y", "x"]
-    return f"{axes} ({', '.join(names)}{': the channels are reversed' if reversed_ else ''})"
+    order = [name[-1] for name in names]
+    remark = ": the channels are reversed" if order == ["z", "y", "x"] else ""
+    return f"{axes} ({', '.join(names)}{remark})"
 
 
 def depth_angles(
-    vectors: Floats, slopes: NDArray[np.float64], there: Mask, focal: Point | None
+    vectors: Floats, slopes: NDArray[np.float64], valid: Mask, focal: Point | None
 ) -> Any:
-    """(48,) mean angles in degrees between a picture's vectors, read in each possible axes, and
-    normals from depth.
+    """Return the mean angles between the vectors in each possible axes and normals from depth.
 
     Args:
-        vectors: (3, H, W) in the file's axes.
-        slopes: (3, H, W) of `surface_slopes`.
-        there: (H, W) where both are to be trusted.
-        focal: focal lengths in pixels; None tries many, and each axes is given the one that suits
-        it best.
+        vectors: (3, H, W) in the axes of the file.
+        slopes: (3, H, W), from `surface_slopes`.
+        valid: (H, W), the pixels where both can be trusted.
+        focal: focal lengths in pixels; None tries many and takes the best one for each axes.
 
     Returns:
-        None where the picture has too few vectors.
+        (48,) angles in degrees, or None if the picture has too few vectors.
     """
-    at = _sample(there, _COMPARED)
+    at = _sample(valid, _COMPARED)
     if at is None:
         return None
-    stored, planes = _units(vectors, at), slopes.reshape(3, -1)[:, at]
+    stored = _units(vectors, at)
+    planes = slopes.reshape(3, -1)[:, at]  # (3, H, W) -> (3, N)
     lengths = [focal_length(vectors.shape[2], degrees) for degrees in FIELDS_OF_VIEW]
     tried = [focal] if focal else [(length, length) for length in lengths]
+    # (N, 48) -> (48,) for each focal length
     means = [_angles(stored, facing_normals(planes, each)).mean(axis=0) for each in tried]
     return np.min(means, axis=0)
 
 
-def away(vectors: Floats, there: Mask) -> Any:
-    """(48,) shares of a picture's vectors that, read in each possible axes, point away from the
-    camera.
+def shares_away(vectors: Floats, valid: Mask) -> Any:
+    """Return the shares of vectors that point away from the camera in each possible axes.
 
     Args:
-        vectors: (3, H, W) in the file's axes.
-        there: (H, W) where there is a normal.
+        vectors: (3, H, W) in the axes of the file.
+        valid: (H, W), the pixels with a normal.
 
     Returns:
-        None where the picture has too few vectors.
+        (48,) shares, or None if the picture has too few vectors.
     """
-    at = _sample(there, _LOOKED_AT)
+    at = _sample(valid, _LOOKED_AT)
     if at is None:
         return None
-    height, width = there.shape
-    rows, columns = np.unravel_index(at, there.shape)
+    height, width = valid.shape
+    rows, columns = np.unravel_index(at, valid.shape)
     x, y = middle((height, width))
     focal = focal_length(width, _USUAL_VIEW)
-    rays = np.stack([(columns - x) / focal, (rows - y) / focal, np.ones(len(at))]).astype(
-        np.float32
-    )
+    rays = np.stack([(columns - x) / focal, (rows - y) / focal, np.ones(len(at))])  # (3, N)
+    rays = rays.astype(np.float32)
     rays /= np.linalg.norm(rays, axis=0)
+    # (N, 48) -> (48,)
     return (_cosines(_units(vectors, at), rays) > _GRAZING).mean(axis=0)
 
 
-def upwards(vectors: Floats, floor: Mask) -> Any:
-    """(48,) mean cosines between up and the vectors (3, H, W) on a floor (H, W), read in each
-    possible axes.
+def floor_cosines(vectors: Floats, floor: Mask) -> Any:
+    """Return the mean cosines between up and the vectors on a floor in each possible axes.
+
+    Args:
+        vectors: (3, H, W) in the axes of the file.
+        floor: (H, W), the pixels of the floor.
+
+    Returns:
+        (48,) cosines.
     """
     up = np.array([[0.0], [-1.0], [0.0]], dtype=np.float32)
-    stored = _units(vectors, np.flatnonzero(floor))
+    stored = _units(vectors, np.flatnonzero(floor))  # (3, N)
+    # (N, 48) -> (48,)
     return _cosines(stored, np.repeat(up, stored.shape[1], axis=1)).mean(axis=0)
 
 
-def by_depth(pictures: Sequence[NDArray[Any]]) -> Verdict:
-    """What the `depth_angles` of several pictures allow; at least one picture."""
-    angles = np.mean(pictures, axis=0)
+def judge_with_depth(pictures: Sequence[NDArray[Any]]) -> AxesVerdict:
+    """Return the axes that the `depth_angles` of one or more pictures allow."""
+    angles = np.mean(pictures, axis=0)  # (pictures, 48) -> (48,)
     best, second = np.argsort(angles)[:2]
-    clear = angles[best] <= _MOST_ANGLE and angles[second] >= angles[best] + _CLEAR_GAP
     words = (
-        f"{angles[best]:.1f} degrees from the normals that depth gives, frames: {len(pictures)}; next "
-        f"{EVERY_AXES[second]} with {angles[second]:.1f}"
+        f"{angles[best]:.1f} degrees from the normals computed from depth, "
+        f"frames: {len(pictures)}; next {EVERY_AXES[second]} with {angles[second]:.1f}"
     )
+    if angles[best] <= _MOST_ANGLE and angles[second] >= angles[best] + _CLEAR_GAP:
+        return AxesVerdict((EVERY_AXES[best],), words)
     possible = angles <= angles[best] + _CLEAR_GAP
     order = [EVERY_AXES[number] for number in np.argsort(angles) if possible[number]]
-    return Verdict(
-        (EVERY_AXES[best],) if clear else tuple(order) if len(order) > 1 else EVERY_AXES, words
-    )
+    return AxesVerdict(tuple(order) if len(order) > 1 else EVERY_AXES, words)
 
 
-def by_sight(pictures: Sequence[NDArray[Any]], floors: Sequence[NDArray[Any]] = ()) -> Verdict:
-    """What the `away` of several pictures allow, and the `upwards` of those that show a floor;
-    at least one picture.
+def judge_without_depth(
+    pictures: Sequence[NDArray[Any]], floors: Sequence[NDArray[Any]] = ()
+) -> AxesVerdict:
+    """Return the axes that one or more pictures allow.
+
+    Args:
+        pictures: the `shares_away` of each picture.
+        floors: the `floor_cosines` of the pictures that show a floor.
     """
-    shares = np.mean(pictures, axis=0)
+    shares = np.mean(pictures, axis=0)  # (pictures, 48) -> (48,)
     allowed = np.ones(len(shares), dtype=np.bool_)
     if floors:
         allowed = np.mean(floors, axis=0) >= _UP
@@ -167,27 +176,30 @@ def by_sight(pictures: Sequence[NDArray[Any]], floors: Sequence[NDArray[Any]] = 
         words += f", with any other axes {excluded.min():.1%} or more"
     if floors:
         words += f"; floors face up (pictures: {len(floors)})"
-    return Verdict(tuple(order) or EVERY_AXES, words)
+    return AxesVerdict(tuple(order) or EVERY_AXES, words)
 
 
-def _sample(there: Mask, most: int) -> NDArray[np.intp] | None:
-    """Places of at most so many vectors, evenly spread."""
-    at = np.flatnonzero(there)
+def _sample(valid: Mask, most: int) -> NDArray[np.intp] | None:
+    """Return the flat indices of at most `most` valid pixels, evenly spread; None if too few."""
+    at = np.flatnonzero(valid)
     return None if len(at) < _FEWEST else at[:: -(-len(at) // most)]
 
 
 def _units(vectors: Floats, at: NDArray[np.intp]) -> Floats:
-    chosen = vectors.reshape(3, -1)[:, at]
+    """Return the vectors (3, H, W) at N flat indices, scaled to unit length, as (3, N)."""
+    chosen = vectors.reshape(3, -1)[:, at]  # (3, H, W) -> (3, N)
     length = np.linalg.norm(chosen, axis=0)
     return np.asarray(chosen / np.where(length > 0, length, 1.0), dtype=np.float32)
 
 
 def _cosines(stored: Floats, directions: Floats) -> Floats:
-    """(N, 48): of vectors (3, N), read in each possible axes, with directions (3, N)."""
+    """Return the cosines (N, 48) of vectors (3, N), in each possible axes, with directions."""
+    # (3, 1, N) * (1, 3, N) -> (9, N)
     products: Floats = (directions[:, None] * stored[None]).reshape(9, -1)
     return np.asarray(products.T @ _PRODUCTS, dtype=np.float32)
 
 
 def _angles(stored: Floats, normals: Floats) -> Floats:
+    """Return the angles (N, 48) in degrees, like `_cosines`."""
     angles: Floats = np.degrees(np.arccos(np.clip(_cosines(stored, normals), -1.0, 1.0)))
     return angles

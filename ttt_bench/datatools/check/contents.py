@@ -1,62 +1,62 @@
-"""The deep pass: files are decoded, what cannot be used is listed, and what can is measured."""
+"""Decode files, list those that cannot be used, and measure the values of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ttt_bench.data.images.files import Problem
 from ttt_bench.datatools.check.findings import Finding
-from ttt_bench.datatools.check.frameset import Frameset, Native, sampled
+from ttt_bench.datatools.check.frameset import Frameset, Native, sample_frames
 from ttt_bench.datatools.check.values import Values
 from ttt_bench.errors import DataError
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 SAMPLE = 200
-"""Frames that are decoded, unless all are."""
+"""Number of frames that are decoded, unless all are requested."""
 
-_LISTED = 10  # damaged files that get a line of their own
+_LISTED = 10
+"""Number of damaged files that are listed one by one."""
 
 
 def check_contents(
-    sets: Sequence[Frameset], values: Values, remedy: str, full: bool, progress: Progress
+    sets: Sequence[Frameset], values: Values, hint: str, progress: Progress, *, full: bool
 ) -> list[Finding]:
-    """Decode a spread sample of frames, or all, and measure `values` on those that can be used.
+    """Decode an evenly spread sample of frames and return the findings.
 
     Args:
-        remedy: what to do with a file that cannot be used.
+        values: collects the frames that can be used, and reports on them.
+        hint: what to do with a file that cannot be used.
+        full: decode all frames.
     """
     total = sum(len(part) for part in sets)
-    sample = sampled(sets, total if full else SAMPLE)
+    sample = sample_frames(sets, total if full else SAMPLE)
+    title = "decoding all frames" if full else "decoding a sample"
     damaged: list[Problem] = []
-
-    def look(place: tuple[Frameset, int]) -> Native | list[Problem]:
-        part, index = place
-        try:
-            return part.read(index, part.parts)
-        except DataError:
-            return part.problems(index)
-
-    for found in map_in_threads(
-        look, sample, "decoding all frames" if full else "decoding a sample", progress
-    ):
-        if isinstance(found, list):
-            damaged += found
+    for decoded in map_in_threads(_decode, sample, title, progress):
+        if isinstance(decoded, list):
+            damaged += decoded
         else:
-            values.add(found)
-    findings = [
-        Finding("error", "files", f"{problem.message}. {remedy}", problem.path, 1)
-        for problem in damaged[:_LISTED]
-    ]
-    if len(damaged) > _LISTED:
-        findings.append(
-            Finding(
-                "error", "files", f"and {len(damaged) - _LISTED} more", count=len(damaged) - _LISTED
-            )
-        )
+            values.add(decoded)
+    findings = list(_damaged_files(damaged, hint))
     if not damaged:
-        message = (
-            f"{len(sample)} of {total} frames decoded: mode, bit depth and size as they should be"
-        )
-        findings.append(Finding("ok", "files", message, count=len(sample)))
+        message = f"{len(sample)} of {total} frames decoded: mode, bit depth and size are correct"
+        findings.append(Finding.ok("files", message, count=len(sample)))
     return [*findings, *values.findings(sets[0])]
+
+
+def _decode(place: tuple[Frameset, int]) -> Native | list[Problem]:
+    """Return a frame's arrays, or the problems of its files."""
+    frames, index = place
+    try:
+        return frames.read(index, frames.parts)
+    except DataError:
+        return frames.problems(index)
+
+
+def _damaged_files(damaged: Sequence[Problem], hint: str) -> Iterator[Finding]:
+    for problem in damaged[:_LISTED]:
+        yield Finding.error("files", f"{problem.message}. {hint}", problem.path, 1)
+    rest = len(damaged) - _LISTED
+    if rest > 0:
+        yield Finding.error("files", f"and {rest} more damaged files", count=rest)

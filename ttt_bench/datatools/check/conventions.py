@@ -1,11 +1,11 @@
-"""Normal axes of a data set, measured on a dozen frames, and of a single map."""
+"""Measure the normal axes of a data set, on up to twelve frames, or of a single normal map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,168 +15,215 @@ from ttt_bench.data.images.geometry import Point, middle, surface_slopes
 from ttt_bench.data.images.normals import HARNESS_AXES, NYUD_AXES, Mask, file_vectors
 from ttt_bench.data.pascal.ids import FLOOR, normals_valid
 from ttt_bench.datatools.check.axes import (
-    Verdict,
-    away,
-    by_depth,
-    by_sight,
+    AxesVerdict,
     depth_angles,
-    in_words,
-    upwards,
+    describe_axes,
+    floor_cosines,
+    judge_with_depth,
+    judge_without_depth,
+    shares_away,
 )
 from ttt_bench.datatools.check.findings import Finding
-from ttt_bench.datatools.check.frameset import Frameset, Native, sampled
+from ttt_bench.datatools.check.frameset import Frameset, Native, sample_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
 
 FRAMES = 12
-"""Frames that axes are measured on."""
+"""Number of frames on which axes are measured."""
 
-_FLOORS_TRIED = 300  # label maps looked at for a dozen with a floor
+_FLOORS_TRIED = 300  # label maps that are searched for `FRAMES` pictures of a floor
 _LEAST_FLOOR = 0.01  # share of a picture
 
 Camera = Callable[[tuple[int, ...]], tuple[Point | None, Point]]
-"""From the size of a picture the focal lengths, None where they are not known, and the principal
-point.
-"""
+"""Map the size of a picture to its focal lengths, None if unknown, and its principal point."""
 
 
-def measured_by_depth(
-    sets: Sequence[Frameset],
-    valid: Callable[[NDArray[Any]], Mask],
-    camera: Camera,
-    window: tuple[int, float],
-    progress: Progress,
-) -> Verdict | None:
-    """Axes by comparison with normals from depth; None where no frame allows one.
+class DepthRule(NamedTuple):
+    """How normals are computed from the depth maps of a data set.
 
-    Args:
-        valid: where a depth map is to be trusted.
-        window: the radius and the bend of `surface_slopes`.
+    Attributes:
+        valid: returns the pixels of a depth map that can be trusted.
+        camera: the camera of the data set.
+        radius: radius in pixels of the window to which a plane is fitted.
+        bend: share by which inverse depth may differ from its plane.
     """
+
+    valid: Callable[[NDArray[Any]], Mask]
+    camera: Camera
+    radius: int
+    bend: float
+
+
+class _FloorView(NamedTuple):
+    """The measurements on one picture; None if the picture does not allow one."""
+
+    away: NDArray[Any] | None
+    floor: NDArray[Any] | None
+
+
+def measure_with_depth(
+    sets: Sequence[Frameset], rule: DepthRule, progress: Progress
+) -> AxesVerdict | None:
+    """Compare normal maps with normals from depth; return None if no frame allows it."""
     found = []
     for native in _frames(sets, ("normals", "depth"), FRAMES, progress):
-        depth = native["depth"].astype(np.float64)
-        if native["normals"].shape[:2] != depth.shape or min(depth.shape) <= 2 * window[0]:
-            continue
-        focal, centre = camera(depth.shape)
-        slopes, kept = surface_slopes(depth, valid(native["depth"]), centre, *window)
-        vectors = file_vectors(native["normals"])
-        angles = depth_angles(vectors, slopes, kept & (vectors != 0).any(axis=0), focal)
+        angles = _angles_on(native, rule)
         if angles is not None:
             found.append(angles)
-    return by_depth(found) if found else None
+    return judge_with_depth(found) if found else None
 
 
 def free_camera(size: tuple[int, ...]) -> tuple[None, Point]:
-    """A camera of which nothing is known but that it points to the middle."""
+    """Return a camera of unknown focal length with its principal point in the middle."""
     return None, middle(size)
 
 
-def measured_by_sight(sets: Sequence[Frameset], context: str, progress: Progress) -> Verdict | None:
-    """Axes without depth: surfaces that are seen face the camera, and floors face up; None where no
-    frame allows one.
+def measure_without_depth(
+    sets: Sequence[Frameset], context: str, progress: Progress
+) -> AxesVerdict | None:
+    """Use that visible surfaces face the camera and floors face up; None if no frame allows it.
 
     Args:
-        context: the part that holds the Context labels, which say what is a floor and what may be
-        trusted.
+        context: the part with the PASCAL-Context labels, which tell floors and trusted pixels.
     """
     seen: list[NDArray[Any]] = []
     floors: list[NDArray[Any]] = []
-    trusted = normals_valid()
     for native in _frames(sets, (context, "normals"), _FLOORS_TRIED, progress):
         labels = native[context]
+        shows_floor = (labels == FLOOR).mean() >= _LEAST_FLOOR
         if native["normals"].shape[:2] != labels.shape:
             continue
-        floor = labels == FLOOR
-        shows_floor = floor.mean() >= _LEAST_FLOOR
         if not shows_floor and len(seen) >= FRAMES:
             continue
-        vectors = file_vectors(native["normals"])
-        there = (vectors != 0).any(axis=0)
-        shares = away(vectors, there & trusted[labels])
-        if shares is not None:
-            seen.append(shares)
-        if shows_floor and (floor & there).any():
-            floors.append(upwards(vectors, floor & there))
+        view = _floor_view(native["normals"], labels)
+        if view.away is not None:
+            seen.append(view.away)
+        if view.floor is not None:
+            floors.append(view.floor)
         if len(floors) >= FRAMES:
             break
-    return by_sight(seen, floors) if seen else None
+    return judge_without_depth(seen, floors) if seen else None
 
 
-def measured_map(path: Path) -> Verdict:
-    """What a single normal map allows, an RGB picture or an array of vectors.
+def measure_map(path: Path) -> AxesVerdict:
+    """Return the axes that a single normal map allows: an RGB picture or an array of vectors.
 
     Raises:
-        DataError: it cannot be read, or has too few vectors.
+        DataError: the file cannot be read, or has too few vectors.
     """
     normals = read_npy(path) if path.suffix == ".npy" else read_picture(path, RGB)
     if normals.ndim != 3 or normals.shape[2] != 3:
         raise DataError(
-            f"{path}: an array of shape {normals.shape}, expected a normal map (H, W, 3)"
+            f"{path}: an array of shape {normals.shape}, expected a normal map (H, W, 3); "
+            "give the file of a normal map"
         )
     vectors = file_vectors(normals)
-    shares = away(vectors, (vectors != 0).any(axis=0))
+    shares = shares_away(vectors, _nonzero(vectors))
     if shares is None:
-        raise DataError(f"{path}: too few vectors to say anything about their axes")
-    return by_sight([shares])
+        raise DataError(f"{path}: too few vectors to measure their axes; give another normal map")
+    return judge_without_depth([shares])
 
 
-def check_axes(verdict: Verdict | None, taken: str, stored: bool, path: Path) -> Iterator[Finding]:
-    """What was measured, in words.
+def check_axes(
+    verdict: AxesVerdict | None, used: str, path: Path, *, stored: bool
+) -> Iterator[Finding]:
+    """Yield the result of a measurement.
 
     Args:
-        taken: the axes that loaders go by until others are stored.
-        stored: whether those that were measured are stored now.
+        used: the axes that loaders use until other ones are stored.
         path: an example file.
+        stored: whether the measured axes are stored now.
     """
     if verdict is None:
-        message = f"normal axes: no frame with enough normals to measure them; loaders take them as {taken}"
-        yield Finding("warning", "conventions", message, path)
+        message = (
+            "normal axes: no frame has enough normals to measure them; "
+            f"loaders use {used}. Check a folder with more frames"
+        )
+        yield Finding.warning("conventions", message, path)
     elif verdict.axes is None:
         message = (
-            f"normal axes cannot be decided ({verdict.words}); possible: {verdict.channels}. Loaders take them as "
-            f"{taken}"
+            f"normal axes cannot be decided ({verdict.words}); possible: {verdict.channels}. "
+            f"Loaders use {used}"
         )
-        yield Finding("warning", "conventions", message, path)
+        yield Finding.warning("conventions", message, path)
     else:
-        message = f"normal axes: {in_words(verdict.axes)}, measured: {verdict.words}"
-        good = stored or verdict.axes == taken
+        message = f"normal axes: {describe_axes(verdict.axes)}, measured: {verdict.words}"
+        good = stored or verdict.axes == used
         if not good:
-            message += f". Loaders take them as {taken} until this is stored: run `ttt-bench data check` without --dry-run"
-        yield Finding("ok" if good else "warning", "conventions", message, path)
+            message += (
+                f". Loaders use {used} until the measured axes are stored: "
+                "run `ttt-bench data check` without --dry-run"
+            )
+        yield Finding.ok_if(good, "conventions", message, path)
+
+
+def axes_entry(verdict: AxesVerdict | None) -> dict[str, str]:
+    """Return the manifest's entry of the measured axes; empty if they are not decided."""
+    if verdict is None or verdict.axes is None:
+        return {}
+    return {"normal_axes": verdict.axes}
 
 
 def check_map(path: Path) -> list[Finding]:
-    """The findings on a single normal map.
+    """Return the findings on a single normal map.
 
-    Its axes are right where they are those that loaders assume, of Taskonomy or of the others.
+    Its axes are good if they are the default of Taskonomy or of the other data sets.
     """
     try:
-        verdict = measured_map(path)
+        verdict = measure_map(path)
     except DataError as error:
-        return [Finding("error", "files", str(error), path)]
+        return [Finding.error("files", str(error), path)]
     if verdict.axes is None:
-        return list(check_axes(verdict, f"{HARNESS_AXES} or {NYUD_AXES}", False, path))
+        return list(check_axes(verdict, f"{HARNESS_AXES} or {NYUD_AXES}", path, stored=False))
     usual = verdict.axes in (HARNESS_AXES, NYUD_AXES)
-    message = f"normal axes: {in_words(verdict.axes)}, measured without depth: {verdict.words}"
+    message = f"normal axes: {describe_axes(verdict.axes)}, measured without depth: {verdict.words}"
     if not usual:
         message += (
-            f". Loaders assume {HARNESS_AXES} (Taskonomy) or {NYUD_AXES} (NYUD-v2, PASCAL-Context) unless `ttt-bench "
-            "data check` of the whole data set has stored what it measured"
+            f". Loaders use {HARNESS_AXES} (Taskonomy) or {NYUD_AXES} (NYUD-v2, PASCAL-Context) "
+            "unless `ttt-bench data check` of the whole data set has stored the measured axes"
         )
-    return [Finding("ok" if usual else "warning", "conventions", message, path)]
+    return [Finding.ok_if(usual, "conventions", message, path)]
+
+
+def _angles_on(native: Native, rule: DepthRule) -> NDArray[Any] | None:
+    """Return the `depth_angles` of a frame, or None if it does not allow a measurement."""
+    depth = native["depth"].astype(np.float64)
+    if native["normals"].shape[:2] != depth.shape or min(depth.shape) <= 2 * rule.radius:
+        return None
+    focal, centre = rule.camera(depth.shape)
+    slopes, kept = surface_slopes(
+        depth, rule.valid(native["depth"]), centre, rule.radius, rule.bend
+    )
+    vectors = file_vectors(native["normals"])
+    angles: NDArray[Any] | None = depth_angles(vectors, slopes, kept & _nonzero(vectors), focal)
+    return angles
+
+
+def _floor_view(normals: NDArray[Any], labels: NDArray[Any]) -> _FloorView:
+    """Measure a picture: the vectors that point away, and those on floors if it shows one."""
+    vectors = file_vectors(normals)
+    valid, floor = _nonzero(vectors), labels == FLOOR
+    away = shares_away(vectors, valid & normals_valid()[labels])
+    if floor.mean() >= _LEAST_FLOOR and (floor & valid).any():
+        return _FloorView(away, floor_cosines(vectors, floor & valid))
+    return _FloorView(away, None)
+
+
+def _nonzero(vectors: NDArray[Any]) -> Mask:
+    """Return where vectors (3, H, W) are not zero, as (H, W)."""
+    return np.asarray((vectors != 0).any(axis=0))
 
 
 def _frames(
     sets: Sequence[Frameset], parts: tuple[str, str], most: int, progress: Progress
 ) -> Iterator[Native]:
-    """Those of a spread sample that can be read."""
-    sample = sampled(sets, most)
+    """Yield the frames of an evenly spread sample that can be read."""
+    sample = sample_frames(sets, most)
     with progress.bar("measuring normal axes", len(sample)) as bar:
-        for part, index in sample:
+        for frames, index in sample:
             native = None
-            with suppress(DataError):  # named where files are decoded
-                native = part.read(index, parts)
+            with suppress(DataError):  # reported where files are decoded
+                native = frames.read(index, parts)
             if native is not None:
                 yield native
             bar.advance()

@@ -1,62 +1,67 @@
-"""Do Taskonomy's edge files follow from its depth files?"""
+"""Check whether Taskonomy's edge files follow from its depth files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 
 from ttt_bench.data.taskonomy.edges import edge_mask, edges_from_depth
 from ttt_bench.datatools.check.findings import Finding
-from ttt_bench.datatools.check.frameset import Frameset, sampled
+from ttt_bench.datatools.check.frameset import Frameset, sample_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
 
 LEAST = 0.99
-"""The correlation from which on edges may be made from depth."""
+"""Correlation above which missing edges may be made from depth."""
 
 _FRAMES = 12
-_TOO_FLAT = 1.0  # counts of standard deviation; less says nothing
+_TOO_FLAT = 1.0
+"""Standard deviation in counts below which a frame is not compared."""
 
 
 def edge_correlation(sets: Sequence[Frameset], progress: Progress) -> tuple[float, int]:
-    """The mean correlation of edge files with the formula over a dozen frames, and how many had
-    edges to compare.
-    """
+    """Return the mean correlation of edge files with the formula, and the number of frames."""
     found = []
-    sample = sampled(sets, _FRAMES)
+    sample = sample_frames(sets, _FRAMES)
     with progress.bar("comparing edges with depth", len(sample)) as bar:
-        for part, index in sample:
-            with suppress(DataError):  # named where files are decoded
-                native = part.read(index, ("edge", "depth"))
-                there = edge_mask(native["depth"])
-                file = native["edge"][there].astype(np.float64)
-                formula = edges_from_depth(native["depth"])[there].astype(np.float64)
-                if len(file) and min(file.std(), formula.std()) >= _TOO_FLAT:
-                    found.append(float(np.corrcoef(file, formula)[0, 1]))
+        for frames, index in sample:
+            found.append(_correlation(frames, index))
             bar.advance()
-    return (float(np.mean(found)), len(found)) if found else (0.0, 0)
+    known = [value for value in found if value is not None]
+    return (float(np.mean(known)), len(known)) if known else (0.0, 0)
 
 
 def check_edges(sets: Sequence[Frameset], progress: Progress) -> Finding:
-    """Whether missing or damaged edge files could be made from depth."""
+    """Return whether missing or damaged edge files can be made from depth."""
     correlation, count = edge_correlation(sets, progress)
     path = sets[0].example("edge")
     if not count:
-        return Finding(
-            "warning",
-            "edges",
-            "edges: no frame allows a comparison with the formula on depth",
-            path,
-        )
-    good = correlation >= LEAST
+        message = "edges: no frame allows a comparison with the formula on depth"
+        return Finding.warning("edges", message, path)
     message = (
-        f"edges: correlation {correlation:.4f} with the annotator's formula on depth (frames: {count})"
-        + (
-            "; missing or damaged edge files can be made from depth: `ttt-bench data prepare taskonomy --edges`"
-            if good
-            else "; these are not the published edges of this depth, and none can be made from it"
-        )
+        f"edges: correlation {correlation:.4f} with the annotator's formula on depth "
+        f"(frames: {count}); "
     )
-    return Finding("ok" if good else "warning", "edges", message, path, count)
+    if correlation >= LEAST:
+        message += (
+            "missing or damaged edge files can be made from depth: "
+            "`ttt-bench data prepare taskonomy --edges`"
+        )
+    else:
+        message += "these are not the published edges of this depth, so none can be made from it"
+    return Finding.ok_if(correlation >= LEAST, "edges", message, path, count=count)
+
+
+def _correlation(frames: Frameset, index: int) -> float | None:
+    """Return the correlation on one frame, or None if the frame does not allow a comparison."""
+    try:
+        native = frames.read(index, ("edge", "depth"))
+    except DataError:
+        return None  # reported where files are decoded
+    valid = edge_mask(native["depth"])
+    file = native["edge"][valid].astype(np.float64)
+    formula = edges_from_depth(native["depth"])[valid].astype(np.float64)
+    if not len(file) or min(file.std(), formula.std()) < _TOO_FLAT:
+        return None
+    return float(np.corrcoef(file, formula)[0, 1])

@@ -1,9 +1,11 @@
-"""Frames of any data set as the deep checks see them."""
+"""The frames of any data set, as the checks of file contents read them."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,18 @@ from ttt_bench.data.images.files import Indexed, Problem, spread
 from ttt_bench.errors import DataError
 
 Native = dict[str, NDArray[Any]]
-"""A frame's arrays as decoded, by part."""
+"""The decoded arrays of a frame, by part."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frameset:
-    """Frames that are complete in these parts.
+    """Frames that have a file for each of these parts.
 
     Attributes:
-        name: which list or split they are, for messages.
+        name: the list or split, for messages.
         frames: names and files.
-        parts: the image, and what targets are made of.
-        decode: a part's file to an array; raises DataError where it cannot be used.
+        parts: the image first, then what targets are made of.
+        decode: decodes the file of a part; raises DataError if the file cannot be used.
         alike: whether two shapes may be those of an image and its target.
     """
 
@@ -38,14 +40,14 @@ class Frameset:
         return len(self.frames)
 
     def example(self, part: str) -> Path:
-        """The first frame's file of a part."""
+        """Return the first frame's file of a part."""
         return self.frames.path(0, part)
 
     def read(self, index: int, parts: Sequence[str]) -> Native:
-        """Parts of a frame.
+        """Return the arrays of some parts of a frame.
 
         Raises:
-            DataError: a file cannot be used, or is another shape than the first part's.
+            DataError: a file cannot be used, or its shape differs from that of the first part.
         """
         arrays: Native = {}
         for part in parts:
@@ -53,7 +55,7 @@ class Frameset:
         return arrays
 
     def problems(self, index: int) -> list[Problem]:
-        """What is wrong with a frame's files."""
+        """Return the problems of the files of a frame."""
         found: list[Problem] = []
         shape: Sequence[int] | None = None
         for part in self.parts:
@@ -69,24 +71,17 @@ class Frameset:
         array = self.decode(path, part)
         if shape is not None and not self.alike(array.shape[:2], shape[:2]):
             raise DataError(
-                f"{path}: {array.shape[1]}x{array.shape[0]} pixels, but the frame's {self.parts[0]} has "
-                f"{shape[1]}x{shape[0]}"
+                f"{path}: {array.shape[1]}x{array.shape[0]} pixels, but the frame's "
+                f"{self.parts[0]} has {shape[1]}x{shape[0]}"
             )
         return array
 
 
-def sampled(sets: Sequence[Frameset], most: int) -> list[tuple[Frameset, int]]:
-    """At most so many frames, evenly spread over all sets, the same every time."""
-    everything = [(part, start) for part, start in zip(sets, _starts(sets), strict=True)]
-    total = sum(len(part) for part in sets)
-    chosen, at = [], spread(total, most)
-    for part, start in everything:
-        chosen += [(part, index - start) for index in at if start <= index < start + len(part)]
+def sample_frames(sets: Sequence[Frameset], most: int) -> list[tuple[Frameset, int]]:
+    """Return at most `most` frames as (set, index), evenly spread over all sets."""
+    starts = list(accumulate((len(frames) for frames in sets), initial=0))
+    chosen = []
+    for at in spread(starts[-1], most):
+        number = bisect_right(starts, at) - 1  # the set that position `at` belongs to
+        chosen.append((sets[number], at - starts[number]))
     return chosen
-
-
-def _starts(sets: Sequence[Frameset]) -> list[int]:
-    starts = [0]
-    for part in sets:
-        starts.append(starts[-1] + len(part))
-    return starts[:-1]

@@ -1,4 +1,4 @@
-"""What is particular to the checks of NYUD-v2."""
+"""The checks that only NYUD-v2 needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.nyud.camera import CENTRE, CROP, FOCAL
 from ttt_bench.data.nyud.dataset import NYUD
 from ttt_bench.data.nyud.index import CROPPED, WHOLE, release
-from ttt_bench.datatools.check.axes import Verdict
-from ttt_bench.datatools.check.conventions import free_camera, measured_by_depth
+from ttt_bench.datatools.check.axes import AxesVerdict
+from ttt_bench.datatools.check.conventions import DepthRule, free_camera, measure_with_depth
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native
-from ttt_bench.datatools.check.listed import Subject
-from ttt_bench.datatools.check.values import Depths, Shares, Vectors
+from ttt_bench.datatools.check.listed import CheckedSet
+from ttt_bench.datatools.check.values import DepthValues, EdgeValues, NormalValues
 from ttt_bench.util.progress import Progress
 
-_WINDOW = (5, 0.02)  # radius and bend; the sensor's depth is noisy, and comes in steps
-_FRAME = 8  # outer pixels
-_SAME = 8.0  # of 255
-_FRAMED = 0.5  # share of the outer pixels that have one grey
+_FRAME = 8  # width of the border in pixels
+_SAME = 8.0  # difference of two greys out of 255
+_FRAMED = 0.5  # share of the pixels of the border that have one grey
 
 
 def camera(size: tuple[int, ...]) -> tuple[Point | None, Point]:
-    """The colour camera's focal lengths and principal point, for whole and for cropped frames."""
+    """Return the colour camera's focal lengths and principal point for frames of this size."""
     if tuple(size) == WHOLE:
         return FOCAL, CENTRE
     if tuple(size) == CROPPED:
@@ -37,65 +36,74 @@ def camera(size: tuple[int, ...]) -> tuple[Point | None, Point]:
     return free_camera(size)
 
 
-def framed(picture: NDArray[Any]) -> bool:
-    """Whether the outer 8 pixels of a picture (H, W, 3) of 0..255 are mostly one grey that is
-    rare within.
-    """
+_DEPTH_RULE = DepthRule(lambda metres: metres > 0, camera, radius=5, bend=0.02)
+"""A wide window, because the depth of the sensor is noisy and quantised."""
+
+
+def has_border(picture: NDArray[Any]) -> bool:
+    """Return whether a picture (H, W, 3) of 0..255 has a border of one grey that is rare inside."""
     if min(picture.shape[:2]) <= 4 * _FRAME:
         return False
     outer = np.ones(picture.shape[:2], dtype=np.bool_)
     outer[_FRAME:-_FRAME, _FRAME:-_FRAME] = False
-    colour = np.median(picture[outer].astype(np.float32), axis=0)
-    near: Mask = np.asarray((np.abs(picture - colour) <= _SAME).all(axis=2))
+    colour = np.median(picture[outer].astype(np.float32), axis=0)  # (N, 3) -> (3,)
+    near: Mask = np.asarray((np.abs(picture - colour) <= _SAME).all(axis=2))  # (H, W)
     grey = np.ptp(colour) <= _SAME
     return bool(grey and near[outer].mean() >= _FRAMED and near[~outer].mean() < _FRAMED / 2)
 
 
-def axes(sets: Sequence[Frameset], progress: Progress) -> Verdict | None:
-    """Measured with depth and the known camera."""
-    if not all("depth" in part.parts for part in sets):
+def measure_axes(sets: Sequence[Frameset], progress: Progress) -> AxesVerdict | None:
+    """Measure the normal axes with depth and the known camera; return None without depth."""
+    if not all("depth" in frames.parts for frames in sets):
         return None
-    return measured_by_depth(sets, lambda metres: metres > 0, camera, _WINDOW, progress)
+    return measure_with_depth(sets, _DEPTH_RULE, progress)
 
 
 class NyudValues:
-    """Ranges over the frames that were decoded."""
+    """The values of the decoded frames."""
 
     def __init__(self) -> None:
-        self._depths, self._vectors, self._edges = Depths(), Vectors(), Shares()
-        self._framed: dict[str, int] = {IMAGE: 0, "normals": 0}
+        self._depth, self._normals, self._edges = DepthValues(), NormalValues(), EdgeValues()
+        self._bordered: dict[str, int] = {IMAGE: 0, "normals": 0}
         self._seen = 0
 
     def add(self, native: Native) -> None:
+        """Add the arrays of a frame."""
         self._seen += 1
-        self._framed[IMAGE] += framed(native[IMAGE])
+        self._bordered[IMAGE] += has_border(native[IMAGE])
         if "depth" in native:
-            self._depths.add(native["depth"], native["depth"] > 0)
+            self._depth.add(native["depth"], native["depth"] > 0)
         if "normals" in native:
-            self._vectors.add(native["normals"])
             normals = native["normals"]
-            self._framed["normals"] += framed(
-                normals if normals.dtype == np.uint8 else 127.5 + 127.5 * normals
-            )
+            self._normals.add(normals)
+            picture = normals if normals.dtype == np.uint8 else 127.5 + 127.5 * normals
+            self._bordered["normals"] += has_border(picture)
         if "edge" in native:
             self._edges.add(native["edge"])
 
     def findings(self, frames: Frameset) -> Iterator[Finding]:
-        yield from self._depths.findings(
+        """Yield the results."""
+        yield from self._depth.findings(
             frames, "0", "depth is not in metres; take it from the archive again"
         )
-        yield from self._vectors.findings(
+        yield from self._normals.findings(
             frames, "these are not unit vectors; take them from the archive again"
         )
         yield from self._edges.findings(frames)
-        for part, count in self._framed.items():
+        for part, count in self._bordered.items():
             if 2 * count > self._seen:
                 message = (
-                    f"{part}: border present: not cropped ({count} of {self._seen} frames have one grey in the outer "
-                    f"{_FRAME} pixels); the published results use images without it. `ttt-bench data prepare nyud "
-                    "--crop` cuts it off where frames are 480x640"
+                    f"{part}: border present: not cropped ({count} of {self._seen} frames have one "
+                    f"grey in the outer {_FRAME} pixels); the published results use images without "
+                    "it. `ttt-bench data prepare nyud --crop` removes it from frames of 480x640"
                 )
-                yield Finding("warning", "values", message, frames.example(part), count)
+                yield Finding.warning("values", message, frames.example(part), count)
 
 
-SUBJECT = Subject(NYUD, {"nyud": "semseg"}, release, NyudValues, axes)
+CHECKED = CheckedSet(
+    dataset=NYUD,
+    labels={"nyud": "semseg"},
+    form=release,
+    values=NyudValues,
+    measure_axes=measure_axes,
+)

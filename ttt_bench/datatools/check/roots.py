@@ -1,184 +1,216 @@
-"""Which data sets lie below a folder, and the checks of each. Prints nothing."""
+"""Find the data sets below a folder and run the checks of each. Prints nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Protocol
 
 from ttt_bench.data.listed.layout import find_root
 from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.index import LAYOUTS, PARTS, find_folders
+from ttt_bench.datatools.check import nyud, pascal
 from ttt_bench.datatools.check.archives import check_archives
 from ttt_bench.datatools.check.conventions import check_map
-from ttt_bench.datatools.check.findings import Finding, Outcome
-from ttt_bench.datatools.check.listed import Subject, check_listed
+from ttt_bench.datatools.check.findings import CheckResult, Finding
+from ttt_bench.datatools.check.listed import CheckedSet, check_listed
 from ttt_bench.datatools.check.taskonomy import check_taskonomy
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Check(Protocol):
+    def __call__(
+        self, root: Path, progress: Progress, *, full: bool, store: bool
+    ) -> CheckResult: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checker:
     """A data set that can be checked.
 
     Attributes:
-        find: raises DataError where a folder is not the data set's.
-        stranger: what is wrong with a folder that holds another form of it.
-        names: folders that it has.
-        layout: how it lies on the disk, in words.
+        title: its name in messages.
+        check: runs its checks.
+        find: finds its folder; raises DataError if a folder is not the data set's.
+        other_form: describes the problem if a folder holds another form of it, else returns None.
+        names: names of the folders that it has.
+        layout: description of its folders.
     """
 
     title: str
-    check: Callable[[Path, Progress, bool, bool], Outcome]
+    check: _Check
     find: Callable[[Path], object]
-    stranger: Callable[[Path], str | None]
+    other_form: Callable[[Path], str | None]
     names: frozenset[str]
     layout: str
+
+    def finds(self, root: Path) -> bool:
+        """Return whether a folder holds the data set."""
+        try:
+            self.find(root)
+        except DataError:
+            return False
+        return True
+
+
+Checkers = dict[str, _Checker]
 
 
 def check(
     root: Path, progress: Progress, *, full: bool = False, store: bool = False
 ) -> list[Finding]:
-    """Look over a data root, one data set's folder, or a single normal map.
+    """Check a data root, the folder of one data set, or a single normal map.
 
-    Folders and names are read in full; a spread sample of 200 frames is decoded. What is unusable
-    is a finding, never an exception.
+    All folders and names are read. A spread sample of 200 frames is decoded. Unusable data give a
+    finding, not an exception.
 
     Args:
-        full: decode every frame instead.
-        store: keep what was measured (normal axes, if they are decided; the fingerprints of files
-            without an error) in each data set's manifest.
+        full: decode every frame.
+        store: write measurements to each data set's manifest: the normal axes, if they are
+            decided, and the fingerprints of files without an error.
     """
     if root.is_file():
         return check_map(root)
-    kinds = _kinds()
-    archives = [
-        finding
-        for folder in (root, *(root / name for name in kinds))
-        for finding in check_archives(folder)
-    ]
+    checkers = _checkers()
+    folders = (root, *(root / name for name in checkers))
+    archives = [finding for folder in folders for finding in check_archives(folder)]
     try:
-        named = {name: root / name for name in kinds if (root / name).is_dir()}
-        found = named or _recognised(root, kinds)
-        if not found:
-            return [*archives, _unrecognised(root, kinds)]
-        findings = list(archives)
-        for name, folder in found.items():
-            outcome = kinds[name].check(folder, progress, full, store)
-            several = f"{kinds[name].title}: " if len(found) > 1 else ""
-            findings += [_prefixed(finding, several) for finding in outcome.findings]
-            if store:
-                findings += _stored(outcome)
+        return [*archives, *_check_sets(root, checkers, progress, full=full, store=store)]
     except OSError as error:
-        message = f"cannot read {error.filename}: {error.strerror}; check its permissions"
-        return [*archives, Finding("error", "layout", message, root)]
+        message = f"{error.filename} cannot be read ({error.strerror}); check its permissions"
+        return [*archives, Finding.error("layout", message, root)]
+
+
+def _check_sets(
+    root: Path, checkers: Checkers, progress: Progress, *, full: bool, store: bool
+) -> list[Finding]:
+    """Check every data set below a folder."""
+    named = {name: root / name for name in checkers if (root / name).is_dir()}
+    found = named or _recognised(root, checkers)
+    if not found:
+        return [_unrecognised(root, checkers)]
+    findings: list[Finding] = []
+    for name, folder in found.items():
+        result = checkers[name].check(folder, progress, full=full, store=store)
+        prefix = f"{checkers[name].title}: " if len(found) > 1 else ""
+        findings += [_prefixed(finding, prefix) for finding in result.findings]
+        if store:
+            findings += _stored(result)
     return findings
 
 
-def _kinds() -> dict[str, _Kind]:
-    from ttt_bench.datatools.check import nyud, pascal
-
+def _checkers() -> Checkers:
     domains = frozenset(name for names in PARTS.values() for name in names)
-    known = "; ".join(f"{key} {form}" for key, form in LAYOUTS.items())
-    taskonomy = _Kind(
-        "Taskonomy", check_taskonomy, find_folders, lambda folder: None, domains, known
+    taskonomy = _Checker(
+        title="Taskonomy",
+        check=check_taskonomy,
+        find=find_folders,
+        other_form=lambda folder: None,
+        names=domains,
+        layout="; ".join(f"{key} {form}" for key, form in LAYOUTS.items()),
     )
-    return {
-        "taskonomy": taskonomy,
-        "nyud": _listed(nyud.SUBJECT),
-        "pascal": _listed(pascal.SUBJECT),
-    }
+    sets = {"nyud": nyud.CHECKED, "pascal": pascal.CHECKED}
+    return {"taskonomy": taskonomy} | {name: _of_listed(checked) for name, checked in sets.items()}
 
 
-def _listed(subject: Subject) -> _Kind:
-    layout = subject.dataset.layout
+def _of_listed(checked: CheckedSet) -> _Checker:
+    layout = checked.dataset.layout
+
+    def run(root: Path, progress: Progress, *, full: bool, store: bool) -> CheckResult:
+        return check_listed(checked, root, progress, full=full, store=store)
+
     places = [place.folder for part in layout.parts.values() for place in part]
-    names = frozenset(
-        piece for place in [*places, layout.lists] for piece in (place.split("/")[0], place)
-    )
-    return _Kind(
-        subject.title,
-        lambda root, progress, full, store: check_listed(subject, root, progress, full, store),
-        lambda root: find_root(layout, root),
-        layout.stranger,
-        names | frozenset(layout.archives),
-        f"{layout.lists}/train.txt and val.txt; "
-        + "; ".join(f"{part} in {layout.places(part)}" for part in layout.parts),
+    # of "pascal-context/trainval" both the first folder and the whole path
+    names = {name for place in [*places, layout.lists] for name in (place.split("/")[0], place)}
+    parts = "; ".join(f"{part} in {layout.places(part)}" for part in layout.parts)
+    return _Checker(
+        title=checked.title,
+        check=run,
+        find=lambda root: find_root(layout, root),
+        other_form=layout.stranger,
+        names=frozenset(names) | frozenset(layout.archives),
+        layout=f"{layout.lists}/train.txt and val.txt; {parts}",
     )
 
 
-def _recognised(root: Path, kinds: dict[str, _Kind]) -> dict[str, Path]:
-    """The data sets that a folder is; none where it is another form of one, though it may look
-    like Taskonomy then.
+def _recognised(root: Path, checkers: Checkers) -> dict[str, Path]:
+    """Return the data sets that a folder itself holds.
+
+    Another form of a listed data set may look like Taskonomy; then the result is empty.
     """
-    listed = {name: root for name, kind in kinds.items() if name != "taskonomy" and _is(kind, root)}
-    if listed or _strange(root, kinds):
-        return listed
-    return {"taskonomy": root} if _is(kinds["taskonomy"], root) else {}
+    found = {
+        name: root
+        for name, checker in checkers.items()
+        if name != "taskonomy" and checker.finds(root)
+    }
+    if found or _other_form(root, checkers):
+        return found
+    return {"taskonomy": root} if checkers["taskonomy"].finds(root) else {}
 
 
-def _is(kind: _Kind, root: Path) -> bool:
-    try:
-        kind.find(root)
-    except DataError:
-        return False
-    return True
-
-
-def _strange(root: Path, kinds: dict[str, _Kind]) -> str | None:
-    """What is wrong with a folder that is another form of a data set."""
+def _other_form(root: Path, checkers: Checkers) -> str | None:
+    """Return the problem of a folder that holds an unsupported form of a data set."""
     if not root.is_dir():
         return None
-    folders = [
-        root,
-        *(
-            path
-            for path in sorted(root.iterdir())
-            if path.is_dir() and not path.name.startswith(".")
-        ),
-    ]
-    said = (kind.stranger(folder) for kind in kinds.values() for folder in folders)
-    return next((message for message in said if message), None)
+    for checker in checkers.values():
+        for folder in (root, *_visible_folders(root)):
+            problem = checker.other_form(folder)
+            if problem:
+                return problem
+    return None
 
 
-def _unrecognised(root: Path, kinds: dict[str, _Kind]) -> Finding:
-    """What there is instead of a known data set, and what is known, the nearest first."""
+def _visible_folders(root: Path) -> Iterator[Path]:
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            yield path
+
+
+def _unrecognised(root: Path, checkers: Checkers) -> Finding:
+    """Return the error for a folder without a known data set, with the most similar set first."""
     if not root.is_dir():
-        message = f"{root} does not exist; give the folder that holds {', '.join(f'{name}/' for name in kinds)}"
-        return Finding("error", "layout", message, root)
-    strange = _strange(root, kinds)
-    if strange:
-        return Finding("error", "layout", strange, root)
+        wanted = ", ".join(f"{name}/" for name in checkers)
+        message = f"{root} does not exist; give the folder that holds {wanted}"
+        return Finding.error("layout", message, root)
+    problem = _other_form(root, checkers)
+    if problem:
+        return Finding.error("layout", problem, root)
     names = sorted(path.name for path in root.iterdir())
     if not names:
-        return Finding("error", "layout", f"{root} is empty. {_NOTHING}", root)
-    nearest = sorted(kinds.values(), key=lambda kind: -_alike(names, kind))
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    hints = "".join(
-        f"{name}: did you mean {near[0]}? "
-        for name in names
-        if name not in nearest[0].names
-        and (near := get_close_matches(name, nearest[0].names, n=1, cutoff=0.8))
+        return Finding.error("layout", f"{root} is empty. {_EMPTY}", root)
+    nearest = sorted(checkers.values(), key=lambda checker: -_similar(names, checker))
+    known = ". ".join(f"{checker.title}: {checker.layout}" for checker in nearest)
+    hints = _spelling_hints(names, nearest[0].names)
+    message = (
+        f"no known data set below {root}, which holds {listed(names, 8)}. {hints}Known: {known}"
     )
-    known = ". ".join(f"{kind.title}: {kind.layout}" for kind in nearest)
-    return Finding(
-        "error",
-        "layout",
-        f"no known data set below {root}, which holds {listed}. {hints}Known: {known}",
-        root,
-    )
+    return Finding.error("layout", message, root)
 
 
-_NOTHING = (
-    "Taskonomy's downloader ends at once with nothing where a domain's name is wrong (it is normal, not normals), "
-    "where --split is not all, and without --name and --email; `ttt-bench data prepare taskonomy` prints one that works"
+_EMPTY = (
+    "Taskonomy's downloader ends at once without any file if the name of a domain is wrong (it is "
+    "normal, not normals), if --split is not all, and without --name and --email; "
+    "`ttt-bench data prepare taskonomy` prints a command that works"
 )
 
 
-def _alike(names: list[str], kind: _Kind) -> int:
-    return sum(bool(get_close_matches(name, kind.names, n=1, cutoff=0.8)) for name in names)
+def _spelling_hints(names: list[str], known: frozenset[str]) -> str:
+    """Return "NAME: did you mean OTHER? " for each name that is almost a known one."""
+    hints = ""
+    for name in names:
+        near = get_close_matches(name, known, n=1, cutoff=0.8)
+        if near and name not in known:
+            hints += f"{name}: did you mean {near[0]}? "
+    return hints
+
+
+def _similar(names: list[str], checker: _Checker) -> int:
+    """Return the number of names that are, almost, those of a data set."""
+    return sum(bool(get_close_matches(name, checker.names, n=1, cutoff=0.8)) for name in names)
 
 
 def _prefixed(finding: Finding, prefix: str) -> Finding:
@@ -187,18 +219,13 @@ def _prefixed(finding: Finding, prefix: str) -> Finding:
     return replace(finding, message=f"{prefix}{finding.message}")
 
 
-def _stored(outcome: Outcome) -> list[Finding]:
-    if not outcome.entries:
+def _stored(result: CheckResult) -> list[Finding]:
+    """Write the measurements to the manifest; return a warning if that fails."""
+    if not result.entries:
         return []
     try:
-        update_manifest(outcome.folder, outcome.entries)
+        update_manifest(result.folder, result.entries)
     except BenchError as error:
-        return [
-            Finding(
-                "warning",
-                "conventions",
-                f"what was measured cannot be kept: {error}",
-                outcome.folder,
-            )
-        ]
+        message = f"the measurements cannot be stored: {error}"
+        return [Finding.warning("conventions", message, result.folder)]
     return []

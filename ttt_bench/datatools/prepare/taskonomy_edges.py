@@ -92,7 +92,13 @@ def make_edges(root: Path, progress: Progress) -> int:
 
 def _correlation(frames: Frames, progress: Progress) -> str:
     both = frames.select(frames.has("edge") & frames.has("depth"))
-    same = Frameset("all", both, ("edge", "depth"), decode.read, lambda edge, depth: edge == depth)
+    same = Frameset(
+        name="all",
+        frames=both,
+        parts=("edge", "depth"),
+        decode=decode.read,
+        alike=lambda edge, depth: edge == depth,
+    )
     correlation, count = edge_correlation([same], progress)
     if not count:
         raise DataError(
