@@ -18,9 +18,9 @@ from rich.console import Console
 from support.synthetic import add_cell, example_images, gains, statistics_frame
 
 from ttt_bench.errors import BenchError
-from ttt_bench.report import pictures
-from ttt_bench.report.curves import figure, svg
-from ttt_bench.report.line_styles import colour
+from ttt_bench.report.figures import pictures
+from ttt_bench.report.figures.curves import figure, svg
+from ttt_bench.report.figures.line_styles import colour
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
 from ttt_bench.results import store
 from ttt_bench.stats.comparison import Comparison

@@ -11,7 +11,7 @@ import pytest
 from support.synthetic import BASE, add_cell, compared, constant, gains, statistics_frame
 
 from ttt_bench.report import classes, main_table
-from ttt_bench.report.curves import figure
+from ttt_bench.report.figures.curves import figure
 from ttt_bench.report.page import PageSection
 from ttt_bench.report.sync_table import build as build_sync
 from ttt_bench.report.tables import DASH, Number

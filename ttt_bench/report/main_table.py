@@ -21,9 +21,9 @@ from ttt_bench.report.columns import (
     task_key,
 )
 from ttt_bench.report.frames import named_rows
-from ttt_bench.report.notes import STATES, run_notes
-from ttt_bench.report.published_notes import published_notes
-from ttt_bench.report.reading_notes import reading_notes
+from ttt_bench.report.notes.published import published_notes
+from ttt_bench.report.notes.reading import reading_notes
+from ttt_bench.report.notes.run import STATES, run_notes
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
 from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
 from ttt_bench.stats import summary

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ttt_bench.report.columns import any_bold, class_column, metric_column, numbers
-from ttt_bench.report.notes import others_notes, seeds_note
-from ttt_bench.report.reading_notes import BOLD
+from ttt_bench.report.notes.reading import BOLD
+from ttt_bench.report.notes.run import others_notes, seeds_note
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison

@@ -138,7 +138,7 @@ def _section(comparison: Comparison) -> PageSection:
 
 def _curves(comparison: Comparison) -> Curves:
     # matplotlib takes seconds to import: tables for a console do without it
-    from ttt_bench.report import curves
+    from ttt_bench.report.figures import curves
 
     shown = curves.figure(comparison)
     return Curves(png=curves.png(shown), svg=curves.svg(shown))
@@ -146,7 +146,7 @@ def _curves(comparison: Comparison) -> Curves:
 
 def _examples(comparison: Comparison) -> ExamplePicture | None:
     """Return the picture of example images; None if the results contain none."""
-    from ttt_bench.report import pictures
+    from ttt_bench.report.figures import pictures
 
     stored = pictures.examples_of(comparison)
     if stored is None:

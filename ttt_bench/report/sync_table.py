@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ttt_bench.report.sync_notes import sync_notes
+from ttt_bench.report.notes.sync import sync_notes
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.synchronisation import peak, sync_frame

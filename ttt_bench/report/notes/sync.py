@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ttt_bench.report.notes import others_notes, seeds_note
+from ttt_bench.report.notes.run import others_notes, seeds_note
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from ttt_bench.report.notes import seeds_note
+from ttt_bench.report.notes.run import seeds_note
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import FIXED, OWN_GAIN

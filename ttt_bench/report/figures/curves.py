@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ttt_bench.report.line_styles import Style, line_styles
+from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import DELTA, curve_frame

@@ -1,0 +1,1 @@
+"""Figures: curves over adaptation steps, and example images."""
