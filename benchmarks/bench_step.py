@@ -23,10 +23,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from ttt_bench.adapt.session import Session
-from ttt_bench.registry import registered
+from ttt_bench.registry import METHODS
 
 ROUNDS = 5
-METHODS = [name for name in registered() if name not in ("base", "norm")]
+NAMES = [name for name in METHODS.names() if name not in ("base", "norm")]
 
 
 def _total(outputs: dict[Any, Tensor]) -> Tensor:
@@ -103,7 +103,7 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_step_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     one, images = session(name, RESNET50), Noise().whole.images.to(DEVICE)
     one.begin_batch(0, images)

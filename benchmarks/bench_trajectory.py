@@ -32,7 +32,7 @@ from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.statistics import Scoring
 from ttt_bench.network import Batch, Net
 from ttt_bench.protocols import protocol_of
-from ttt_bench.registry import load_method
+from ttt_bench.registry import METHODS
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.train.net import build_net
 
@@ -77,7 +77,7 @@ class Noise(Dataset):
 
 def settings_of(name: str) -> MethodSettings:
     """A method under the paper's protocol."""
-    return resolve_method(load_method(name), resolve_preset("paper", {}), make_request({}, {}))
+    return resolve_method(METHODS.load(name), resolve_preset("paper", {}), make_request({}, {}))
 
 
 def session(name: str, model: ModelConfig) -> Session:

@@ -1,84 +1,120 @@
-"""Plugins: found without importing, and named when they do not fit."""
+"""Plugins are found without importing them, and the invalid ones are named."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.toy import Toy
 
-from ttt_bench import registry
+from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
+from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.util.hashing import code_hash, hash_of, hash_source
 
-
-@pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Adds entry points of modules written on the spot."""
-    real = list(registry.entry_points(group=registry.GROUP))
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def add(name: str, module: str, text: str) -> None:
-        (tmp_path / f"{module}.py").write_text(text)
-        real.append(EntryPoint(name, f"{module}:Method", registry.GROUP))
-        monkeypatch.setattr(registry, "entry_points", lambda group: real)
-
-    return add
-
-
+Plugins = Callable[[str, str, str], None]
 GOOD = "from support.toy import Toy\nclass Method(Toy):\n    name = 'mine'\n"
 
 
-def test_a_new_entry_point_is_enough(plugins: Any) -> None:
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Plugins]:
+    """Install packages, one per call, while a test runs."""
+    monkeypatch.syspath_prepend(tmp_path)
+    modules: list[str] = []
+
+    def add(name: str, module: str, text: str) -> None:
+        (tmp_path / f"{module}.py").write_text(text)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[ttt_bench.methods]\n{name} = {module}:Method\n")
+        importlib.invalidate_caches()
+        modules.append(module)
+
+    yield add
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_a_new_entry_point_is_enough(plugins: Plugins) -> None:
     plugins("mine", "a_plugin", GOOD)
-    assert list(registered())[-1] == "mine", "the papers' rows come first"
-    assert load_method("mine").name == "mine"
+    assert METHODS.names() == (*METHOD_ORDER, "mine"), "the papers' rows come first"
+    assert METHODS.load("mine").name == "mine"
+    entry = METHODS.entry("mine")
+    assert (entry.origin, entry.location) == ("a_plugin 1.0", "a_plugin:Method")
 
 
-def test_a_listing_imports_no_plugin(plugins: Any) -> None:
+def test_a_listing_imports_no_plugin(plugins: Plugins) -> None:
     plugins("mine", "broken_plugin", "raise RuntimeError('imported')")
-    assert "mine" in registered()
+    assert "mine" in METHODS.names()
     with pytest.raises(
-        BenchError, match=r"'mine' \(broken_plugin:Method, .*does not import: imported"
+        BenchError,
+        match=r"'mine' of package broken_plugin \(broken_plugin:Method\) does not import: imported",
     ):
-        load_method("mine")
+        METHODS.load("mine")
 
 
-def test_what_is_no_adapter_is_refused(plugins: Any) -> None:
+def test_an_invalid_method_is_refused(plugins: Plugins) -> None:
     plugins("mine", "odd_plugin", "class Method: pass")
-    with pytest.raises(BenchError, match="no subclass"):
-        load_method("mine")
+    with pytest.raises(BenchError, match="must be a subclass"):
+        METHODS.load("mine")
     plugins("other", "misnamed_plugin", GOOD)
-    with pytest.raises(BenchError, match=r"'other' .*calls itself 'mine'"):
-        load_method("other")
+    with pytest.raises(BenchError, match=r"'other' .*has the name 'mine'"):
+        METHODS.load("other")
 
 
-def test_a_clash_names_both_sides(plugins: Any) -> None:
+def test_a_clash_names_both_sides_and_leaves_the_others(plugins: Plugins) -> None:
     plugins("tent", "rival_plugin", GOOD)
+    assert METHODS.names() == METHOD_ORDER
+    assert [entry.package for entry in METHODS.entries() if entry.name == "tent"] == [
+        "rival_plugin",
+        "ttt-bench",
+    ]
     with pytest.raises(
-        BenchError, match=r"two methods are called 'tent': .*tent:Tent.*rival_plugin:Method"
+        BenchError, match=r"2 methods are called 'tent': .*rival_plugin:Method.*tent:Tent"
     ):
-        registered()
+        METHODS.load("tent")
+    assert METHODS.load("norm").name == "norm"
+
+
+def test_an_unknown_name_lists_the_nearest() -> None:
+    with pytest.raises(BenchError, match="unknown method 'tnet'; did you mean tent"):
+        METHODS.load("tnet")
+    with pytest.raises(BenchError, match="unknown data set 'room'; did you mean rooms"):
+        DATASETS.entry("room")
+
+
+def test_a_registry_can_be_extended_for_a_while() -> None:
+    with METHODS.extended({"toy": Toy}):
+        assert METHODS.names()[-1] == "toy"
+        assert METHODS.load("toy") is Toy
+        with METHODS.extended({"tent": Toy}), pytest.raises(BenchError, match="in this process"):
+            METHODS.load("tent")
+    assert METHODS.names() == METHOD_ORDER
 
 
 def test_code_is_hashed_without_comments_and_docstrings() -> None:
     plain = "def f(x):\n    return x + 1\n"
-    talkative = '"""Module."""\n\n\ndef f(x):  # a comment\n    """Says."""\n    return (x +\n            1)\n'
-    assert hash_source(plain) == hash_source(talkative)
+    long = '"""Module."""\n\n\ndef f(x):  # a comment\n    """Text."""\n    return (x +\n        1)\n'
+    assert hash_source(plain) == hash_source(long)
     assert hash_source(plain) != hash_source(plain.replace("1", "2"))
     assert hash_of({"a": 1, "b": [2]}) == hash_of({"b": [2], "a": 1})
 
 
-def test_the_code_of_a_private_module_beside_a_method_counts(plugins: Any, tmp_path: Path) -> None:
-    plugins("mine", "split_plugin", f"from _split_part import VALUE\nimport support.toy\n{GOOD}")
+def test_the_code_of_a_private_module_next_to_a_method_counts(
+    plugins: Plugins, tmp_path: Path
+) -> None:
+    plugins("mine", "split_plugin", f"from _split_part import VALUE\nimport support\n{GOOD}")
     part, other = tmp_path / "_split_part.py", tmp_path / "_no_part.py"
     hashes = []
     for text in ("VALUE = 1\n", "VALUE = 1  # a comment\n", "VALUE = 2\n"):
         part.write_text(text)
         other.write_text(text)
-        hashes.append(code_hash(load_method("mine")))
+        hashes.append(code_hash(METHODS.load("mine")))
     assert hashes[0] == hashes[1] != hashes[2]
     plugins("whole", "whole_plugin", GOOD.replace("mine", "whole"))
-    assert code_hash(load_method("whole")) == hash_source(GOOD.replace("mine", "whole"))
+    assert code_hash(METHODS.load("whole")) == hash_source(GOOD.replace("mine", "whole"))

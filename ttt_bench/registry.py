@@ -1,99 +1,173 @@
-"""Methods by name, found through the entry-point group `ttt_bench.methods`; listing them imports
-none of them.
+"""Registries of plugins: methods, data sets and other kinds, found by name through entry points.
+
+Listing a registry imports no plugin; loading a name imports that plugin only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.results.method_order import METHOD_ORDER
 
 if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter
 
-GROUP = "ttt_bench.methods"
-ORDER = (
-    "base",
-    "norm",
-    "tent",
-    "tipi",
-    "ttt",
-    "tttpp",
-    "tttflow",
-    "clust3",
-    "actmad",
-    "nc_ttt",
-    "s4t",
-)
-"""The order of the papers' rows; other methods follow by name."""
+LoadedT = TypeVar("LoadedT")
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A method as its entry point names it."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One registration of a name.
+
+    Attributes:
+        package: Name of the distribution that registers it; empty for `Registry.extended`.
+        version: Version of that distribution; empty if unknown.
+        location: The entry point's value, `module:object`, or how else it was registered.
+        point: The entry point; None for objects that are already loaded.
+    """
 
     name: str
     package: str
-    version: str
+    version: str = ""
     location: str
+    point: EntryPoint | None = None
+
+    @property
+    def origin(self) -> str:
+        """Package and version."""
+        return f"{self.package} {self.version}".strip()
+
+    @property
+    def where(self) -> str:
+        """Package and location, for error messages."""
+        return f"package {self.package} ({self.location})" if self.package else self.location
 
 
-def registered() -> dict[str, Registered]:
-    """Every registered method in table order, without importing any.
+class Registry(Generic[LoadedT]):
+    """Plugins of one kind by name.
 
-    Raises:
-        BenchError: two packages register the same name.
+    Args:
+        kind: Singular noun for error messages, such as "method".
+        group: Entry-point group that packages register plugins in.
+        problems: Called with an object that an entry point loaded and with the registered name.
+            Yields the reasons why the object is not a valid plugin; each completes a sentence that
+            begins with the plugin ("has no `card`").
+        built_in: Objects that are registered without an entry point.
+        order: Names that come first, in this order; the others follow sorted by name.
     """
-    found: dict[str, Registered] = {}
-    for point in entry_points(group=GROUP):
-        entry = _describe(point)
-        other = found.get(entry.name)
-        if other is not None and other.location != entry.location:
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        group: str,
+        problems: Callable[[Any, str], Iterator[str]],
+        built_in: Mapping[str, LoadedT] | None = None,
+        order: Sequence[str] = (),
+    ) -> None:
+        self.kind = kind
+        self.group = group
+        self._problems = problems
+        self._built_in: Mapping[str, LoadedT] = built_in or {}
+        self._added: Mapping[str, LoadedT] = {}
+        self._order = order
+
+    def entries(self) -> list[Entry]:
+        """Return every registration in listing order. A name that clashes has several."""
+        found = {(entry.name, entry.location): entry for entry in self._unsorted()}
+        rank = {name: number for number, name in enumerate(self._order)}
+        return sorted(found.values(), key=lambda e: (rank.get(e.name, len(rank)), e.name))
+
+    def names(self) -> tuple[str, ...]:
+        """Return every registered name once, in listing order."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries()))
+
+    def entry(self, name: str) -> Entry:
+        """Return the registration of a name.
+
+        Raises:
+            BenchError: The name is unknown, or is registered more than once.
+        """
+        claims = [entry for entry in self.entries() if entry.name == name]
+        if not claims:
+            raise unknown(self.kind, name, self.names())
+        if len(claims) > 1:
             raise BenchError(
-                f"two methods are called {entry.name!r}: {other.location} (package {other.package}) and "
-                f"{entry.location} (package {entry.package}); uninstall one or rename its entry point"
+                f"{len(claims)} {self.kind}s are called {name!r}: "
+                f"{' and '.join(claim.where for claim in claims)}; "
+                "uninstall one of them or rename its entry point"
             )
-        found[entry.name] = entry
-    rank = {name: number for number, name in enumerate(ORDER)}
-    return dict(sorted(found.items(), key=lambda item: (rank.get(item[0], len(ORDER)), item[0])))
+        return claims[0]
+
+    def load(self, name: str) -> LoadedT:
+        """Return the object of that name; import its module if an entry point registers it.
+
+        Raises:
+            BenchError: The name is unknown or registered more than once, its module does not
+                import, or the object is not valid.
+        """
+        entry = self.entry(name)
+        if entry.point is None:
+            return {**self._built_in, **self._added}[name]
+        where = f"{self.kind} {name!r} of {entry.where}"
+        try:
+            loaded = entry.point.load()
+        except Exception as error:  # a plugin may raise anything, and must not stop the others
+            raise BenchError(
+                f"{where} does not import: {error}; repair or uninstall the package"
+            ) from error
+        if problems := list(self._problems(loaded, name)):
+            raise BenchError(f"{where} {'; '.join(problems)}")
+        return loaded
+
+    @contextmanager
+    def extended(self, objects: Mapping[str, LoadedT]) -> Iterator[None]:
+        """Register further objects in this process while a `with` block runs.
+
+        Meant for tests and notebooks; packages use entry points.
+
+            with METHODS.extended({"mine": Mine}):
+                ttt_bench.run(methods=("base", "mine"))
+        """
+        before = self._added
+        self._added = {**before, **objects}
+        try:
+            yield
+        finally:
+            self._added = before
+
+    def _unsorted(self) -> Iterator[Entry]:
+        for name in self._built_in:
+            yield Entry(name=name, package="ttt-bench", location="built in")
+        for name in self._added:
+            yield Entry(name=name, package="", location="registered in this process")
+        for point in entry_points(group=self.group):
+            yield Entry(
+                name=point.name,
+                package=point.dist.name if point.dist else "unknown",
+                version=point.dist.version if point.dist else "",
+                location=point.value,
+                point=point,
+            )
 
 
-def load_method(name: str) -> type[Adapter]:
-    """The class of a method.
-
-    Raises:
-        BenchError: no such method, its module does not import, or it is no complete `Adapter`.
-    """
-    entry = registered().get(name)
-    if entry is None:
-        raise unknown("method", name, registered())
-    point = next(p for p in entry_points(group=GROUP) if p.name == name)
-    try:
-        loaded = point.load()
-    except Exception as error:  # a plugin can fail in any way; the others must go on
-        raise BenchError(
-            f"method {name!r} ({entry.location}, package {entry.package}) does not import: {error}"
-        ) from error
-    problems = list(_interface_problems(loaded, name))
-    if problems:
-        raise BenchError(
-            f"method {name!r} ({entry.location}, package {entry.package}) {'; '.join(problems)}"
-        )
-    return loaded
-
-
-def _interface_problems(loaded: Any, name: str) -> Iterator[str]:
-    """In what an object that an entry point names falls short of a method."""
+def _method_problems(loaded: Any, name: str) -> Iterator[str]:
+    """Yield the reasons why an entry point's object is not a valid method."""
     from ttt_bench.adapter import Adapter, Card, Hparams, Optimiser, Options
 
     if not (isinstance(loaded, type) and issubclass(loaded, Adapter)):
-        yield "is no subclass of ttt_bench.adapter.Adapter"
+        yield "must be a subclass of ttt_bench.adapter.Adapter"
         return
     if getattr(loaded, "name", None) != name:
-        yield f"calls itself {getattr(loaded, 'name', None)!r}; its name must be that of the entry point"
+        yield (
+            f"has the name {getattr(loaded, 'name', None)!r}; "
+            "the name must be that of its entry point"
+        )
     missing = sorted(getattr(loaded, "__abstractmethods__", ()))
     if missing:
         yield f"does not define {', '.join(missing)}"
@@ -102,14 +176,13 @@ def _interface_problems(loaded: Any, name: str) -> Iterator[str]:
     if not (isinstance(loaded.Options, type) and issubclass(loaded.Options, Options)):
         yield "has `Options` that do not derive from ttt_bench.adapter.Options"
     elif taken := sorted({*Optimiser.model_fields, "steps"} & loaded.Options.model_fields.keys()):
-        yield f"has options with names that belong to the optimiser ({', '.join(taken)})"
+        yield f"has options with names of optimiser settings ({', '.join(taken)}); rename them"
     for attribute in ("paper", "original"):
         if not isinstance(getattr(loaded, attribute), Hparams):
-            yield f"has a `{attribute}` that is no ttt_bench.adapter.Hparams"
+            yield f"has a `{attribute}` that is not a ttt_bench.adapter.Hparams"
 
 
-def _describe(point: EntryPoint) -> Registered:
-    distribution = point.dist
-    package = distribution.name if distribution else "unknown"
-    version = distribution.version if distribution else ""
-    return Registered(point.name, package, version, point.value)
+METHODS: Registry[type[Adapter]] = Registry(
+    "method", group="ttt_bench.methods", problems=_method_problems, order=METHOD_ORDER
+)
+"""The registered methods, in the order of the papers' tables."""

@@ -16,7 +16,7 @@ from support.command import call, refused
 from support.paths import SAMPLES
 
 from ttt_bench import read_results
-from ttt_bench.registry import registered
+from ttt_bench.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_version_and_help() -> None:
         (("run", "--stepps", "3"), "No such option: --stepps"),
         (("rum",), "No such command 'rum'"),
         (("methods", "show", "tnet"), "unknown method 'tnet'; did you mean tent"),
-        (("data", "show", "room"), "unknown domain 'room'; did you mean rooms"),
+        (("data", "show", "room"), "unknown data set 'room'; did you mean rooms"),
         (("data", "show", "rooms", "--split", "tset"), "unknown split 'tset'; did you mean test"),
         (("data", "show", "rooms", "--size", "64"), "--size takes HEIGHTxWIDTH"),
         (("params", "--tasks", "depht"), "unknown task 'depht'; did you mean depth"),
@@ -332,7 +332,7 @@ def test_the_main_job_runs_on_real_photographs(tmp_path: Path) -> None:
     assert "semseg is left out, taskonomy has no labels for it" in done.stderr
     rows = read_results(tmp_path)
     assert set(rows.task) == {"depth", "normals", "edge"}
-    assert set(rows.method) == set(registered()) - {"tent"}
+    assert set(rows.method) == set(METHODS.names()) - {"tent"}
     assert "needs semseg, which the pair does not have" in done.stdout
     assert not list(tmp_path.rglob("examples.npz")), "real images are never stored"
     assert "tent needs semseg" in refused(

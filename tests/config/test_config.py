@@ -13,7 +13,7 @@ from ttt_bench.config.method_settings import describe_changes, resolve_method
 from ttt_bench.config.preset import PRESETS, read_preset, resolve_preset
 from ttt_bench.config.request import make_request, parse_setting, read_config_file
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
 
 
 class Rated(Joint):
@@ -186,10 +186,10 @@ def test_a_setting_that_repeats_the_usual_value_is_none() -> None:
 def test_every_preset_resolves_for_every_method(preset: str) -> None:
     whole = resolve_preset(preset, {})
     assert read_preset(preset)["description"] == whole.description
-    for name in registered():
+    for name in METHODS.names():
         for hparams in ("paper", "original"):
             settings = resolve_method(
-                load_method(name), whole, make_request({}, {"hparams": hparams})
+                METHODS.load(name), whole, make_request({}, {"hparams": hparams})
             )
             assert settings.steps >= 1
 

@@ -33,27 +33,27 @@ from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.model.batchnorm import running_statistics
 from ttt_bench.network import Net
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_conforms(name: str) -> None:
-    assert_conforms(load_method(name))
+    assert_conforms(METHODS.load(name))
 
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_conforms_on_other_backbones(name: str, backbone: str) -> None:
-    method = load_method(name)
+    method = METHODS.load(name)
     if method().needs().batchnorm and backbone == "test_convnext":
         pytest.skip("the backbone has no BatchNorm, which a plan refuses")
     assert_conforms(method, backbone=backbone)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_conforms_on_a_gpu(name: str) -> None:
-    assert_conforms(load_method(name), device="cuda")
+    assert_conforms(METHODS.load(name), device="cuda")
 
 
 def step_of(net: Net, images: Tensor) -> StepOut:
@@ -378,7 +378,7 @@ def captured(session: Session, images: Tensor, steps: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["tent", "tttflow", "clust3", "actmad", "nc_ttt"])
 def test_a_step_can_be_captured_as_a_cuda_graph(name: str) -> None:
-    subject = Subject.create(load_method(name), {}, BACKBONE, torch.device("cuda"))
+    subject = Subject.create(METHODS.load(name), {}, BACKBONE, torch.device("cuda"))
     settings = replace(subject.settings, optimiser=Optimiser(lr=1e-3))
     images, (one, other) = (
         subject.images(),

@@ -90,20 +90,20 @@ BROKEN = {
         "import nothing_of_that_name\n",
         "does not import: No module named 'nothing_of_that_name'",
     ),
-    "no_adapter": ("class Method: ...\n", "is no subclass of ttt_bench.adapter.Adapter"),
+    "no_adapter": ("class Method: ...\n", "must be a subclass of ttt_bench.adapter.Adapter"),
     "unfinished": (
         "from ttt_bench.adapter import Adapter\nclass Method(Adapter):\n    name = 'broken'\n",
         "does not define bind, step; has no `card`",
     ),
     "misnamed": (
         "from ttt_bench.methods.base import Base\nclass Method(Base):\n    name = 'other'\n",
-        "calls itself",
+        "has the name 'other'",
     ),
     "clashing": (
         "from ttt_bench.adapter import Options\nfrom ttt_bench.methods.base import Base\n"
         "class MyOptions(Options):\n    lr: float = 1\n"
         "class Method(Base):\n    name = 'broken'\n    Options = MyOptions\n",
-        "names that belong to the optimiser (lr)",
+        "names of optimiser settings (lr)",
     ),
 }
 

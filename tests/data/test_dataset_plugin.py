@@ -21,7 +21,7 @@ from support.paths import DOCS, TESTS
 from ttt_bench import read_results
 from ttt_bench.data.domains import BUILT_IN, RECIPES, shared_labels
 from ttt_bench.data.open import open_domain
-from ttt_bench.data.registry import find_domain
+from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.variants import CORRECTED
 from ttt_bench.errors import DataError
 from ttt_bench.losses import RECIPES as LOSSES
@@ -103,7 +103,7 @@ def test_installing_it_is_all_that_it_takes(installed: Path, root: Path) -> None
 
 
 def test_it_gives_what_the_files_hold(installed: Path, root: Path, tmp_path: Path) -> None:
-    domain = find_domain("myrooms")
+    domain = DATASETS.load("myrooms")
     space = shared_labels([domain, BUILT_IN["rooms"]], None, {})
     assert space is not None
     keep = {"data_root": root, "cache": tmp_path, "progress": Silent(), "variant": CORRECTED}
@@ -170,7 +170,7 @@ def test_it_runs_as_source_and_as_target(
 
 def test_without_it_nobody_knows_it() -> None:
     assert "unknown pair 'rooms:myrooms'" in refused(*RUN, "--pair", "rooms:myrooms")
-    assert "unknown domain 'myrooms'" in refused("data", "show", "myrooms")
+    assert "unknown data set 'myrooms'" in refused("data", "show", "myrooms")
 
 
 def test_what_lacks_is_named(installed: Path, root: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_bad_file_is_named_before_hours_of_work(
 ) -> None:
     Image.fromarray(array).save(root / "myrooms" / "test" / "depth" / "5.png")
     data = open_domain(
-        find_domain("myrooms"),
+        DATASETS.load("myrooms"),
         "test",
         (32, 48),
         0,
@@ -238,15 +238,15 @@ BROKEN = {
         "import nothing_of_that_name\n",
         "does not import: No module named 'nothing_of_that_name'",
     ),
-    "no_domain": ("DATA = dict()\n", "is no ttt_bench.data.domains.Domain but dict"),
-    "misnamed": (domain_with(name="'other'"), "calls itself 'other'"),
-    "homeless": (domain_with(folder="None"), "names no folder"),
-    "closed": (domain_with(opener="'broken_data.open'"), "names no opener"),
+    "no_domain": ("DATA = dict()\n", "must be a ttt_bench.data.domains.Domain, got dict"),
+    "misnamed": (domain_with(name="'other'"), "has the name 'other'"),
+    "homeless": (domain_with(folder="None"), "has no `folder`"),
+    "closed": (domain_with(opener="'broken_data.open'"), "has the opener"),
     "unordered": (domain_with(tasks="('depth', 'semseg')"), "in this order"),
     "unlabelled": (domain_with(label_ids="{'nyu': ((1,),)}"), "unknown label space 'nyu'"),
     "bare_ids": (
         domain_with(label_ids="{'taskonomy_nyud_7': (1, 2, 3, 4, 5, 6, 7)}"),
-        "not one tuple of ids a class",
+        "give one tuple of ids per class",
     ),
     "strange": (domain_with(recipe="'own'"), "unknown recipe 'own'"),
 }
@@ -323,7 +323,7 @@ def test_a_name_that_is_taken_is_named_and_the_others_work_on(
         record["name"]: record for record in json.loads(call("data", "list", "--json").stdout)
     }
     for name, other in (
-        ("nyud", "ttt-bench itself"),
+        ("nyud", "package ttt-bench (built in)"),
         ("myrooms", "package my-rooms (my_rooms:DOMAIN)"),
     ):
         message = (

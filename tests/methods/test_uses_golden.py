@@ -11,7 +11,7 @@ from support.golden_cases import CONTRACTS
 
 from ttt_bench.conformance import BACKBONE
 from ttt_bench.conformance.subject import Subject
-from ttt_bench.registry import load_method
+from ttt_bench.registry import METHODS
 
 PREFIX = "ttt_bench.methods."
 FUNCTIONS = sorted(
@@ -49,7 +49,7 @@ def test_the_plugin_uses_it(method: str, function: str, monkeypatch: pytest.Monk
         ):  # what an earlier test computed would not be computed again
             value.cache_clear()
     subject = Subject.create(
-        load_method(method), OPTIONS.get((method, function), {}), BACKBONE, torch.device("cpu")
+        METHODS.load(method), OPTIONS.get((method, function), {}), BACKBONE, torch.device("cpu")
     )
     images = subject.images()
     subject.session(begin=images).adapt(images)

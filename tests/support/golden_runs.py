@@ -25,7 +25,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.model import build_model
 from ttt_bench.network import Batch, Net
-from ttt_bench.registry import load_method
+from ttt_bench.registry import METHODS
 
 TOLERANCE = {
     "loss": 1e-9,
@@ -271,7 +271,7 @@ def check(path: Path) -> Differences:
         data = {name: file[name] for name in file.files}
     meta = json.loads(str(data["meta"]))
     found = Differences(meta["tolerance"])
-    method = load_method(meta["method"])
+    method = METHODS.load(meta["method"])
     _check_adapting(_adapter(method, meta, {}), meta, data, found)
     if "source_loss" in meta:
         _check_source(

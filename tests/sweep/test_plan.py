@@ -12,7 +12,7 @@ from support.runs import request, run
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.train.chain import trains_on_source
@@ -90,7 +90,7 @@ def test_a_model_trained_elsewhere_is_for_methods_that_train_nothing_on_the_sour
     weights = tmp_path / "mine.safetensors"
     save_file(build_model(ModelConfig(backbone="test_resnet"), TASKS).state_dict(), weights)
     results = tmp_path / "results"
-    able = [name for name in registered() if not trains_on_source(load_method(name)())]
+    able = [name for name in METHODS.names() if not trains_on_source(METHODS.load(name)())]
     assert able == ["base", "norm", "tent", "tipi", "actmad"]
     run(results, source_weights=weights)
     states = {m["method"]: (m["state"], m["reason"]) for _, m in store.cells(results)}

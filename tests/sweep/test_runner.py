@@ -5,6 +5,8 @@ cell does.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,14 @@ from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
 import ttt_bench
-from ttt_bench import registry
-from ttt_bench.adapter import Needs
+from ttt_bench.adapter import Adapter, Needs
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError
 from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
+from ttt_bench.registry import METHODS
 from ttt_bench.results import store
-from ttt_bench.sweep import plan as planning
-from ttt_bench.sweep import resolve as naming
 from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.sweep.runner import Runner, find_device
 from ttt_bench.tasks import METRICS
@@ -37,21 +37,14 @@ LINE = ("base", "norm", "tent", "s4t")
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Registers toy methods beside the real ones."""
+def register() -> Iterator[Callable[..., None]]:
+    """Register toy methods until the test ends."""
+    with ExitStack() as stack:
 
-    def add(*methods: Any) -> None:
-        known = {method.name: method for method in methods}
-        real_list, real_load = registry.registered, registry.load_method
-        entries = {name: registry.Registered(name, "toy", "0", "toy") for name in known}
-        for module in (registry, planning, naming):
-            monkeypatch.setattr(module, "registered", lambda: {**real_list(), **entries})
-            if module is not naming:
-                monkeypatch.setattr(
-                    module, "load_method", lambda name: known.get(name) or real_load(name)
-                )
+        def add(*methods: type[Adapter]) -> None:
+            stack.enter_context(METHODS.extended({method.name: method for method in methods}))
 
-    return add
+        yield add
 
 
 @pytest.fixture(scope="module")

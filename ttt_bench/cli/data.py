@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ttt_bench.config.request import Request
     from ttt_bench.data.base import Dataset
     from ttt_bench.datatools.check import Finding
+    from ttt_bench.registry import Entry
 
 app = typer.Typer(help="Look at data, check them, and make them ready.", no_args_is_help=True)
 app.add_typer(prepare.app, name="prepare")
@@ -26,10 +27,10 @@ app.add_typer(prepare.app, name="prepare")
 def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
     """Every data set, those of other packages too: what it has, and whether its files are there."""
     from ttt_bench.config.request import default_data_root
-    from ttt_bench.data.registry import domain_names
+    from ttt_bench.data.registry import DATASETS
 
     root = data_root or default_data_root()
-    records = [_record(name, root) for name in domain_names()]
+    records = [_record(entry, root) for entry in DATASETS.entries()]
     columns = ["name", "description", "tasks", "label_spaces", "data", "package"]
     if as_json:
         show_rows(records, columns, "", True)
@@ -51,21 +52,21 @@ def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
     )
 
 
-def _record(name: str, root: Path | None) -> dict[str, Any]:
+def _record(entry: Entry, root: Path | None) -> dict[str, Any]:
     """What a listing says of a data set; of a broken one why it is, so that it does not hide the
     others.
     """
     from ttt_bench.data.open import is_there
-    from ttt_bench.data.registry import find_domain, origin
+    from ttt_bench.data.registry import DATASETS
 
     try:
-        domain = find_domain(name)
+        domain = DATASETS.load(entry.name)
     except BenchError as error:
         return {
-            "name": name,
+            "name": entry.name,
             "description": f"broken: {error}",
             "label_spaces": [],
-            "package": origin(name),
+            "package": entry.origin,
         }
     data = (
         "embedded"
@@ -75,14 +76,14 @@ def _record(name: str, root: Path | None) -> dict[str, Any]:
         else f"lacks {domain.folder}/"
     )
     return {
-        "name": name,
+        "name": entry.name,
         "description": domain.description,
         "tasks": ", ".join(domain.tasks),
         "label_spaces": [
             space.name for space in LABEL_SPACES.values() if domain.ids_of(space) is not None
         ],
         "data": data,
-        "package": origin(name),
+        "package": entry.origin,
     }
 
 
@@ -150,13 +151,13 @@ def _opened(
     from ttt_bench.config.preset import resolve_preset
     from ttt_bench.data.domains import shared_labels
     from ttt_bench.data.open import open_domain
-    from ttt_bench.data.registry import find_domain
+    from ttt_bench.data.registry import DATASETS
     from ttt_bench.data.rooms.looks import SPLITS
     from ttt_bench.data.shifts.kinds import parse_target
     from ttt_bench.data.variants import find_variant
 
     plain, shifts = parse_target(name)
-    domain = find_domain(plain)
+    domain = DATASETS.load(plain)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     own = {space: label_space_from(space, table) for space, table in request.label_spaces.items()}

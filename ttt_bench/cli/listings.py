@@ -18,7 +18,7 @@ pairs = typer.Typer(help="The domain pairs.", no_args_is_help=True)
 @methods.command("list")
 def list_methods(as_json: Json = False) -> None:
     """Every registered method, without importing any."""
-    from ttt_bench.registry import registered
+    from ttt_bench.registry import METHODS
 
     records = [
         {
@@ -27,7 +27,7 @@ def list_methods(as_json: Json = False) -> None:
             "version": entry.version,
             "location": entry.location,
         }
-        for entry in registered().values()
+        for entry in METHODS.entries()
     ]
     show_rows(records, ["method", "package", "version", "location"], "methods", as_json)
 
@@ -75,10 +75,10 @@ def check_methods(
     where it does not.
     """
     from ttt_bench.config.request import Request, parse_setting
-    from ttt_bench.registry import load_method, registered
+    from ttt_bench.registry import METHODS
     from ttt_bench.sweep.resolve import check_names
 
-    wanted = names or list(registered())
+    wanted = names or list(METHODS.names())
     settings = dict(parse_setting(text) for text in sets or [])
     check_names(Request(methods=tuple(wanted), set=settings))
     from ttt_bench.conformance import Result, check_method
@@ -89,7 +89,7 @@ def check_methods(
         for name in wanted:
             own = {key: value for key, value in settings.items() if key.startswith(f"{name}.")}
             try:
-                found[name] = check_method(load_method(name), own, backbone, find_device(device))
+                found[name] = check_method(METHODS.load(name), own, backbone, find_device(device))
             except BenchError as error:
                 found[name] = [Result("loading", str(error))]
             bar.advance(note=name)
@@ -134,7 +134,7 @@ def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
     """The published pairs and the embedded one, what they need, and whether it is there."""
     from ttt_bench.config.request import default_data_root
     from ttt_bench.data.pair import LISTED_PAIRS
-    from ttt_bench.data.registry import domain_names
+    from ttt_bench.data.registry import DATASETS
     from ttt_bench.data.shifts.kinds import KINDS
 
     root = data_root or default_data_root()
@@ -148,7 +148,7 @@ def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
     if not as_json:
         stdout.print(about_root(root), markup=False)
         stdout.print(
-            f"Any two of these make a pair: {', '.join(domain_names())} (`ttt-bench data list` says what they are).\n",
+            f"Any two of these make a pair: {', '.join(DATASETS.names())} (`ttt-bench data list` says what they are).\n",
             markup=False,
         )
         shifts = [

@@ -13,7 +13,7 @@ from ttt_bench.errors import BenchError, unknown
 if TYPE_CHECKING:
     pass
 from ttt_bench.data.domains import Domain, shared_labels
-from ttt_bench.data.registry import domain_names, find_domain
+from ttt_bench.data.registry import DATASETS
 
 LISTED_PAIRS = (
     "rooms:rooms-mix",
@@ -64,9 +64,9 @@ def find_pair(text: str) -> Pair:
         )
     target, shifts = parse_target(rest)
     for name in (source, target):
-        if name not in domain_names():
-            pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in domain_names())]
+        if name not in DATASETS.names():
+            pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in DATASETS.names())]
             raise unknown(
-                "pair", f"{source}:{target}", pairs if source in domain_names() else LISTED_PAIRS
+                "pair", f"{source}:{target}", pairs if source in DATASETS.names() else LISTED_PAIRS
             )
-    return Pair(find_domain(source), find_domain(target), shifts)
+    return Pair(DATASETS.load(source), DATASETS.load(target), shifts)

@@ -16,7 +16,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import STAGES, Net
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
 from ttt_bench.tasks import TASKS, canonical, output_channels
 from ttt_bench.train.chain import trains_on_source, trains_own_source
@@ -48,7 +48,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
     Raises:
         BenchError: no such method.
     """
-    method = load_method(name)
+    method = METHODS.load(name)
     card, adapter = method.card, method()
     net = meta_net(
         ModelConfig(), output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES), adapter
@@ -70,7 +70,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
         "architecture": card.architecture,
         "--hparams paper": method.paper.citation,
         "--hparams original": method.original.citation,
-        "code": registered()[name].location,
+        "code": METHODS.entry(name).location,
     }
     records = [{"field": field, "value": value} for field, value in fields.items()]
     return records + [
@@ -121,7 +121,7 @@ def option_rows(name: str) -> list[dict[str, Any]]:
     """A method's settings with their values under both sets of hyperparameters, and where each
     comes from.
     """
-    method = load_method(name)
+    method = METHODS.load(name)
     paper, original = _values(method.paper), _values(method.original)
     shaped = "model" if trains_on_source(method()) else "statistics"
     records = [
@@ -179,9 +179,9 @@ def parameter_rows(
         published_parameters() if backbone == "resnet50" and len(names) == len(TASKS) else {}
     )
     records = []
-    for name in registered():
+    for name in METHODS.names():
         try:
-            method = load_method(name)
+            method = METHODS.load(name)
         except BenchError as error:  # a broken plugin must not stop the others
             progress.notice(f"left out: {error}")
             continue

@@ -12,23 +12,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from ttt_bench.protocols import Protocol, protocol_of
+from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
-
-METHOD_ORDER = (
-    "base",
-    "norm",
-    "tent",
-    "tipi",
-    "ttt",
-    "tttpp",
-    "tttflow",
-    "clust3",
-    "actmad",
-    "nc_ttt",
-    "s4t",
-)
-"""The order of the papers' tables; other methods follow by name."""
 
 
 class Key(NamedTuple):

@@ -15,7 +15,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.pair import find_pair
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import load_method, registered
+from ttt_bench.registry import METHODS
 from ttt_bench.sweep.cell import CHECKPOINTS, Cell, _cell
 from ttt_bench.sweep.fit import _method_notices, _size_problems, _source_problems, _verdict
 from ttt_bench.sweep.opened import OpenedPair, open_pair
@@ -102,10 +102,10 @@ def _load_methods(
     rest goes on.
     """
     methods: list[type[Adapter]] = []
-    wanted = request.methods if named else registered()
-    for name in dict.fromkeys([*wanted, *registered()]):
+    wanted = request.methods if named else METHODS.names()
+    for name in dict.fromkeys([*wanted, *METHODS.names()]):
         try:
-            method = load_method(name)
+            method = METHODS.load(name)
         except BenchError as error:
             if named and name in wanted:
                 problems.append(str(error))

@@ -14,7 +14,7 @@ from ttt_bench.data.pair import Pair, find_pair
 from ttt_bench.data.shifts.streams import parse_stream
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.protocols import protocol_of
-from ttt_bench.registry import registered
+from ttt_bench.registry import METHODS
 
 
 def check_names(request: Request) -> None:
@@ -29,7 +29,7 @@ def check_names(request: Request) -> None:
 
 
 def _problems(request: Request) -> Iterator[str]:
-    methods = registered()
+    methods = METHODS.names()
     for name in request.methods:
         if name == "all" and len(request.methods) > 1:
             yield "--methods all stands alone: it means every registered method"

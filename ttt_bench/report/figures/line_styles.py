@@ -7,7 +7,8 @@ from typing import Any
 
 import seaborn
 
-from ttt_bench.stats.comparison import METHOD_ORDER, Comparison
+from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.stats.comparison import Comparison
 
 Style = dict[str, Any]
 """Colour, line style and marker, by matplotlib's names."""
