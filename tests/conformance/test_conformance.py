@@ -32,7 +32,7 @@ from ttt_bench.adapter import (
 from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.model.batchnorm import running_statistics
-from ttt_bench.network import Net
+from ttt_bench.network import Batch, Net
 from ttt_bench.registry import METHODS
 
 
@@ -149,8 +149,9 @@ class Peeking(Toy):
         frame, seen = sys._getframe(), torch.zeros(())
         while frame.f_back is not None:
             frame = frame.f_back
-            if "batch" in frame.f_locals and hasattr(frame.f_locals["batch"], "targets"):
-                seen = frame.f_locals["batch"].targets["depth"].mean()
+            for value in frame.f_locals.values():
+                if isinstance(value, Batch):
+                    seen = value.targets["depth"].mean()
         return StepOut({"size": losses["size"] + seen}, predictions)
 
 
@@ -229,7 +230,7 @@ class Leaking(Toy):
 
 
 BROKEN: dict[str, tuple[type[Adapter], str]] = {
-    "description": (Mute, "the card says nothing of moves"),
+    "description": (Mute, "the card has no text for moves"),
     "source training": (Infinite, "the loss is nan"),
     "shapes": (Cropped, r"predictions on .* have the shapes"),
     "batch sizes": (Particular, "ValueError: not enough values to unpack"),
@@ -243,7 +244,7 @@ BROKEN: dict[str, tuple[type[Adapter], str]] = {
         Understating,
         "states 1 forward and 0 backward passes up to stage 4; counted 2 and 0",
     ),
-    "memory": (Hoarding, "holds more with every step"),
+    "memory": (Hoarding, "uses more memory with every step"),
     "inputs": (Overwriting, "changes the images that it is given"),
     "host": (Deciding, "a step needs values on the host"),
     "descent": (Impatient, "a step calls `backward`"),
@@ -310,7 +311,7 @@ class Choosing(Toy):
         (
             "source training",
             Untrained,
-            r"is to train extra\.idle, but no auxiliary loss has a gradient there",
+            r"declares to train extra\.idle, but no auxiliary loss has a gradient there",
         ),
         ("host", Choosing, "index by a mask"),
     ],

@@ -1,9 +1,8 @@
-"""Does a method keep the contract of `ttt_bench.adapter`? The checks behind `ttt-bench methods
-check`.
+"""Checks that a method keeps the contract of `ttt_bench.adapter` (`ttt-bench methods check`).
 
-They run a method on small networks and random images, in seconds, and say of each rule whether it
-holds: a reset restores everything, only declared parameters move, labels are never read, and so on
-(`CHECKS`). In your own tests:
+They run a method on small networks and random images, in seconds. Each of `CHECKS` tests one rule:
+a reset restores everything, only declared parameters move, labels are never read, and so on. In
+your own tests:
 
     from ttt_bench.conformance import assert_conforms
 
@@ -20,20 +19,23 @@ from typing import Any, NamedTuple
 import torch
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.conformance.checks import CHECKS, ViolationError
+from ttt_bench.conformance.checks import CHECKS
+from ttt_bench.conformance.expect import ViolationError
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.errors import BenchError
 
 __all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]
 
 BACKBONE = "test_resnet"
+"""The default network: a small ResNet of timm."""
 
 
 class Result(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        problem: what is wrong; empty where the check passed.
+        check: the check's name.
+        problem: the rule that is broken, and how; empty if the check passed.
     """
 
     check: str
@@ -41,6 +43,7 @@ class Result(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Return whether the check found no problem."""
         return not self.problem
 
 
@@ -50,14 +53,16 @@ def check_method(
     backbone: str = BACKBONE,
     device: str | torch.device = "cpu",
 ) -> list[Result]:
-    """Run every check on a method.
+    """Run every check on a method and return the results.
 
     Args:
+        method: the class.
         settings: options to check it with, `option` -> value.
-        backbone: a timm model that offers `features_only`.
+        backbone: a timm model that supports `features_only`.
+        device: the device to run on.
 
     Raises:
-        BenchError: an option that does not fit, or an unknown backbone.
+        BenchError: an option is invalid, or the backbone is unknown.
     """
     subject = Subject.create(method, settings or {}, backbone, torch.device(device))
     return [run_check(name, subject) for name in CHECKS]
@@ -69,10 +74,10 @@ def assert_conforms(
     backbone: str = BACKBONE,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Fail with every broken rule of a method; arguments as of `check_method`.
+    """Raise an error that lists every broken rule of a method; arguments as of `check_method`.
 
     Raises:
-        AssertionError: at least one check found something.
+        AssertionError: at least one check failed.
     """
     broken = [
         result for result in check_method(method, settings, backbone, device) if not result.passed
@@ -84,14 +89,14 @@ def assert_conforms(
 
 
 def run_check(name: str, subject: Subject) -> Result:
-    """Run one of `CHECKS`."""
+    """Run one of `CHECKS` and return its result."""
     try:
-        # a GPU is not wholly deterministic even so; the checks allow for the rest
+        # a GPU is not fully deterministic even so; the checks tolerate the rest
         with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
             CHECKS[name](subject)
     except (ViolationError, BenchError) as error:
         return Result(name, str(error))
-    except Exception as error:  # a plugin can fail in any way; the other checks go on
+    except Exception as error:  # a plugin can fail in any way; the other checks still run
         place = traceback.extract_tb(error.__traceback__)[-1]
         return Result(
             name, f"{type(error).__name__}: {error} ({place.name}, {place.filename}:{place.lineno})"

@@ -1,6 +1,4 @@
-"""What the checks measure with: passes through the backbone, living tensors, decisions on the
-host.
-"""
+"""Instruments of the checks: passes through the backbone, living tensors, host decisions."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -16,73 +15,22 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
-from ttt_bench.data.base import Dataset
 from ttt_bench.metrics.statistics import Scoring
-from ttt_bench.network import Batch, Network
-from ttt_bench.tasks import IGNORE
-
-
-class RandomImages(Dataset):
-    """Random images with random targets; a few pixels of every target are ignored.
-
-    Args:
-        channels: task -> output channels.
-        targets_seed: draws the targets; two sets that differ in it alone have the same images.
-    """
-
-    domain = "random"
-
-    def __init__(
-        self,
-        channels: Mapping[str, int],
-        images: int,
-        size: tuple[int, int],
-        seed: int = 0,
-        targets_seed: int = 0,
-    ) -> None:
-        self.size, self.tasks = size, tuple(channels)
-        self.fingerprint = f"random-{images}-{size}-{seed}-{targets_seed}"
-        height, width = size
-        self.images = torch.rand(
-            images, 3, height, width, generator=torch.Generator().manual_seed(seed)
-        )
-        draw = torch.Generator().manual_seed(1000 + targets_seed)
-        self.targets = {
-            task: _target(task, k, (images, height, width), draw) for task, k in channels.items()
-        }
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, indices: Any) -> Batch:
-        rows = torch.as_tensor(list(indices))
-        return Batch(
-            self.images[rows], {task: target[rows] for task, target in self.targets.items()}
-        )
-
-
-def _target(task: str, channels: int, shape: tuple[int, int, int], draw: torch.Generator) -> Tensor:
-    images, height, width = shape
-    if task == "semseg":
-        target = torch.randint(0, channels, shape, generator=draw)
-        target[:, 0] = IGNORE
-        return target
-    values = torch.rand(images, channels, height, width, generator=draw)
-    if task == "normals":
-        values = torch.nn.functional.normalize(values - 0.5, dim=1)
-    if task == "edge":
-        values = (values < 0.1).float()
-    values[:, :, 1] = IGNORE
-    return values
+from ttt_bench.network import Network
 
 
 @dataclass(frozen=True)
 class Recording(Scoring):
-    """A scoring that keeps a copy of every raw prediction that it is given."""
+    """A scoring that keeps a copy of every raw prediction.
+
+    Attributes:
+        seen: the predictions, one entry per call.
+    """
 
     seen: list[dict[str, Tensor]] = field(default_factory=list)
 
     def apply(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep a copy of the predictions, then return what `Scoring` returns."""
         self.seen.append(
             {task: prediction.detach().clone() for task, prediction in predictions.items()}
         )
@@ -91,8 +39,12 @@ class Recording(Scoring):
 
 @dataclass
 class _Call:
-    """One run of the stages: its images, the last stage it reached, and how often gradients came
-    back through each.
+    """One call of `stages`.
+
+    Attributes:
+        images: number of images.
+        last: the last stage that it computed.
+        gradients: stage -> number of backward passes through it.
     """
 
     images: int
@@ -102,13 +54,17 @@ class _Call:
 
 @dataclass
 class PassCounter:
-    """Counts passes through a model's stages while its block lasts."""
+    """A counter of passes through a model's stages.
+
+    Attributes:
+        calls: one entry per call of `stages`.
+    """
 
     calls: list[_Call] = field(default_factory=list)
 
     @contextmanager
     def watching(self, model: Network) -> Iterator[None]:
-        """Within the block, every call of `model.stages` counts."""
+        """Count every call of `model.stages` within the block."""
         stages = model.stages
 
         def counted(images: Tensor, *args: Any, **kwargs: Any) -> list[Tensor]:
@@ -120,18 +76,15 @@ class PassCounter:
                     stage.register_hook(lambda _, number=number: self._came_back(call, number))
             return found
 
-        model.__dict__["stages"] = counted
-        try:
+        with patch.object(model, "stages", counted):
             yield
-        finally:
-            del model.__dict__["stages"]
 
     @staticmethod
     def _came_back(call: _Call, stage: int) -> None:
         call.gradients[stage] = call.gradients.get(stage, 0) + 1
 
     def passes(self, batch: int) -> tuple[float, float, int]:
-        """(forwards, backwards, last stage) in units of a batch, as `Passes` has them."""
+        """Return (forwards, backwards, last stage), in passes of a whole batch as in `Passes`."""
         forwards = sum(call.images for call in self.calls) / batch
         backwards = (
             sum(call.images * max(call.gradients.values(), default=0) for call in self.calls)
@@ -145,11 +98,11 @@ class PassCounter:
 
 
 class HostDecisionError(Exception):
-    """A value was taken to the host, or a shape was made to depend on values."""
+    """A value was copied to the host, or a shape depends on values."""
 
 
 class NoHostDecisions(TorchDispatchMode):
-    """Within its block, an operation that needs a tensor's values on the host is an error."""
+    """Raise an error within the block when an operation needs a tensor's values on the host."""
 
     FORBIDDEN = (
         "_local_scalar_dense",
@@ -172,15 +125,15 @@ class NoHostDecisions(TorchDispatchMode):
 
 
 class DescentError(Exception):
-    """A backward pass or an optimiser's step."""
+    """A step called `backward` or an optimiser."""
 
 
 @contextmanager
 def no_descent() -> Iterator[None]:
-    """Within the block `backward` and every optimiser's `step` are errors; `torch.autograd.grad`
-    is none.
+    """Raise an error within the block when `backward` or an optimiser's `step` is called.
+
+    `torch.autograd.grad` is allowed.
     """
-    backward = torch.autograd.backward
 
     def refused(*args: Any, **kwargs: Any) -> None:
         raise DescentError("`backward`")
@@ -189,17 +142,31 @@ def no_descent() -> Iterator[None]:
         raise DescentError("an optimiser")
 
     hook = register_optimizer_step_pre_hook(refused_step)
-    torch.autograd.backward = refused  # `Tensor.backward` calls it by this name
     try:
-        yield
+        with patch.object(torch.autograd, "backward", refused):  # `Tensor.backward` calls it
+            yield
     finally:
-        torch.autograd.backward = backward
         hook.remove()
 
 
+@contextmanager
+def new_objects_only() -> Iterator[None]:
+    """Hide all objects made before the block from the garbage collector and `living_memory`.
+
+    A collection takes a third of a second with all the objects of this package's imports.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def living_memory(device: torch.device) -> tuple[int, int]:
-    """How many tensors Python can reach, and the bytes that they (on a GPU: all allocations)
-    take.
+    """Return the number of tensors in Python, and the bytes that they use.
+
+    On a GPU the bytes are those of all allocations.
     """
     gc.collect()
     storages: dict[int, int] = {}

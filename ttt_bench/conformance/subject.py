@@ -1,69 +1,82 @@
-"""A method under test: small networks trained for a moment on random images, and sessions on
-them.
-"""
+"""A method under test: small networks after a few iterations of source training, and sessions."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Adapter, Norm
+from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
 from ttt_bench.config.request import Request
-from ttt_bench.conformance.instruments import RandomImages
+from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
-from ttt_bench.model.network import resize
 from ttt_bench.network import Net
-from ttt_bench.train.chain import SourceSpec, training_chain
+from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source
 from ttt_bench.train.net import build_net
+from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
+from ttt_bench.util.progress import Silent
 
 CHANNELS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
+"""Task -> output channels of a pair with every task."""
 SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
 SIZES = (TARGET_SIZE, (96, 64), (61, 47), (33, 70))
-RECIPE = RECIPES["weighted"]
-ITERATIONS, STATISTICS_BATCHES = 3, 4
+"""Sizes (H, W) of target images that a method has to work on."""
+ITERATIONS, TRAINING_BATCH, STATISTICS_BATCHES = 3, 4, 4
+TRAINING = TrainingSettings(
+    batch=TRAINING_BATCH,
+    shared_iterations=0,
+    iterations=ITERATIONS,
+    shared_lr=1e-3,
+    lr=1e-3,
+    weight_decay=0,
+)
 LEARNING_RATE = 1e-4
-"""Large enough that what moves is seen to move within a few steps, and small enough for losses
-far from their scale.
-"""
+"""Large enough to see parameters move within a few steps, small enough for losses of any scale."""
 
 State = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Subject:
-    """A method with its settings, and the small world in which it is checked.
+    """A method with its settings, and the networks on which it is checked.
 
     Attributes:
-        settings: options under the smoke preset and what was set; the optimiser's learning rate is
-        replaced.
+        method: the class.
+        settings: its options under the smoke preset, and an optimiser with `LEARNING_RATE`.
         backbone: a timm model.
+        device: the device to run on.
     """
 
     method: type[Adapter]
     settings: MethodSettings
     backbone: str
     device: torch.device
-    _trained: dict[tuple[str, ...], tuple[Net, State]] = field(default_factory=dict)
+    _trained: dict[tuple[str, ...], tuple[Net, State]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def create(
         cls, method: type[Adapter], settings: Mapping[str, Any], backbone: str, device: torch.device
     ) -> Subject:
-        """A method with the options of the smoke preset and the given ones (`option` or
-        `method.option` -> value).
+        """Return a method with the options of the smoke preset, changed by `settings`.
+
+        Args:
+            method: the class.
+            settings: `option` or `method.option` -> value.
+            backbone: a timm model.
+            device: the device to run on.
 
         Raises:
-            BenchError: an option that does not fit.
+            BenchError: an option is invalid.
         """
         prefix = f"{method.name}."
         given = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in settings.items()}
@@ -71,62 +84,74 @@ class Subject:
         optimiser = resolved.optimiser.model_copy(
             update={"lr": LEARNING_RATE, "lr_per_sample": False}
         )
-        return cls(method, replace(resolved, optimiser=optimiser), backbone, device)
+        return cls(
+            method=method,
+            settings=replace(resolved, optimiser=optimiser),
+            backbone=backbone,
+            device=device,
+        )
 
     @property
     def adapter(self) -> Adapter:
-        """A new adapter with the options: what one instance remembers cannot help another."""
+        """Return a new adapter, so that the state of one instance cannot help another."""
         return self.method(self.settings.adapter.options)
 
     @property
     def batch(self) -> int:
-        """Images of a batch: the smallest that the method takes, but at least two, as batch
-        statistics need.
-        """
+        """Return the images per batch: the method's minimum, but at least 2 for BatchNorm."""
         return max(2, self.adapter.needs().min_batch)
 
     @property
     def task_sets(self) -> list[dict[str, int]]:
-        """All tasks, all but semseg, all but depth; those that the method can do with."""
+        """Return all tasks, all but semseg, and all but depth, if they include what is needed."""
+        needed = self.adapter.needs().tasks
         sets = [
-            {t: k for t, k in CHANNELS.items() if t != left_out}
+            {task: k for task, k in CHANNELS.items() if task != left_out}
             for left_out in ("", "semseg", "depth")
         ]
-        return [tasks for tasks in sets if self.adapter.needs().tasks <= tasks.keys()]
+        return [tasks for tasks in sets if needed <= tasks.keys()]
 
     @property
     def tasks(self) -> dict[str, int]:
-        """The tasks of its network where the pair has all."""
+        """Return the tasks of the method's network on a pair with every task."""
         return self.own(CHANNELS)
 
     def own(self, channels: Mapping[str, int]) -> dict[str, int]:
-        """Those of a pair's tasks that its network has."""
+        """Return those of a pair's tasks that the method's network has."""
         return {task: channels[task] for task in self.adapter.own_tasks(tuple(channels))}
+
+    def spec(self, channels: Mapping[str, int]) -> SourceSpec:
+        """Return the source training for a pair with these tasks."""
+        return _spec(self.backbone, self.own(channels))
 
     def images(
         self, count: int | None = None, size: tuple[int, int] = TARGET_SIZE, seed: int = 7
     ) -> Tensor:
-        """Target images (count, 3, H, W); by default a batch."""
+        """Return target images (count, 3, H, W); one batch by default."""
         draw = torch.Generator().manual_seed(seed)
         return torch.rand(count or self.batch, 3, *size, generator=draw).to(self.device)
+
+    def network(self, channels: Mapping[str, int] = CHANNELS) -> Net:
+        """Return a new network with the trained weights.
+
+        It is built and filled, not copied: a copy would contain the hooks of earlier sessions.
+        """
+        trained, _ = self.trained(channels)
+        net = build_net(self.spec(channels), self.adapter).to(self.device)
+        net.load_state_dict(trained.state_dict())
+        return net
 
     def session(
         self, channels: Mapping[str, int] = CHANNELS, begin: Tensor | None = None, seed: int = 0
     ) -> Session:
-        """A session of a new adapter on a copy of the trained network, at the beginning of batch
-        0 if one is given.
-        """
-        net, statistics = self.trained(channels)
-        # built anew and filled, not copied: a copy would drag along what an earlier session hung on
-        # it
-        fresh = build_net(self._spec(channels), self.adapter).to(self.device)
-        fresh.load_state_dict(net.state_dict())
+        """Return a session of a new adapter on a new network; `begin` is shown as batch 0."""
+        _, statistics = self.trained(channels)
         session = Session(
-            fresh,
+            self.network(channels),
             self.adapter,
             optimiser=self.settings.optimiser,
             statistics=statistics,
-            recipe=RECIPE,
+            recipe=RECIPES["weighted"],
             batch=self.batch,
             seed=seed,
         )
@@ -135,61 +160,83 @@ class Subject:
         return session
 
     def trained(self, channels: Mapping[str, int] = CHANNELS) -> tuple[Net, State]:
-        """The source model after a few iterations of every phase, and its statistics; made once."""
+        """Return the source model after a few iterations per phase, and its statistics.
+
+        They are made once per set of tasks.
+        """
         key = tuple(channels)
         if key not in self._trained:
             self._trained[key] = self._train(channels)
         return self._trained[key]
 
     def _train(self, channels: Mapping[str, int]) -> tuple[Net, State]:
-        adapter, spec = self.adapter, self._spec(channels)
+        adapter, spec = self.adapter, self.spec(channels)
         net = build_net(spec, adapter).to(self.device)
-        dataset = RandomImages(
-            self.own(channels), 4 * max(4, self._statistics_batch()), SOURCE_SIZE
-        )
-        with torch.random.fork_rng():
-            for stage in training_chain(spec, adapter):
-                short = replace(stage, iterations=min(ITERATIONS, stage.iterations))
-                run = StageRun(net, short, spec, self.device)
-                for first in range(short.iterations):
-                    run.iterate(
-                        dataset.batch(range(4 * first % len(dataset), 4 * first % len(dataset) + 4))
-                    )
-        return net, self._statistics(net, dataset)
-
-    def _statistics_batch(self) -> int:
-        wanted = self.adapter.source_pass()
-        return wanted.batch if wanted else 0
-
-    def _statistics(self, net: Net, dataset: RandomImages) -> State:
-        adapter = self.adapter
+        if trains_on_source(adapter):
+            _train_briefly(net, spec, adapter, self.device)
+        else:
+            tasks = tuple(spec.tasks.items())
+            net.model.load_state_dict(_supervised_weights(self.backbone, tasks, self.device))
         wanted = adapter.source_pass()
-        if wanted is None:
-            return {}
-        ctx = HarnessContext(net.eval(), RECIPE)
-        ctx.seed(0, adapter.name, "statistics")
-        ctx.norms.set(Norm.RUNNING)
-        size = TARGET_SIZE if wanted.at_target_size else SOURCE_SIZE
-        batches = (
-            dataset.images[: STATISTICS_BATCHES * wanted.batch].to(self.device).split(wanted.batch)
+        images = STATISTICS_BATCHES * wanted.batch if wanted else 0
+        statistics = measure_source(
+            net,
+            spec,
+            adapter,
+            RandomImages(spec.tasks, images, SOURCE_SIZE),
+            target_size=TARGET_SIZE,
+            progress=Silent(),
         )
-        with torch.no_grad():
-            found = adapter.source_statistics(
-                net, iter([resize(batch, size) for batch in batches]), ctx
-            )
-        return copy.deepcopy(found)
+        return net, statistics
 
-    def _spec(self, channels: Mapping[str, int]) -> SourceSpec:
-        training = TrainingSettings(
-            batch=4, shared_iterations=0, iterations=3, shared_lr=1e-3, lr=1e-3, weight_decay=0
-        )
-        model = ModelConfig(backbone=self.backbone)
-        return SourceSpec(
-            domain="random",
-            model=model,
-            tasks=self.own(channels),
-            recipe="weighted",
-            training=training,
-            fingerprint="random",
-            seed=0,
-        )
+
+def words(channels: Mapping[str, int]) -> str:
+    """Return the tasks of a pair in words."""
+    left_out = [task for task in CHANNELS if task not in channels]
+    return f"pairs without {left_out[0]}" if left_out else "pairs with every task"
+
+
+def _spec(backbone: str, tasks: Mapping[str, int]) -> SourceSpec:
+    return SourceSpec(
+        domain="random",
+        model=ModelConfig(backbone=backbone),
+        tasks=tasks,
+        recipe="weighted",
+        training=TRAINING,
+        fingerprint="random",
+        seed=0,
+    )
+
+
+def _train_briefly(net: Net, spec: SourceSpec, adapter: Adapter, device: torch.device) -> None:
+    """Make a few iterations of every stage of source training."""
+    dataset = RandomImages(spec.tasks, ITERATIONS * TRAINING_BATCH, SOURCE_SIZE)
+    with torch.random.fork_rng():
+        for stage in training_chain(spec, adapter):
+            short = replace(stage, iterations=min(ITERATIONS, stage.iterations))
+            run = StageRun(net, short, spec, device)
+            for first in range(0, short.iterations * TRAINING_BATCH, TRAINING_BATCH):
+                run.iterate(dataset.batch(range(first, first + TRAINING_BATCH)))
+
+
+class _Supervised(Adapter):
+    """Supervised source training without a method."""
+
+    name = "base"
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        raise NotImplementedError
+
+
+@cache
+def _supervised_weights(
+    backbone: str, tasks: tuple[tuple[str, int], ...], device: torch.device
+) -> State:
+    """Return the weights that all methods without source training share."""
+    spec = _spec(backbone, dict(tasks))
+    net = build_net(spec, _Supervised()).to(device)
+    _train_briefly(net, spec, _Supervised(), device)
+    return net.model.state_dict()

@@ -39,7 +39,7 @@ def affine_parameters(
 
 
 def running_statistics(model: nn.Module) -> dict[str, Tensor]:
-    """Return the running mean and variance of every BatchNorm layer, by their names in the model."""
+    """Return the running mean and variance of every BatchNorm layer, by their names."""
     return {
         f"{name}.{buffer}": layer.get_buffer(buffer)
         for name, layer in _batch_norm_layers(model).items()
@@ -56,7 +56,7 @@ class NormController:
     """The BatchNorm layers of a model, found once, to change their mode at every step.
 
     Attributes:
-        layers: name of the layer in the model -> layer, subclasses of PyTorch's batch norm included.
+        layers: name in the model -> layer, subclasses of PyTorch's batch norm included.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,0 +1,54 @@
+"""Checks of a method's predictions."""
+
+from __future__ import annotations
+
+import torch
+
+from ttt_bench.conformance.expect import ViolationError, demand, losses_fit, predictions_fit
+from ttt_bench.conformance.runs import STEPS, trajectory
+from ttt_bench.conformance.subject import SIZES, TARGET_SIZE, Subject, words
+
+
+def shapes(subject: Subject) -> None:
+    """Predictions have the images' size and losses are finite scalars.
+
+    This includes rectangular and odd sizes, and pairs with fewer tasks.
+    """
+    for channels in subject.task_sets:
+        for size in SIZES:
+            images = subject.images(size=size)
+            session = subject.session(channels, begin=images)
+            where = f"on {words(channels)} at {size[0]}x{size[1]}"
+            for _, predictions, losses in trajectory(session, images, 1):
+                predictions_fit(predictions, subject.own(channels), len(images), size, where)
+                losses_fit(losses, where)
+
+
+def batch_sizes(subject: Subject) -> None:
+    """The method works on the smallest batch that it declares, and on one image more."""
+    smallest = subject.adapter.needs().min_batch
+    for count in (smallest, smallest + 1):
+        images, where = subject.images(count), f"on batches of {count}"
+        for _, predictions, _ in trajectory(subject.session(begin=images), images, 1):
+            predictions_fit(predictions, subject.tasks, count, TARGET_SIZE, where)
+
+
+def exact(subject: Subject) -> None:
+    """If the plan is exact, a step's predictions equal those of a separate prediction."""
+    images = subject.images()
+    session = subject.session(begin=images)
+    if not session.plan.exact or not session.moved:
+        return
+    for _ in range(STEPS):
+        state = {name: tensor.clone() for name, tensor in session.state().items()}
+        made = session.step(images).predictions
+        if made is None:
+            raise ViolationError("claims exact predictions, but its step returns none")
+        for task, separate in session.predict(images).items():
+            demand(
+                torch.allclose(made[task], separate, rtol=1e-4, atol=1e-5),
+                f"claims exact predictions, but the {task} of a step differs from that of a "
+                "separate prediction",
+            )
+        session.restore(state)
+        session.adapt(images)

@@ -1,0 +1,93 @@
+"""Checks of a single adaptation step."""
+
+from __future__ import annotations
+
+from ttt_bench.conformance.expect import ViolationError, demand
+from ttt_bench.conformance.instruments import (
+    DescentError,
+    HostDecisionError,
+    NoHostDecisions,
+    PassCounter,
+    living_memory,
+    new_objects_only,
+    no_descent,
+)
+from ttt_bench.conformance.runs import STEPS, trajectory
+from ttt_bench.conformance.subject import Subject
+
+
+def passes(subject: Subject) -> None:
+    """A step makes the forward and backward passes that the method states."""
+    images = subject.images()
+    session = subject.session(begin=images)
+    if not session.moved:
+        return
+    counter = PassCounter()
+    with counter.watching(session.net.model):
+        session.adapt(images)
+    stated, counted = session.adapter.passes(len(images)), counter.passes(len(images))
+    demand(
+        tuple(stated) == counted,
+        f"states {stated.forwards} forward and {stated.backwards} backward passes up to stage "
+        f"{stated.stages}; counted {counted[0]:g} and {counted[1]:g} up to stage {counted[2]} "
+        "(through `net.model.stages`)",
+    )
+
+
+def memory(subject: Subject) -> None:
+    """The memory in use does not grow with the steps."""
+    images = subject.images()
+    held: list[tuple[int, int]] = []
+    with new_objects_only():
+        session = subject.session(begin=images)
+        if not session.moved:
+            return
+        for _ in range(3):  # the first round fills caches
+            for _ in range(STEPS):
+                session.adapt(images)
+            held.append(living_memory(subject.device))
+    _, before, after = held
+    demand(
+        after[0] <= before[0] and after[1] <= before[1],
+        f"uses more memory with every step: {before[0]} tensors and {before[1]} bytes, {STEPS} "
+        f"steps later {after[0]} tensors and {after[1]} bytes",
+    )
+
+
+def inputs(subject: Subject) -> None:
+    """Images are not changed."""
+    images = subject.images()
+    given = images.clone()
+    session = subject.session(begin=images)
+    trajectory(session, images, 1)
+    session.end_batch(images)
+    demand(bool((images == given).all()), "changes the images that it is given")
+
+
+def host(subject: Subject) -> None:
+    """A step needs no tensor values on the host.
+
+    It calls no `.item()`, does not branch on values, and makes no shape that depends on values.
+    """
+    images = subject.images()
+    session = subject.session(begin=images)
+    try:
+        with NoHostDecisions():
+            if session.moved:
+                session.step(images)
+    except HostDecisionError as error:
+        raise ViolationError(f"a step needs values on the host (the operation {error})") from error
+
+
+def descent(subject: Subject) -> None:
+    """A step leaves the descent to the harness: it calls neither `backward` nor an optimiser."""
+    images = subject.images()
+    session = subject.session(begin=images)
+    try:
+        with no_descent():
+            if session.moved:
+                session.step(images)
+    except DescentError as error:
+        raise ViolationError(
+            f"a step calls {error}; return the losses, the harness descends"
+        ) from error
