@@ -187,7 +187,7 @@ def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:
     assert [path.name for path in done.paths] == ["index.html", "main.md", "main.tex", "main.csv"]
     page = done.page.read_text(encoding="utf-8")
     assert "failed: ValueError: &lt;b&gt;bad&lt;/b&gt; &amp; worse" in page
-    # the heading, the state and the reason stand below a head of two columns
+    # heading, state and reason are below a head of two columns
     assert '<td class="state" colspan="1">' in page
     assert page.count('<th scope="col"') == 2
     assert len(summary_tables(tmp_path / "in")) == 1
@@ -255,7 +255,7 @@ def test_curves_show_every_task_and_label(comparison: Comparison) -> None:
     assert panels[0].get_xlabel() == "adaptation step"
     assert svg(shown) == svg(figure(comparison))
     assert colour("tent") != colour("s4t")
-    assert colour("somebody's") == colour("somebody's")
+    assert colour("another") == colour("another")
 
 
 def test_pictures_align_depth_for_display_alone() -> None:
@@ -280,7 +280,7 @@ def test_pictures_have_a_line_a_task_and_a_column_a_label() -> None:
     named = pictures.compose({"base": examples}, ["wall", "floor"], limit=1)
     assert two.shape[0] == one.shape[0] < named.shape[0] < more.shape[0]
     assert two.shape[1] > one.shape[1]
-    # a cell whose examples are other images has no business in these lines
+    # a cell with other example images is left blank
     other = {**example_images(count=3), "indices": np.array([5, 6, 8])}
     mixed = pictures.compose({"base": examples, "tent": other}, limit=1)
     assert (mixed[40:, one.shape[1] :] == 255).all()

@@ -1,4 +1,4 @@
-"""One synthetic results folder and its report, for every test of the report."""
+"""Fixtures: one synthetic results folder, its comparison and its report."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from ttt_bench.stats.comparison import Comparison
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results folder of `synthetic.build`."""
     return synthetic.build(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="session")
 def rendered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Return the report of `results`."""
     return report(results, tmp_path_factory.mktemp("reports") / "new")
 
 
 @pytest.fixture(scope="session")
 def comparison(results: Path) -> Comparison:
+    """Return the only comparison of `results`."""
     (only,) = synthetic.compared(results)
     return only

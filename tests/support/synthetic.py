@@ -1,9 +1,8 @@
-"""A results folder made of numbers that can be followed by hand, written with the store's own
-code.
-"""
+"""Results folders with numbers that can be computed by hand, written by the store's code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +34,21 @@ Trajectories = dict[str, list[float]]
 
 
 def constant(scores: dict[str, float], steps: int = 3) -> Trajectories:
-    """The same score at every step."""
+    """Return trajectories with the same score at every step."""
     return {task: [value] * (steps + 1) for task, value in scores.items()}
 
 
 def gains(*percent: float, base: dict[str, float] | None = None) -> Trajectories:
-    """Every task better than Base by so many percent at steps 0, 1, ...: Delta_TTT is that
-    number.
+    """Return trajectories in which every task is better than Base by `percent[step]` percent.
+
+    Delta_TTT at a step is then that number.
     """
-    base = base or BASE
-    return {
-        task: [
-            value * (1 + (1 if TASKS[task].higher_is_better else -1) * gain / 100)
-            for gain in percent
-        ]
-        for task, value in base.items()
-    }
+    return {task: _gains(task, value, percent) for task, value in (base or BASE).items()}
+
+
+def _gains(task: str, value: float, percent: Sequence[float]) -> list[float]:
+    sign = 1 if TASKS[task].higher_is_better else -1
+    return [value * (1 + sign * gain / 100) for gain in percent]
 
 
 def add_cell(
@@ -67,7 +65,12 @@ def add_cell(
     examples: dict[str, np.ndarray] | None = None,
     **identity: Any,
 ) -> Path:
-    """Write one cell; `trajectories`: task -> scores of steps 0, 1, ..."""
+    """Write one cell and return its folder.
+
+    Args:
+        trajectories: map task to its scores at steps 0, 1, ...; None for a cell without numbers.
+        identity: values of `IDENTITY` that differ.
+    """
     own: dict[str, Any] = {**IDENTITY, "method": method, **identity}
     if trajectories is not None:
         own["steps"] = len(next(iter(trajectories.values()))) - 1
@@ -97,46 +100,35 @@ def add_cell(
 
 
 def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -> pd.DataFrame:
-    """Rows of every metric: a task's second one has twice the value of the first, and so on; `iou`
-    three times it.
+    """Return the rows of every metric.
 
-    Of `iou` the second class has one more and the third two more than the first.
+    The second metric of a task has twice the value of the first, and so on; the third one, `iou`,
+    has one more in the second class and two more in the third than in the first.
     """
-    records = [
-        {
-            **identity,
-            "step": step,
-            "task": task,
-            "metric": metric.name,
-            "class": label,
-            "value": (1 + place) * value + index,
-            "n": 16,
-            "config": config,
-            "schema_version": store.SCHEMA_VERSION,
-        }
-        for task, values in trajectories.items()
-        for step, value in enumerate(values)
-        for place, metric in enumerate(TASKS[task].metrics)
-        for index, label in enumerate(CLASSES if metric.per_class else ("",))
-    ]
+    shared = {**identity, "n": 16, "config": config, "schema_version": store.SCHEMA_VERSION}
+    records = []
+    for task, values in trajectories.items():
+        for step, value in enumerate(values):
+            for scores in _scores(task, value):
+                records.append({**shared, "step": step, "task": task, **scores})
     return pd.DataFrame(records)[list(store.ROW_COLUMNS)]
 
 
+def _scores(task: str, value: float) -> Iterator[dict[str, Any]]:
+    """Yield metric, class and value of every score of a task at one step."""
+    for place, metric in enumerate(TASKS[task].metrics):
+        for index, label in enumerate(CLASSES if metric.per_class else ("",)):
+            score = (1 + place) * value + index
+            yield {"metric": metric.name, "class": label, "value": score}
+
+
 def statistics_frame() -> pd.DataFrame:
-    """Two batches of one image each at step 0; the truths by hand.
+    """Return the statistics of two batches of one image each at step 0.
 
     semseg, 3 classes: 60 and 20 pixels of class 0, 10 and 10 of class 1, none of class 2. Depth:
-    (1, 3) and (2, 2, 5). Edge: (0, 1) and (0, 0, 0). All predictions are wrong in a way that must
-    not matter.
+    (1, 3) and (2, 2, 5). Edge: (0, 1) and (0, 0, 0). The predictions are wrong, which must not
+    matter.
     """
-
-    def sums(truth: list[float]) -> list[float]:
-        t, p = np.array(truth), np.arange(len(truth), dtype=float)
-        return [
-            float(x)
-            for x in (len(t), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum())
-        ]
-
     values: list[tuple[int, str, list[float]]] = [
         (0, "semseg", [30.0, 30.0, 0.0, 5.0, 3.0, 2.0, 0.0, 0.0, 0.0]),
         (1, "semseg", [0.0, 20.0, 0.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
@@ -152,8 +144,15 @@ def statistics_frame() -> pd.DataFrame:
     )
 
 
+def sums(truth: list[float]) -> list[float]:
+    """Return n, sum p, sum t, sum p^2, sum t^2, sum p t of a truth and arbitrary predictions."""
+    t, p = np.array(truth), np.arange(len(truth), dtype=float)
+    values = (len(t), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum())
+    return [float(value) for value in values]
+
+
 def example_images(shift: float = 0.0, count: int = 2, size: int = 24) -> dict[str, np.ndarray]:
-    """Images of a box on a slope, with predictions that are off by `shift`."""
+    """Return example images of a box on a slope, with predictions that are wrong by `shift`."""
     row, column = np.mgrid[0:size, 0:size] / size
     box = (np.abs(row - 0.5) < 0.2) & (np.abs(column - 0.5) < 0.25)
     depth = np.where(box, 1.0, 1.0 + 2 * row)
@@ -177,60 +176,77 @@ def example_images(shift: float = 0.0, count: int = 2, size: int = 24) -> dict[s
         "normals": normals + noise,
         "edge": edge * 0.5 + 0.1 * np.abs(noise),
     }
-    stacked = {
-        f"{kind}_{task}": np.stack([values] * count).astype(
-            np.uint8 if task == "semseg" else np.float16
-        )
-        for kind, tasks in (("truth", truth), ("prediction", prediction))
-        for task, values in tasks.items()
+    return {
+        "indices": np.arange(count) * 7,
+        "image": np.stack([image] * count),
+        **_stacked("truth", truth, count),
+        **_stacked("prediction", prediction, count),
     }
-    return {"indices": np.arange(count) * 7, "image": np.stack([image] * count), **stacked}
+
+
+def _stacked(kind: str, images: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Return each task's image repeated `count` times, under the names of the store."""
+    types = {"semseg": np.uint8}
+    return {
+        f"{kind}_{task}": np.stack([values] * count).astype(types.get(task, np.float16))
+        for task, values in images.items()
+    }
 
 
 def build(root: Path) -> Path:
-    """Three seeds of base, norm and tent; s4t as it is and with a setting; one diverged cell, one
-    that cannot run.
+    """Write a results folder and return it.
 
-    Delta_TTT by hand. tent: oracle 10, 12, 14 (steps 2, 2, 1), fixed 8, 9, 4. norm: 5 at every
-    step. s4t: oracle 20 at step 3, which is also the last, in seed 0 alone. s4t (mask_ratio=0.5):
-    1, then 2, then 3.
+    It has three seeds of base, norm and tent, s4t with and without a setting, a diverged cell, and
+    cells that are not applicable. Delta_TTT by hand:
+
+    - tent: oracle 10, 12, 14 (steps 2, 2, 1), fixed 8, 9, 4;
+    - norm: 5 at every step;
+    - s4t: oracle 20 at step 3, which is also the last, in seed 0 only;
+    - s4t (mask_ratio=0.5): 1, 2 and 3 at steps 1, 2 and 3.
     """
     for seed in (0, 1, 2):
-        scale = {task: value * (1 + 0.01 * seed) for task, value in BASE.items()}
-        add_cell(
-            root, "base", constant(scale), config=f"b{seed}", seed=seed,
-            manifest={"optimiser": None, "notices": ["one class of semseg never occurs in the target"]},
-            examples=example_images(1.0) if seed == 0 else None,
-        )  # fmt: skip
-        add_cell(root, "norm", gains(5, 5, 5, 5, base=scale), config=f"n{seed}", seed=seed,
-                 examples=example_images(0.5) if seed == 0 else None)  # fmt: skip
-        steps = [(1, 6, 10, 8), (1, 7, 12, 9), (1, 14, 6, 4)][seed]
-        add_cell(root, "tent", gains(*steps, base=scale), config=f"t{seed}", seed=seed,
-                 examples=example_images(0.3) if seed == 0 else None)  # fmt: skip
-    own = {
-        "source_model": "s4t",
-        "own_source_scores": {task: values[0] for task, values in gains(8).items()},
-    }
-    add_cell(
-        root, "s4t", gains(4, 10, 15, 20), config="s0", manifest=own, examples=example_images(0.1)
-    )
-    add_cell(
-        root,
-        "s4t",
-        config="s1",
-        seed=1,
-        state="diverged",
-        reason="loss not finite at batch 2, step 3",
-    )
-    variant = {"settings": "s4t.mask_ratio=0.5; steps=3", "config": "m0"}
-    add_cell(root, "s4t", gains(0, 1, 2, 3), **variant)
+        _add_seed(root, seed)
+    _add_s4t(root)
     for seed in (0, 1):
         why = "needs normals, which the target lacks"
         add_cell(root, "tipi", config=f"i{seed}", seed=seed, state="not_applicable", reason=why)
     return root
 
 
+def _add_seed(root: Path, seed: int) -> None:
+    """Add base, norm and tent of a seed; those of seed 0 have example images."""
+    scale = {task: value * (1 + 0.01 * seed) for task, value in BASE.items()}
+    notice = {"optimiser": None, "notices": ["one class of semseg never occurs in the target"]}
+    tent = [(1, 6, 10, 8), (1, 7, 12, 9), (1, 14, 6, 4)][seed]
+    for method, trajectories, shift, manifest in (
+        ("base", constant(scale), 1.0, notice),
+        ("norm", gains(5, 5, 5, 5, base=scale), 0.5, None),
+        ("tent", gains(*tent, base=scale), 0.3, None),
+    ):
+        add_cell(
+            root,
+            method,
+            trajectories,
+            config=f"{method[0]}{seed}",
+            seed=seed,
+            manifest=manifest,
+            examples=example_images(shift) if seed == 0 else None,
+        )
+
+
+def _add_s4t(root: Path) -> None:
+    """Add s4t with its own source model, a diverged seed, and a variant."""
+    scores = {task: values[0] for task, values in gains(8).items()}
+    own = {"source_model": "s4t", "own_source_scores": scores}
+    images = example_images(0.1)
+    add_cell(root, "s4t", gains(4, 10, 15, 20), config="s0", manifest=own, examples=images)
+    reason = "loss not finite at batch 2, step 3"
+    add_cell(root, "s4t", config="s1", seed=1, state="diverged", reason=reason)
+    variant = {"settings": "s4t.mask_ratio=0.5; steps=3", "config": "m0"}
+    add_cell(root, "s4t", gains(0, 1, 2, 3), **variant)
+
+
 def compared(root: Path) -> list[Comparison]:
-    """The comparisons of a results folder."""
+    """Return the comparisons of a results folder."""
     loaded = load(root)
     return comparisons(loaded.cells, loaded.rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import pandas as pd
 
@@ -76,7 +78,8 @@ def _early_column(comparison: Comparison) -> Column:
 def _row(label: str, seeds: pd.DataFrame, columns: dict[str, Column], tasks: Sequence[str]) -> Row:
     """Return the row of a label from its measures, one line per seed."""
     cells = {column.key: _number(seeds[measure]) for measure, column in columns.items()}
-    counts = {task: sum(task in early for early in seeds["early"]) for task in tasks}
+    early = Counter(chain.from_iterable(seeds["early"]))
+    counts = {task: early[task] for task in tasks}
     cells[EARLY] = _in_words(counts, len(seeds)) or DASH
     return Row(label=label, cells=cells)
 
