@@ -29,35 +29,86 @@ CONTROLS = ("none", "frozen")
 
 
 class Request(Strict):
-    """One call of `run`, as a person writes it; config files use the same names.
+    """The settings of one run.
 
-    Attributes:
-        stream: in which order the target's images come, and under which shifts
-        (`ttt_bench.data.shifts.streams`).
-        label_space: the classes of semantic segmentation; None for those that the pair's data sets
-        share.
-        label_spaces: label spaces of the user's own
-        (`ttt_bench.data.label_spaces.label_space_from`).
-        set: `section.key` or `method.key` -> value, over everything else.
+    The command line, config files and `ttt_bench.run` use the names of these fields. The command
+    line shows their descriptions and defaults.
     """
 
-    methods: tuple[str, ...] = Field(("all",), min_length=1)
-    pair: tuple[str, ...] = Field(("rooms:rooms-mix",), min_length=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    steps: int | None = Field(None, gt=0)
-    protocol: tuple[str, ...] = Field((DEFAULT_PROTOCOL,), min_length=1)
-    control: tuple[Literal["none", "frozen"], ...] = Field(("none",), min_length=1)
-    preset: Literal["smoke", "quick", "paper"] | None = None
-    hparams: Literal["paper", "original"] = "paper"
-    data_variant: Literal["corrected", "official"] = "corrected"
-    stream: str = "fixed"
-    label_space: str | None = None
-    label_spaces: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    set: dict[str, Any] = Field(default_factory=dict)
-    device: str = "auto"
-    results: Path = Path("results/run")
-    data_root: Path | None = None
-    source_weights: Path | None = None
+    methods: tuple[str, ...] = Field(
+        ("all",), min_length=1, description="Methods: all, or names joined by commas (base,tent)."
+    )
+    pair: tuple[str, ...] = Field(
+        ("rooms:rooms-mix",),
+        min_length=1,
+        description="Domain pair, source:target. The target may have shifts "
+        "(taskonomy:nyud+fog@s3). May be given several times.",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Random seeds, joined by commas (0,1,2)."
+    )
+    steps: int | None = Field(
+        None,
+        gt=0,
+        description="Adaptation steps per batch. Default: set by the preset or by --hparams.",
+    )
+    protocol: tuple[str, ...] = Field(
+        (DEFAULT_PROTOCOL,),
+        min_length=1,
+        description=f"Protocols joined by commas: {', '.join(PROTOCOLS)}.",
+    )
+    control: tuple[Literal["none", "frozen"], ...] = Field(
+        ("none",),
+        min_length=1,
+        description="Controls joined by commas: none; frozen (learning rate 0, which shows the "
+        "effect of a method's normalisation alone).",
+    )
+    preset: Literal["smoke", "quick", "paper"] | None = Field(
+        None,
+        description="Size of a run: smoke, quick or paper. Default: quick if both domains are "
+        "embedded, else paper.",
+    )
+    hparams: Literal["paper", "original"] = Field(
+        "paper",
+        description="Hyperparameters: paper (S4T's common protocol), or original (those of each "
+        "method's authors).",
+    )
+    data_variant: Literal["corrected", "official"] = Field(
+        "corrected",
+        description="Data handling: corrected, or official (reproduces the defects of the S4T "
+        "code).",
+    )
+    stream: str = Field(
+        "fixed",
+        description="Order of the target's images: fixed, shuffled, continual:SHIFT,SHIFT,... or "
+        "mixed:SHIFT,SHIFT,...",
+    )
+    label_space: str | None = Field(
+        None,
+        description="Classes of semantic segmentation; `ttt-bench data list` shows the choices. "
+        "Default: the first label space that every data set has.",
+    )
+    label_spaces: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Custom label spaces by name (`ttt_bench.data.label_spaces.label_space_from`).",
+    )
+    set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="One setting, section.key=value (s4t.mask_ratio=0.5). Takes precedence over "
+        "presets. May be given several times.",
+    )
+    device: str = Field("auto", description="Device: auto, cpu, cuda, or cuda:N.")
+    results: Path = Field(Path("results/run"), description="Results folder.")
+    data_root: Path | None = Field(
+        None,
+        description="Folder that contains the data sets' folders (taskonomy/, nyud/, pascal/). "
+        "Default: the environment variable TTT_BENCH_DATA.",
+    )
+    source_weights: Path | None = Field(
+        None,
+        description="Safetensors file with the weights of a source model, used in place of source "
+        "training. Default: train the source model.",
+    )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
