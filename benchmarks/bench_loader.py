@@ -28,7 +28,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.taskonomy.index import IMAGE
-from ttt_bench.datatools.prepare.taskonomy_cache import write_cache
+from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, write_cache
 from ttt_bench.train.loader import loader
 from ttt_bench.util.progress import Silent
 
@@ -69,7 +69,7 @@ def frames(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("the genuine samples are not beside the project")
     folder = tmp_path_factory.mktemp(request.param)
     {"generated": _generated, "genuine": _genuine}[request.param](folder / "full")
-    write_cache(folder / "full", folder / "small", SIZE, Silent())
+    write_cache(folder / "full", folder / "small", CacheOptions(size=SIZE), Silent())
     return Taskonomy.open(folder / "small", "train", (SIZE, SIZE), Silent())
 
 

@@ -11,8 +11,10 @@ from support.files.raw_files import Stopping, half_written, member, pack, tar_of
 
 from ttt_bench.datatools.prepare import archives
 from ttt_bench.datatools.prepare.archives import (
-    announced,
+    Member,
     below,
+    copy_member,
+    declared_size,
     download_state,
     list_members,
     unpack,
@@ -41,7 +43,7 @@ def test_what_has_a_place_is_unpacked(tmp_path, content, suffix, above):
     place = below("depth", "images")
     members = list_members(archive, Silent())
     assert len(members) == 5
-    assert announced(members, place) == 300 * (11 + 11 + 12)
+    assert declared_size(members, place) == 300 * (11 + 11 + 12)
     assert unpacked(archive, place, tmp_path / "out") == 3
     expected = {
         name: data for name, data in tree(content).items() if name[0] in "di" and ".DS" not in name
@@ -76,7 +78,7 @@ def test_members_outside_the_folder_are_refused_and_named(tmp_path, name, suffix
         (tarfile.LNKTYPE, "a link"),
         (tarfile.CHRTYPE, "a device"),
         (tarfile.BLKTYPE, "a device"),
-        (tarfile.FIFOTYPE, "a device or the like"),
+        (tarfile.FIFOTYPE, "a device or similar"),
     ],
 )
 def test_links_and_devices_are_refused_and_named(tmp_path, kind, words):
@@ -105,36 +107,36 @@ def zeros(archive, name, count):
 
 
 @pytest.mark.parametrize("suffix", [".tgz", ".zip"])
-def test_archives_that_announce_far_too_much_are_refused(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(archives, "_SMALL", 1000)
+def test_archives_that_declare_far_too_much_are_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(archives, "SMALL", 1000)
     archive = zeros(tmp_path / f"x{suffix}", "depth/bomb.npy", 2_000_000)
     with pytest.raises(DataError) as caught:
         list_members(archive, Silent())
     assert (
-        "refused at member depth/bomb.npy: with it the archive announces 2.0 MB, more than 100 times"
+        "refused at member depth/bomb.npy: up to it the archive declares 2.0 MB, more than 100 times"
         in str(caught.value)
     )
 
 
-def test_a_member_that_is_larger_than_announced_is_refused(tmp_path):
+def test_a_member_that_is_larger_than_declared_is_refused(tmp_path):
     archive = zeros(tmp_path / "x.zip", "depth/1.npy", 5000)
     raw = bytearray(archive.read_bytes())
     for mark, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):  # both places say 10 bytes
         struct.pack_into("<I", raw, raw.index(mark) + offset, 10)
     archive.write_bytes(raw)
     with pytest.raises(
-        DataError, match=r"member depth/1.npy does not unpack to the 10 bytes announced"
+        DataError, match=r"member depth/1.npy does not unpack to the declared 10 bytes"
     ):
         unpacked(archive, below("depth"), tmp_path / "out")
     assert not tree(tmp_path / "out")
 
 
-def test_streams_of_another_size_than_announced_are_refused(tmp_path):
+def test_streams_of_another_size_than_declared_are_refused(tmp_path):
     for data, words in ((b"12345", "more"), (b"12", "less")):
         with pytest.raises(
-            DataError, match=f"member m unpacks to {words} than the 3 bytes announced"
+            DataError, match=f"member m unpacks to {words} than the declared 3 bytes"
         ):
-            archives._copy(tmp_path / "x.tar", "m", 3, io.BytesIO(data), io.BytesIO())
+            copy_member(tmp_path / "x.tar", Member("m", 3), io.BytesIO(data), io.BytesIO())
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
@@ -240,7 +242,7 @@ def test_gzipped_something_else_is_no_archive(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
-def test_an_interruption_leaves_whole_files_and_the_next_call_goes_on(tmp_path, content, suffix):
+def test_an_interruption_leaves_whole_files_and_the_next_call_resumes(tmp_path, content, suffix):
     archive = pack(tmp_path / f"x{suffix}", content)
     place, out = below("depth", "images"), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):

@@ -4,6 +4,7 @@ rounding.
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.variants import OFFICIAL
 from ttt_bench.datatools.check import check, exit_code
-from ttt_bench.datatools.prepare.taskonomy_cache import resized, write_cache
+from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, resized, write_cache
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.progress import Silent
 
+SMALL = CacheOptions(size=32)
 # half a count at 1 m of depth, half a count of an edge, half a step of a normal's three components
 DEPTH, EDGE, DEGREES = (
     0.5 / 513 / np.log(65536),
@@ -58,7 +60,7 @@ def assert_equal_up_to_rounding(found, expected, exact_images=True):
 
 
 def test_targets_are_those_of_the_original_files_up_to_rounding(tmp_path, tree_128):
-    assert write_cache(tree_128, tmp_path / "small" / "taskonomy", 32, Silent()) == 8
+    assert write_cache(tree_128, tmp_path / "small" / "taskonomy", SMALL, Silent()) == 8
     small = opened(tmp_path / "small" / "taskonomy")
     whole = opened(tree_128)
     assert len(small) == len(whole) == 4
@@ -74,7 +76,7 @@ def test_targets_are_those_of_the_original_files_up_to_rounding(tmp_path, tree_1
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
 def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path):
-    write_cache(SAMPLES / "taskonomy", tmp_path / "taskonomy", 256, Silent())
+    write_cache(SAMPLES / "taskonomy", tmp_path / "taskonomy", CacheOptions(size=256), Silent())
     small, whole = (
         opened(tmp_path / "taskonomy", (256, 256)),
         opened(SAMPLES / "taskonomy", (256, 256)),
@@ -84,7 +86,7 @@ def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path):
 
 def test_the_cache_says_what_it_is(tmp_path, tree_128):
     update_manifest(tree_128, {"normal_axes": "left / up / backward", "derived": {"edge": "made"}})
-    write_cache(tree_128, tmp_path / "small", 32, Silent())
+    write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     written = json.loads((tmp_path / "small" / "ttt-bench.json").read_text())
     assert written["cache"]["size"] == [32, 32]
     assert written["cache"]["rgb"] == "PNG"
@@ -111,7 +113,7 @@ def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path, tree_128):
                 file_of(tree_128, building, stem, "rgb"),
                 np.stack([smooth, smooth // 2, smooth], axis=-1),
             )
-    write_cache(tree_128, tmp_path / "small", 32, Silent(), jpeg=True)
+    write_cache(tree_128, tmp_path / "small", CacheOptions(size=32, jpeg=True), Silent())
     assert (
         json.loads((tmp_path / "small" / "ttt-bench.json").read_text())["cache"]["rgb"] == "JPEG 95"
     )
@@ -123,7 +125,7 @@ def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path, tree_128):
 
 
 def test_it_serves_other_sizes_with_a_notice_and_other_variants_not_at_all(tmp_path, tree_128):
-    write_cache(tree_128, tmp_path / "small", 32, Silent())
+    write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     data = opened(tmp_path / "small", (16, 24))
     assert any("resized again to 16x24" in notice for notice in data.notices)
     assert data.batch([0]).images.shape == (1, 3, 16, 24)
@@ -133,35 +135,35 @@ def test_it_serves_other_sizes_with_a_notice_and_other_variants_not_at_all(tmp_p
         opened(tmp_path / "small", variant=OFFICIAL)
 
 
-def test_an_interruption_leaves_nothing_visible_and_the_next_call_goes_on(tmp_path, tree_128):
-    write_cache(tree_128, tmp_path / "a" / "taskonomy", 32, Silent())
+def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(tmp_path, tree_128):
+    write_cache(tree_128, tmp_path / "a" / "taskonomy", SMALL, Silent())
     with pytest.raises(KeyboardInterrupt):
-        write_cache(tree_128, tmp_path / "b" / "taskonomy", 32, Stopping("resizing", 3))
+        write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Stopping("resizing", 3))
     assert not (tmp_path / "b" / "taskonomy").exists()
     assert not half_written(tmp_path)
     draft = tmp_path / "b" / ".taskonomy.partial"
     begun = {path.relative_to(draft): path.stat().st_mtime_ns for path in draft.rglob("*.png")}
     assert len(begun) >= 15
-    write_cache(tree_128, tmp_path / "b" / "taskonomy", 32, Silent())
+    write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Silent())
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     assert {
         path: (tmp_path / "b" / "taskonomy" / path).stat().st_mtime_ns for path in begun
     } == begun
     with pytest.raises(DataError, match="exists already"):
-        write_cache(tree_128, tmp_path / "b" / "taskonomy", 32, Silent())
+        write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Silent())
 
 
 def test_other_options_do_not_continue_a_draft(tmp_path, tree_128):
     with pytest.raises(KeyboardInterrupt):
-        write_cache(tree_128, tmp_path / "b", 32, Stopping("resizing", 3))
+        write_cache(tree_128, tmp_path / "b", SMALL, Stopping("resizing", 3))
     with pytest.raises(DataError, match="with other options"):
-        write_cache(tree_128, tmp_path / "b", 32, Silent(), jpeg=True)
+        write_cache(tree_128, tmp_path / "b", CacheOptions(size=32, jpeg=True), Silent())
 
 
 def test_frames_that_cannot_be_read_are_left_out_and_listed(tmp_path, tree_128):
     cut(file_of(tree_128, "ihlen", "point_2_view_0", "depth_zbuffer"))
     notices = Notices()
-    assert write_cache(tree_128, tmp_path / "small", 32, notices) == 7
+    assert write_cache(tree_128, tmp_path / "small", SMALL, notices) == 7
     assert notices.heard("left out of the cache", "point_2_view_0", "truncated")
     assert json.loads((tmp_path / "small" / "ttt-bench.json").read_text())["left_out"] == [
         "ihlen/point_2_view_0"
@@ -170,29 +172,31 @@ def test_frames_that_cannot_be_read_are_left_out_and_listed(tmp_path, tree_128):
     for path in tree_128.rglob("*rgb.png"):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="not one of 8 frames can be read"):
-        write_cache(tree_128, tmp_path / "none", 32, Silent())
+        write_cache(tree_128, tmp_path / "none", SMALL, Silent())
 
 
 def test_only_what_a_split_needs(tmp_path, tree_128):
-    assert write_cache(tree_128, tmp_path / "test", 32, Silent(), split="test") == 4
+    assert (
+        write_cache(tree_128, tmp_path / "test", CacheOptions(size=32, split="test"), Silent()) == 4
+    )
     assert not (tmp_path / "test" / "rgb" / "corozal").exists()
     with pytest.raises(BenchError, match="unknown split"):
-        write_cache(tree_128, tmp_path / "x", 32, Silent(), split="tset")
+        write_cache(tree_128, tmp_path / "x", CacheOptions(size=32, split="tset"), Silent())
     shutil.rmtree(tree_128 / "rgb" / "taskonomy" / "ihlen")
     for domain in ("depth_zbuffer", "normal", "edge_occlusion", "segment_semantic"):
         shutil.rmtree(tree_128 / domain / "taskonomy" / "ihlen")
-    with pytest.raises(DataError, match="holds none of the buildings of split test"):
-        write_cache(tree_128, tmp_path / "x", 32, Silent(), split="test")
+    with pytest.raises(DataError, match="contains no building of split test"):
+        write_cache(tree_128, tmp_path / "x", CacheOptions(size=32, split="test"), Silent())
 
 
 def test_what_cannot_be_a_cache(tmp_path, tree_128):
     with pytest.raises(
         DataError, match="the cache would have 256x256 pixels, more than the files' 128x128"
     ):
-        write_cache(tree_128, tmp_path / "x", 256, Silent())
-    write_cache(tree_128, tmp_path / "small", 32, Silent())
+        write_cache(tree_128, tmp_path / "x", CacheOptions(size=256), Silent())
+    write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     with pytest.raises(DataError, match="is a cache already"):
-        write_cache(tmp_path / "small", tmp_path / "smaller", 16, Silent())
+        write_cache(tmp_path / "small", tmp_path / "smaller", CacheOptions(size=16), Silent())
 
 
 def test_room_is_estimated_and_asked_for(tmp_path, tree_128, monkeypatch):
@@ -202,13 +206,11 @@ def test_room_is_estimated_and_asked_for(tmp_path, tree_128, monkeypatch):
         DataError,
         match=r"a cache of 8 frames needs 1\d\d.\d kB and the disk of .* has 150.0 kB free",
     ):
-        write_cache(tree_128, tmp_path / "small", 32, Silent())
+        write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     assert not list(tmp_path.rglob("*_32*"))
 
 
-def test_a_full_disk_is_said_and_the_next_call_goes_on(tmp_path, tree_128, monkeypatch):
-    from pathlib import Path
-
+def test_a_full_disk_is_said_and_the_next_call_resumes(tmp_path, tree_128, monkeypatch):
     real, written = Path.write_bytes, []
 
     def full(path, data):
@@ -219,12 +221,12 @@ def test_a_full_disk_is_said_and_the_next_call_goes_on(tmp_path, tree_128, monke
         return real(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(BenchError, match="No space left on device.*free some space"):
-        write_cache(tree_128, tmp_path / "b" / "taskonomy", 32, Silent())
+    with pytest.raises(BenchError, match=r"No space left on device.*free some space"):
+        write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Silent())
     assert not half_written(tmp_path)
     monkeypatch.setattr(Path, "write_bytes", real)
-    write_cache(tree_128, tmp_path / "b" / "taskonomy", 32, Silent())
-    write_cache(tree_128, tmp_path / "a" / "taskonomy", 32, Silent())
+    write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Silent())
+    write_cache(tree_128, tmp_path / "a" / "taskonomy", SMALL, Silent())
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 

@@ -39,11 +39,18 @@ def raw(tmp_path_factory):
     return folder
 
 
-def made(raw, folder, progress=None, **options):
-    sources = (
-        raw / name for name in ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat")
-    )
-    return nyud.prepare_raw(*sources, folder, progress or Silent(), **options)
+def sources_of(raw, **changes):
+    """The raw sources in a folder, some of them replaced."""
+    usual = {
+        "mat": raw / "nyu_depth_v2_labeled.mat",
+        "splits": raw / "splits.mat",
+        "classes": raw / "classMapping40.mat",
+    }
+    return nyud.NyudSources(**usual | changes)
+
+
+def made(raw, folder, progress=None, **changes):
+    return nyud.prepare_raw(sources_of(raw, **changes), folder, progress or Silent())
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +140,7 @@ def test_raw_depth_keeps_its_holes(raw, tmp_path):
     assert "depth" in json.loads((root / "ttt-bench.json").read_text())["derived"]
 
 
-def test_an_interruption_leaves_nothing_visible_and_the_next_call_goes_on(raw, prepared, tmp_path):
+def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(raw, prepared, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         made(raw, tmp_path / "nyud", Stopping("making NYUD-v2", 2))
     assert not (tmp_path / "nyud" / "NYUDv2").exists()
@@ -189,25 +196,18 @@ def test_other_files_under_the_name_of_the_raw_frames(raw, tmp_path, content, wo
     path = tmp_path / "nyu_depth_v2_labeled.mat"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        nyud.prepare_raw(
-            path, raw / "splits.mat", raw / "classMapping40.mat", tmp_path / "nyud", Silent()
-        )
+        made(raw, tmp_path / "nyud", mat=path)
     assert f"not an HDF5 file: {len(content):,} bytes" in str(caught.value)
     assert words in str(caught.value)
     assert "2,972,037,809 bytes, an HDF5 file" in str(caught.value), "what is wanted, and its size"
 
 
 def test_a_cut_file_of_raw_frames_is_incomplete(raw, tmp_path):
-    path = shutil.copy(raw / "nyu_depth_v2_labeled.mat", tmp_path)
-    cut(type(raw)(path))
+    path = tmp_path / "nyu_depth_v2_labeled.mat"
+    shutil.copy(raw / path.name, path)
+    cut(path)
     with pytest.raises(DataError, match="incomplete or damaged HDF5 file"):
-        nyud.prepare_raw(
-            type(raw)(path),
-            raw / "splits.mat",
-            raw / "classMapping40.mat",
-            tmp_path / "nyud",
-            Silent(),
-        )
+        made(raw, tmp_path / "nyud", mat=path)
 
 
 @pytest.mark.parametrize(
@@ -229,30 +229,24 @@ def test_missing_sources_are_named_with_what_is_wanted(raw, tmp_path, missing, w
 def test_splits_and_classes_are_checked(raw, tmp_path):
     import scipy.io
 
-    mat, classes = raw / "nyu_depth_v2_labeled.mat", raw / "classMapping40.mat"
+    out, splits, classes = tmp_path / "n", tmp_path / "s.mat", tmp_path / "c.mat"
     for train, test, words in (
-        ((2, 4), (1,), r"trainNdxs must hold different frame numbers in 1..3, got \[4\]"),
+        ((2, 4), (1,), r"trainNdxs must contain different frame numbers in 1..3, got \[4\]"),
         ((0, 2), (1,), r"got \[0\]"),
         ((2, 2), (1,), "different frame numbers"),
         ((1, 2), (2,), "frame 2 is in both lists"),
     ):
         with pytest.raises(DataError, match=words):
-            nyud.prepare_raw(
-                mat,
-                write_splits(tmp_path / "s.mat", train, test),
-                classes,
-                tmp_path / "n",
-                Silent(),
-            )
-    scipy.io.savemat(tmp_path / "s.mat", {"other": 1})
+            made(raw, out, splits=write_splits(splits, train, test))
+    scipy.io.savemat(splits, {"other": 1})
     with pytest.raises(DataError, match="has no trainNdxs"):
-        nyud.prepare_raw(mat, tmp_path / "s.mat", classes, tmp_path / "n", Silent())
-    scipy.io.savemat(tmp_path / "c.mat", {"mapClass": np.full((1, 894), 41)})
-    with pytest.raises(DataError, match=r"mapClass must hold 894 ids in 1..40"):
-        nyud.prepare_raw(mat, raw / "splits.mat", tmp_path / "c.mat", tmp_path / "n", Silent())
-    (tmp_path / "c.mat").write_text("not found")
+        made(raw, out, splits=splits)
+    scipy.io.savemat(classes, {"mapClass": np.full((1, 894), 41)})
+    with pytest.raises(DataError, match=r"mapClass must contain 894 ids in 1..40"):
+        made(raw, out, classes=classes)
+    classes.write_text("not found")
     with pytest.raises(DataError, match="not a MATLAB 5 file"):
-        nyud.prepare_raw(mat, raw / "splits.mat", tmp_path / "c.mat", tmp_path / "n", Silent())
+        made(raw, out, classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +280,12 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     archive = pack(tmp_path / "x.zip", tmp_path / "source" / "depth", "depth")
     with pytest.raises(
         DataError,
-        match=r"holds no gt_sets/train.txt, so it is none of NYUDv2 or NYUD_MT; it holds depth",
+        match=r"contains no gt_sets/train.txt, but depth.*; give NYUDv2 or NYUD_MT",
     ):
         nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
 
 
-def test_archives_go_on_after_an_interruption(tmp_path):
+def test_archives_resume_after_an_interruption(tmp_path):
     source = nyud_files.write(tmp_path / "source")
     archive = pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2")
     with pytest.raises(KeyboardInterrupt):
@@ -341,7 +335,7 @@ def test_whole_frames_are_cropped_beside_and_preferred(whole):
     assert not any("480x640" in notice for notice in data.notices)
 
 
-def test_cropping_goes_on_after_an_interruption(whole):
+def test_cropping_resumes_after_an_interruption(whole):
     with pytest.raises(KeyboardInterrupt):
         nyud.prepare_cropped(whole, Stopping("cropping", 1))
     assert not (whole / "NYUDv2").exists()
@@ -354,7 +348,9 @@ def test_what_cannot_be_cropped(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         nyud.prepare_cropped(tmp_path / "nowhere", Silent())
     nyud_files.write(tmp_path / "a")
-    with pytest.raises(DataError, match=r"itself holds gt_sets; move its contents into .*NYUD_MT"):
+    with pytest.raises(
+        DataError, match=r"itself contains gt_sets; move its contents into .*NYUD_MT"
+    ):
         nyud.prepare_cropped(tmp_path / "a", Silent())
     nyud_files.write(tmp_path / "b" / "NYUD_MT", "vandenhende")
     with pytest.raises(DataError, match="48 rows and 64 columns, expected 480x640"):

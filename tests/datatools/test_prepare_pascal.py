@@ -1,6 +1,7 @@
 """PASCAL-Context from archives and raw sources, and what is made of its labels."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from support.files.raw_files import Stopping, half_written, pack, tree, write_vo
 from support.files.taskonomy_files import Notices, cut
 
 from ttt_bench.data.pascal.dataset import PascalContext
-from ttt_bench.datatools.prepare.pascal import RawSources, complete, prepare_archive, prepare_raw
+from ttt_bench.datatools.prepare.pascal import PascalSources, complete, prepare_archive, prepare_raw
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
 
@@ -32,7 +33,12 @@ def raw(tmp_path):
     shutil.copytree(multi / "ImageSets" / "Context", source / "lists")
     masks = write_voc(source / "VOC2012", NAMES[:2], "SegmentationClass", ".png")
     write_voc(masks, NAMES[:2], "SegmentationObject", ".png")
-    return RawSources(source / "VOCdevkit", source / "trainval", source / "lists", masks)
+    return PascalSources(
+        images=source / "VOCdevkit",
+        context=source / "trainval",
+        lists=source / "lists",
+        masks=masks,
+    )
 
 
 def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(tmp_path):
@@ -78,11 +84,11 @@ def test_a_mirror_without_normals_is_said(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_raw_sources_become_the_data_set_without_normals(tmp_path, raw, packed):
     if packed:
-        raw = RawSources(
-            pack(tmp_path / "VOCtrainval_03-May-2010.tar", raw.images, "VOCdevkit"),
-            pack(tmp_path / "trainval.tar.gz", raw.context, "trainval"),
-            raw.lists,
-            pack(tmp_path / "VOCtrainval_11-May-2012.tar", raw.masks, "VOCdevkit/VOC2012"),
+        raw = PascalSources(
+            images=pack(tmp_path / "VOCtrainval_03-May-2010.tar", raw.images, "VOCdevkit"),
+            context=pack(tmp_path / "trainval.tar.gz", raw.context, "trainval"),
+            lists=raw.lists,
+            masks=pack(tmp_path / "VOCtrainval_11-May-2012.tar", raw.masks, "VOCdevkit/VOC2012"),
         )
     notices = Notices()
     root = prepare_raw(raw, tmp_path / "pascal", notices)
@@ -99,9 +105,7 @@ def test_raw_sources_become_the_data_set_without_normals(tmp_path, raw, packed):
 
 
 def test_masks_may_be_absent(tmp_path, raw):
-    root = prepare_raw(
-        RawSources(raw.images, raw.context, raw.lists), tmp_path / "pascal", Silent()
-    )
+    root = prepare_raw(replace(raw, masks=None), tmp_path / "pascal", Silent())
     assert len(list((root / "semseg" / "pascal-context").iterdir())) == 5
 
 
@@ -109,7 +113,7 @@ def test_masks_may_be_absent(tmp_path, raw):
     "title",
     ["copying JPEGImages", "making PASCAL-Context's classes", "making PASCAL-Context's edges"],
 )
-def test_raw_sources_go_on_after_an_interruption(tmp_path, raw, title):
+def test_raw_sources_resume_after_an_interruption(tmp_path, raw, title):
     whole = prepare_raw(raw, tmp_path / "a", Silent())
     with pytest.raises(KeyboardInterrupt):
         prepare_raw(raw, tmp_path / "b", Stopping(title, 2))
@@ -125,9 +129,9 @@ def test_what_raw_sources_lack_is_named(tmp_path, raw):
         ("context", r"trainval.tar.gz, 10,103 .mat files.*the Stanford address is dead"),
         ("lists", r"train.txt \(4,998 ids\)"),
     ):
-        given = {**vars(raw), name: tmp_path / "nowhere"}
+        given = replace(raw, **{name: tmp_path / "nowhere"})
         with pytest.raises(DataError, match=f"nowhere.*Wanted: .*{words}"):
-            prepare_raw(RawSources(**given), out, Silent())
+            prepare_raw(given, out, Silent())
     (raw.context / f"{NAMES[1]}.mat").unlink()
     with pytest.raises(
         DataError, match=rf"lacks 1 of the 5 files of the listed images, such as .*{NAMES[1]}.mat"
@@ -140,15 +144,13 @@ def test_bad_archives_of_raw_sources_are_refused(tmp_path, raw):
     archive = pack(tmp_path / "voc.tar", raw.images)
     cut(archive, 0.8)
     with pytest.raises(DataError, match="archive incomplete"):
-        prepare_raw(RawSources(archive, raw.context, raw.lists), tmp_path / "pascal", Silent())
+        prepare_raw(replace(raw, images=archive), tmp_path / "pascal", Silent())
     (tmp_path / "voc.rar").write_bytes(b"Rar!")
-    with pytest.raises(DataError, match="neither a folder nor an archive that is known"):
-        prepare_raw(
-            RawSources(tmp_path / "voc.rar", raw.context, raw.lists), tmp_path / "pascal", Silent()
-        )
+    with pytest.raises(DataError, match="neither a folder nor an archive of a known format"):
+        prepare_raw(replace(raw, images=tmp_path / "voc.rar"), tmp_path / "pascal", Silent())
 
 
-def test_a_folder_that_is_there_is_completed_in_place_and_goes_on(tmp_path):
+def test_a_folder_that_is_there_is_completed_in_place_and_resumes(tmp_path):
     a, b = (pascal_files.write(tmp_path / name) for name in "ab")
     complete(a, Silent())
     with pytest.raises(KeyboardInterrupt):

@@ -62,19 +62,20 @@ def test_archives_that_are_unpacked_already_are_skipped_and_layout_a_is_kept(tmp
     before = tree(root)
     notices = Notices()
     assert unpack_archives(archives, root, notices) == 5
-    assert notices.heard("is there already", "ihlen_rgb.tar is skipped")
+    assert notices.heard("exists already", "ihlen_rgb.tar is skipped")
     assert {name: data for name, data in tree(root).items() if "/ihlen/" in name} == before
     assert (root / "rgb" / "taskonomy" / "hanson" / "point_0_view_0_domain_rgb.png").exists()
 
 
 def test_excluded_buildings_are_not_unpacked(tmp_path, archives):
-    woodbine = shutil.copy(archives[0], archives[0].with_name("woodbine_rgb.tar"))
+    woodbine = archives[0].with_name("woodbine_rgb.tar")
+    shutil.copy(archives[0], woodbine)
     notices = Notices()
-    assert unpack_archives([type(archives[0])(woodbine)], tmp_path / "root", notices) == 0
+    assert unpack_archives([woodbine], tmp_path / "root", notices) == 0
     assert notices.heard("woodbine is excluded")
 
 
-def test_an_interruption_leaves_whole_domains_and_the_next_call_goes_on(tmp_path, archives):
+def test_an_interruption_leaves_whole_domains_and_the_next_call_resumes(tmp_path, archives):
     root = tmp_path / "root"
     with pytest.raises(KeyboardInterrupt):
         unpack_archives(archives, root, Stopping("unpacking hanson_rgb", 2))
@@ -101,12 +102,12 @@ def test_one_bad_archive_stops_all_before_anything_is_written(tmp_path, archives
 
 def test_archives_of_other_content_are_refused(tmp_path, archives):
     other = archives[0].rename(archives[0].with_name("ihlen_normal.tar"))
-    with pytest.raises(DataError, match="holds no frame of normal"):
+    with pytest.raises(DataError, match="contains no frame of normal"):
         unpack_archives([other], tmp_path / "root", Silent())
     stranger = other.rename(other.with_name("ihlen_reshading.tar"))
     with pytest.raises(DataError, match=r"not named \{building\}_\{domain\}.tar"):
         unpack_archives([stranger], tmp_path / "root", Silent())
-    with pytest.raises(DataError, match="holds no"):
+    with pytest.raises(DataError, match="contains no"):
         find_archives([tmp_path])
     assert find_archives([archives[1].parent])[0].name == "hanson_depth_zbuffer.tar"
 
@@ -168,7 +169,7 @@ def test_edges_are_not_made_unless_the_formula_is_seen_to_hold(tmp_path):
     assert not list(other.rglob("*edge_occlusion.png"))
 
 
-def test_edges_go_on_after_an_interruption(tmp_path):
+def test_edges_resume_after_an_interruption(tmp_path):
     root = write(tmp_path / "a", ["ihlen"])
     whole = write(tmp_path / "b", ["ihlen"])
     for folder in (root, whole):

@@ -6,8 +6,9 @@ import shutil
 import pytest
 from support.files.raw_files import half_written, tree
 
-from ttt_bench.datatools.prepare.writing import draft, in_bytes, require_space
+from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import BenchError, DataError
+from ttt_bench.util.text import format_bytes
 
 
 def test_a_draft_appears_when_it_is_finished(tmp_path):
@@ -30,7 +31,7 @@ def test_a_draft_appears_when_it_is_finished(tmp_path):
         (folder / "second").write_text("2")
     assert tree(tmp_path) == {"deep/set/first": b"1", "deep/set/second": b"2"}
     with (
-        pytest.raises(DataError, match="exists already; delete it to make it anew"),
+        pytest.raises(DataError, match="exists already; delete it to make it again"),
         draft(target, {"size": 4}),
     ):
         pass
@@ -75,6 +76,6 @@ def test_room_is_asked_for_with_the_numbers(tmp_path, monkeypatch):
 
 
 def test_sizes_in_words():
-    assert [in_bytes(n) for n in (0, 999, 1500, 2_972_037_809, 5e12)] == [
+    assert [format_bytes(n) for n in (0, 999, 1500, 2_972_037_809, 5e12)] == [
         *("0 bytes", "999 bytes", "1.5 kB", "3.0 GB", "5000.0 GB")
     ]

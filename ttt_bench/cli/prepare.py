@@ -50,7 +50,7 @@ def taskonomy(
     """
     from ttt_bench.datatools.prepare.sources import taskonomy_text
     from ttt_bench.datatools.prepare.taskonomy import find_archives, unpack_archives
-    from ttt_bench.datatools.prepare.taskonomy_cache import write_cache
+    from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, write_cache
     from ttt_bench.datatools.prepare.taskonomy_edges import make_edges
 
     if not archives and size is None and not edges:
@@ -72,7 +72,8 @@ def taskonomy(
     if edges:
         say(f"made {make_edges(folder, display)} edge files below {folder}")
     if size is not None and out is not None:
-        count = write_cache(folder, out / "taskonomy", size, display, jpeg=jpeg, split=split)
+        options = CacheOptions(size=size, jpeg=jpeg, split=split)
+        count = write_cache(folder, out / "taskonomy", options, display)
         say(f"a cache of {count} frames in {out / 'taskonomy'}; use it with --data-root {out}")
 
 
@@ -98,7 +99,12 @@ def nyud(
     data_root: DataRoot = None,
 ) -> None:
     """Unpack an archive, make the data set of raw frames, or crop the release of whole ones."""
-    from ttt_bench.datatools.prepare.nyud import prepare_archive, prepare_cropped, prepare_raw
+    from ttt_bench.datatools.prepare.nyud import (
+        NyudSources,
+        prepare_archive,
+        prepare_cropped,
+        prepare_raw,
+    )
     from ttt_bench.datatools.prepare.sources import NYUD_ARCHIVES, NYUD_RAW
 
     _one_of(
@@ -109,11 +115,13 @@ def nyud(
     if archive is not None:
         made = prepare_archive(archive, folder, display)
     elif mat is not None:
-        beside = (
-            splits or mat.with_name("splits.mat"),
-            classes or mat.with_name("classMapping40.mat"),
+        raw = NyudSources(
+            mat=mat,
+            splits=splits or mat.with_name("splits.mat"),
+            classes=classes or mat.with_name("classMapping40.mat"),
+            raw_depth=raw_depth,
         )
-        made = prepare_raw(mat, *beside, folder, display, raw_depth)
+        made = prepare_raw(raw, folder, display)
     else:
         made = prepare_cropped(folder, display)
     _done(made, data_root)
@@ -144,7 +152,7 @@ def pascal(
     else labels give.
     """
     from ttt_bench.datatools.prepare.pascal import (
-        RawSources,
+        PascalSources,
         complete,
         prepare_archive,
         prepare_raw,
@@ -163,7 +171,8 @@ def pascal(
     if archive is not None:
         made = prepare_archive(archive, folder, display)
     elif images is not None and context is not None and lists is not None:
-        made = prepare_raw(RawSources(images, context, lists, masks), folder, display)
+        sources = PascalSources(images=images, context=context, lists=lists, masks=masks)
+        made = prepare_raw(sources, folder, display)
     elif any(raw) or not folder.is_dir():
         raise BenchError(
             f"give an archive ({PASCAL_ARCHIVES}), or raw sources: --voc ({PASCAL_VOC}), --context ({PASCAL_CONTEXT}) "

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: each image beside its targets."""
+"""Draw a contact sheet of a data set: each image next to its targets."""
 
 from __future__ import annotations
 
@@ -18,26 +18,33 @@ from ttt_bench.tasks import IGNORE
 from ttt_bench.util.atomic import explained, replacing
 
 _CELL = 2.2  # inches
-_LEGEND = 0.8
+_LEGEND = 0.8  # inches
 
 
 def contact_sheet(
     dataset: Dataset, indices: Sequence[int], class_names: Sequence[str], path: Path
 ) -> None:
-    """Write a PNG with a row for each of these images and a column for the image and for each task.
+    """Write a PNG with one row per image: the image, then the target of each task.
 
-    Depth and edges are scaled to each picture's own range, which its title gives in the target's
-    units. What has no target is grey, and a title says how much of the picture that is.
+    Depth and edges are scaled to the range of each picture; the title states the range in the units
+    of the target. Pixels without a target are grey; the title states their share.
 
     Args:
-        indices: which images, at least one.
-        class_names: names of the class indices, for the legend; empty where the classes have none.
-        path: where to write; its folder must exist. The file is there when it is whole.
+        indices: the images, at least one.
+        class_names: names of the class indices, for the legend; empty to omit them.
+        path: the PNG file; its folder must exist. The file appears when it is complete.
 
     Raises:
         DataError: a file of the data set is damaged.
         BenchError: the sheet cannot be written.
     """
+    figure = _sheet(dataset, indices)
+    _legend(figure, class_names if "semseg" in dataset.tasks else ())
+    with explained(path, "choose another file with --out"), replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _sheet(dataset: Dataset, indices: Sequence[int]) -> Figure:
     height, width = dataset.size
     columns = 1 + len(dataset.tasks)
     cell = _CELL * height / width
@@ -47,20 +54,15 @@ def contact_sheet(
     axes = figure.subplots(len(indices), columns, squeeze=False)
     for row, index in zip(axes, indices, strict=True):
         batch = dataset.batch([index])
-        _show(
-            row[0],
-            np.rint(batch.images[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8),
-            dataset.name(index),
-        )
+        image = batch.images[0].numpy().transpose(1, 2, 0)  # (3, H, W) -> (H, W, 3)
+        _show(row[0], np.rint(image * 255).astype(np.uint8), dataset.name(index))
         for axis, task in zip(row[1:], dataset.tasks, strict=True):
             _show(axis, *_picture(task, batch.targets[task][0].numpy()))
-    _legend(figure, class_names if "semseg" in dataset.tasks else ())
-    with explained(path, "choose another file with --out"), replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    return figure
 
 
 def _picture(task: str, target: NDArray[np.float32]) -> tuple[colours.Picture, str]:
-    """A target's picture and title."""
+    """Return the picture and the title of a target."""
     valid = target[target != IGNORE]
     lacking = 1 - valid.size / target.size
     note = f"\n{lacking:.1%} without target" if lacking else "\n"

@@ -13,3 +13,16 @@ def listed(names: Sequence[str], limit: int = 3) -> str:
     """
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with a decimal unit.
+
+    >>> format_bytes(2_800_000_000)
+    '2.8 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -1,3 +1,4 @@
-"""`data prepare`: from published archives and raw sources to what the loaders read. Nothing is
-downloaded.
+"""`data prepare`: convert published archives and raw sources to files that the loaders read.
+
+Nothing is downloaded.
 """

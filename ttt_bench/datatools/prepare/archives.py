@@ -1,4 +1,4 @@
-"""Archives unpacked with suspicion: every member is looked at before the first is written."""
+"""Unpack archives safely: every member is checked before the first one is written."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ttt_bench.datatools.prepare.writing import in_bytes
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import replacing
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import format_bytes
 
 SUFFIXES = (".tar", ".tgz", ".tar.gz", ".zip")
 
 MOST_TIMES = 100
-"""An archive that announces more than so many times its own size is refused: pictures do not
-shrink like that.
+"""An archive is refused if its members declare more than this multiple of its size. Pictures cannot
+be compressed that much.
 """
 
-_SMALL = 16 << 20  # bytes that any archive may unpack to
-_PIECE = 1 << 20
-_BLOCK = 512  # bytes of a block of tar
+SMALL = 16 << 20
+"""Bytes to which any archive may unpack."""
+
+_CHUNK = 1 << 20  # bytes that are copied at once
+_BLOCK = 512  # bytes per block of tar
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
-Place = Callable[[str], str | None]
-"""From a member's name the path, relative to a folder, that it is unpacked to; None leaves it
-out.
-"""
+Destination = Callable[[str], str | None]
+"""Map a member's name to the relative path to which it is unpacked; None omits the member."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, and how many bytes it is announced to have."""
+    """A file in an archive, with its declared size in bytes."""
 
     name: str
     size: int
 
 
 def is_archive(path: Path) -> bool:
-    """By its name."""
+    """Return whether a path is a file with the suffix of an archive."""
     return path.is_file() and path.name.endswith(SUFFIXES)
 
 
 def list_members(archive: Path, progress: Progress) -> list[Member]:
-    """The files in an archive, once everything in it has been found harmless.
+    """Return the files in an archive after a check of every member.
 
     Raises:
-        DataError: it is missing, incomplete or no archive; or a member would be written outside the
-            folder, is a link or a device, or all of them announce too much; names the member.
+        DataError: the archive is missing, incomplete or of another format; or a member would be
+            written outside the folder, or is a link or a device; or the declared sizes are too
+            large. The message names the member.
     """
-    _require_whole(archive)
-    most = _SMALL + MOST_TIMES * archive.stat().st_size
+    _require_complete(archive)
+    size = archive.stat().st_size
     members, total = [], 0
-    with progress.bar(f"looking into {archive.name}", 1) as bar:
-        for member in (
-            _zip_members(archive) if archive.name.endswith(".zip") else _tar_members(archive)
-        ):
+    with progress.bar(f"reading {archive.name}", 1) as bar:
+        for member in _members(archive):
             total += member.size
-            if total > most:
+            if total > SMALL + MOST_TIMES * size:
                 raise DataError(
-                    f"{archive}: refused at member {member.name}: with it the archive announces {in_bytes(total)}, "
-                    f"more than {MOST_TIMES} times its own {in_bytes(archive.stat().st_size)}; none of the published "
-                    "archives does"
+                    f"{archive}: refused at member {member.name}: up to it the archive declares "
+                    f"{format_bytes(total)}, more than {MOST_TIMES} times its own size of "
+                    f"{format_bytes(size)}, unlike the published archives; download it again from "
+                    "its authors"
                 )
             members.append(member)
         bar.advance()
@@ -77,48 +77,82 @@ def list_members(archive: Path, progress: Progress) -> list[Member]:
 
 
 def unpack(
-    archive: Path, members: Iterable[Member], place: Place, folder: Path, progress: Progress
+    archive: Path,
+    members: Iterable[Member],
+    destination: Destination,
+    folder: Path,
+    progress: Progress,
 ) -> int:
-    """Write the files of `list_members` that have a place; those that are there in their size
-    already are left alone.
+    """Write the members of `list_members` that have a destination below a folder.
+
+    Files that exist with the declared size are kept.
 
     Returns:
-        How many files have a place.
+        The number of members with a destination.
 
     Raises:
-        DataError: the archive is damaged, or a file unpacks to another size than announced; names
-        the member.
-        OSError: something cannot be written.
+        DataError: the archive is damaged, or a member unpacks to another size than declared. The
+            message names the member.
+        OSError: a file cannot be written.
     """
     wanted = {
-        member.name: (path, member.size)
+        member.name: (path, member)
         for member in members
-        if (path := place(member.name)) is not None
+        if (path := destination(member.name)) is not None
     }
     with progress.bar(f"unpacking {archive.name}", len(wanted)) as bar:
-        for name, source in _opened(archive, wanted):
-            target_name, size = wanted[name]
-            written = folder / target_name
-            if not (written.is_file() and written.stat().st_size == size):
+        for name, source in _streams(archive, wanted):
+            path, member = wanted[name]
+            written = folder / path
+            if not (written.is_file() and written.stat().st_size == member.size):
                 written.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(written) as temporary, temporary.open("wb") as target:
-                    _copy(archive, name, size, source, target)
+                    copy_member(archive, member, source, target)
             bar.advance()
     return len(wanted)
 
 
-def announced(members: Iterable[Member], place: Place) -> int:
-    """Bytes of the files that have a place."""
-    return sum(member.size for member in members if place(member.name) is not None)
+def copy_member(archive: Path, member: Member, source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy the stream of a member to a file.
+
+    Raises:
+        DataError: the stream differs from the declared size, or cannot be decompressed.
+    """
+    refused = f"{archive}: refused: member {member.name}"
+    again = "the archive is damaged or forged, download it again"
+    copied = 0
+    while True:
+        try:
+            chunk = source.read(_CHUNK)
+        except (*_ZIP_ERRORS, tarfile.TarError) as error:
+            raise DataError(
+                f"{refused} does not unpack to the declared {member.size:,} bytes ({error}); "
+                f"{again}"
+            ) from error
+        copied += len(chunk)
+        if copied > member.size or (not chunk and copied < member.size):
+            amount = "more" if chunk else "less"
+            raise DataError(
+                f"{refused} unpacks to {amount} than the declared {member.size:,} bytes; {again}"
+            )
+        if not chunk:
+            return
+        target.write(chunk)
 
 
-def below(*folders: str) -> Place:
-    """Keeps what lies in one of these folders, whatever is above it: `NYUDv2/depth/1.npy`
-    becomes `depth/1.npy`.
+def declared_size(members: Iterable[Member], destination: Destination) -> int:
+    """Return the bytes of the members with a destination."""
+    return sum(member.size for member in members if destination(member.name) is not None)
+
+
+def below(*folders: str) -> Destination:
+    """Return a destination that keeps the files in these folders and drops the folders above.
+
+    With `below("depth")`, `NYUDv2/depth/1.npy` becomes `depth/1.npy`.
     """
     pieces = [tuple(folder.split("/")) for folder in folders]
 
-    def place(name: str) -> str | None:
+    def destination(name: str) -> str | None:
         parts = _parts(name)
         if not parts or parts[-1].startswith("."):
             return None
@@ -127,21 +161,21 @@ def below(*folders: str) -> Place:
                 return "/".join(parts[start:])
         return None
 
-    return place
+    return destination
 
 
 def download_state(path: Path) -> tuple[int, int] | None:
-    """(bytes there, bytes in all) of a file that aria2c, which Taskonomy's downloader runs, has not
-    finished.
+    """Return (bytes present, bytes in all) of a file that aria2c has not finished downloading.
 
-    Its size says nothing, since room may be taken for the whole at once. None where the download is
-    not in progress.
+    Taskonomy's downloader runs aria2c, which may allocate the whole file at once, so that the size
+    of the file does not tell. The second number is 0 if it is unknown. Returns None if the download
+    is not in progress.
     """
     control = path.with_name(f"{path.name}.aria2")
     try:
         content = control.read_bytes()
         version, _, hashed = struct.unpack_from(">HII", content)
-        order = ">" if version else "<"  # version 0 has the machine's order
+        order = ">" if version else "<"  # version 0 uses the byte order of the machine
         hashed = struct.unpack_from(f"{order}I", content, 6)[0] if not version else hashed
         piece, total, _, length = struct.unpack_from(f"{order}IQQI", content, 10 + hashed)
         field = content[34 + hashed : 34 + hashed + length]
@@ -150,11 +184,10 @@ def download_state(path: Path) -> tuple[int, int] | None:
     return min(piece * sum(byte.bit_count() for byte in field), total), total
 
 
-def _require_whole(archive: Path) -> None:
+def _require_complete(archive: Path) -> None:
+    """Raise an error if a file is missing, is still being downloaded, or cannot be an archive."""
     if not archive.is_file():
-        raise DataError(
-            f"{archive}: no such file; give the path of an archive that has been downloaded"
-        )
+        raise DataError(f"{archive}: no such file; give the path of a downloaded archive")
     state = download_state(archive)
     if state is not None:
         raise _incomplete(archive, state[0], f"{state[1]:,}" if state[1] else "more")
@@ -170,29 +203,29 @@ def _require_whole(archive: Path) -> None:
     if start.lstrip()[:1] == b"<" or (len(start) < _BLOCK and start.isascii()):
         kind = "a web page" if start.lstrip()[:1] == b"<" else "text"
         raise DataError(
-            f"{archive}: not an archive: {archive.stat().st_size:,} bytes, looks like {kind}; the link has led to "
-            "something else, download it again"
+            f"{archive}: not an archive: {archive.stat().st_size:,} bytes, looks like {kind}; "
+            "the link is wrong, download the archive from another one"
         )
 
 
+def _members(archive: Path) -> Iterator[Member]:
+    return _zip_members(archive) if archive.name.endswith(".zip") else _tar_members(archive)
+
+
 def _tar_members(archive: Path) -> Iterator[Member]:
+    """Yield the files of a tar archive, which is read to its end."""
     end = 0
     try:
         with _tar(archive) as tar:
             for info in tar:
                 _require_harmless(archive, info.name)
                 if not (info.isfile() or info.isdir()):
-                    kind = "a link" if info.issym() or info.islnk() else "a device or the like"
+                    kind = "a link" if info.issym() or info.islnk() else "a device or similar"
                     raise _refused(archive, info.name, kind)
                 end = info.offset_data + -(-info.size // _BLOCK) * _BLOCK
                 if info.isfile():
                     yield Member(info.name, info.size)
-            # tarfile takes a cut between two members for the end
-            assert tar.fileobj is not None
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(_BLOCK) != bytes(_BLOCK):
-                raise tarfile.ReadError("unexpected end of data")
-            tar.fileobj.read(_SMALL)  # to the end, where a compressed archive keeps its check sum
+            _require_end(tar)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not isinstance(error, EOFError) and not re.search(
             "end of data|truncated|end-of-stream", str(error)
@@ -203,14 +236,24 @@ def _tar_members(archive: Path) -> Iterator[Member]:
         raise _incomplete(archive, archive.stat().st_size, _least(archive, end)) from error
 
 
+def _require_end(tar: tarfile.TarFile) -> None:
+    """Raise an error without the final block; tarfile accepts a cut between two members."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(_BLOCK) != bytes(_BLOCK):
+        raise tarfile.ReadError("unexpected end of data")
+    tar.fileobj.read(SMALL)  # to the end, where a compressed archive has its checksum
+
+
 def _tar(archive: Path) -> tarfile.TarFile:
+    """Open a tar archive; the content, not the name, tells whether it is compressed."""
     with archive.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return tarfile.open(archive, "r:gz") if compressed else tarfile.open(archive, "r:")
 
 
 def _least(archive: Path, end: int) -> str:
-    """How many bytes the archive must have at least, where its members say so."""
+    """Return the least number of bytes that a cut archive must have, in words."""
     size = archive.stat().st_size
     return f"at least {max(end + 2 * _BLOCK, size + 1):,}" if archive.suffix == ".tar" else "more"
 
@@ -222,11 +265,8 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 _require_harmless(archive, info.filename)
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _refused(
-                        archive,
-                        info.filename,
-                        "a link" if kind == stat.S_IFLNK else "a device or the like",
-                    )
+                    word = "a link" if kind == stat.S_IFLNK else "a device or similar"
+                    raise _refused(archive, info.filename, word)
                 if not info.is_dir():
                     yield Member(info.filename, info.file_size)
     except zipfile.BadZipFile as error:
@@ -235,20 +275,29 @@ def _zip_members(archive: Path) -> Iterator[Member]:
         raise _incomplete(archive, archive.stat().st_size, "more") from error
 
 
-def _opened(archive: Path, wanted: dict[str, tuple[str, int]]) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, stream) of the wanted members, in the archive's order."""
+def _streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield (name, stream) for each wanted member."""
     if archive.name.endswith(".zip"):
-        with zipfile.ZipFile(archive) as content:
-            for name in wanted:
-                try:
-                    source = content.open(name)
-                except _ZIP_ERRORS as error:
-                    raise DataError(
-                        f"{archive}: member {name} cannot be unpacked ({error})"
-                    ) from error
-                with source:
-                    yield name, source
-        return
+        yield from _zip_streams(archive, wanted)
+    else:
+        yield from _tar_streams(archive, wanted)
+
+
+def _zip_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as content:
+        for name in wanted:
+            try:
+                source = content.open(name)
+            except _ZIP_ERRORS as error:
+                raise DataError(
+                    f"{archive}: member {name} cannot be unpacked ({error}); download it again"
+                ) from error
+            with source:
+                yield name, source
+
+
+def _tar_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the members in the order of the archive, which is read once."""
     with _tar(archive) as tar:
         for info in tar:
             if info.isfile() and info.name in wanted:
@@ -257,28 +306,8 @@ def _opened(archive: Path, wanted: dict[str, tuple[str, int]]) -> Iterator[tuple
                 yield info.name, extracted
 
 
-def _copy(archive: Path, name: str, size: int, source: IO[bytes], target: IO[bytes]) -> None:
-    copied = 0
-    while True:
-        try:
-            piece = source.read(_PIECE)
-        except (*_ZIP_ERRORS, tarfile.TarError) as error:
-            raise DataError(
-                f"{archive}: refused: member {name} does not unpack to the {size:,} bytes announced ({error}); the "
-                "archive is damaged or forged, download it again"
-            ) from error
-        copied += len(piece)
-        if copied > size or (not piece and copied < size):
-            raise DataError(
-                f"{archive}: refused: member {name} unpacks to {'more' if piece else 'less'} than the {size:,} bytes "
-                "announced; the archive is damaged or forged, download it again"
-            )
-        if not piece:
-            return
-        target.write(piece)
-
-
 def _parts(name: str) -> tuple[str, ...]:
+    """Split a name at slashes of both kinds."""
     return tuple(part for part in re.split(r"[/\\]", name) if part not in ("", "."))
 
 
@@ -289,12 +318,13 @@ def _require_harmless(archive: Path, name: str) -> None:
 
 def _refused(archive: Path, name: str, why: str) -> DataError:
     return DataError(
-        f"{archive}: refused: member {name} is {why}; nothing was unpacked. None of the published archives has such a "
-        "member: download it again, from its authors"
+        f"{archive}: refused: member {name} is {why}; nothing was unpacked. The published archives "
+        "have no such member: download it again from its authors"
     )
 
 
 def _incomplete(archive: Path, there: int, wanted: str) -> DataError:
     return DataError(
-        f"{archive}: archive incomplete: {there:,} of {wanted} bytes; delete it and resume the download"
+        f"{archive}: archive incomplete: {there:,} of {wanted} bytes; "
+        "delete it and resume the download"
     )

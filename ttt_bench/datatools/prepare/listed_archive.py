@@ -1,4 +1,4 @@
-"""The multi-task archives of NYUD-v2 and PASCAL-Context, unpacked."""
+"""Unpack the multi-task archives of NYUD-v2 and PASCAL-Context."""
 
 from __future__ import annotations
 
@@ -6,73 +6,86 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttt_bench.data.listed.layout import Layout, find_listing
-from ttt_bench.datatools.prepare.archives import announced, below, list_members, unpack
+from ttt_bench.datatools.prepare.archives import (
+    Member,
+    below,
+    declared_size,
+    list_members,
+    unpack,
+)
 from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 
 def unpack_listed(
     layout: Layout, parts: Sequence[str], archive: Path, folder: Path, progress: Progress
 ) -> Path:
-    """Unpack what loaders read of an archive into a folder `nyud/` or `pascal/`; what the archive
-    lacks is said.
+    """Unpack the files that loaders read into a folder `nyud/` or `pascal/`.
 
-    The data set's folder appears when it is whole; until then the same call goes on after an
-    interruption.
+    The data set's folder appears when it is complete. After an interruption, the same call resumes.
+    Missing files are reported as notices.
 
     Args:
-        parts: which parts of the layout are taken.
+        parts: the parts of the layout that are unpacked.
 
     Returns:
         The data set's folder.
 
     Raises:
-        DataError: the archive is incomplete, harmful or another one; no room; the folder exists or
-        cannot be written.
+        DataError: the archive is incomplete, harmful or another one; there is too little space;
+            or the folder exists.
+        BenchError: a file cannot be written.
     """
     members = list_members(archive, progress)
-    place = below(layout.lists, *(where.folder for part in parts for where in layout.parts[part]))
-    names = [member.name for member in members]
-    if not any(f"{layout.lists}/" in name for name in names):
-        raise DataError(
-            f"{archive}: holds no {layout.lists}/train.txt, so it is none of {' or '.join(layout.archives)}; it holds "
-            f"{', '.join(names[:3]) or 'nothing'}"
-        )
-    name = next(
-        (name for name in layout.archives if any(f"{name}/" in each for each in names)),
-        layout.archives[0],
-    )
-    require_space(folder, announced(members, place), f"unpacking {archive.name}")
-    with draft(
-        folder / name, {"archive": archive.name, "bytes": archive.stat().st_size}
-    ) as partial:
-        unpack(archive, members, place, partial, progress)
-        say_lacking(layout, parts, partial, progress)
+    folders = [place.folder for part in parts for place in layout.parts[part]]
+    destination = below(layout.lists, *folders)
+    name = _folder_name(layout, archive, members)
+    size = declared_size(members, destination)
+    require_space(folder, size, f"unpacking {archive.name}")
+    recipe = {"archive": archive.name, "bytes": archive.stat().st_size}
+    with draft(folder / name, recipe) as partial:
+        unpack(archive, members, destination, partial, progress)
+        report_missing(layout, parts, partial, progress)
     return folder / name
 
 
-def say_lacking(layout: Layout, parts: Sequence[str], folder: Path, progress: Progress) -> None:
-    """Say how the lists differ from the published ones, and which files are missing.
+def report_missing(layout: Layout, parts: Sequence[str], folder: Path, progress: Progress) -> None:
+    """Give a notice per list that differs from the published one, and per part that lacks files.
 
     Raises:
         DataError: a list is missing or empty.
     """
     for split in ("train", "test"):
         listing = find_listing(layout, folder, split)
-        listed, expected = (
-            f"{layout.lists}/{listing.list_name}.txt",
-            layout.published[listing.list_name],
-        )
+        path = f"{layout.lists}/{listing.list_name}.txt"
+        where, expected = f"{layout.title}: {path}", layout.published[listing.list_name]
         if len(listing) != expected:
-            progress.notice(
-                f"{layout.title}: {listed} lists {len(listing)} images, the published list {expected}"
-            )
+            progress.notice(f"{where} lists {len(listing)} images, the published list {expected}")
         for part in parts:
             absent = listing.lacking(part)
             if len(absent) == len(listing) and part in layout.absent:
-                progress.notice(f"{layout.title}: {listed}: {layout.absent[part]}")
+                progress.notice(f"{where}: {layout.absent[part]}")
             elif absent:
                 progress.notice(
-                    f"{layout.title}: {listed}: {len(absent)} images have no {part}, such as {absent[0]}"
+                    f"{where}: {len(absent)} images have no {part}, such as {absent[0]}"
                 )
+
+
+def _folder_name(layout: Layout, archive: Path, members: Sequence[Member]) -> str:
+    """Return the top folder of a known archive, the default one if the archive has another.
+
+    Raises:
+        DataError: the archive does not contain the lists.
+    """
+    names = [member.name for member in members]
+    if not any(f"{layout.lists}/" in name for name in names):
+        raise DataError(
+            f"{archive}: contains no {layout.lists}/train.txt, but {listed(names) or 'nothing'}; "
+            f"give {' or '.join(layout.archives)}"
+        )
+    for known in layout.archives:
+        if any(f"{known}/" in name for name in names):
+            return known
+    return layout.archives[0]

@@ -1,10 +1,9 @@
-"""`data prepare nyud`: from an archive, from the raw labelled frames, or from the release of
-whole frames.
-"""
+"""`data prepare nyud`: unpack an archive, convert raw labelled frames, or crop whole frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial as bound
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,30 @@ from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 NAME = LAYOUT.archives[0]
-"""The folder, in `nyud/`, that is made; loaders prefer it to others."""
+"""The folder in `nyud/` that is made; loaders prefer it to others."""
 
-_FRAME_BYTES = (
-    10 * CROPPED[0] * CROPPED[1]
-)  # picture 3 a pixel, depth 4, labels, normals and edges 3 when compressed
+_FRAME_BYTES = 10 * CROPPED[0] * CROPPED[1]
+"""Per pixel: 3 for the picture, 4 for depth, 3 for labels, normals and edges when compressed."""
+
 _PICTURES = {IMAGE: PHOTO, "semseg": LABELS, "normals": RGB, "edge": GREY}
 _THREADS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class NyudSources:
+    """The raw files from which NYUD-v2 is made.
+
+    Attributes:
+        mat: nyu_depth_v2_labeled.mat.
+        splits: splits.mat, the frame numbers of training and test.
+        classes: classMapping40.mat, the class of each raw label.
+        raw_depth: use the depth of the sensor, with holes, instead of the in-filled one.
+    """
+
+    mat: Path
+    splits: Path
+    classes: Path
+    raw_depth: bool = False
 
 
 def prepare_archive(archive: Path, folder: Path, progress: Progress) -> Path:
@@ -50,111 +66,112 @@ def prepare_archive(archive: Path, folder: Path, progress: Progress) -> Path:
     return unpack_listed(LAYOUT, tuple(LAYOUT.parts), archive, folder, progress)
 
 
-def prepare_raw(
-    mat: Path,
-    splits: Path,
-    classes: Path,
-    folder: Path,
-    progress: Progress,
-    raw_depth: bool = False,
-) -> Path:
-    """Make the multi-task form from the raw labelled frames, cropped to 425x560, in a folder
-    `nyud/`.
+def prepare_raw(raw: NyudSources, folder: Path, progress: Progress) -> Path:
+    """Convert the raw labelled frames, cropped to 425x560, in a folder `nyud/`.
 
-    Labels are mapped to 40 classes; edges are derived from labels and instances, normals from
-    in-filled depth, and the manifest says so. The folder appears when it is whole; until then the
-    same call goes on after an interruption.
+    Labels are mapped to 40 classes. Edges are derived from labels and instances, normals from
+    in-filled depth; the manifest says so. The folder appears when it is complete. After an
+    interruption, the same call resumes.
 
     Args:
-        mat: nyu_depth_v2_labeled.mat.
-        splits: splits.mat, the frame numbers of training and test.
-        classes: classMapping40.mat, the class of each raw label.
-        folder: where `NYUDv2` is made.
-        raw_depth: keep the sensor's own depth, with holes, instead of the in-filled one.
+        folder: the folder in which `NYUDv2` is made.
 
     Returns:
         The data set's folder.
 
     Raises:
-        DataError: a source is missing, damaged or another file; no room; or the folder exists or
-        cannot be written.
+        DataError: a source is missing, damaged or another file; there is too little space; or the
+            folder exists.
+        BenchError: a file cannot be written.
     """
-    table = read_classes(classes)
-    with opened(mat) as file:
-        count = len(file["images"])
-        lists = read_splits(splits, count)
+    table = read_classes(raw.classes)
+    with opened(raw.mat) as file:
+        lists = read_splits(raw.splits, len(file["images"]))
+        _report_lengths(lists, progress)
         numbers = [number for listed in lists.values() for number in listed]
-        for name, listed in lists.items():
-            if len(listed) != LAYOUT.published[name]:
-                progress.notice(
-                    f"NYUD-v2: {name} has {len(listed)} frames, the published list {LAYOUT.published[name]}"
-                )
         require_space(folder, len(numbers) * _FRAME_BYTES, f"{len(numbers)} frames")
-        recipe = {
-            "mat": mat.name,
-            "bytes": mat.stat().st_size,
-            "lists": lists,
-            "raw_depth": raw_depth,
-        }
-        with draft(folder / NAME, recipe) as made:
-            _write_lists(
-                made,
-                {name: [f"{number:04d}" for number in listed] for name, listed in lists.items()},
-            )
-            work = bound(_write_raw, made, file, table, raw_depth)
-            for _ in map_in_threads(
-                work, numbers, "making NYUD-v2 from raw frames", progress, _THREADS
-            ):
+        with draft(folder / NAME, _recipe(raw, lists)) as made:
+            ids = {name: [f"{number:04d}" for number in lists[name]] for name in lists}
+            _write_lists(made, ids)
+            work = bound(_write_raw, made, file, table, raw.raw_depth)
+            title = "making NYUD-v2 from raw frames"
+            for _ in map_in_threads(work, numbers, title, progress, _THREADS):
                 pass
-            derived = {"edge": EDGES_RULE, "normals": NORMALS_RULE}
-            if raw_depth:
-                derived["depth"] = "the sensor's own depth with its holes, not the in-filled one"
-            update_manifest(
-                made, {"normal_axes": NYUD_AXES, "derived": derived, "source": mat.name}
-            )
+            update_manifest(made, _raw_entries(raw))
     return folder / NAME
 
 
 def prepare_cropped(folder: Path, progress: Progress) -> Path:
-    """Make the 425x560 form beside the release of whole frames (NYUD_MT, 480x640), in a folder
-    `nyud/`.
+    """Crop the release of whole frames (NYUD_MT, 480x640) to 425x560 in a folder `nyud/`.
 
     Returns:
-        The data set's folder.
+        The folder of the cropped frames, next to that of the whole ones.
 
     Raises:
-        DataError: the whole frames lie where the cropped ones cannot be beside them, or are of
-            another size, or damaged; no room; or the folder exists or cannot be written.
+        DataError: `nyud/` itself contains the whole frames; a frame has another size or is damaged;
+            there is too little space; or the folder exists.
+        BenchError: a file cannot be written.
     """
     root = find_root(LAYOUT, folder)
     if root == folder:
         raise DataError(
-            f"{folder} itself holds {LAYOUT.lists}; move its contents into {folder / LAYOUT.archives[1]}, and the "
-            f"cropped ones are made beside it, in {folder / NAME}"
+            f"{folder} itself contains {LAYOUT.lists}; move its contents into "
+            f"{folder / LAYOUT.archives[1]}; the cropped frames are made next to it in "
+            f"{folder / NAME}"
         )
     listings = [find_listing(LAYOUT, root, split) for split in ("train", "test")]
     jobs = [(listing, name) for listing in listings for name in listing.ids]
-    size = sum(
-        path.stat().st_size for part in LAYOUT.parts for path in listings[0].files[part].values()
-    )
-    require_space(
-        folder, size + 3 * CROPPED[0] * CROPPED[1] * len(jobs), f"cropping {len(jobs)} frames"
-    )
+    require_space(folder, _cropped_size(listings, len(jobs)), f"cropping {len(jobs)} frames")
     with draft(folder / NAME, {"cropped": root.name}) as made:
         _write_lists(made, {listing.list_name: listing.ids for listing in listings})
-        for _ in map_in_threads(
-            bound(_write_cropped, made), jobs, "cropping NYUD-v2", progress, _THREADS
-        ):
+        work = bound(_write_cropped, made)
+        for _ in map_in_threads(work, jobs, "cropping NYUD-v2", progress, _THREADS):
             pass
         if (root / MANIFEST).exists():
             (made / MANIFEST).write_bytes((root / MANIFEST).read_bytes())
         rows, columns = CROP
-        crop = f"rows {rows.start}..{rows.stop - 1}, columns {columns.start}..{columns.stop - 1} of {root.name}"
+        crop = (
+            f"rows {rows.start}..{rows.stop - 1}, columns {columns.start}..{columns.stop - 1} of "
+            f"{root.name}"
+        )
         update_manifest(made, {"cropped": crop, "checked": []})
     return folder / NAME
 
 
+def _report_lengths(lists: Mapping[str, list[int]], progress: Progress) -> None:
+    for name, numbers in lists.items():
+        expected = LAYOUT.published[name]
+        if len(numbers) != expected:
+            progress.notice(
+                f"NYUD-v2: {name} has {len(numbers)} frames, the published list {expected}"
+            )
+
+
+def _recipe(raw: NyudSources, lists: Mapping[str, list[int]]) -> dict[str, Any]:
+    return {
+        "mat": raw.mat.name,
+        "bytes": raw.mat.stat().st_size,
+        "lists": lists,
+        "raw_depth": raw.raw_depth,
+    }
+
+
+def _raw_entries(raw: NyudSources) -> dict[str, Any]:
+    """Return the entries of the manifest."""
+    derived = {"edge": EDGES_RULE, "normals": NORMALS_RULE}
+    if raw.raw_depth:
+        derived["depth"] = "the depth of the sensor with its holes, not the in-filled one"
+    return {"normal_axes": NYUD_AXES, "derived": derived, "source": raw.mat.name}
+
+
+def _cropped_size(listings: list[Listing], frames: int) -> int:
+    """Return an upper estimate of the bytes of the cropped frames."""
+    files = [path for part in LAYOUT.parts for path in listings[0].files[part].values()]
+    return sum(path.stat().st_size for path in files) + 3 * CROPPED[0] * CROPPED[1] * frames
+
+
 def _write_lists(folder: Path, lists: Mapping[str, Any]) -> None:
+    """Make the folders of all parts and write the lists of ids."""
     (folder / LAYOUT.lists).mkdir(exist_ok=True)
     for places in LAYOUT.parts.values():
         (folder / places[0].folder).mkdir(exist_ok=True)
@@ -166,13 +183,15 @@ def _write_lists(folder: Path, lists: Mapping[str, Any]) -> None:
 def _write_raw(
     folder: Path, file: Any, table: NDArray[np.uint8], raw_depth: bool, number: int
 ) -> None:
+    """Write the files of a raw frame, unless they exist."""
     paths = {part: _path(folder, part, f"{number:04d}") for part in LAYOUT.parts}
     if all(path.is_file() for path in paths.values()):
         return
     frame = read_frame(file, number)
     if frame.labels.max() >= len(table):
         raise DataError(
-            f"{file.filename}: frame {number} has the label {frame.labels.max()}, of {len(table) - 1}"
+            f"{file.filename}: frame {number} has the label {frame.labels.max()}, but the class "
+            f"mapping ends at {len(table) - 1}; download both files again"
         )
     edges = label_boundaries(frame.labels, frame.instances)
     made: dict[str, NDArray[Any]] = {
@@ -187,6 +206,7 @@ def _write_raw(
 
 
 def _write_cropped(folder: Path, job: tuple[Listing, str]) -> None:
+    """Write the cropped files of a frame, unless they exist."""
     listing, name = job
     for part in LAYOUT.parts:
         source = listing.files[part].get(name)
@@ -195,17 +215,19 @@ def _write_cropped(folder: Path, job: tuple[Listing, str]) -> None:
         # a photograph is not compressed a second time
         target = _path(folder, part, name, ".png" if source.suffix == ".jpg" else source.suffix)
         if not target.is_file():
-            array = (
-                read_npy(source)
-                if source.suffix == ".npy"
-                else read_picture(source, _PICTURES[part])
-            )
-            if array.shape[:2] != WHOLE:
-                raise DataError(
-                    f"{source}: {array.shape[0]} rows and {array.shape[1]} columns, expected 480x640; only whole "
-                    "frames are cropped"
-                )
-            _save(target, array[CROP])
+            _save(target, _read_whole(source, part)[CROP])
+
+
+def _read_whole(source: Path, part: str) -> NDArray[Any]:
+    """Return the array of a whole frame's file."""
+    npy = source.suffix == ".npy"
+    array: NDArray[Any] = read_npy(source) if npy else read_picture(source, _PICTURES[part])
+    if array.shape[:2] != WHOLE:
+        raise DataError(
+            f"{source}: {array.shape[0]} rows and {array.shape[1]} columns, expected 480x640; "
+            "only whole frames can be cropped"
+        )
+    return array
 
 
 def _path(folder: Path, part: str, name: str, suffix: str | None = None) -> Path:
@@ -214,6 +236,7 @@ def _path(folder: Path, part: str, name: str, suffix: str | None = None) -> Path
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy or as a picture, by the suffix of the path."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".npy":
             np.save(file, np.ascontiguousarray(array))

@@ -1,6 +1,4 @@
-"""The raw sources of NYUD-v2: the labelled frames, the split and the class mapping, checked
-before they are used.
-"""
+"""Read the raw sources of NYUD-v2: the labelled frames, the split and the class mapping."""
 
 from __future__ import annotations
 
@@ -26,16 +24,16 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MATLAB_5 = b"MATLAB 5.0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawFrame:
-    """A labelled frame, 480x640, upright.
+    """A labelled frame of 480x640 pixels, upright.
 
     Attributes:
         rgb: (H, W, 3) uint8.
-        metres: (H, W) float32, in-filled; 0 where there is none.
-        raw_metres: (H, W) float32 as the sensor gave it; 0 where there is none.
-        labels: (H, W) uint16, 0 unlabelled, 1..894.
-        instances: (H, W) uint8, a number within the label.
+        metres: (H, W) float32, in-filled depth; 0 is invalid.
+        raw_metres: (H, W) float32, depth of the sensor; 0 is invalid.
+        labels: (H, W) uint16, 0 (unlabelled) to 894.
+        instances: (H, W) uint8, number of the object within its label.
     """
 
     rgb: NDArray[np.uint8]
@@ -47,10 +45,10 @@ class RawFrame:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The labelled frames' file, an HDF5 file with one data set for each of `DATASETS`.
+    """Yield the open HDF5 file of the labelled frames, which has the data sets `DATASETS`.
 
     Raises:
-        DataError: missing, no HDF5 file, incomplete, or without the data sets.
+        DataError: the file is missing, incomplete, of another format, or lacks data sets.
     """
     _require_hdf5(path)
     h5py = import_optional("h5py", "reading nyu_depth_v2_labeled.mat")
@@ -58,7 +56,8 @@ def opened(path: Path) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise DataError(
-            f"{path}: incomplete or damaged HDF5 file, {path.stat().st_size:,} bytes ({error}). Wanted: {NYUD_RAW}"
+            f"{path}: incomplete or damaged HDF5 file, {path.stat().st_size:,} bytes ({error}). "
+            f"Wanted: {NYUD_RAW}"
         ) from error
     with file:
         absent = [name for name in DATASETS if name not in file]
@@ -71,13 +70,13 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def read_frame(file: Any, number: int) -> RawFrame:
-    """A frame by its number, from 1.
+    """Return a frame by its number, counted from 1.
 
     Raises:
-        DataError: it cannot be read, or is not what it should be.
+        DataError: the frame cannot be read, or has another shape.
     """
     try:
-        # MATLAB counts columns first, so that every axis comes out reversed
+        # MATLAB stores columns first, so all axes are reversed
         arrays: Mapping[str, NDArray[Any]] = {name: file[name][number - 1].T for name in DATASETS}
     except OSError as error:
         raise DataError(
@@ -87,22 +86,27 @@ def read_frame(file: Any, number: int) -> RawFrame:
         expected = (*WHOLE, 3) if name == "images" else WHOLE
         if array.shape != expected:
             raise DataError(
-                f"{file.filename}: {name} of frame {number} has the shape {array.shape}, not {expected}"
+                f"{file.filename}: {name} of frame {number} has the shape {array.shape}, expected "
+                f"{expected}. Wanted: {NYUD_RAW}"
             )
     return RawFrame(
-        np.ascontiguousarray(arrays["images"], dtype=np.uint8),
-        np.ascontiguousarray(arrays["depths"], dtype=np.float32),
-        np.ascontiguousarray(arrays["rawDepths"], dtype=np.float32),
-        np.ascontiguousarray(arrays["labels"], dtype=np.uint16),
-        np.ascontiguousarray(arrays["instances"], dtype=np.uint8),
+        rgb=np.ascontiguousarray(arrays["images"], dtype=np.uint8),
+        metres=np.ascontiguousarray(arrays["depths"], dtype=np.float32),
+        raw_metres=np.ascontiguousarray(arrays["rawDepths"], dtype=np.float32),
+        labels=np.ascontiguousarray(arrays["labels"], dtype=np.uint16),
+        instances=np.ascontiguousarray(arrays["instances"], dtype=np.uint8),
     )
 
 
 def read_splits(path: Path, count: int) -> dict[str, list[int]]:
-    """Frame numbers, from 1, of the lists train and val; `count` is how many frames there are.
+    """Return the frame numbers, counted from 1, of the lists train and val.
+
+    Args:
+        count: the number of frames.
 
     Raises:
-        DataError: missing, no such file, or numbers that are no frame's or in both lists.
+        DataError: the file is missing or of another format; or a number is out of range, occurs
+            twice, or is in both lists.
     """
     content = _matlab_5(path, NYUD_SPLITS)
     lists = {}
@@ -113,7 +117,8 @@ def read_splits(path: Path, count: int) -> dict[str, list[int]]:
         strange = [number for number in numbers if not 1 <= number <= count]
         if strange or len(set(numbers)) != len(numbers) or not numbers:
             raise DataError(
-                f"{path}: {key} must hold different frame numbers in 1..{count}, got {strange or numbers}"
+                f"{path}: {key} must contain different frame numbers in 1..{count}, got "
+                f"{strange or numbers}. Wanted: {NYUD_SPLITS}"
             )
         lists[name] = numbers
     both = set(lists["train"]) & set(lists["val"])
@@ -123,29 +128,30 @@ def read_splits(path: Path, count: int) -> dict[str, list[int]]:
 
 
 def read_classes(path: Path) -> NDArray[np.uint8]:
-    """(895,): the id in 0..40 of each raw label; 0, unlabelled, stays 0.
+    """Return the id in 0..40 of each raw label, (895,); 0 is unlabelled in both.
 
     Raises:
-        DataError: missing, or no such file.
+        DataError: the file is missing or of another format.
     """
     content = _matlab_5(path, NYUD_CLASSES)
     mapped = np.asarray(content.get("mapClass", [])).ravel()
     if mapped.size != RAW_LABELS or mapped.min() < 1 or mapped.max() > MAX_LABEL:
         raise DataError(
-            f"{path}: mapClass must hold {RAW_LABELS} ids in 1..{MAX_LABEL}. Wanted: {NYUD_CLASSES}"
+            f"{path}: mapClass must contain {RAW_LABELS} ids in 1..{MAX_LABEL}. "
+            f"Wanted: {NYUD_CLASSES}"
         )
     return np.concatenate([[0], mapped]).astype(np.uint8)
 
 
 def _require_hdf5(path: Path) -> None:
+    """Raise an error if a file is missing or lacks the signature of HDF5."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. Wanted: {NYUD_RAW}")
     size = path.stat().st_size
     with path.open("rb") as file:
         start, offset = file.read(512), 0
-        while (
-            offset < size
-        ):  # the signature may come after a block for other programs, of 512 bytes times a power of 2
+        # the signature may follow a user block of 512 bytes times a power of 2
+        while offset < size:
             file.seek(offset)
             if file.read(len(_SIGNATURE)) == _SIGNATURE:
                 return
@@ -156,6 +162,7 @@ def _require_hdf5(path: Path) -> None:
 
 
 def _looks_like(start: bytes) -> str:
+    """Describe a file by its first bytes."""
     if not start:
         return "empty"
     if start.startswith(_MATLAB_5):
@@ -168,12 +175,13 @@ def _looks_like(start: bytes) -> str:
 
 
 def _matlab_5(path: Path, wanted: str) -> Mapping[str, Any]:
+    """Return the variables of a MATLAB 5 file."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. Wanted: {wanted}")
     io = import_optional("scipy.io", f"reading {path.name}")
     try:
         content: Mapping[str, Any] = io.loadmat(path)
-    except Exception as error:  # scipy and zlib raise what they like on damaged files
+    except Exception as error:  # scipy and zlib raise many types on damaged files
         raise DataError(
             f"{path}: not a MATLAB 5 file, or truncated ({error}). Wanted: {wanted}"
         ) from error

@@ -1,6 +1,4 @@
-"""NYUD-v2's edges and normals where the published ones are not at hand: made from labels and
-from depth.
-"""
+"""Derive NYUD-v2's edges from labels and its normals from depth."""
 
 from __future__ import annotations
 
@@ -15,19 +13,25 @@ from ttt_bench.data.nyud.camera import CENTRE, FOCAL
 
 RADIUS = 4
 """Planes are fitted to windows of 9x9 pixels."""
+
 MOST_BEND = 0.01
-"""Share by which inverse depth may leave its plane; there is a jump of depth where it does."""
+"""Share by which inverse depth may differ from its plane; more is a discontinuity of depth."""
 
 EDGES_RULE = "boundaries between labels and instances, not the HED release's"
 NORMALS_RULE = (
-    f"planes fitted to in-filled depth in windows of {2 * RADIUS + 1}x{2 * RADIUS + 1} pixels, none at jumps of depth; "
-    "noisier than the published maps"
+    f"planes fitted to in-filled depth in windows of {2 * RADIUS + 1}x{2 * RADIUS + 1} pixels, "
+    "missing at discontinuities of depth; noisier than the published maps"
 )
 
 
 def label_boundaries(labels: NDArray[np.uint16], instances: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W): a pixel is an edge where the 2x2 block that it is the upper left corner of holds
-    different things.
+    """Return the edge pixels (H, W) between objects.
+
+    A pixel is an edge if the 2x2 block to its lower right contains more than one object.
+
+    Args:
+        labels: (H, W) class ids.
+        instances: (H, W) numbers that separate the objects of a class.
     """
     things = labels.astype(np.uint32) * 256 + instances
     below = np.pad(things, ((0, 1), (0, 1)), mode="edge")
@@ -38,10 +42,11 @@ def label_boundaries(labels: NDArray[np.uint16], instances: NDArray[np.uint8]) -
 
 
 def depth_normals(metres: NDArray[Any]) -> NDArray[np.uint8]:
-    """(480, 640) in-filled depth -> (480, 640, 3) normals as an 8-bit map in the axes
-    `NYUD_AXES`; 128 for none.
+    """Return normals (480, 640, 3) from in-filled depth (480, 640) in metres.
+
+    The result is an 8-bit map in the axes `NYUD_AXES`; missing normals are 128.
     """
     slopes, kept = surface_slopes(metres, metres > 0, CENTRE, RADIUS, MOST_BEND)
-    # these axes are turned around one by one, so the way from the harness to them is the way back
+    # each axis is only reversed, so the conversion is its own inverse; (3, H, W) -> (H, W, 3)
     stored = to_harness(facing_normals(slopes, FOCAL), NYUD_AXES).transpose(1, 2, 0)
     return np.where(kept[..., None], np.rint(127.5 + 127.5 * stored), 128).astype(np.uint8)

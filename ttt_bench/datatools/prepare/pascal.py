@@ -1,6 +1,4 @@
-"""`data prepare pascal`: from an archive or from raw sources, and what can be made of the
-labels.
-"""
+"""`data prepare pascal`: unpack an archive or convert raw sources, and derive files from labels."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from ttt_bench.data.pascal.ids import voc_table
 from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
 from ttt_bench.datatools.prepare import sources
 from ttt_bench.datatools.prepare.listed_archive import unpack_listed
-from ttt_bench.datatools.prepare.pascal_sources import Wanted, find_files
+from ttt_bench.datatools.prepare.pascal_sources import Found, Wanted, find_files
 from ttt_bench.datatools.prepare.writing import HINT, draft, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import explained, replacing
@@ -24,33 +22,46 @@ from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 NAME = LAYOUT.archives[0]
-"""The folder, in `pascal/`, that is made of raw sources."""
+"""The folder in `pascal/` that is made from raw sources."""
 
 NO_NORMALS = (
-    "PASCAL-Context: normals are another network's predictions and cannot be made: the task normals is unavailable. "
-    "semseg and edge run; the multi-task archives have normals_distill"
+    "PASCAL-Context: normals are predictions of another network and cannot be made, so the task "
+    "normals is unavailable. semseg and edge run; the multi-task archives have normals_distill"
 )
 
 _PUBLISHED = tuple(part for part in LAYOUT.parts if part != "edge")
 _VOC12, _OWN_CLASSES = LAYOUT.parts["semseg"]
-_LABEL_BYTES, _EDGE_BYTES = 8_000, 12_000  # about, of an image's semantic map and of its edges
-_IMAGES = Wanted("JPEGImages", ".jpg", LAYOUT.parts[IMAGE][0].folder, sources.PASCAL_VOC)
-_LABELS = Wanted("", ".mat", LAYOUT.parts[CONTEXT][0].folder, sources.PASCAL_CONTEXT)
+_LABEL_BYTES, _EDGE_BYTES = 8_000, 12_000  # estimates for the two derived files of an image
+_IMAGES = Wanted(
+    inside="JPEGImages",
+    suffix=".jpg",
+    target=LAYOUT.parts[IMAGE][0].folder,
+    words=sources.PASCAL_VOC,
+)
+_LABELS = Wanted(
+    inside="",
+    suffix=".mat",
+    target=LAYOUT.parts[CONTEXT][0].folder,
+    words=sources.PASCAL_CONTEXT,
+)
 _MASKS = Wanted(
-    "SegmentationClass", ".png", _VOC12.folder, "SegmentationClass/ID.png of PASCAL VOC 2012"
+    inside="SegmentationClass",
+    suffix=".png",
+    target=_VOC12.folder,
+    words="SegmentationClass/ID.png of PASCAL VOC 2012",
 )
 
 
-@dataclass(frozen=True)
-class RawSources:
-    """What PASCAL-Context can be made of; archives or folders.
+@dataclass(frozen=True, kw_only=True)
+class PascalSources:
+    """The raw sources of PASCAL-Context; each one is an archive or a folder.
 
     Attributes:
         images: PASCAL VOC 2010, with JPEGImages/ID.jpg.
         context: the Context annotations, ID.mat.
         lists: a folder with train.txt and val.txt.
-        masks: PASCAL VOC 2012, with SegmentationClass/ID.png; without, and for images that it
-            lacks, classes come from the labels.
+        masks: PASCAL VOC 2012, with SegmentationClass/ID.png. Images without a mask get classes
+            from the Context labels.
     """
 
     images: Path
@@ -60,36 +71,29 @@ class RawSources:
 
 
 def prepare_archive(archive: Path, folder: Path, progress: Progress) -> Path:
-    """Unpack PASCALContext.tar.gz or PASCAL_MT.tgz into a folder `pascal/`, and complete it.
+    """Unpack PASCALContext.tar.gz or PASCAL_MT.tgz into a folder `pascal/` and complete it.
 
-    Raises:
-        DataError: as `unpack_listed` and `complete`.
+    Raises the errors of `unpack_listed` and `complete`.
     """
     return complete(unpack_listed(LAYOUT, _PUBLISHED, archive, folder, progress), progress)
 
 
-def prepare_raw(raw: RawSources, folder: Path, progress: Progress) -> Path:
-    """Make PASCAL-Context without normals from raw sources, in a folder `pascal/`.
+def prepare_raw(raw: PascalSources, folder: Path, progress: Progress) -> Path:
+    """Convert raw sources to PASCAL-Context without normals, in a folder `pascal/`.
 
-    The folder appears when it is whole; until then the same call goes on after an interruption.
+    The folder appears when it is complete. After an interruption, the same call resumes.
 
     Returns:
         The data set's folder.
 
     Raises:
-        DataError: a source is missing, damaged or another one; no room; or the folder exists or
-        cannot be written.
+        DataError: a source is missing, damaged or another one; there is too little space; or the
+            folder exists.
+        BenchError: a file cannot be written.
     """
     lists = {name: _read_list(raw.lists / f"{name}.txt", progress) for name in LAYOUT.published}
     ids = {name for listed in lists.values() for name in listed}
-    found = [
-        find_files(raw.images, _IMAGES, ids, progress),
-        find_files(raw.context, _LABELS, ids, progress),
-    ]
-    for each_found in found:
-        each_found.require(ids)
-    if raw.masks is not None:
-        found.append(find_files(raw.masks, _MASKS, ids, progress))
+    found = _find_sources(raw, ids, progress)
     needed = sum(files.size for files in found) + len(ids) * (_LABEL_BYTES + _EDGE_BYTES)
     require_space(folder, needed, f"PASCAL-Context of {len(ids)} images")
     progress.notice(NO_NORMALS)
@@ -101,25 +105,24 @@ def prepare_raw(raw: RawSources, folder: Path, progress: Progress) -> Path:
                 path.write_text("\n".join(listed) + "\n", encoding="utf-8")
         for files in found:
             files.write(made, progress)
-        _make_the_rest(made, progress)
+        _derive_files(made, progress)
     return folder / NAME
 
 
 def complete(folder: Path, progress: Progress) -> Path:
-    """Make what is missing and follows from the Context labels: classes of images without a map,
-    and all edges.
+    """Derive missing files from the Context labels: classes of images without a map, and edges.
 
-    Each file is replaced whole, so that the same call goes on after an interruption.
+    Each file is written atomically, so that the same call resumes after an interruption.
 
     Args:
-        folder: `pascal/`, or the data set's own folder.
+        folder: `pascal/`, or the data set's folder in it.
 
     Returns:
         The data set's folder.
 
     Raises:
-        DataError: no data set there, a label file is damaged, no room, or a folder cannot be
-        written.
+        DataError: the data set is missing, a label file is damaged, or there is too little space.
+        BenchError: a file cannot be written.
     """
     root = find_root(LAYOUT, folder)
     listings = _listings(root)
@@ -131,17 +134,31 @@ def complete(folder: Path, progress: Progress) -> Path:
     needed = classes * _LABEL_BYTES + outlines * _EDGE_BYTES
     require_space(root, needed, f"making classes of {classes} images and edges of {outlines}")
     with explained(root, HINT):
-        _make_the_rest(root, progress)
+        _derive_files(root, progress)
     return root
 
 
-def _make_the_rest(root: Path, progress: Progress) -> None:
+def _find_sources(raw: PascalSources, ids: set[str], progress: Progress) -> list[Found]:
+    """Return the files of the listed images; each image must have a picture and labels."""
+    found = [
+        find_files(raw.images, _IMAGES, ids, progress),
+        find_files(raw.context, _LABELS, ids, progress),
+    ]
+    for files in found:
+        files.require(ids)
+    if raw.masks is not None:
+        found.append(find_files(raw.masks, _MASKS, ids, progress))
+    return found
+
+
+def _derive_files(root: Path, progress: Progress) -> None:
     for listing in _listings(root):
         _make_classes(listing, progress)
         edges.keep(listing, progress)
 
 
 def _make_classes(listing: Listing, progress: Progress) -> None:
+    """Write the class maps of the images that have labels but no map."""
     folder, table = listing.root / _OWN_CLASSES.folder, voc_table()
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -160,9 +177,7 @@ def _listings(root: Path) -> list[Listing]:
 
 
 def _read_list(path: Path, progress: Progress) -> list[str]:
-    """The ids of a list, each once, in order; how their number differs from the published one is
-    said.
-    """
+    """Return the distinct ids of a list, in order; give a notice if their number is unusual."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Files of listed images in raw sources, which are archives or folders."""
+"""Find and copy the files of listed images in raw sources, which are archives or folders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ttt_bench.util.atomic import replacing
 from ttt_bench.util.progress import Progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A kind of file, one an image.
+    """A kind of file, with one file per image.
 
     Attributes:
-        inside: the folder that the source has them in; empty where that may be any.
-        suffix: what their names end with, after the image's id.
-        target: the folder, in the data set, that they belong to.
-        words: what is wanted, where it is not there.
+        inside: the folder of these files in the source; empty if any folder may contain them.
+        suffix: the end of their names, after the image's id.
+        target: their folder in the data set.
+        words: a description of the source, for messages.
     """
 
     inside: str
@@ -30,8 +30,8 @@ class Wanted:
     target: str
     words: str
 
-    def place(self, name: str) -> str | None:
-        """Where a file of a source belongs in the data set."""
+    def destination(self, name: str) -> str | None:
+        """Return the path in the data set of a source's file; None if it is another file."""
         *above, base = re.split(r"[/\\]", name)
         if (
             not base.endswith(self.suffix)
@@ -42,29 +42,26 @@ class Wanted:
         return f"{self.target}/{base}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
-    """The files of a kind that a source has for some images: `members` of an archive, or `files`
-    of a folder.
-    """
+    """The files of one kind in a source: `members` of an archive, or `files` of a folder."""
 
     source: Path
     wanted: Wanted
-    members: tuple[Member, ...]
-    files: tuple[Path, ...]
+    members: tuple[Member, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
-        return sum(member.size for member in self.members) + sum(
-            path.stat().st_size for path in self.files
-        )
+        """The bytes of all files."""
+        packed = sum(member.size for member in self.members)
+        return packed + sum(path.stat().st_size for path in self.files)
 
     def require(self, ids: Collection[str]) -> None:
-        """See that every image has one.
+        """Raise an error unless every image has a file.
 
         Raises:
-            DataError: some have none; says how many, names one and what is wanted.
+            DataError: the message counts the missing files and names one.
         """
         names = [*(member.name for member in self.members), *map(str, self.files)]
         there = {re.split(r"[/\\]", name)[-1].removesuffix(self.wanted.suffix) for name in names}
@@ -72,16 +69,14 @@ class Found:
         if absent:
             example = f"{self.wanted.inside or '...'}/{absent[0]}{self.wanted.suffix}"
             raise DataError(
-                f"{self.source}: lacks {len(absent)} of the {len(ids)} files of the listed images, such as {example}. "
-                f"Wanted: {self.wanted.words}"
+                f"{self.source}: lacks {len(absent)} of the {len(ids)} files of the listed images, "
+                f"such as {example}. Wanted: {self.wanted.words}"
             )
 
     def write(self, folder: Path, progress: Progress) -> None:
-        """Put them into a data set's folder; those that are there in their size already are left
-        alone.
-        """
+        """Write the files into a data set's folder; existing files of the same size are kept."""
         if self.members:
-            unpack(self.source, self.members, self.wanted.place, folder, progress)
+            unpack(self.source, self.members, self.wanted.destination, folder, progress)
             return
         (folder / self.wanted.target).mkdir(parents=True, exist_ok=True)
         with progress.bar(f"copying {self.wanted.target}", len(self.files)) as bar:
@@ -94,25 +89,24 @@ class Found:
 
 
 def find_files(source: Path, wanted: Wanted, ids: Collection[str], progress: Progress) -> Found:
-    """Look through an archive or a folder.
+    """Return the files of the listed images in an archive or a folder.
 
     Raises:
-        DataError: it is neither, or the archive is incomplete or harmful.
+        DataError: the source is neither, or the archive is incomplete or harmful.
     """
 
     def listed(name: str) -> bool:
-        target = wanted.place(name)
-        return (
-            target is not None
-            and target.removeprefix(f"{wanted.target}/").removesuffix(wanted.suffix) in ids
-        )
+        target = wanted.destination(name)
+        if target is None:
+            return False
+        return target.removeprefix(f"{wanted.target}/").removesuffix(wanted.suffix) in ids
 
     if source.is_dir():
         paths = sorted(path for path in source.rglob(f"*{wanted.suffix}") if listed(str(path)))
-        return Found(source, wanted, (), tuple(paths))
+        return Found(source=source, wanted=wanted, files=tuple(paths))
     if not source.exists() or not is_archive(source):
         raise DataError(
-            f"{source}: neither a folder nor an archive that is known. Wanted: {wanted.words}"
+            f"{source}: neither a folder nor an archive of a known format. Wanted: {wanted.words}"
         )
     members = [member for member in list_members(source, progress) if listed(member.name)]
-    return Found(source, wanted, tuple(members), ())
+    return Found(source=source, wanted=wanted, members=tuple(members))

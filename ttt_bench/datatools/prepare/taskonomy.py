@@ -1,4 +1,4 @@
-"""`data prepare taskonomy` from archives `{building}_{domain}.tar`."""
+"""`data prepare taskonomy`: unpack archives `{building}_{domain}.tar`."""
 
 from __future__ import annotations
 
@@ -9,67 +9,68 @@ from pathlib import Path
 
 from ttt_bench.data.taskonomy.index import PARTS
 from ttt_bench.data.taskonomy.splits import EXCLUDED
-from ttt_bench.datatools.prepare.archives import Member, Place, announced, list_members, unpack
+from ttt_bench.datatools.prepare.archives import Member, declared_size, list_members, unpack
 from ttt_bench.datatools.prepare.writing import draft, require_space
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Job:
+    """An archive and the folder to which it is unpacked."""
+
     archive: Path
     building: str
     domain: str
     target: Path
 
-    def place(self, name: str) -> str | None:
-        """The file's own name, if it is a frame of the domain."""
+    def destination(self, name: str) -> str | None:
+        """Return the name of a frame's file without its folders; None for other files."""
         base = re.split(r"[/\\]", name)[-1]
         suffix = "segmentsemantic" if self.domain == "segment_semantic" else self.domain
-        return (
-            base
-            if re.fullmatch(rf"point_\d+_view_\d+_domain_({suffix}|{self.domain})\.png", base)
-            else None
-        )
+        pattern = rf"point_\d+_view_\d+_domain_({suffix}|{self.domain})\.png"
+        return base if re.fullmatch(pattern, base) else None
 
 
 def unpack_archives(archives: Sequence[Path], folder: Path, progress: Progress) -> int:
-    """Unpack archives into a folder `taskonomy/`, as `{domain}/{building}/`, or as it has them
-    already.
+    """Unpack archives into a folder `taskonomy/`, as `{domain}/{building}/` or its present layout.
 
-    A building's domain appears when it is whole. Those that are there are skipped, so that the same
-    call goes on after an interruption. All archives are looked into, and room is asked for, before
-    anything is written.
+    The folder of a building's domain appears when it is complete. Existing ones are skipped, so
+    that the same call resumes after an interruption. All archives and the free space are checked
+    before the first file is written.
 
     Returns:
-        How many archives were unpacked.
+        The number of archives that were unpacked.
 
     Raises:
-        DataError: an archive is not one of these, incomplete or harmful; no room; or the folder
-        cannot be written.
+        DataError: an archive has another name, is incomplete or harmful; or there is too little
+            space.
+        BenchError: a file cannot be written.
     """
     jobs = [job for job in (_job(path, folder) for path in archives) if not _skipped(job, progress)]
-    contents = [_frames(job, list_members(job.archive, progress)) for job in jobs]
-    needed = sum(announced(members, job.place) for job, members in zip(jobs, contents, strict=True))
+    contents = [(job, _frames(job, list_members(job.archive, progress))) for job in jobs]
+    needed = sum(declared_size(members, job.destination) for job, members in contents)
     require_space(folder, needed, "unpacking")
-    for job, members in zip(jobs, contents, strict=True):
+    for job, members in contents:
         recipe = {"archive": job.archive.name, "bytes": job.archive.stat().st_size}
         with draft(job.target, recipe) as partial:
-            unpack(job.archive, members, job.place, partial, progress)
+            unpack(job.archive, members, job.destination, partial, progress)
     return len(jobs)
 
 
 def find_archives(paths: Sequence[Path]) -> list[Path]:
-    """The archives among these paths; of a folder, those in it.
+    """Return these archives; a folder is replaced by the archives in it.
 
     Raises:
-        DataError: a folder has none.
+        DataError: a folder contains no archive.
     """
     found: list[Path] = []
     for path in paths:
         inside = sorted(path.glob("*.tar")) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"{path} holds no {{building}}_{{domain}}.tar")
+            raise DataError(
+                f"{path} contains no {{building}}_{{domain}}.tar; give the folder of the archives"
+            )
         found += inside
     return found
 
@@ -79,32 +80,33 @@ def _job(archive: Path, folder: Path) -> _Job:
     for domain in domains:
         building = archive.name.removesuffix(f"_{domain}.tar")
         if building not in ("", archive.name):
-            inside = folder / domain
-            # a folder that omnidata-tools has filled is one level deeper
-            return _Job(archive, building, domain, _holder(inside) / building)
+            target = _buildings_folder(folder / domain) / building
+            return _Job(archive=archive, building=building, domain=domain, target=target)
     raise DataError(
-        f"{archive}: not named {{building}}_{{domain}}.tar with one of the domains {', '.join(domains)}; only these "
-        "are used"
+        f"{archive}: not named {{building}}_{{domain}}.tar with one of the domains "
+        f"{', '.join(domains)}; give archives of these only"
     )
 
 
-def _holder(domain: Path) -> Path:
+def _buildings_folder(domain: Path) -> Path:
+    """Return the folder of a domain's buildings; omnidata-tools adds a level `taskonomy/`."""
     return domain / "taskonomy" if (domain / "taskonomy").is_dir() else domain
 
 
 def _skipped(job: _Job, progress: Progress) -> bool:
+    """Return whether an archive is not unpacked, with a notice of the reason."""
     if job.building in EXCLUDED:
         progress.notice(f"{job.archive.name}: {EXCLUDED[job.building]}")
         return True
     if job.target.is_dir():
-        progress.notice(f"{job.target} is there already; {job.archive.name} is skipped")
+        progress.notice(f"{job.target} exists already; {job.archive.name} is skipped")
         return True
     return False
 
 
 def _frames(job: _Job, members: list[Member]) -> list[Member]:
-    place: Place = job.place
-    frames = [member for member in members if place(member.name) is not None]
+    """Return the members that are frames of the domain."""
+    frames = [member for member in members if job.destination(member.name) is not None]
     if not frames:
-        raise DataError(f"{job.archive}: holds no frame of {job.domain}; download it again")
+        raise DataError(f"{job.archive}: contains no frame of {job.domain}; download it again")
     return frames

@@ -1,7 +1,8 @@
-"""Taskonomy's missing and damaged edge files, made from depth."""
+"""Make Taskonomy's missing and damaged edge files from depth."""
 
 from __future__ import annotations
 
+from functools import partial as bound
 from pathlib import Path
 
 import numpy as np
@@ -19,78 +20,88 @@ from ttt_bench.util.atomic import explained, replacing
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
-_BYTES = 200_000  # of a file of 512x512
-_LISTED = 5
+_BYTES = 200_000  # per file of 512x512
+_LISTED = 5  # failures that are reported one by one
 
 
 def make_edges(root: Path, progress: Progress) -> int:
-    """Make the edge files that are missing or cannot be read, in a folder `taskonomy/`, where depth
-    is there.
+    """Make the missing and unreadable edge files of a folder `taskonomy/` from its depth files.
 
-    The manifest says that edges are derived before the first is written. Every file is replaced
-    whole, so that the same call goes on after an interruption.
+    The manifest states that edges are derived before the first one is written. Each file is written
+    atomically, so that the same call resumes after an interruption.
 
     Returns:
-        How many were made.
+        The number of files made.
 
     Raises:
-        DataError: no frame has both, so that the formula cannot be compared; the edges that are
-            there are not those of the formula; no room; or a folder cannot be written.
+        DataError: no frame has both files, so that the formula cannot be verified; the existing
+            edges do not follow from the formula; or there is too little space.
+        BenchError: a file cannot be written.
     """
     folders = find_folders(root)
     manifest = read_manifest(folders.root)
     if manifest.resized is not None:
         raise DataError(
-            f"{root} is a cache of smaller files; the formula on depth holds for the original files alone"
+            f"{root} is a cache of smaller files, but the formula on depth needs the original "
+            "ones; give the folder of the original files"
         )
     frames = list_frames(folders, folders.buildings, progress)
     correlation = _correlation(frames, progress)
     frames = frames.select(frames.has("depth"))
-    missing = ~frames.has("edge")
-
-    def damaged(index: int) -> bool:
-        try:
-            decode.read(frames.path(index, "edge"), "edge")
-        except DataError:
-            return True
-        return False
-
-    there = [int(index) for index in np.flatnonzero(~missing)]
-    bad = [
-        index
-        for index, yes in zip(
-            there, map_in_threads(damaged, there, "looking at edges", progress), strict=True
-        )
-        if yes
-    ]
-    wanted = sorted([*map(int, np.flatnonzero(missing)), *bad])
+    wanted = _wanted(frames, progress)
     if not wanted:
         return 0
     require_space(folders.root, len(wanted) * _BYTES, f"making {len(wanted)} edge files")
-    how = f"files that were missing or damaged are made from depth by the annotator's formula ({correlation})"
-    update_manifest(folders.root, {"derived": {**manifest.derived, "edge": how}})
-
-    def make(index: int) -> str | None:
-        try:
-            counts = decode.read(frames.path(index, "depth"), "depth")
-        except DataError as error:
-            return str(error)
-        path = _edge_path(folders.root, frames, index)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            Image.fromarray(edges_from_depth(counts)).save(temporary, format="PNG")
-        return None
-
+    rule = (
+        "files that were missing or damaged are made from depth by the annotator's formula "
+        f"({correlation})"
+    )
+    update_manifest(folders.root, {"derived": {**manifest.derived, "edge": rule}})
+    work = bound(_make, folders.root, frames)
     with explained(folders.root, HINT):
-        failed = [
-            why for why in map_in_threads(make, wanted, "making edges from depth", progress) if why
-        ]
-    for why in failed[:_LISTED]:
-        progress.notice(f"no edges made: {why}")
+        problems = list(map_in_threads(work, wanted, "making edges from depth", progress))
+    failed = [problem for problem in problems if problem]
+    for problem in failed[:_LISTED]:
+        progress.notice(f"no edges made: {problem}")
     return len(wanted) - len(failed)
 
 
+def _wanted(frames: Frames, progress: Progress) -> list[int]:
+    """Return the frames whose edge file is missing or cannot be read."""
+    missing = ~frames.has("edge")
+    present = [int(index) for index in np.flatnonzero(~missing)]
+    damaged = map_in_threads(bound(_damaged, frames), present, "reading edges", progress)
+    bad = [index for index, is_bad in zip(present, damaged, strict=True) if is_bad]
+    return sorted([*map(int, np.flatnonzero(missing)), *bad])
+
+
+def _damaged(frames: Frames, index: int) -> bool:
+    try:
+        decode.read(frames.path(index, "edge"), "edge")
+    except DataError:
+        return True
+    return False
+
+
+def _make(root: Path, frames: Frames, index: int) -> str | None:
+    """Write the edge file of a frame; return the problem if its depth cannot be read."""
+    try:
+        counts = decode.read(frames.path(index, "depth"), "depth")
+    except DataError as error:
+        return str(error)
+    path = _edge_path(root, frames, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        Image.fromarray(edges_from_depth(counts)).save(temporary, format="PNG")
+    return None
+
+
 def _correlation(frames: Frames, progress: Progress) -> str:
+    """Return the correlation of the existing edges with the formula, in words.
+
+    Raises:
+        DataError: no frame allows a comparison, or the correlation is too low.
+    """
     both = frames.select(frames.has("edge") & frames.has("depth"))
     same = Frameset(
         name="all",
@@ -102,21 +113,22 @@ def _correlation(frames: Frames, progress: Progress) -> str:
     correlation, count = edge_correlation([same], progress)
     if not count:
         raise DataError(
-            "no frame has both an edge and a depth file that can be compared, so nothing shows that the formula on "
-            "depth holds for these files; download edge_occlusion of one building"
+            "no frame has both an edge and a depth file that can be compared, so the formula on "
+            "depth cannot be verified; download edge_occlusion of one building"
         )
     if correlation < LEAST:
         raise DataError(
-            f"the edge files that are there do not follow from depth (correlation {correlation:.4f}, at least {LEAST} "
-            "is needed), so none are made; download edge_occlusion again"
+            "the existing edge files do not follow from depth (correlation "
+            f"{correlation:.4f}, at least {LEAST} is needed), so none are made; download "
+            "edge_occlusion again"
         )
-    return f"correlation {correlation:.4f} on others"
+    return f"correlation {correlation:.4f} on the other files"
 
 
 def _edge_path(root: Path, frames: Frames, index: int) -> Path:
-    """Where the edges belong that go with a depth file, in any layout."""
+    """Return the path of the edge file that belongs to a depth file, in any layout."""
     depth, edge = PARTS["depth"][0], PARTS["edge"][0]
     path = frames.path(index, "depth")
-    beside = root / path.parent.relative_to(root).as_posix().replace(depth, edge)
-    folder = frames.folders.get((frames.building_of(index), "edge"), str(beside))
+    default = root / path.parent.relative_to(root).as_posix().replace(depth, edge)
+    folder = frames.folders.get((frames.building_of(index), "edge"), str(default))
     return Path(folder, path.name.replace(depth, edge))

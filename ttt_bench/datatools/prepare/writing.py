@@ -11,9 +11,9 @@ from typing import Any
 
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import TEMPORARY_MARK, explained, replacing
+from ttt_bench.util.text import format_bytes
 
 _RECIPE = "recipe.json"
-
 
 HINT = (
     "free some space or make the folder writable. Finished files are kept: the same command resumes"
@@ -23,13 +23,13 @@ HINT = (
 
 @contextmanager
 def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
-    """A hidden folder that becomes `target` when the block ends well.
+    """Yield a hidden folder that is renamed to `target` after the block.
 
-    Until then nothing reads it. What an interrupted block has made is there when it is entered
-    again, and a file in it is whole if each is written with `replacing`.
+    Loaders ignore it. If the block is interrupted, its files stay, and the next call with the same
+    recipe resumes with them. Each file is complete if it was written with `replacing`.
 
     Args:
-        recipe: what decides the content; a draft of another recipe is not continued.
+        recipe: everything that determines the content.
 
     Raises:
         DataError: `target` exists, or a draft of another recipe does.
@@ -37,51 +37,53 @@ def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
     """
     if target.exists():
         raise DataError(
-            f"{target} exists already; delete it to make it anew, or choose another folder"
+            f"{target} exists already; delete it to make it again, or choose another folder"
         )
     folder = target.with_name(f".{target.name}.partial")
     with explained(target.parent, HINT):
         folder.mkdir(parents=True, exist_ok=True)
-        note = folder / _RECIPE
-        wanted = json.dumps(recipe, indent=1, sort_keys=True) + "\n"
-        if note.exists() and note.read_text(encoding="utf-8") != wanted:
-            raise DataError(
-                f"{folder} is what an interrupted command with other options has made; repeat that command, or delete "
-                f"the folder. Its options: {' '.join(note.read_text(encoding='utf-8').split())}"
-            )
-        with replacing(note) as path:
-            path.write_text(wanted, encoding="utf-8")
+        _claim(folder, recipe)
         yield folder
-        _sweep(folder)
-        note.unlink()
+        _remove_temporary_files(folder)
+        (folder / _RECIPE).unlink()
         folder.replace(target)
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """See that there is room on a folder's disk.
+    """Raise an error if the disk of a folder has too little free space.
+
+    Args:
+        folder: need not exist yet.
+        needed: bytes.
+        purpose: what needs the space, as the subject of the message.
 
     Raises:
-        DataError: there is not; says how much is needed and how much is free.
+        DataError: the message states the needed and the free space.
     """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise DataError(
-            f"{purpose} needs {in_bytes(needed)} and the disk of {folder} has {in_bytes(free)} free; make room, or "
-            "choose a folder on another disk"
+            f"{purpose} needs {format_bytes(needed)} and the disk of {folder} has "
+            f"{format_bytes(free)} free; free some space, or choose a folder on another disk"
         )
 
 
-def in_bytes(count: float) -> str:
-    """A size for people, such as "2.8 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+def _claim(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Write the recipe into a draft, or check that an existing one is the same."""
+    path = folder / _RECIPE
+    wanted = json.dumps(recipe, indent=1, sort_keys=True) + "\n"
+    found = path.read_text(encoding="utf-8") if path.exists() else wanted
+    if found != wanted:
+        raise DataError(
+            f"{folder} was made by an interrupted command with other options; repeat that command, "
+            f"or delete the folder. Its options: {' '.join(found.split())}"
+        )
+    with replacing(path) as temporary:
+        temporary.write_text(wanted, encoding="utf-8")
 
 
-def _sweep(folder: Path) -> None:
-    """Remove temporary files of a process that was killed outright."""
+def _remove_temporary_files(folder: Path) -> None:
+    """Remove files that a killed process left unfinished."""
     for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
         path.unlink(missing_ok=True)
