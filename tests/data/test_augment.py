@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.images.augment import hflip
+from ttt_bench.data.images.augment_batch import hflip
 from ttt_bench.network import Batch
 from ttt_bench.train.loader import loader
 

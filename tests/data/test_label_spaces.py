@@ -127,7 +127,7 @@ def test_unknown_names():
 def test_names_and_splits_need_no_torch():
     modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.metrics.colours, "
     modules += (
-        "ttt_bench.data.variants, ttt_bench.data.images.random_views, ttt_bench.data.nyud.index, "
+        "ttt_bench.data.variants, ttt_bench.data.images.augment_sample, ttt_bench.data.nyud.index, "
     )
     modules += (
         "ttt_bench.data.nyud.decode, ttt_bench.data.pascal.decode, ttt_bench.data.pascal.edges"

@@ -5,9 +5,9 @@ hand.
 import numpy as np
 import pytest
 
-from ttt_bench.data.images import random_views
+from ttt_bench.data.images import augment_sample
 from ttt_bench.data.images import sample as samples
-from ttt_bench.data.images.random_views import random_crop, random_view
+from ttt_bench.data.images.augment_sample import augmented_sample, random_crop
 from ttt_bench.data.images.sample import Placement, placement
 from ttt_bench.model.network import NORMALISATIONS
 
@@ -141,9 +141,9 @@ def test_three_quarters_are_not_too_much():
 
 def test_the_share_is_of_all_pixels_and_255_is_no_class():
     labels = np.full((2, 4), 255, np.uint8)
-    assert random_views.largest_share(labels) == 0
+    assert augment_sample.largest_share(labels) == 0
     labels[0, :3], labels[1, 0] = 6, 1
-    assert random_views.largest_share(labels) == 3 / 8
+    assert augment_sample.largest_share(labels) == 3 / 8
 
 
 def test_ten_places_are_tried_and_the_last_is_taken():
@@ -176,7 +176,7 @@ def test_a_view_keeps_image_and_targets_together():
     }
     # no colour is changed: neither brightness, contrast, saturation nor hue
     draw = Scripted(uniform=[2.0], integers=[17, 31], random=[0.4, 0.9, 0.9, 0.9, 0.9, 0.9])
-    view = random_view(whole, (30, 50), draw, balanced=False)
+    view = augmented_sample(whole, (30, 50), draw, balanced=False)
     assert view["image"].shape == (3, 30, 50)
     row = (17 + np.arange(30)) // 2
     column = ((31 + np.arange(50)) // 2)[::-1]
@@ -190,7 +190,7 @@ def test_a_view_keeps_image_and_targets_together():
 @pytest.mark.parametrize("early", [True, False])
 def test_brightness_and_contrast(early):
     image = np.array([[[0, 100, 250]]], np.uint8).repeat(3, 0)
-    changed = random_views.recoloured(
+    changed = augment_sample.recoloured(
         image, Scripted(random=[0.0 if early else 0.9, 0.1, 0.1, 0.9, 0.9], uniform=[-20.0, 1.5])
     )
     np.testing.assert_array_equal(changed[0, 0], [0, 120, 255])
@@ -200,19 +200,19 @@ def test_hue_turns_in_steps_of_two_degrees_and_saturation_scales():
     red = np.array([200, 0, 0], np.uint8).reshape(3, 1, 1)
     for turn, expected in ((60, [0, 200, 0]), (-60, [0, 0, 200]), (0, [200, 0, 0])):
         assert (
-            np.abs(random_views.tinted(red, 1.0, turn)[:, 0, 0].astype(int) - expected).max() <= 6
+            np.abs(augment_sample.tinted(red, 1.0, turn)[:, 0, 0].astype(int) - expected).max() <= 6
         )
     assert (
-        np.abs(random_views.tinted(red, 0.5, 0)[:, 0, 0].astype(int) - [200, 100, 100]).max() <= 2
+        np.abs(augment_sample.tinted(red, 0.5, 0)[:, 0, 0].astype(int) - [200, 100, 100]).max() <= 2
     )
     grey = np.full((3, 2, 2), 90, np.uint8)
-    np.testing.assert_array_equal(random_views.tinted(grey, 1.5, 18), grey)
+    np.testing.assert_array_equal(augment_sample.tinted(grey, 1.5, 18), grey)
 
 
 def test_views_range_over_the_published_scales():
     whole = {"image": DRAW.integers(0, 256, (3, 20, 20), dtype=np.uint8)}
     heights = [
-        random_view(whole, (99, 99), np.random.default_rng(seed))["image"].shape[1]
+        augmented_sample(whole, (99, 99), np.random.default_rng(seed))["image"].shape[1]
         for seed in range(200)
     ]
     assert min(heights) in (10, 11)

@@ -12,7 +12,7 @@ from support.toy import ToyDataset
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.shifts.kinds import KINDS, LEFT_OUT, parse_shift, parse_shifts, parse_target
-from ttt_bench.data.shifts.views import Shifted, shift_image
+from ttt_bench.data.shifts.views import ShiftedDataset, shift_image
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Batch
 from ttt_bench.util.progress import Progress, Silent
@@ -139,7 +139,7 @@ def test_all_wrong_shifts_are_named_at_once() -> None:
 
 def test_names_are_checked_without_torch() -> None:
     code = (
-        "import sys; from ttt_bench.data.shifts import parse_target; from ttt_bench.data.streams import parse_stream; "
+        "import sys; from ttt_bench.data.shifts.kinds import parse_target; from ttt_bench.data.shifts.streams import parse_stream; "
         "parse_target('rooms+jpeg@30'), parse_stream('continual:fog@s1,jpeg@30'); "
         "print([name for name in ('torch', 'numpy', 'PIL') if name in sys.modules])"
     )
@@ -162,7 +162,7 @@ def _same(a: Batch, b: Batch) -> bool:
 
 def test_labels_are_kept_bit_for_bit_and_images_are_changed() -> None:
     plain = ToyDataset()
-    shifted = Shifted(plain, SHIFTS, seed=1)
+    shifted = ShiftedDataset(plain, SHIFTS, seed=1)
     before, after = plain.batch(range(12)), shifted.batch(range(12))
     assert after.targets.keys() == before.targets.keys()
     for task, target in before.targets.items():
@@ -180,7 +180,7 @@ def test_labels_are_kept_bit_for_bit_and_images_are_changed() -> None:
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_an_image_depends_on_seed_and_index_and_not_on_its_batch(name: str) -> None:
     plain = ToyDataset(images=5)
-    shifted = Shifted(plain, [parse_shift(f"{name}@s3")], seed=4)
+    shifted = ShiftedDataset(plain, [parse_shift(f"{name}@s3")], seed=4)
     together = shifted.batch([0, 3, 1])
     assert _same(together, shifted.batch([0, 3, 1]))
     assert torch.equal(together.images[1], shifted.batch([3]).images[0])
@@ -217,8 +217,8 @@ def test_the_same_shift_twice_draws_twice() -> None:
     )
     assert float(once.std()) == pytest.approx(0.05, rel=0.02)
     assert float(twice.std()) == pytest.approx(0.05 * 2**0.5, rel=0.02)
-    stacked = Shifted(
-        Shifted(_Constant(image), parse_shifts("absolute_noise@0.05"), 0),
+    stacked = ShiftedDataset(
+        ShiftedDataset(_Constant(image), parse_shifts("absolute_noise@0.05"), 0),
         parse_shifts("jpeg@90"),
         0,
     )
@@ -261,7 +261,7 @@ class _Constant(Dataset):
 
 def test_what_a_shifted_data_set_says_of_itself() -> None:
     plain = _Constant(torch.rand(3, 8, 8))
-    shifted = Shifted(plain, parse_shifts("jpeg@30+fog@s3"), seed=0)
+    shifted = ShiftedDataset(plain, parse_shifts("jpeg@30+fog@s3"), seed=0)
     assert (shifted.domain, shifted.size, shifted.tasks, len(shifted)) == (
         "constant+jpeg@30+fog@s3",
         (8, 8),
@@ -280,7 +280,7 @@ def test_a_fingerprint_changes_with_what_is_given() -> None:
     def mark(text: str, seed: int = 0, base: str = "a") -> str:
         plain = ToyDataset(images=2)
         plain.fingerprint = base
-        return Shifted(plain, parse_shifts(text), seed).fingerprint
+        return ShiftedDataset(plain, parse_shifts(text), seed).fingerprint
 
     marks = [
         mark("jpeg@30"),

@@ -10,7 +10,7 @@ from PIL import Image
 from support.files.scenes import scene
 from support.files.taskonomy_files import file_of, rewrite, write
 
-from ttt_bench.data.images.augment import hflip
+from ttt_bench.data.images.augment_batch import hflip
 from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.variants import CORRECTED, OFFICIAL, find_variant

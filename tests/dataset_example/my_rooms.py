@@ -6,7 +6,7 @@ import numpy as np
 
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.images.file_dataset import SampledDataset
-from ttt_bench.data.images.files import GREY16, LABELS, PHOTO, fingerprint, read_picture
+from ttt_bench.data.images.files import GREY16, LABELS, PHOTO, fingerprint, read_image
 from ttt_bench.errors import DataError
 from ttt_bench.util.hashing import code_hash, hash_of
 
@@ -49,10 +49,10 @@ class MyRooms(SampledDataset):
         return self.folder / part / f"{self.names[index]}.png"
 
     def sample(self, index):
-        image = read_picture(self.path(index, "images"), PHOTO)
-        millimetres = read_picture(self.path(index, "depth"), GREY16)
+        image = read_image(self.path(index, "images"), PHOTO)
+        millimetres = read_image(self.path(index, "depth"), GREY16)
         metres = np.where(millimetres == 0, 255, millimetres / 1000)
         sample = {"image": image.transpose(2, 0, 1), "depth": metres[None].astype("float32")}
         if self.classes is not None:
-            sample["semseg"] = self.classes[read_picture(self.path(index, "classes"), LABELS)]
+            sample["semseg"] = self.classes[read_image(self.path(index, "classes"), LABELS)]
         return sample

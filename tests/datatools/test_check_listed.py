@@ -178,7 +178,7 @@ def write_room(root, name, axes, floor):
     room = inside((75, 100))
     labels = np.where((room.surface == FLOOR) & floor, 158, 440).astype(np.uint16)
     pascal_files.write_view(
-        root, name, pascal_files.View(*pascal_files.view((75, 100)).__dict__.values())
+        root, name, pascal_files.PascalView(*pascal_files.view((75, 100)).__dict__.values())
     )
     import scipy.io
 
@@ -223,7 +223,7 @@ def test_fingerprints_are_those_of_the_data_sets(tmp_path, dataset, write):
     for space in spaces:
         for split in ("train", "test"):
             data = dataset.open(tmp_path, split, (64, 64), Silent(), space)
-            assert data.mark in marks
+            assert data.files_fingerprint in marks
             assert not any("checked" in notice for notice in data.notices)
     assert read_manifest(tmp_path).checked == tuple(sorted(marks))
     (tmp_path / "ttt-bench.json").unlink()

@@ -246,7 +246,7 @@ def test_fingerprints_are_those_of_the_data_sets(tmp_path):
         ("val", "all"),
     ):
         data = Taskonomy.open(tmp_path / "taskonomy", split, (32, 32), Silent(), subset=subset)
-        assert data.mark in marks
+        assert data.files_fingerprint in marks
         assert not any("checked" in notice for notice in data.notices)
     rewrite(
         file_of(tmp_path / "taskonomy", "ihlen", "point_0_view_0", "rgb"),

@@ -170,7 +170,7 @@ def _opened(
         if size
         else settings.size(plain, "source" if split in ("train", "val") else "target")
     )
-    from ttt_bench.data.shifts.views import Shifted
+    from ttt_bench.data.shifts.views import ShiftedDataset
     from ttt_bench.sweep.opened import cache_folder
 
     dataset = open_domain(
@@ -187,7 +187,7 @@ def _opened(
     )
     if domain.embedded:  # files are looked at when they are read, and only those that are drawn
         dataset.prepare(display)
-    return Shifted(
+    return ShiftedDataset(
         dataset, shifts, settings.seed
     ) if shifts else dataset, labels.classes if labels else ()
 

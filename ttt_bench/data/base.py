@@ -18,8 +18,11 @@ from collections.abc import Sequence
 
 import torch
 
+from ttt_bench.data.images.augment_batch import coin, hflip
 from ttt_bench.network import Batch
 from ttt_bench.util.progress import Progress
+
+__all__ = ["Batch", "Dataset"]
 
 
 class Dataset(ABC):
@@ -57,8 +60,6 @@ class Dataset(ABC):
         comes out depends on the indices, the seed and each sample's position in the batch,
         whichever process makes it.
         """
-        from ttt_bench.data.images.augment import coin, hflip
-
         return hflip(self.batch(indices), coin(len(indices), torch.Generator().manual_seed(seed)))
 
     def prepare(self, progress: Progress) -> None:

@@ -77,7 +77,7 @@ def open_domain(
     """
     if domain.embedded:
         from ttt_bench.data.rooms.dataset import Rooms
-        from ttt_bench.data.shifts.views import Relabelled
+        from ttt_bench.data.shifts.views import RelabelledDataset
 
         rooms = Rooms(domain.name, split, size, count, cache)
         own = (
@@ -87,7 +87,7 @@ def open_domain(
         return (
             rooms
             if own or space is None
-            else Relabelled(rooms, space.table(domain.labels), space.record())
+            else RelabelledDataset(rooms, space.table(domain.labels), space.record())
         )
     options = {"subset": subset} if domain.name == "taskonomy" else {}
     folder = folder_of(domain, data_root)

@@ -19,7 +19,7 @@ from ttt_bench.data.label_spaces import LabelSpace, label_space_from
 from ttt_bench.data.open import open_domain
 from ttt_bench.data.pair import Pair
 from ttt_bench.data.shifts.streams import parse_stream
-from ttt_bench.data.shifts.views import Shifted, Streamed
+from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES, Recipe
@@ -46,7 +46,7 @@ class OpenedPair:
     preset: Preset
     variant: DataVariant
     source: Dataset
-    target: Streamed
+    target: StreamedDataset
     tasks: tuple[str, ...]
     labels: LabelSpace | None
     notices: tuple[str, ...]
@@ -136,8 +136,8 @@ class OpenedPair:
         """
         segments: dict[int, list[int]] = {}
         continual = self.target.stream.kind == "continual"
-        for position, place in enumerate(self.target.places):
-            segments.setdefault(place.segment if continual else 0, []).append(position)
+        for index, position in enumerate(self.target.positions):
+            segments.setdefault(position.segment if continual else 0, []).append(index)
         return [
             [positions[i] for i in batch]
             for positions in segments.values()
@@ -152,7 +152,7 @@ class OpenedPair:
         if len(names) < 2:
             return []
         at = [
-            [p for p, place in enumerate(self.target.places) if place.segment == n]
+            [i for i, position in enumerate(self.target.positions) if position.segment == n]
             for n in range(len(names))
         ]
         return [
@@ -232,8 +232,8 @@ def open_pair(
         if task not in tasks
     ]
     limit = None if pair.target.embedded else preset.data.target_limit
-    shifted = Shifted(target, pair.shifts, preset.data.seed) if pair.shifts else target
-    seen = Streamed(shifted, parse_stream(request.stream), preset.data.seed, limit)
+    shifted = ShiftedDataset(target, pair.shifts, preset.data.seed) if pair.shifts else target
+    seen = StreamedDataset(shifted, parse_stream(request.stream), preset.data.seed, limit)
     notices += [*source.notices, *seen.notices]
     notices += [labels.footnote] if labels and labels.footnote and "semseg" in tasks else []
     variant = find_variant(request.data_variant)

@@ -34,7 +34,7 @@ FOLDERS = tuple(SUFFIXES["atrc"])
 
 
 @dataclass(frozen=True)
-class View:
+class NyudView:
     """What a frame shows; x right, y down, z forward.
 
     Attributes:
@@ -54,7 +54,7 @@ class View:
     hole: NDArray[np.bool_]
 
 
-def view(size: tuple[int, int] = (48, 64), seed: int = 0) -> View:
+def view(size: tuple[int, int] = (48, 64), seed: int = 0) -> NyudView:
     """A frame of this (H, W); the seed tilts the wall and draws the texture."""
     height, width = size
     whole = scene(64 * -(-max(size) // 64), seed)
@@ -68,7 +68,7 @@ def view(size: tuple[int, int] = (48, 64), seed: int = 0) -> View:
     edges = np.zeros(size, bool)
     edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edges[1:] |= labels[1:] != labels[:-1]
-    return View(
+    return NyudView(
         rgb,
         labels,
         np.where(hole, 0.0, whole.metres[:height, :width]),
@@ -96,7 +96,7 @@ def write(
 
 
 def write_view(
-    root: Path, name: str, shown: View, style: str = "atrc", folders: Sequence[str] = FOLDERS
+    root: Path, name: str, shown: NyudView, style: str = "atrc", folders: Sequence[str] = FOLDERS
 ) -> None:
     """Write one frame's files."""
     for folder in folders:

@@ -26,7 +26,7 @@ FOLDERS = ("JPEGImages", "pascal-context/trainval", "semseg/VOC12", "normals_dis
 
 
 @dataclass(frozen=True)
-class View:
+class PascalView:
     """What an image shows.
 
     Attributes:
@@ -42,7 +42,7 @@ class View:
     vectors: NDArray[np.float64]
 
 
-def view(size: tuple[int, int] = SIZES[0], seed: int = 0) -> View:
+def view(size: tuple[int, int] = SIZES[0], seed: int = 0) -> PascalView:
     """An image of this (H, W); the seed turns the colours and the vectors."""
     rows, columns = np.mgrid[: size[0], : size[1]]
     shade = 40 + 150 * columns / size[1] + 50 * rows / size[0]
@@ -55,7 +55,7 @@ def view(size: tuple[int, int] = SIZES[0], seed: int = 0) -> View:
         voc[context == ident] = other
     angle = 0.5 * np.sin(columns / 9.0 + seed)
     vectors = np.stack([np.sin(angle), 0.2 * np.cos(rows / 7.0), -np.cos(angle)])
-    return View(rgb, context, voc, vectors / np.linalg.norm(vectors, axis=0))
+    return PascalView(rgb, context, voc, vectors / np.linalg.norm(vectors, axis=0))
 
 
 def write(
@@ -75,7 +75,7 @@ def write(
 
 
 def write_view(
-    root: Path, name: str, shown: View, voc: bool = True, folders: Sequence[str] = FOLDERS
+    root: Path, name: str, shown: PascalView, voc: bool = True, folders: Sequence[str] = FOLDERS
 ) -> None:
     """Write one image's files; `voc`: the semantic map as a palette picture with a void border."""
     for folder in folders:

@@ -14,7 +14,7 @@ import torch
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.images import sample as samples
-from ttt_bench.data.images.random_views import random_view
+from ttt_bench.data.images.augment_sample import augmented_sample
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import DataError
 from ttt_bench.network import Batch
@@ -40,12 +40,12 @@ class SampledDataset(Dataset):
 
     Attributes:
         title: what messages call it; the domain's name where there is none.
-        remedy: what to do about a file that is bad.
+        hint: what to do about a file that is bad.
         balanced_crop: whether a random crop is drawn again where one class fills most of it.
     """
 
     title: str = ""
-    remedy: str = "Replace them, or take their images out of the data set"
+    hint: str = "Replace them, or take their images out of the data set"
     balanced_crop: bool = True
     _problems: list[str] | None = None
 
@@ -67,11 +67,11 @@ class SampledDataset(Dataset):
         return batched([samples.padded(self._fitted(index), self.size) for index in indices])
 
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
-        """The same, each scaled, cropped, mirrored and recoloured at random (`random_views`)."""
+        """The same, each scaled, cropped, mirrored and recoloured at random (`augment_sample`)."""
         views = []
         for position, index in enumerate(indices):
             draw = np.random.default_rng([seed, position])
-            views.append(random_view(self._fitted(index), self.size, draw, self.balanced_crop))
+            views.append(augmented_sample(self._fitted(index), self.size, draw, self.balanced_crop))
         return batched([samples.padded(view, self.size) for view in views])
 
     def prepare(self, progress: Progress) -> None:
@@ -89,7 +89,7 @@ class SampledDataset(Dataset):
             raise DataError(
                 f"{self.title or self.domain}: {len(self._problems)} bad files among {len(self)} images:{shown}"
                 + (f"\n  and {more} more" if more > 0 else "")
-                + f"\n{self.remedy}"
+                + f"\n{self.hint}"
             )
 
     def problems(self, index: int) -> list[str]:

@@ -25,7 +25,7 @@ _HASHED = 16  # frames whose contents go into a fingerprint
 
 
 @dataclass(frozen=True)
-class PictureFormat:
+class ImageFormat:
     """What a picture must be: in words, Pillow's modes for it, and the file formats."""
 
     words: str
@@ -33,11 +33,11 @@ class PictureFormat:
     containers: tuple[str, ...] = ("PNG",)
 
 
-RGB = PictureFormat("8-bit RGB", ("RGB",))
-PHOTO = PictureFormat("8-bit RGB", ("RGB",), ("PNG", "JPEG"))
-LABELS = PictureFormat("8-bit with one channel (grey or palette)", ("L", "P"))
-GREY = PictureFormat("8-bit grey", ("L",))
-GREY16 = PictureFormat(
+RGB = ImageFormat("8-bit RGB", ("RGB",))
+PHOTO = ImageFormat("8-bit RGB", ("RGB",), ("PNG", "JPEG"))
+LABELS = ImageFormat("8-bit with one channel (grey or palette)", ("L", "P"))
+GREY = ImageFormat("8-bit grey", ("L",))
+GREY16 = ImageFormat(
     "16-bit grey", ("I;16", "I;16B", "I")
 )  # which of them depends on Pillow's version
 
@@ -60,30 +60,30 @@ class Problem(NamedTuple):
     message: str
 
 
-def read_picture(path: Path, wanted: PictureFormat) -> NDArray[Any]:
+def read_image(path: Path, wanted: ImageFormat) -> NDArray[Any]:
     """A picture as it is: (H, W) or (H, W, 3); of a palette picture the indices.
 
     Raises:
         DataError: missing, damaged or of the wrong kind; names the file and says what is wrong.
     """
-    with open_picture(path, wanted) as image:
+    with open_image(path, wanted) as image:
         try:
             return np.asarray(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{path}: truncated or damaged ({error})") from error
 
 
-def picture_size(path: Path, wanted: PictureFormat) -> Size:
+def image_file_size(path: Path, wanted: ImageFormat) -> Size:
     """(H, W) of a picture, from its header alone.
 
     Raises:
         DataError: missing, not a picture, or of the wrong kind.
     """
-    with open_picture(path, wanted) as image:
+    with open_image(path, wanted) as image:
         return image.height, image.width
 
 
-def open_picture(path: Path, wanted: PictureFormat) -> Image.Image:
+def open_image(path: Path, wanted: ImageFormat) -> Image.Image:
     """A picture whose header has been read, still to be closed.
 
     Raises:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.file_dataset import SampledDataset
-from ttt_bench.data.images.files import PHOTO, Size, fingerprint, picture_size
+from ttt_bench.data.images.files import PHOTO, Size, fingerprint, image_file_size
 from ttt_bench.data.images.normals import NYUD_AXES
 from ttt_bench.data.images.sample import IMAGE, Placement
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
-from ttt_bench.data.listed.layout import Layout, Listing, find_listing, same_view
+from ttt_bench.data.listed.layout import ListedLayout, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
@@ -35,7 +35,7 @@ class ListedDataset(SampledDataset):
         listing: the files, complete in every part of the tasks.
         size: (H, W) of images and targets.
         tasks: tasks to give targets for, in canonical order.
-        mark: the fingerprint of the files.
+        files_fingerprint: the fingerprint of the files.
         space: the label space of `semseg`.
         variant: whose data handling.
         axes: the axes of the files' normals, as in `ttt_bench.data.images.normals`.
@@ -44,8 +44,8 @@ class ListedDataset(SampledDataset):
         parts: the image, and what the targets are made of.
     """
 
-    remedy = "Take them from the archive again"
-    layout: ClassVar[Layout]
+    hint = "Take them from the archive again"
+    layout: ClassVar[ListedLayout]
     labels: ClassVar[str]
     """The label space that is taken where none is given."""
     id_sets: ClassVar[tuple[str, ...]]
@@ -56,17 +56,22 @@ class ListedDataset(SampledDataset):
         listing: Listing,
         size: Size,
         tasks: tuple[str, ...],
-        mark: str,
+        files_fingerprint: str,
         space: LabelSpace,
         variant: DataVariant = CORRECTED,
         axes: str = NYUD_AXES,
         notices: tuple[str, ...] = (),
     ) -> None:
         self.listing, self.size, self.tasks, self.notices = listing, size, tasks, notices
-        self.mark, self.space, self.variant, self.axes = mark, space, variant, axes
+        self.files_fingerprint, self.space, self.variant, self.axes = (
+            files_fingerprint,
+            space,
+            variant,
+            axes,
+        )
         labels = space.record(self.id_sets)
         self.fingerprint = hash_of(
-            [FORMAT, self.domain, mark, size, labels, asdict(variant), axes], 16
+            [FORMAT, self.domain, files_fingerprint, size, labels, asdict(variant), axes], 16
         )
         self.parts = self.parts_of(tasks, listing, space)
         self.title, self.balanced_crop = self.layout.title, variant.balanced_crop
@@ -110,11 +115,15 @@ class ListedDataset(SampledDataset):
             *_about_size(cls.layout.title, sizes, size),
         ):
             noting.notice(notice)
-        mark = fingerprint(listing, parts, f"fingerprinting {cls.layout.title}", noting)
-        for notice in _about_targets(cls.layout.title, tasks, manifest, mark):
+        files_fingerprint = fingerprint(
+            listing, parts, f"fingerprinting {cls.layout.title}", noting
+        )
+        for notice in _about_targets(cls.layout.title, tasks, manifest, files_fingerprint):
             noting.notice(notice)
         axes = manifest.normal_axes or NYUD_AXES
-        return cls(listing, size, tasks, mark, space, variant, axes, tuple(noting.notices))
+        return cls(
+            listing, size, tasks, files_fingerprint, space, variant, axes, tuple(noting.notices)
+        )
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -128,7 +137,7 @@ class ListedDataset(SampledDataset):
         Raises:
             DataError: its file is missing or damaged.
         """
-        return samples.placement(picture_size(self.listing.path(index, IMAGE), PHOTO), self.size)
+        return samples.placement(image_file_size(self.listing.path(index, IMAGE), PHOTO), self.size)
 
     @classmethod
     @abstractmethod
@@ -185,7 +194,7 @@ class ListedDataset(SampledDataset):
                 if len(listing.lacking(part)) == len(listing)
             ]
             if absent:
-                why = layout.absent.get(
+                why = layout.missing_notes.get(
                     absent[0], f"no {absent[0]} files (looked for {layout.places(absent[0])})"
                 )
                 progress.notice(f"{layout.title}: {why}; the task {task} cannot run")
@@ -226,7 +235,7 @@ def image_sizes(listing: Listing, progress: Progress) -> list[Size]:
     with progress.bar(f"looking at {listing.layout.title}'s images", len(listing)) as bar:
         for index in range(len(listing)):
             with suppress(DataError):
-                sizes.append(picture_size(listing.path(index, IMAGE), PHOTO))
+                sizes.append(image_file_size(listing.path(index, IMAGE), PHOTO))
             bar.advance()
     return sizes
 
@@ -253,8 +262,8 @@ def _about_size(title: str, sizes: Sequence[Size], size: Size) -> Iterator[str]:
 
 
 def _about_targets(
-    title: str, tasks: Sequence[str], manifest: Manifest, mark: str
+    title: str, tasks: Sequence[str], manifest: Manifest, files_fingerprint: str
 ) -> Iterator[str]:
     if "normals" in tasks and manifest.normal_axes is None:
         yield f"{title}: normal axes are taken as {NYUD_AXES}; nobody has measured them on these files"
-    yield from manifest.notices(title, tasks, mark)
+    yield from manifest.notices(title, tasks, files_fingerprint)

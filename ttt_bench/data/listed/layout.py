@@ -25,7 +25,7 @@ image.
 
 
 @dataclass(frozen=True)
-class Place:
+class PartFolder:
     """A folder that holds files of a part, each named by its id and one of these suffixes, the
     preferred one first.
     """
@@ -38,7 +38,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ListedLayout:
     """How a data set lies on the disk.
 
     Attributes:
@@ -49,7 +49,7 @@ class Layout:
         parts: of each part the places that may have a file, the preferred one first.
         tasks: what targets may be made for, in canonical order.
         published: how many ids each published list has.
-        stranger: what is wrong with a folder that is another form of the data set; None where it is
+        other_form: what is wrong with a folder that is another form of the data set; None where it is
         none.
         absent: what to say where no image has a file of a part, if there is more to say than that.
         remedies: what to do where an image lacks a file of a part, if it is not to complete the
@@ -60,12 +60,12 @@ class Layout:
     folder: str
     archives: tuple[str, ...]
     lists: str
-    parts: Mapping[str, tuple[Place, ...]]
+    parts: Mapping[str, tuple[PartFolder, ...]]
     tasks: tuple[str, ...]
     published: Mapping[str, int]
-    stranger: Callable[[Path], str | None]
-    absent: Mapping[str, str] = field(default_factory=dict)
-    remedies: Mapping[str, str] = field(default_factory=dict)
+    other_form: Callable[[Path], str | None]
+    missing_notes: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     def places(self, part: str) -> str:
         """Where a part's files are looked for, in words."""
@@ -83,7 +83,7 @@ class Listing:
         files: of each part, the files of those ids that have one.
     """
 
-    layout: Layout
+    layout: ListedLayout
     root: Path
     list_name: str
     ids: tuple[str, ...]
@@ -107,21 +107,19 @@ class Listing:
         """See that every id has a file of that part.
 
         Raises:
-            DataError: one has none; says how many, names one and the remedy.
+            DataError: one has none; says how many, names one and the hint.
         """
         absent = self.lacking(part)
         if absent:
             layout = self.layout
-            remedy = layout.remedies.get(
-                part, "complete the archive, or take these ids out of the list"
-            )
+            hint = layout.hints.get(part, "complete the archive, or take these ids out of the list")
             raise DataError(
                 f"{layout.title}: {len(absent)} of {len(self)} images of {layout.lists}/{self.list_name}.txt have no "
-                f"{part} file, such as {absent[0]} (looked for {layout.places(part)} below {self.root}); {remedy}"
+                f"{part} file, such as {absent[0]} (looked for {layout.places(part)} below {self.root}); {hint}"
             )
 
 
-def find_root(layout: Layout, root: Path) -> Path:
+def find_root(layout: ListedLayout, root: Path) -> Path:
     """The folder that holds a data set's lists: `root`, or a folder in it, the preferred archive's
     first.
 
@@ -143,7 +141,7 @@ def find_root(layout: Layout, root: Path) -> Path:
         for folder in (root, *inside):
             if (folder / layout.lists).is_dir():
                 return folder
-        strange = [message for folder in (root, *inside) if (message := layout.stranger(folder))]
+        strange = [message for folder in (root, *inside) if (message := layout.other_form(folder))]
         if strange:
             raise DataError(f"{layout.title}: {strange[0]}")
         raise _unrecognised(layout, root)
@@ -151,7 +149,7 @@ def find_root(layout: Layout, root: Path) -> Path:
         raise _unreadable(layout, error) from error
 
 
-def find_listing(layout: Layout, root: Path, split: str) -> Listing:
+def find_listing(layout: ListedLayout, root: Path, split: str) -> Listing:
     """The files of a split below a folder.
 
     Raises:
@@ -169,7 +167,7 @@ def find_listing(layout: Layout, root: Path, split: str) -> Listing:
     return Listing(layout, folder, SPLITS[split], ids, files)
 
 
-def read_ids(layout: Layout, folder: Path, name: str) -> tuple[str, ...]:
+def read_ids(layout: ListedLayout, folder: Path, name: str) -> tuple[str, ...]:
     """The ids of a published list, each once, in order.
 
     Raises:
@@ -203,7 +201,7 @@ def same_view(size: Sequence[int], image: Sequence[int]) -> bool:
     return abs(expected - small_height) <= max(1.0, 0.01 * expected)
 
 
-def _files(folder: Path, places: Iterable[Place]) -> dict[str, Path]:
+def _files(folder: Path, places: Iterable[PartFolder]) -> dict[str, Path]:
     """id -> file, from the first place that has one."""
     found: dict[str, Path] = {}
     for place in places:
@@ -216,7 +214,7 @@ def _files(folder: Path, places: Iterable[Place]) -> dict[str, Path]:
     return found
 
 
-def _unrecognised(layout: Layout, root: Path) -> BenchError:
+def _unrecognised(layout: ListedLayout, root: Path) -> BenchError:
     names = sorted(path.name for path in root.iterdir())
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     packed = [name for name in names if name.endswith((".tgz", ".tar.gz", ".tar", ".zip"))]
@@ -229,7 +227,7 @@ def _unrecognised(layout: Layout, root: Path) -> BenchError:
     )
 
 
-def _unreadable(layout: Layout, error: OSError) -> DataError:
+def _unreadable(layout: ListedLayout, error: OSError) -> DataError:
     return DataError(
         f"{layout.title}: cannot read {error.filename}: {error.strerror}; check its permissions"
     )

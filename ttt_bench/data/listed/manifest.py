@@ -39,19 +39,19 @@ class Manifest:
     resized: tuple[int, int] | None = None
     checked: tuple[str, ...] = ()
 
-    def notices(self, title: str, tasks: Iterable[str], mark: str) -> Iterator[str]:
+    def notices(self, title: str, tasks: Iterable[str], files_fingerprint: str) -> Iterator[str]:
         """What a reader of results over these tasks has to know.
 
         Args:
             title: what messages call the data set.
-            mark: the fingerprint of the files that are used.
+            files_fingerprint: the fingerprint of the files that are used.
         """
         for task in tasks:
             if task in self.derived:
                 yield f"{title}: {task} targets are derived, not the published ones: {self.derived[task]}"
         if not self.checked:
             yield f"{title}: nobody has checked these files; run `ttt-bench data check`"
-        elif mark not in self.checked:
+        elif files_fingerprint not in self.checked:
             yield f"{title}: these files are not the ones that were checked; run `ttt-bench data check` again"
 
 
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise _damaged(folder, f"normal_axes is {axes!r}")
     if not isinstance(derived, dict) or not all(isinstance(how, str) for how in derived.values()):
         raise _damaged(folder, f"derived is {derived!r}")
-    if not isinstance(checked, list) or not all(isinstance(mark, str) for mark in checked):
+    if not isinstance(checked, list) or not all(isinstance(one, str) for one in checked):
         raise _damaged(folder, f"checked is {checked!r}")
     return Manifest(axes, derived, _resized(folder, entries.get("cache")), tuple(checked))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_npy, read_picture
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_image, read_npy
 from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.errors import DataError
 
@@ -35,7 +35,7 @@ def read(path: Path, part: str) -> NDArray[Any]:
         is wrong.
     """
     if part == IMAGE:
-        return read_picture(path, PHOTO)
+        return read_image(path, PHOTO)
     return {"semseg": _labels, "depth": _depth, "normals": _normals, "edge": _edge}[part](path)
 
 
@@ -50,7 +50,7 @@ def shifted(labels: NDArray[np.uint8]) -> bool:
 
 
 def _labels(path: Path) -> NDArray[Any]:
-    labels = read_picture(path, LABELS)
+    labels = read_image(path, LABELS)
     if shifted(labels):
         raise DataError(
             f"{path}: labels 0..{MAX_LABEL - 1} and 254 or 255: they have been lowered by one already (the VainF "
@@ -79,7 +79,7 @@ def _depth(path: Path) -> NDArray[Any]:
 
 def _normals(path: Path) -> NDArray[Any]:
     if path.suffix != ".npy":
-        return read_picture(path, RGB)
+        return read_image(path, RGB)
     vectors = read_npy(path)
     if vectors.ndim != 3 or vectors.shape[2] != 3 or vectors.dtype.kind != "f":
         raise DataError(f"{path}: {_form(vectors)}, expected floating-point vectors (H, W, 3)")
@@ -97,7 +97,7 @@ def _normals(path: Path) -> NDArray[Any]:
 
 def _edge(path: Path) -> NDArray[Any]:
     if path.suffix != ".npy":
-        grey = read_picture(path, GREY)
+        grey = read_image(path, GREY)
         if grey.max(initial=0) == 1:
             raise DataError(f"{path}: edges of 0 and 1, expected 0 and 255")
         return grey / np.float32(255.0)

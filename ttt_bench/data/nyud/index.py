@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttt_bench.data.images.files import Size
 from ttt_bench.data.images.sample import IMAGE
-from ttt_bench.data.listed.layout import Layout, Listing, Place
+from ttt_bench.data.listed.layout import ListedLayout, Listing, PartFolder
 
 RAW = "nyu_depth_v2_labeled.mat"
 CROPPED: Size = (425, 560)
@@ -23,7 +23,7 @@ RELEASES = {
 _LIBMTL = ("image", "label", "depth", "normal")
 
 
-def stranger(folder: Path) -> str | None:
+def other_form(folder: Path) -> str | None:
     """What is wrong with a folder that holds NYUD-v2 in a form that cannot be used."""
     if any(all((folder / split / name).is_dir() for name in _LIBMTL) for split in ("train", "val")):
         return (
@@ -38,21 +38,21 @@ def stranger(folder: Path) -> str | None:
     return None
 
 
-LAYOUT = Layout(
+LAYOUT = ListedLayout(
     title="NYUD-v2",
     folder="nyud",
     archives=("NYUDv2", "NYUD_MT"),
     lists="gt_sets",
     parts={
-        IMAGE: (Place("images", (".png", ".jpg")),),
-        "semseg": (Place("segmentation", (".png",)),),
-        "depth": (Place("depth", (".npy",)),),
-        "normals": (Place("normals", (".png", ".npy")),),
-        "edge": (Place("edge", (".png", ".npy")),),
+        IMAGE: (PartFolder("images", (".png", ".jpg")),),
+        "semseg": (PartFolder("segmentation", (".png",)),),
+        "depth": (PartFolder("depth", (".npy",)),),
+        "normals": (PartFolder("normals", (".png", ".npy")),),
+        "edge": (PartFolder("edge", (".png", ".npy")),),
     },
     tasks=("semseg", "depth", "normals", "edge"),
     published={"train": 795, "val": 654},
-    stranger=stranger,
+    other_form=other_form,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_bytes, read_picture
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_bytes, read_image
 from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.pascal.ids import CONTEXT_OF_VOC, MAX_CONTEXT, VOC_VOID
 from ttt_bench.data.pascal.index import CONTEXT
@@ -35,12 +35,12 @@ def read(path: Path, part: str) -> NDArray[Any]:
         is wrong.
     """
     if part in (IMAGE, "normals"):
-        return read_picture(path, PHOTO if part == IMAGE else RGB)
+        return read_image(path, PHOTO if part == IMAGE else RGB)
     return {"semseg": _labels, CONTEXT: _context, "edge": _edge}[part](path)
 
 
 def _labels(path: Path) -> NDArray[Any]:
-    labels = read_picture(path, LABELS)
+    labels = read_image(path, LABELS)
     strange = labels[(labels >= len(CONTEXT_OF_VOC)) & (labels != VOC_VOID)]
     if strange.size:
         raise DataError(
@@ -72,7 +72,7 @@ def _context(path: Path) -> NDArray[Any]:
 
 
 def _edge(path: Path) -> NDArray[Any]:
-    edges = read_picture(path, GREY)
+    edges = read_image(path, GREY)
     if not np.isin(edges, (0, 255)).all():
         raise DataError(
             f"{path}: edges other than 0 and 255; delete the file, edges are made from the labels"

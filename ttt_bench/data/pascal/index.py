@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt_bench.data.images.sample import IMAGE
-from ttt_bench.data.listed.layout import Layout, Place
+from ttt_bench.data.listed.layout import ListedLayout, PartFolder
 
 CONTEXT = "context"
 """The part that holds the 459 Context labels, from which edges are made and by which normals are
 masked.
 """
-EDGES = Place("edge", (".png",))
+EDGES = PartFolder("edge", (".png",))
 """Where edges are kept once they have been made."""
 
 
-def stranger(folder: Path) -> str | None:
+def other_form(folder: Path) -> str | None:
     """What is wrong with a folder that holds the images of PASCAL VOC, but not the Context data
     set.
     """
@@ -35,28 +35,31 @@ def stranger(folder: Path) -> str | None:
     )
 
 
-LAYOUT = Layout(
+LAYOUT = ListedLayout(
     title="PASCAL-Context",
     folder="pascal",
     archives=("PASCALContext", "PASCAL_MT"),
     lists="ImageSets/Context",
     parts={
-        IMAGE: (Place("JPEGImages", (".jpg",)),),
-        "semseg": (Place("semseg/VOC12", (".png",)), Place("semseg/pascal-context", (".png",))),
-        CONTEXT: (Place("pascal-context/trainval", (".mat",)),),
-        "normals": (Place("normals_distill", (".png",)),),
+        IMAGE: (PartFolder("JPEGImages", (".jpg",)),),
+        "semseg": (
+            PartFolder("semseg/VOC12", (".png",)),
+            PartFolder("semseg/pascal-context", (".png",)),
+        ),
+        CONTEXT: (PartFolder("pascal-context/trainval", (".mat",)),),
+        "normals": (PartFolder("normals_distill", (".png",)),),
         "edge": (EDGES,),
     },
     tasks=("semseg", "normals", "edge"),
     published={"train": 4_998, "val": 5_105},
-    stranger=stranger,
-    absent={
+    other_form=other_form,
+    missing_notes={
         "normals": (
             "normals_distill missing: 10,103 files expected, which cannot be made anew; other archives have them"
         ),
         CONTEXT: "no Context labels (looked for pascal-context/trainval/ID.mat)",
     },
-    remedies={
+    hints={
         "semseg": (
             "`ttt-bench data prepare pascal` makes semseg/pascal-context from the Context labels, or take these ids "
             "out of the list"

@@ -25,7 +25,7 @@ Constants = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ShiftKind:
     """A named shift with what may follow its @.
 
     Attributes:
@@ -73,10 +73,10 @@ def _single(*values: float) -> tuple[Constants, ...]:
     return tuple((value,) for value in values)
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ShiftKind] = {
     kind.name: kind
     for kind in (
-        Kind(
+        ShiftKind(
             "gaussian_noise",
             "Gaussian noise relative to each image's own contrast",
             "its standard deviation as a multiple of the image's own",
@@ -84,56 +84,56 @@ KINDS: dict[str, Kind] = {
             _single(0.05, 0.1, 0.2, 0.3, 0.4),
             (0.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "absolute_noise",
             "Gaussian noise of the same strength in every image",
             "its standard deviation where white is 1",
             _single(0.08, 0.12, 0.18, 0.26, 0.38),
             (0.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "shot_noise",
             "the Poisson noise of little light",
             "photons that white is made of, the fewer the noisier",
             _single(60, 25, 12, 5, 3),
             (1.0, 10_000.0),
         ),
-        Kind(
+        ShiftKind(
             "impulse_noise",
             "values replaced by black or white",
             "the share of values that are replaced",
             _single(0.03, 0.06, 0.09, 0.17, 0.27),
             (0.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "speckle_noise",
             "Gaussian noise that grows with brightness",
             "its standard deviation as a share of each value",
             _single(0.15, 0.2, 0.35, 0.45, 0.6),
             (0.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "gaussian_blur",
             "a Gaussian blur",
             "its standard deviation in pixels of a picture whose shorter side is 224",
             _single(1, 2, 3, 4, 6),
             (0.1, 50.0),
         ),
-        Kind(
+        ShiftKind(
             "defocus_blur",
             "a lens out of focus",
             "the radius of its disc in pixels of a picture whose shorter side is 224",
             _single(3, 4, 6, 8, 10),
             (0.1, 50.0),
         ),
-        Kind(
+        ShiftKind(
             "motion_blur",
             "a camera that moved, in a direction of each image's own",
             "how long the trail is and how fast it fades",
             # half its length and the standard deviation of its fading
             ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         ),
-        Kind(
+        ShiftKind(
             "zoom_blur",
             "a camera that moved forward",
             "how far it moved",
@@ -141,14 +141,14 @@ KINDS: dict[str, Kind] = {
             # ends at 1.11 and its numpy.arange(1, 1.26, 0.02) at 1.24
             ((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03)),
         ),
-        Kind(
+        ShiftKind(
             "fog",
             "drifts of fog",
             "how thick and how rough it is",
             # thickness, and how fast finer detail fades
             ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         ),
-        Kind(
+        ShiftKind(
             "snow",
             "falling snow",
             "how many, how large and how fast the flakes are, and how white the rest",
@@ -163,35 +163,35 @@ KINDS: dict[str, Kind] = {
                 (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
             ),
         ),
-        Kind(
+        ShiftKind(
             "brightness",
             "a brighter image",
             "what is added to the brightest of a pixel's channels, its hue and saturation kept",
             _single(0.1, 0.2, 0.3, 0.4, 0.5),
             (-1.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "contrast",
             "less contrast",
             "the share of the contrast that is kept",
             _single(0.4, 0.3, 0.2, 0.1, 0.05),
             (0.0, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "saturate",
             "paler (s1, s2) or more saturated colours (s3 to s5)",
             "the saturation",
             # a factor on it and what is added to it
             ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
         ),
-        Kind(
+        ShiftKind(
             "pixelate",
             "a lower resolution, shown in squares",
             "the share of the resolution that is kept",
             _single(0.6, 0.5, 0.4, 0.3, 0.25),
             (0.01, 1.0),
         ),
-        Kind(
+        ShiftKind(
             "jpeg",
             "JPEG compression",
             "the encoder's quality, the lower the worse",
@@ -265,7 +265,7 @@ def parse_shift(text: str) -> Shift:
     return Shift(name, (value,), f"{name}@{repr(value).removesuffix('.0')}")
 
 
-def _parameter(kind: Kind, strength: str, text: str) -> float:
+def _parameter(kind: ShiftKind, strength: str, text: str) -> float:
     assert kind.limits is not None
     try:
         value = float(strength)

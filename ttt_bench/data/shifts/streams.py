@@ -53,7 +53,7 @@ class Stream:
         return tuple("+".join(map(str, chain)) for chain in self.segments)
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """What comes at one position of a stream: the image's index in the data set, and the number
     of its segment.
     """
@@ -93,7 +93,7 @@ def parse_stream(text: str) -> Stream:
     return Stream(kind, tuple(segments))
 
 
-def places(stream: Stream, count: int, seed: int) -> list[Place]:
+def stream_positions(stream: Stream, count: int, seed: int) -> list[Position]:
     """What comes at every position, where the target has `count` images.
 
     The order of `shuffled` depends on the seed and the count; which shift an image of `mixed` gets,
@@ -102,13 +102,15 @@ def places(stream: Stream, count: int, seed: int) -> list[Place]:
     if stream.kind == "shuffled":
         drawn = random.Random(f"shuffled {seed}")
         keys = [drawn.random() for _ in range(count)]
-        return [Place(image, 0) for image in sorted(range(count), key=keys.__getitem__)]
+        return [Position(image, 0) for image in sorted(range(count), key=keys.__getitem__)]
     if stream.kind == "mixed":
         choices = len(stream.segments)
         return [
-            Place(image, int(random.Random(f"mixed {seed} {image}").random() * choices))
+            Position(image, int(random.Random(f"mixed {seed} {image}").random() * choices))
             for image in range(count)
         ]
     return [
-        Place(image, segment) for segment in range(len(stream.segments)) for image in range(count)
+        Position(image, segment)
+        for segment in range(len(stream.segments))
+        for image in range(count)
     ]

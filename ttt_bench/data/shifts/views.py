@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.shifts import corruptions
 from ttt_bench.data.shifts.kinds import Shift
-from ttt_bench.data.shifts.streams import Place, Stream, places
+from ttt_bench.data.shifts.streams import Position, Stream, stream_positions
 from ttt_bench.network import Batch
 from ttt_bench.util.hashing import hash_of, hash_source
 from ttt_bench.util.progress import Progress
@@ -42,7 +42,7 @@ def shift_image(
     return image
 
 
-class View(Dataset):
+class WrappedDataset(Dataset):
     """A data set that another one is looked at through."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -57,7 +57,7 @@ class View(Dataset):
         self._dataset.prepare(progress)
 
 
-class Relabelled(View):
+class RelabelledDataset(WrappedDataset):
     """A data set whose classes are others: `table` (256,) has the new index of each, 255 for none.
 
     Args:
@@ -79,7 +79,7 @@ class Relabelled(View):
         )
 
 
-class Shifted(View):
+class ShiftedDataset(WrappedDataset):
     """A data set under shifts: other images, the same targets.
 
     Args:
@@ -108,7 +108,7 @@ class Shifted(View):
         return Batch(torch.stack(images), batch.targets)
 
 
-class Streamed(View):
+class StreamedDataset(WrappedDataset):
     """A data set in a stream's order and under its shifts: indices of this data set are positions
     of the stream.
 
@@ -127,8 +127,8 @@ class Streamed(View):
         super().__init__(dataset)
         self.stream, self._seed = stream, seed
         images = len(dataset) if count is None else min(count, len(dataset))
-        self.places: list[Place] = places(stream, images, seed)
-        self._done = len(dataset.shifts) if isinstance(dataset, Shifted) else 0
+        self.positions: list[Position] = stream_positions(stream, images, seed)
+        self._done = len(dataset.shifts) if isinstance(dataset, ShiftedDataset) else 0
         if stream.kind == "fixed":
             return  # it gives what the data set itself gives
         contents = [_content(chain) for chain in stream.segments]
@@ -138,13 +138,13 @@ class Streamed(View):
         self.notices = (*dataset.notices, f"{dataset.domain}: {_words(stream)}")
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def name(self, index: int) -> str:
-        return self._dataset.name(self.places[index].image)
+        return self._dataset.name(self.positions[index].image)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        here = [self.places[position] for position in indices]
+        here = [self.positions[position] for position in indices]
         batch = self._dataset.batch([place.image for place in here])
         images = [
             shift_image(

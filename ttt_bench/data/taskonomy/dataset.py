@@ -13,7 +13,7 @@ import torch
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.images import sample as samples
-from ttt_bench.data.images.augment import coin, hflip, nudged
+from ttt_bench.data.images.augment_batch import coin, hflip, nudged
 from ttt_bench.data.images.file_dataset import batched
 from ttt_bench.data.images.files import Problem, spread
 from ttt_bench.data.images.normals import HARNESS_AXES
@@ -48,7 +48,7 @@ class Taskonomy(Dataset):
         frames: what to give, in this order; each complete in `tasks`.
         size: (H, W) of images and targets.
         tasks: tasks to give targets for, in canonical order.
-        mark: the fingerprint of the files.
+        files_fingerprint: the fingerprint of the files.
         space: the label space of `semseg`.
         variant: whose data handling.
         axes: the axes of the files' normals, as in `ttt_bench.data.images.normals`.
@@ -63,7 +63,7 @@ class Taskonomy(Dataset):
         frames: Frames,
         size: tuple[int, int],
         tasks: tuple[str, ...],
-        mark: str,
+        files_fingerprint: str,
         space: LabelSpace = LABEL_SPACES["taskonomy_nyud_7"],
         variant: DataVariant = CORRECTED,
         axes: str = HARNESS_AXES,
@@ -71,10 +71,17 @@ class Taskonomy(Dataset):
         resized: bool = False,
     ) -> None:
         self.frames, self.size, self.tasks, self.notices = frames, size, tasks, notices
-        self.mark, self.variant, self.axes, self.resized = mark, variant, axes, resized
+        self.files_fingerprint, self.variant, self.axes, self.resized = (
+            files_fingerprint,
+            variant,
+            axes,
+            resized,
+        )
         cached = ["resized"] if resized else []
         labels = space.record((self.domain,))
-        self.fingerprint = hash_of([FORMAT, mark, size, labels, asdict(variant), axes, *cached], 16)
+        self.fingerprint = hash_of(
+            [FORMAT, files_fingerprint, size, labels, asdict(variant), axes, *cached], 16
+        )
         self._table = space.table(self.domain)
         self._problems: list[Problem] | None = None
 
@@ -114,12 +121,22 @@ class Taskonomy(Dataset):
             )
         frames = select(folders, split, subset, noting)
         tasks = frames.tasks
-        mark = fingerprint(frames, tasks, noting)
-        for notice in _about_files(manifest, size, tasks, mark):
+        files_fingerprint = fingerprint(frames, tasks, noting)
+        for notice in _about_files(manifest, size, tasks, files_fingerprint):
             noting.notice(notice)
         axes, resized = manifest.normal_axes or HARNESS_AXES, manifest.resized is not None
         labels = space or LABEL_SPACES["taskonomy_nyud_7"]
-        return cls(frames, size, tasks, mark, labels, variant, axes, tuple(noting.notices), resized)
+        return cls(
+            frames,
+            size,
+            tasks,
+            files_fingerprint,
+            labels,
+            variant,
+            axes,
+            tuple(noting.notices),
+            resized,
+        )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -205,7 +222,7 @@ class Taskonomy(Dataset):
 
 
 def _about_files(
-    manifest: Manifest, size: tuple[int, int], tasks: Sequence[str], mark: str
+    manifest: Manifest, size: tuple[int, int], tasks: Sequence[str], files_fingerprint: str
 ) -> Iterator[str]:
     if manifest.resized is not None:
         of = "x".join(map(str, manifest.resized))
@@ -213,4 +230,4 @@ def _about_files(
         yield f"Taskonomy: read from a cache of {of} files{again}"
     if "normals" in tasks and manifest.normal_axes is None:
         yield f"Taskonomy: normal axes are taken as {HARNESS_AXES}; nobody has measured them on these files"
-    yield from manifest.notices("Taskonomy", tasks, mark)
+    yield from manifest.notices("Taskonomy", tasks, files_fingerprint)

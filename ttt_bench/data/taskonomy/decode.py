@@ -14,11 +14,11 @@ from ttt_bench.data.images.files import (
     LABELS,
     PHOTO,
     RGB,
-    PictureFormat,
+    ImageFormat,
     Problem,
-    open_picture,
-    picture_size,
-    read_picture,
+    image_file_size,
+    open_image,
+    read_image,
 )
 from ttt_bench.data.taskonomy.index import IMAGE, Frames
 from ttt_bench.errors import DataError
@@ -27,7 +27,7 @@ MAX_LABEL = 17
 """The largest native semantic id."""
 
 
-_FORMATS: dict[str, PictureFormat] = {
+_FORMATS: dict[str, ImageFormat] = {
     IMAGE: PHOTO,
     "semseg": LABELS,
     "depth": GREY16,
@@ -47,7 +47,7 @@ def read(path: Path, part: str) -> NDArray[Any]:
         DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
         is wrong.
     """
-    array = read_picture(path, _FORMATS[part])
+    array = read_image(path, _FORMATS[part])
     if _FORMATS[part] is GREY16:
         return array.astype(np.uint16)
     if part == "semseg" and array.max(initial=0) > MAX_LABEL:
@@ -61,7 +61,7 @@ def size_of(path: Path, part: str) -> tuple[int, int]:
     Raises:
         DataError: missing, not an image, or of the wrong kind.
     """
-    return picture_size(path, _FORMATS[part])
+    return image_file_size(path, _FORMATS[part])
 
 
 def is_palette(path: Path) -> bool:
@@ -70,7 +70,7 @@ def is_palette(path: Path) -> bool:
     Raises:
         DataError: missing, or no label map.
     """
-    with open_picture(path, LABELS) as image:
+    with open_image(path, LABELS) as image:
         return image.mode == "P"
 
 

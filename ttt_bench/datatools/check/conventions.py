@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import RGB, read_npy, read_picture
+from ttt_bench.data.images.files import RGB, read_image, read_npy
 from ttt_bench.data.images.geometry import Point, middle, surface_slopes
 from ttt_bench.data.images.normals import HARNESS_AXES, NYUD_AXES, Mask, file_vectors
 from ttt_bench.data.pascal.ids import FLOOR, normals_valid
@@ -111,7 +111,7 @@ def measure_map(path: Path) -> AxesVerdict:
     Raises:
         DataError: the file cannot be read, or has too few vectors.
     """
-    normals = read_npy(path) if path.suffix == ".npy" else read_picture(path, RGB)
+    normals = read_npy(path) if path.suffix == ".npy" else read_image(path, RGB)
     if normals.ndim != 3 or normals.shape[2] != 3:
         raise DataError(
             f"{path}: an array of shape {normals.shape}, expected a normal map (H, W, 3); "

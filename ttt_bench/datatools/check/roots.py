@@ -131,7 +131,7 @@ def _of_listed(checked: CheckedSet) -> _Checker:
         title=checked.title,
         check=run,
         find=lambda root: find_root(layout, root),
-        other_form=layout.stranger,
+        other_form=layout.other_form,
         names=frozenset(names) | frozenset(layout.archives),
         layout=f"{layout.lists}/train.txt and val.txt; {parts}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttt_bench.data.listed.layout import Layout, find_listing
+from ttt_bench.data.listed.layout import ListedLayout, find_listing
 from ttt_bench.datatools.prepare.archives import (
     Member,
     below,
@@ -20,7 +20,7 @@ from ttt_bench.util.text import listed
 
 
 def unpack_listed(
-    layout: Layout, parts: Sequence[str], archive: Path, folder: Path, progress: Progress
+    layout: ListedLayout, parts: Sequence[str], archive: Path, folder: Path, progress: Progress
 ) -> Path:
     """Unpack the files that loaders read into a folder `nyud/` or `pascal/`.
 
@@ -51,7 +51,9 @@ def unpack_listed(
     return folder / name
 
 
-def report_missing(layout: Layout, parts: Sequence[str], folder: Path, progress: Progress) -> None:
+def report_missing(
+    layout: ListedLayout, parts: Sequence[str], folder: Path, progress: Progress
+) -> None:
     """Give a notice per list that differs from the published one, and per part that lacks files.
 
     Raises:
@@ -65,15 +67,15 @@ def report_missing(layout: Layout, parts: Sequence[str], folder: Path, progress:
             progress.notice(f"{where} lists {len(listing)} images, the published list {expected}")
         for part in parts:
             absent = listing.lacking(part)
-            if len(absent) == len(listing) and part in layout.absent:
-                progress.notice(f"{where}: {layout.absent[part]}")
+            if len(absent) == len(listing) and part in layout.missing_notes:
+                progress.notice(f"{where}: {layout.missing_notes[part]}")
             elif absent:
                 progress.notice(
                     f"{where}: {len(absent)} images have no {part}, such as {absent[0]}"
                 )
 
 
-def _folder_name(layout: Layout, archive: Path, members: Sequence[Member]) -> str:
+def _folder_name(layout: ListedLayout, archive: Path, members: Sequence[Member]) -> str:
     """Return the top folder of a known archive, the default one if the archive has another.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_npy, read_picture
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_image, read_npy
 from ttt_bench.data.images.normals import NYUD_AXES
 from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.listed.layout import Listing, find_listing, find_root
@@ -221,7 +221,7 @@ def _write_cropped(folder: Path, job: tuple[Listing, str]) -> None:
 def _read_whole(source: Path, part: str) -> NDArray[Any]:
     """Return the array of a whole frame's file."""
     npy = source.suffix == ".npy"
-    array: NDArray[Any] = read_npy(source) if npy else read_picture(source, _PICTURES[part])
+    array: NDArray[Any] = read_npy(source) if npy else read_image(source, _PICTURES[part])
     if array.shape[:2] != WHOLE:
         raise DataError(
             f"{source}: {array.shape[0]} rows and {array.shape[1]} columns, expected 480x640; "

@@ -29,7 +29,7 @@ HUE = 18
 """Most that the hue is turned by, in steps of 2 degrees."""
 
 
-def random_view(
+def augmented_sample(
     sample: Sample, size: Size, draw: np.random.Generator, balanced: bool = True
 ) -> Sample:
     """Scale, crop, mirror and recolour a sample at random; what comes out is nowhere larger than
