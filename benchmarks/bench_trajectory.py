@@ -29,7 +29,7 @@ from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_prese
 from ttt_bench.config.request import make_request
 from ttt_bench.data.base import Dataset
 from ttt_bench.losses import RECIPES
-from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.metrics.base import Scoring
 from ttt_bench.network import Batch, Net
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS

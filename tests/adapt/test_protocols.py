@@ -19,7 +19,7 @@ from ttt_bench.adapter import Norm, Optimiser, Plan
 from ttt_bench.data.batching import split_batches
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
-from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.metrics.base import Scoring
 from ttt_bench.network import Batch
 from ttt_bench.protocols import PROTOCOLS, protocol_of
 from ttt_bench.train.net import build_net

@@ -7,13 +7,14 @@ from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.datatools.show import contact_sheet
 from ttt_bench.metrics import colours
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.util.progress import Silent
 
 GREY = (221, 221, 221)
 
 
 def test_every_class_has_its_colour_and_255_is_light_grey():
-    picture = colours.colour_semseg(np.array([[0, 1], [6, 255]]))
+    picture = metrics_of("semseg").picture(np.array([[0, 1], [6, 255]]))
     assert picture.dtype == np.uint8
     assert tuple(picture[0, 0]) == colours.CLASS_COLOURS[0]
     assert tuple(picture[1, 0]) == colours.CLASS_COLOURS[6]
@@ -23,29 +24,27 @@ def test_every_class_has_its_colour_and_255_is_light_grey():
 
 
 def test_depth_grows_brighter_and_is_cut_at_its_range():
-    picture = colours.colour_depth(np.array([[0.0, 1.0, 2.0, 3.0, 9.0, 255.0]]), 1.0, 3.0)[
-        0
-    ].astype(int)
+    picture = colours.viridis(np.array([[0.0, 1.0, 2.0, 3.0, 9.0, 255.0]]), 1.0, 3.0)[0].astype(int)
     assert tuple(picture[0]) == tuple(picture[1]) == (68, 1, 84)
     assert tuple(picture[3]) == tuple(picture[4]) == (253, 231, 37)
     assert picture[1].sum() < picture[2].sum() < picture[3].sum()
     assert tuple(picture[5]) == GREY
-    assert (colours.colour_depth(np.ones((1, 2, 2)), 1.0, 1.0) == (68, 1, 84)).all()
+    assert (colours.viridis(np.ones((2, 2)), 1.0, 1.0) == (68, 1, 84)).all()
 
 
 def test_normals_show_their_direction():
     normals = np.full((3, 1, 3), 255.0)
     normals[:, 0, 0] = (1, 0, 0)
     normals[:, 0, 1] = (0, 0, -5)
-    picture = colours.colour_normals(normals)
+    picture = colours.directions(normals)
     assert picture[0].tolist() == [[255, 128, 128], [128, 128, 0], list(GREY)]
-    assert colours.colour_normals(np.zeros((3, 1, 1))).tolist() == [[[128, 128, 128]]]
+    assert colours.directions(np.zeros((3, 1, 1))).tolist() == [[[128, 128, 128]]]
 
 
 def test_edges_are_grey():
-    picture = colours.colour_edge(np.array([[[0.0, 0.5, 1.0, 255.0, np.nan]]]))
+    picture = colours.grey(np.array([[0.0, 0.5, 1.0, 255.0, np.nan]]), 0.0, 1.0)
     assert picture[0].tolist() == [[0] * 3, [128] * 3, [255] * 3, list(GREY), list(GREY)]
-    assert colours.colour_edge(np.array([[4.0]]), -1.0, 9.0).tolist() == [[[128] * 3]]
+    assert colours.grey(np.array([[4.0]]), -1.0, 9.0).tolist() == [[[128] * 3]]
 
 
 @pytest.mark.parametrize(

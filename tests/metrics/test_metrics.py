@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ttt_bench.metrics import scores
-from ttt_bench.metrics import statistics as metrics
-from ttt_bench.metrics.statistics import Scoring, statistics
+from ttt_bench import metrics
+from ttt_bench.metrics.base import Scoring, metrics_of
+from ttt_bench.metrics.measure.base import measurement_of
 
 CLASSES = 4
+UNITS = {"depth": "metres", "edge": "0 or 1"}
 
 
 def draw(task: str, images: int = 3, size: tuple[int, int] = (7, 9)) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,7 @@ def by_loops(task: str, prediction: np.ndarray, target: np.ndarray) -> list[floa
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
 def test_statistics_equal_plain_loops_over_pixels(task: str) -> None:
     prediction, target = draw(task)
-    found = statistics(task, prediction, target)
+    found = measurement_of(task).image_sums(prediction, target)
     assert found.dtype == torch.float64
     wanted = [by_loops(task, p.numpy(), t.numpy()) for p, t in zip(prediction, target, strict=True)]
     np.testing.assert_allclose(found.numpy(), np.array(wanted), rtol=1e-5, atol=1e-5)
@@ -73,9 +74,12 @@ def test_statistics_equal_plain_loops_over_pixels(task: str) -> None:
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
 def test_statistics_of_an_image_do_not_depend_on_its_batch(task: str) -> None:
     prediction, target = draw(task)
-    together = statistics(task, prediction, target)
+    together = measurement_of(task).image_sums(prediction, target)
     alone = torch.cat(
-        [statistics(task, p[None], t[None]) for p, t in zip(prediction, target, strict=True)]
+        [
+            measurement_of(task).image_sums(p[None], t[None])
+            for p, t in zip(prediction, target, strict=True)
+        ]
     )
     torch.testing.assert_close(
         together, alone, rtol=1e-7, atol=0
@@ -85,10 +89,11 @@ def test_statistics_of_an_image_do_not_depend_on_its_batch(task: str) -> None:
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
 def test_what_is_predicted_where_nothing_is_valid_does_not_matter(task: str) -> None:
     prediction, target = draw(task)
-    before = statistics(task, prediction, target)
+    before = measurement_of(task).image_sums(prediction, target)
     hole = (target if task == "semseg" else target[:, 0]) == 255
     torch.testing.assert_close(
-        statistics(task, prediction.masked_fill(hole[:, None], math.nan), target), before
+        measurement_of(task).image_sums(prediction.masked_fill(hole[:, None], math.nan), target),
+        before,
     )
 
 
@@ -132,18 +137,20 @@ def test_angles_are_exact_near_their_ends_and_a_zero_vector_stands_at_right_angl
 def test_statistics_lead_to_the_scores_of_the_published_definitions() -> None:
     for task in ("depth", "edge"):
         prediction, target = draw(task)
-        stored = [statistics(task, prediction, target).numpy()]
-        assert scores.task_score(task, stored) == pytest.approx(
+        stored = [measurement_of(task).image_sums(prediction, target).numpy()]
+        assert metrics_of(task).score(stored) == pytest.approx(
             metrics.aligned_rmse([prediction], [target])
         )
     prediction, target = draw("normals")
     expected = metrics.normal_angle_error([prediction], [target])
-    assert scores.task_score(
-        "normals", [statistics("normals", prediction, target).numpy()]
+    assert metrics_of("normals").score(
+        [measurement_of("normals").image_sums(prediction, target).numpy()]
     ) == pytest.approx(expected)
     prediction, target = draw("semseg")
     expected, _ = metrics.mean_iou([prediction.argmax(1)], [target], CLASSES)
-    found = scores.task_score("semseg", [statistics("semseg", prediction, target).numpy()])
+    found = metrics_of("semseg").score(
+        [measurement_of("semseg").image_sums(prediction, target).numpy()]
+    )
     assert found == pytest.approx(100 * expected)
 
 
@@ -174,7 +181,7 @@ def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
         Scoring(edge_sigmoid=False, depth_nonnegative=True),
     )
     one, other = (
-        scoring.words(("depth", "edge"), 8, "metres", "0 or 1") for scoring in (first, second)
+        scoring.words(("depth", "edge"), batch=8, units=UNITS) for scoring in (first, second)
     )
     assert "sigmoid" in one["edge"]
     assert "sigmoid" not in other["edge"]
@@ -182,18 +189,21 @@ def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
     assert "metres" in one["depth"]
     assert "evaluation batch of 8" in one["alignment"]
     assert "semseg" not in one
-    assert "alignment" not in first.words(("semseg",), 8, "metres", "0 or 1")
+    assert "alignment" not in first.words(("semseg",), batch=8, units=UNITS)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
 def test_statistics_can_be_captured_as_a_graph(task: str) -> None:
     prediction, target = (tensor.cuda() for tensor in draw(task))
-    statistics(task, prediction, target)
+    measurement_of(task).image_sums(prediction, target)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        found = statistics(task, prediction, target)
+        found = measurement_of(task).image_sums(prediction, target)
     graph.replay()
     torch.testing.assert_close(
-        found.cpu(), statistics(task, prediction.cpu(), target.cpu()), rtol=1e-6, atol=1e-6
+        found.cpu(),
+        measurement_of(task).image_sums(prediction.cpu(), target.cpu()),
+        rtol=1e-6,
+        atol=1e-6,
     )

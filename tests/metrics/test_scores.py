@@ -6,9 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from ttt_bench.metrics import scores
-from ttt_bench.tasks import METRICS, TASKS
+from ttt_bench.metrics.alignment import align, constant_rmse, rmse
+from ttt_bench.metrics.base import all_metrics, metrics_of
+from ttt_bench.metrics.delta import delta_ttt
+from ttt_bench.metrics.edge import ods_f
+from ttt_bench.metrics.normals import ANGLE_BINS, median_angle, share_below
+from ttt_bench.metrics.semseg import class_iou
+from ttt_bench.tasks import TASKS
 
 CLASSES = 4
 
@@ -47,39 +53,66 @@ def test_rmse_is_a_fit_a_batch() -> None:
         count += valid.sum()
     statistics = [sums_of(*batch) for batch in maps]
     assert math.isclose(
-        scores.task_score("depth", statistics), math.sqrt(squares / count), rel_tol=1e-9
+        metrics_of("depth").score(statistics), math.sqrt(squares / count), rel_tol=1e-9
     )
-    assert scores.task_score("edge", statistics) == scores.task_score("depth", statistics)
+    assert metrics_of("edge").score(statistics) == metrics_of("depth").score(statistics)
+
+
+def old_align(sums: np.ndarray) -> tuple[float, float]:
+    """The alignment with branches, as an independent statement of the formula."""
+    n, sp, st, spp, _, spt = np.asarray(sums, dtype=np.float64)
+    if n == 0:
+        return 0.0, 0.0
+    variance = spp - sp * sp / n
+    if variance <= 1e-12 * max(spp, 1e-300):
+        return 0.0, st / n
+    scale = (spt - sp * st / n) / variance
+    return float(scale), float((st - scale * sp) / n)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-6, 1.0])
+def test_the_alignment_has_the_same_bits_in_numpy_and_torch(spread: float) -> None:
+    cases = [np.zeros(6)]
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        target = rng.normal(2.0, 1.0, 40)
+        prediction = 1e6 ** rng.normal() * (1 + spread * rng.normal(size=40))
+        cases.append(sums_of(prediction[None], target[None])[0])
+    for sums in cases:
+        wanted = old_align(sums)
+        assert align(sums) == wanted
+        scale, shift = align(torch.from_numpy(sums))
+        assert (scale.item(), shift.item()) == wanted
 
 
 def test_align_is_the_least_squares_fit() -> None:
     ((prediction, target),) = pair_of_maps(1, batches=1)
     valid = np.isfinite(target)
     slope, intercept = np.polyfit(prediction[valid], target[valid], 1)
-    assert np.allclose(scores.align(sums_of(prediction, target).sum(axis=0)), (slope, intercept))
+    assert np.allclose(align(sums_of(prediction, target).sum(axis=0)), (slope, intercept))
 
 
 def test_constant_predictions_and_empty_batches() -> None:
     ((_, target),) = pair_of_maps(2, batches=1)
     flat = np.full_like(target, 0.7)
     sums = sums_of(flat, target).sum(axis=0)
-    scale, shift = scores.align(sums)
+    scale, shift = align(sums)
     assert scale == 0.0
     assert math.isclose(shift, np.nanmean(target))
-    assert math.isclose(scores.rmse([sums]), np.nanstd(target))
+    assert math.isclose(rmse([sums]), np.nanstd(target))
     empty = np.zeros(6)
-    assert scores.align(empty) == (0.0, 0.0)
-    assert math.isclose(scores.rmse([sums, empty]), scores.rmse([sums]))
-    assert math.isnan(scores.rmse([empty]))
-    assert math.isnan(scores.constant_rmse([]))
+    assert align(empty) == (0.0, 0.0)
+    assert math.isclose(rmse([sums, empty]), rmse([sums]))
+    assert math.isnan(rmse([empty]))
+    assert math.isnan(constant_rmse([]))
 
 
 def test_constant_rmse_is_the_spread_within_batches() -> None:
     maps = pair_of_maps(3)
     pooled = [sums_of(*batch).sum(axis=0) for batch in maps]
     residuals = np.concatenate([(t - np.nanmean(t))[np.isfinite(t)] for _, t in maps])
-    assert math.isclose(scores.constant_rmse(pooled), math.sqrt((residuals**2).mean()))
-    assert scores.rmse(pooled) <= scores.constant_rmse(pooled)
+    assert math.isclose(constant_rmse(pooled), math.sqrt((residuals**2).mean()))
+    assert rmse(pooled) <= constant_rmse(pooled)
 
 
 def test_miou_counts_pixels_over_the_set() -> None:
@@ -94,60 +127,59 @@ def test_miou_counts_pixels_over_the_set() -> None:
         either = ((truth == label) | (predicted == label)).sum()
         # the last class occurs nowhere: it counts as zero and stays in the mean
         expected.append(both / either if either else 0.0)
-    assert np.allclose(scores.class_iou(confusion.sum((0, 1))), expected)
+    assert np.allclose(class_iou(confusion.sum((0, 1))), expected)
     flat = [batch.reshape(4, -1) for batch in confusion]
-    assert math.isclose(scores.task_score("semseg", flat), 100 * sum(expected) / CLASSES)
+    assert math.isclose(metrics_of("semseg").score(flat), 100 * sum(expected) / CLASSES)
 
 
 def test_normals_are_a_mean_over_pixels() -> None:
     angles = [np.array([10.0, 20.0, 60.0]), np.array([2.0])]
     statistics = [np.array([[len(a), a.sum()]]) for a in angles]
-    assert math.isclose(scores.task_score("normals", statistics), np.concatenate(angles).mean())
-    assert math.isnan(scores.task_score("normals", [np.zeros((2, 2))]))
+    assert math.isclose(metrics_of("normals").score(statistics), np.concatenate(angles).mean())
+    assert math.isnan(metrics_of("normals").score([np.zeros((2, 2))]))
 
 
 def test_the_median_is_found_within_its_bin() -> None:
     # 2, 4 and 2 angles in the bins from 10, 10.0625 and 20 degrees: half of them lie half way
     # through the second
-    histogram = np.zeros(scores.ANGLE_BINS)
+    histogram = np.zeros(ANGLE_BINS)
     histogram[[160, 161, 320]] = 2, 4, 2
-    assert scores.median_angle(histogram) == (161 + 0.5) / 16
-    assert scores.share_below(histogram, 11.25) == 75
+    assert median_angle(histogram) == (161 + 0.5) / 16
+    assert share_below(histogram, 11.25) == 75
     # an angle of 11.25 degrees is not below it
     histogram[180] = 8
-    assert scores.share_below(histogram, 11.25) == 37.5
-    assert math.isnan(scores.median_angle(np.zeros(scores.ANGLE_BINS)))
-    assert math.isnan(scores.share_below(np.zeros(scores.ANGLE_BINS), 30))
+    assert share_below(histogram, 11.25) == 37.5
+    assert math.isnan(median_angle(np.zeros(ANGLE_BINS)))
+    assert math.isnan(share_below(np.zeros(ANGLE_BINS), 30))
 
 
 def test_ods_f_by_hand() -> None:
     alone, right, found = levels = np.zeros((3, 100))
     # at 0.02: 3 of 4 edge pixels right, 1 of 4 found; at 0.01: 5 of 10 right, 3 of 4 found
     alone[[1, 2]], right[[1, 2]], found[[0, 1, 2]] = (4, 1), (2, 3), (1, 2, 1)
-    assert scores.ods_f(levels.ravel()) == pytest.approx(2 * 0.5 * 0.75 / 1.25)
+    assert ods_f(levels.ravel()) == pytest.approx(2 * 0.5 * 0.75 / 1.25)
     # level 0 reaches no threshold
     right[0] = 1000
-    assert scores.ods_f(levels) == pytest.approx(0.6)
-    assert scores.ods_f(np.zeros(300)) == 0
+    assert ods_f(levels) == pytest.approx(0.6)
+    assert ods_f(np.zeros(300)) == 0
 
 
 def test_each_metric_is_declared_once_and_each_score_has_its_metric() -> None:
-    assert len({(metric.task, metric.name) for metric in METRICS}) == len(METRICS)
-    assert all(name in TASKS for name in {metric.task for metric in METRICS})
+    metrics = all_metrics()
+    assert len({(metric.task, metric.name) for metric in metrics}) == len(metrics)
+    assert all(name in TASKS for name in {metric.task for metric in metrics})
     totals = {
         "depth": np.array([4.0, 1.0, 3.0]),
-        "normals": np.ones(scores.ANGLE_BINS),
+        "normals": np.ones(ANGLE_BINS),
         "edge": np.ones(300),
     }
     statistics = {"semseg": np.ones((2, CLASSES**2)), "normals": np.ones((2, 2))}
-    for task in TASKS.values():
+    for task in map(metrics_of, TASKS):
         assert [metric.primary for metric in task.metrics] == [
             True,
             *[False] * (len(task.metrics) - 1),
         ]
-        found = scores.task_scores(
-            task.name, [statistics.get(task.name, np.ones((2, 6)))], totals.get(task.name)
-        )
+        found = task.scores([statistics.get(task.name, np.ones((2, 6)))], totals.get(task.name))
         assert found.keys() == {metric.name for metric in task.metrics}
         for metric in task.metrics:
             assert np.shape(found[metric.name]) == ((CLASSES,) if metric.per_class else ())
@@ -156,27 +188,23 @@ def test_each_metric_is_declared_once_and_each_score_has_its_metric() -> None:
 def test_scores_of_classes_by_hand() -> None:
     # class 0: 6 of 8 right, class 1: 1 of 2, class 2 is in neither
     confusion = np.array([[6, 2, 0], [1, 1, 0], [0, 0, 0]], dtype=float)
-    found = scores.task_scores("semseg", [confusion.reshape(1, 9)], None)
+    found = metrics_of("semseg").scores([confusion.reshape(1, 9)], None)
     assert found["pixel_accuracy"] == 70
     assert np.allclose(found["iou"], [100 * 6 / 9, 25, 0])
     assert math.isclose(
-        np.mean(found["iou"]), scores.task_score("semseg", [confusion.reshape(1, 9)])
+        np.mean(found["iou"]), metrics_of("semseg").score([confusion.reshape(1, 9)])
     )
-    assert found["miou"] == scores.task_score("semseg", [confusion.reshape(1, 9)])
+    assert found["miou"] == metrics_of("semseg").score([confusion.reshape(1, 9)])
 
 
 def test_what_no_pixel_tells_is_left_out() -> None:
-    assert scores.task_scores("semseg", [np.zeros((1, 9))], None).keys() == {"miou", "iou"}
-    assert scores.task_scores("depth", [np.ones((1, 6))], np.zeros(3)).keys() == {"rmse"}
-    assert scores.task_scores(
-        "normals", [np.zeros((1, 2))], np.zeros(scores.ANGLE_BINS)
-    ).keys() == {"merr"}
-    assert scores.task_scores("edge", [np.ones((1, 6))], None).keys() == {"rmse"}
+    assert metrics_of("semseg").scores([np.zeros((1, 9))], None).keys() == {"miou", "iou"}
+    assert metrics_of("depth").scores([np.ones((1, 6))], np.zeros(3)).keys() == {"rmse"}
+    assert metrics_of("normals").scores([np.zeros((1, 2))], np.zeros(ANGLE_BINS)).keys() == {"merr"}
+    assert metrics_of("edge").scores([np.ones((1, 6))], None).keys() == {"rmse"}
 
 
 def test_delta_ttt_by_hand() -> None:
     # mIoU 20 -> 25 is +25 %, an error 2.0 -> 1.5 is +25 %, an error 0.1 -> 0.12 is -20 %
-    assert math.isclose(
-        scores.delta_ttt([25.0, 1.5, 0.12], [20.0, 2.0, 0.1], [False, True, True]), 10.0
-    )
-    assert math.isnan(scores.delta_ttt([1.0, 1.0], [0.0, 1.0], [False, True]))
+    assert math.isclose(delta_ttt([25.0, 1.5, 0.12], [20.0, 2.0, 0.1], [False, True, True]), 10.0)
+    assert math.isnan(delta_ttt([1.0, 1.0], [0.0, 1.0], [False, True]))

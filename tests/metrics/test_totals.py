@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ttt_bench.metrics import scores
-from ttt_bench.metrics import statistics as metrics
-from ttt_bench.metrics.statistics import Scoring, measure
-from ttt_bench.metrics.totals import disc_maximum
+from ttt_bench.data.taskonomy.depth import to_metres
+from ttt_bench.metrics.alignment import align
+from ttt_bench.metrics.base import Scoring, metrics_of
+from ttt_bench.metrics.edge import ods_f
+from ttt_bench.metrics.measure.base import measurement_of
+from ttt_bench.metrics.measure.edge import disc_maximum
 
 METRIC = Scoring(edge_sigmoid=True, depth_nonnegative=True)
-LOG = Scoring(edge_sigmoid=False, depth_nonnegative=False, depth_log=True)
+LOG = Scoring(edge_sigmoid=False, depth_nonnegative=False, to_metres=to_metres)
 
 
 def totals(task: str, prediction: Tensor, target: Tensor, scoring: Scoring = METRIC) -> np.ndarray:
-    found = measure(task, prediction, target, scoring).totals
+    found = measurement_of(task).measure(prediction, target, scoring).set_sums
     assert found is not None
     assert found.dtype == torch.float64
     return found.numpy()
@@ -45,8 +47,8 @@ def test_angles_give_the_median_and_the_shares_of_the_raw_ones() -> None:
     cosines = F.cosine_similarity(prediction.double(), target.double(), dim=1)[valid].numpy()
     angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
     assert histogram.sum() == len(angles)
-    found = scores.task_scores(
-        "normals", [metrics.statistics("normals", prediction, target).numpy()], histogram
+    found = metrics_of("normals").scores(
+        [measurement_of("normals").image_sums(prediction, target).numpy()], histogram
     )
     assert found["median"] == pytest.approx(np.median(angles), abs=1 / 16)
     for name, limit in (("within_11_25", 11.25), ("within_22_5", 22.5), ("within_30", 30.0)):
@@ -84,14 +86,16 @@ def test_depth_errors_equal_a_fit_and_a_loop(scoring: Scoring, low: float, high:
     target[:, :, 2] = 255
     target[:, :, 3] = 0
     found = totals("depth", prediction, target, scoring)
-    wanted = depth_by_loops(prediction.double().numpy(), target.double().numpy(), scoring.depth_log)
+    wanted = depth_by_loops(
+        prediction.double().numpy(), target.double().numpy(), scoring.to_metres is not None
+    )
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert 0 < wanted[2] < wanted[0] == 2 * 7 * 11
 
 
 def test_the_alignment_is_the_scores_own() -> None:
     target, prediction = 1 + rand(0, 1, 1, 5, 6), rand(1, 1, 1, 5, 6)
-    scale, shift = scores.align(metrics.statistics("depth", prediction, target).sum(0).numpy())
+    scale, shift = align(measurement_of("depth").image_sums(prediction, target).sum(0).numpy())
     error = ((scale * prediction.double() + shift - target.double()).abs() / target.double()).sum()
     assert totals("depth", prediction, target)[1] == pytest.approx(float(error), rel=1e-6)
     # a constant is brought to the target's mean
@@ -117,7 +121,7 @@ def test_depth_that_is_not_positive_is_wrong_and_nothing_valid_counts_nothing() 
     )
     empty = totals("depth", prediction, torch.full_like(target, 255))
     assert empty.tolist() == [0, 0, 0]
-    assert scores.task_scores("depth", [np.zeros((1, 6))], empty).keys() == {"rmse"}
+    assert metrics_of("depth").scores([np.zeros((1, 6))], empty).keys() == {"rmse"}
 
 
 def test_log_encoded_depth_is_finite_however_far_off() -> None:
@@ -179,7 +183,7 @@ def test_ods_f_equals_a_loop_over_thresholds(size: tuple[int, int]) -> None:
     apart = [totals("edge", p[None], t[None]) for p, t in zip(prediction, target, strict=True)]
     assert np.array_equal(together, np.sum(apart, axis=0))
     wanted = edges_by_loops(prediction[:, 0].numpy(), target[:, 0].numpy())
-    assert 100 * scores.ods_f(together) == pytest.approx(wanted)
+    assert 100 * ods_f(together) == pytest.approx(wanted)
     assert 5 < wanted < 95
 
 
@@ -200,14 +204,14 @@ def test_edges_by_hand() -> None:
     # has no edge near
     assert found == {0: 1, 30: 2, 90: 1}
     # at 0.30: P = 2/3, R = 3/4; above it, at 0.5: P = 1/2, R = 1/4; at 0.9: P = 1, R = 1/4
-    assert scores.ods_f(levels) == pytest.approx(2 * (2 / 3) * (3 / 4) / (2 / 3 + 3 / 4))
+    assert ods_f(levels) == pytest.approx(2 * (2 / 3) * (3 / 4) / (2 / 3 + 3 / 4))
 
 
 def test_edges_without_a_true_one_or_a_predicted_one_score_nothing() -> None:
     nothing = torch.zeros(1, 1, 8, 8)
     for prediction, target in ((nothing, nothing), (nothing, nothing + 1), (nothing + 1, nothing)):
-        assert scores.ods_f(totals("edge", prediction, target)) == 0
-    assert scores.ods_f(totals("edge", nothing + 1, nothing + 1)) == 1
+        assert ods_f(totals("edge", prediction, target)) == 0
+    assert ods_f(totals("edge", nothing + 1, nothing + 1)) == 1
     # what is predicted where nothing is known neither counts nor matches
     target = torch.zeros(1, 1, 120, 160)
     target[..., 5, 5], target[..., 5, 6] = 1, 255
@@ -217,11 +221,11 @@ def test_edges_without_a_true_one_or_a_predicted_one_score_nothing() -> None:
 
 def test_only_binary_edges_have_totals_and_classes_have_none() -> None:
     edges = rand(0, 1, 1, 4, 4)
-    assert measure("edge", edges, edges, LOG).totals is None
+    assert measurement_of("edge").measure(edges, edges, LOG).set_sums is None
     assert (
-        measure(
-            "semseg", rand(0, 1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), METRIC
-        ).totals
+        measurement_of("semseg")
+        .measure(rand(0, 1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64), METRIC)
+        .set_sums
         is None
     )
 
@@ -232,8 +236,8 @@ def test_the_statistics_are_those_taken_alone(task: str) -> None:
     target = (
         torch.randint(0, 4, (2, 6, 7)) if task == "semseg" else rand(1, *prediction.shape).round()
     )
-    found = measure(task, prediction, target, METRIC).statistics
-    assert torch.equal(found, metrics.statistics(task, prediction, target))
+    found = measurement_of(task).measure(prediction, target, METRIC).image_sums
+    assert torch.equal(found, measurement_of(task).image_sums(prediction, target))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -243,7 +247,7 @@ def test_predictions_that_are_not_finite_do_no_harm(
     task: str, value: float, scoring: Scoring
 ) -> None:
     prediction = torch.full((2, 3 if task == "normals" else 1, 6, 7), value)
-    measure(task, prediction, torch.ones_like(prediction), scoring)
+    measurement_of(task).measure(prediction, torch.ones_like(prediction), scoring)
 
 
 @pytest.mark.gpu
@@ -258,15 +262,15 @@ def test_measuring_can_be_captured_as_a_graph(task: str, scoring: Scoring) -> No
         else 0.2 + 0.6 * rand(1, *prediction.shape)
     )
     on_device = [tensor.cuda() for tensor in (prediction, target)]
-    measure(task, *on_device, scoring)
+    measurement_of(task).measure(*on_device, scoring)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        found = measure(task, *on_device, scoring)
+        found = measurement_of(task).measure(*on_device, scoring)
     graph.replay()
-    wanted = measure(task, prediction, target, scoring).totals
+    wanted = measurement_of(task).measure(prediction, target, scoring).set_sums
     if wanted is None:
-        assert found.totals is None
+        assert found.set_sums is None
         return
-    assert found.totals is not None
+    assert found.set_sums is not None
     # a count may differ by the few pixels that rounding moves over a limit
-    torch.testing.assert_close(found.totals.cpu(), wanted, rtol=1e-4, atol=3)
+    torch.testing.assert_close(found.set_sums.cpu(), wanted, rtol=1e-4, atol=3)

@@ -18,6 +18,7 @@ from rich.console import Console
 from support.synthetic import add_cell, example_images, gains, statistics_frame
 
 from ttt_bench.errors import BenchError
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures import pictures
 from ttt_bench.report.figures.curves import figure, svg
 from ttt_bench.report.figures.line_styles import colour
@@ -263,8 +264,8 @@ def test_pictures_align_depth_for_display_alone() -> None:
     # the truth, on another scale and upside down; the pixel without a truth is 99
     prediction = np.array([[-10.0, -20.0], [-30.0, 99.0]])
     shown, expected = (
-        pictures.coloured("depth", truth, prediction),
-        pictures.coloured("depth", truth),
+        metrics_of("depth").picture(truth, prediction),
+        metrics_of("depth").picture(truth),
     )
     assert np.array_equal(shown[:1], expected[:1])
     assert np.array_equal(shown[1, 0], expected[1, 0])

@@ -14,9 +14,8 @@ from support.paths import HISTORIC, ROOT
 
 import ttt_bench
 from ttt_bench.errors import BenchError
-from ttt_bench.metrics.scores import task_score
+from ttt_bench.metrics.base import all_metrics, metrics_of
 from ttt_bench.results import store
-from ttt_bench.tasks import METRICS
 
 MANIFEST = {
     "state": "done",
@@ -99,7 +98,7 @@ def test_results_of_schema_version_1_are_read_with_today_s_columns() -> None:
     assert set(rows["schema_version"]) == {1}
     assert set(rows["class"]) == {""}
     assert set(zip(rows.task, rows.metric, strict=True)) == {
-        (m.task, m.name) for m in METRICS if m.primary
+        (m.task, m.name) for m in all_metrics() if m.primary
     }
     assert len(rows) == 2 * 21 * 4
     assert len(ttt_bench.read_results(HISTORIC.parents[1] / "results" / "example"))
@@ -111,7 +110,7 @@ def test_today_s_scores_of_old_statistics_are_the_old_rows() -> None:
         old = store.read_table(folder, "rows").set_index(["step", "task"])["value"]
         for (step, task), group in statistics.groupby(["step", "task"]):
             batches = [np.stack(list(values)) for _, values in group.groupby("batch")["values"]]
-            assert task_score(str(task), batches) == pytest.approx(old[step, task], rel=1e-12)
+            assert metrics_of(str(task)).score(batches) == pytest.approx(old[step, task], rel=1e-12)
 
 
 def test_old_and_new_cells_stand_in_one_folder(tmp_path: Path) -> None:
@@ -131,6 +130,6 @@ def test_the_schema_page_names_every_column() -> None:
         *store.LOSS_COLUMNS,
     ):
         assert f"`{column}`" in page
-    for metric in METRICS:
+    for metric in all_metrics():
         assert f"| `{metric.task}` | `{metric.name}`" in page, metric
         assert metric.about in page, metric

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.results import store
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons
-from ttt_bench.tasks import TASKS
 
 CLASSES = ("wall", "box", "lamp")
 PAIR = "rooms:rooms-mix"
@@ -47,7 +47,7 @@ def gains(*percent: float, base: dict[str, float] | None = None) -> Trajectories
 
 
 def _gains(task: str, value: float, percent: Sequence[float]) -> list[float]:
-    sign = 1 if TASKS[task].higher_is_better else -1
+    sign = -1 if metrics_of(task).lower_is_better else 1
     return [value * (1 + sign * gain / 100) for gain in percent]
 
 
@@ -116,7 +116,7 @@ def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -
 
 def _scores(task: str, value: float) -> Iterator[dict[str, Any]]:
     """Yield metric, class and value of every score of a task at one step."""
-    for place, metric in enumerate(TASKS[task].metrics):
+    for place, metric in enumerate(metrics_of(task).metrics):
         for index, label in enumerate(CLASSES if metric.per_class else ("",)):
             score = (1 + place) * value + index
             yield {"metric": metric.name, "class": label, "value": score}

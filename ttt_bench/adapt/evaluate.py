@@ -1,4 +1,4 @@
-"""Scoring of a model on a data set without adapting."""
+"""The scoring of a model on a data set without adapting."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ttt_bench.data.base import Dataset
-from ttt_bench.metrics.scores import task_score
-from ttt_bench.metrics.statistics import Scoring, statistics
+from ttt_bench.metrics.base import Array, Scoring, metrics_of
+from ttt_bench.metrics.measure.base import measurement_of
 
 Predictor = Callable[[Tensor], dict[str, Tensor]]
 """Images (B, 3, H, W) -> task -> (B, K, H, W)."""
@@ -18,20 +18,28 @@ Predictor = Callable[[Tensor], dict[str, Tensor]]
 def evaluate(
     predict: Predictor,
     dataset: Dataset,
+    *,
     batches: Sequence[Sequence[int]],
     tasks: Sequence[str],
     scoring: Scoring,
     device: torch.device,
 ) -> dict[str, float]:
-    """Task -> score of a predictor on these batches of a data set (units as in the rows)."""
-    found: dict[str, list[Tensor]] = {task: [] for task in tasks}
+    """Return task -> score of a predictor on these batches of a data set, units as in the rows.
+
+    Args:
+        predict: returns raw outputs.
+        dataset: the images and targets.
+        batches: image indices of each evaluation batch.
+        tasks: the tasks to score.
+        scoring: how outputs are scored on the data set.
+        device: where images are predicted and scored.
+    """
+    found: dict[str, list[Array]] = {task: [] for task in tasks}
     with torch.no_grad():
         for indices in batches:
             batch = dataset.batch(indices).to(device)
             predictions = scoring.apply(predict(batch.images))
             for task in tasks:
-                found[task].append(statistics(task, predictions[task], batch.targets[task]).cpu())
-    return {
-        task: task_score(task, [values.numpy() for values in groups])
-        for task, groups in found.items()
-    }
+                sums = measurement_of(task).image_sums(predictions[task], batch.targets[task])
+                found[task].append(sums.cpu().numpy())
+    return {task: metrics_of(task).score(groups) for task, groups in found.items()}

@@ -14,7 +14,8 @@ from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import DivergedError
-from ttt_bench.metrics.statistics import Scoring, measure
+from ttt_bench.metrics.base import Scoring
+from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.network import Batch
 from ttt_bench.protocols import Actions, Protocol
 
@@ -144,13 +145,13 @@ class ProtocolRun(Actions):
         predictions = self.scoring.apply(outputs)
         image_sums, set_sums = {}, {}
         for task, target in targets.items():
-            measured = measure(task, predictions[task], target, self.scoring)
+            measured = measurement_of(task).measure(predictions[task], target, self.scoring)
             # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity
             # does not: (B, K, H, W) -> (B, 1)
             hidden = outputs[task].flatten(1).sum(1, keepdim=True) * 0
-            image_sums[task] = measured.statistics + hidden
-            if measured.totals is not None:
-                set_sums[task] = measured.totals
+            image_sums[task] = measured.image_sums + hidden
+            if measured.set_sums is not None:
+                set_sums[task] = measured.set_sums
         return _Scored(predictions, image_sums, set_sums)
 
     def _keep_scores(self, number: int, first: int, found: list[_Scored]) -> None:

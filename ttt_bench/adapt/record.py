@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt_bench.metrics.scores import task_scores
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.results.store import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS, TOTALS_COLUMNS
-from ttt_bench.tasks import TASKS, canonical
+from ttt_bench.tasks import canonical
 
 EXAMPLES = 4
 """Largest number of example images of a cell."""
@@ -101,8 +102,8 @@ class Record:
         set_sums = self.set_sums[task][step] if task in self.set_sums else None
         # one (B, S) per evaluation batch
         groups = [self.image_sums[task][batch, step] for batch in self.batches]
-        found = task_scores(task, groups, set_sums)
-        for metric in TASKS[task].metrics:
+        found = metrics_of(task).scores(groups, set_sums)
+        for metric in metrics_of(task).metrics:
             if metric.name in found:
                 labels = classes if metric.per_class else ("",)
                 values = np.atleast_1d(found[metric.name]).tolist()
@@ -156,16 +157,16 @@ class Record:
         places = [place for place, index in enumerate(indices) if index in wanted]
         if not places:
             return
-        new = {
+        new: dict[str, NDArray[Any]] = {
             "indices": np.array([indices[place] for place in places]),
+            # (n, 3, H, W) -> (n, H, W, 3)
             "image": (images[places].permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy(),
         }
         for task, truth in truths.items():
-            new[f"truth_{task}"] = _displayed(task, truth[places])
+            measurement = measurement_of(task)
+            new[f"truth_{task}"] = measurement.shown_truth(truth[places])
             prediction = predictions[task][places]
-            new[f"prediction_{task}"] = _displayed(
-                task, prediction.argmax(1) if task == "semseg" else prediction
-            )
+            new[f"prediction_{task}"] = measurement.shown_prediction(prediction)
         for name, array in new.items():
             self.examples[name] = (
                 np.concatenate([self.examples[name], array]) if name in self.examples else array
@@ -185,14 +186,3 @@ class Record:
             kind, _, key = name.partition(".")
             if kind in _SAVED:
                 getattr(self, kind)[key] = tensor.numpy().copy()
-
-
-def _displayed(task: str, values: Tensor) -> NDArray[Any]:
-    if task == "semseg":
-        return values.to(torch.uint8).cpu().numpy()
-    if task == "normals":
-        # an ignored pixel (255 in every channel) stays what it is
-        ignored = (values == 255).all(dim=1, keepdim=True)
-        unit = torch.nn.functional.normalize(values, dim=1)
-        return torch.where(ignored, values, unit).half().cpu().numpy()
-    return values[:, 0].half().cpu().numpy()

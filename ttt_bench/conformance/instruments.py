@@ -15,11 +15,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
-from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.metrics.base import Scoring
 from ttt_bench.network import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recording(Scoring):
     """A scoring that keeps a copy of every raw prediction.
 
@@ -29,12 +29,12 @@ class Recording(Scoring):
 
     seen: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def apply(self, predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def apply(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Keep a copy of the predictions, then return what `Scoring` returns."""
         self.seen.append(
-            {task: prediction.detach().clone() for task, prediction in predictions.items()}
+            {task: prediction.detach().clone() for task, prediction in outputs.items()}
         )
-        return super().apply(predictions)
+        return super().apply(outputs)
 
 
 @dataclass

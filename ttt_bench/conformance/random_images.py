@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ttt_bench.data.base import Dataset
+from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.network import Batch
 from ttt_bench.tasks import IGNORE
 
-Shape = tuple[int, int, int, int]
+Shape = tuple[int, int, int]
 
 
 class RandomImages(Dataset):
@@ -43,8 +43,7 @@ class RandomImages(Dataset):
         self.images = torch.rand(images, 3, *size, generator=generator)
         draw = torch.Generator().manual_seed(1000 + targets_seed)
         self.targets = {
-            task: _TARGETS.get(task, _values)((images, k, *size), draw)
-            for task, k in channels.items()
+            task: _target(task, k, (images, *size), draw) for task, k in channels.items()
         }
 
     def __len__(self) -> int:
@@ -58,34 +57,8 @@ class RandomImages(Dataset):
         )
 
 
-def _classes(shape: Shape, draw: torch.Generator) -> Tensor:
-    """Return class indices (N, H, W) below K for shape (N, K, H, W)."""
-    images, channels, height, width = shape
-    target = torch.randint(0, channels, (images, height, width), generator=draw)
-    target[:, 0] = IGNORE
+def _target(task: str, channels: int, shape: Shape, draw: torch.Generator) -> Tensor:
+    target = measurement_of(task).random_target(shape, channels, draw)
+    # the second row of pixels of (N, H, W) or (N, K, H, W) is ignored
+    target[..., 1, :] = IGNORE
     return target
-
-
-def _values(shape: Shape, draw: torch.Generator) -> Tensor:
-    return _without_a_row(torch.rand(shape, generator=draw))
-
-
-def _unit_vectors(shape: Shape, draw: torch.Generator) -> Tensor:
-    return _without_a_row(F.normalize(torch.rand(shape, generator=draw) - 0.5, dim=1))
-
-
-def _edges(shape: Shape, draw: torch.Generator) -> Tensor:
-    return _without_a_row((torch.rand(shape, generator=draw) < 0.1).float())
-
-
-def _without_a_row(target: Tensor) -> Tensor:
-    """Return the target (N, K, H, W) with its second row of pixels ignored."""
-    target[:, :, 1] = IGNORE
-    return target
-
-
-_TARGETS: dict[str, Callable[[Shape, torch.Generator], Tensor]] = {
-    "semseg": _classes,
-    "normals": _unit_vectors,
-    "edge": _edges,
-}

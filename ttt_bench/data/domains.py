@@ -4,18 +4,15 @@ no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.rooms.looks import LOOKS
+from ttt_bench.data.taskonomy import depth as taskonomy_depth
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.tasks import TASKS
-
-if TYPE_CHECKING:
-    pass
-
 
 RECIPES = ("weighted", "taskonomy")
 """How a source model may be trained on a domain; `ttt_bench.losses.RECIPES` holds what each name
@@ -39,8 +36,7 @@ class Domain:
         depth_unit: what depth targets are given in.
         edge_unit: the values of edge targets.
         folder: the data root's folder that holds it; None if embedded.
-        depth_log: its depth targets are log(1 + counts) / log(65536), counts of 1/512 m; otherwise
-        metres.
+        to_metres: decodes tensors of its depth targets to metres; None if they are in metres.
         labels: under which name label spaces have its native ids; by default its own.
         label_ids: native ids of label spaces that ship with the harness: the space's name -> one
         group a class.
@@ -58,7 +54,7 @@ class Domain:
     edge_unit: str = "0 or 1"
     folder: str | None = None
     opener: str = ""
-    depth_log: bool = False
+    to_metres: Callable[[Any], Any] | None = None
     labels: str = ""
     label_ids: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     unscaled: bool = False
@@ -92,7 +88,7 @@ BUILT_IN: dict[str, Domain] = {
         edge_unit="blurred gradients, -1 on flat areas",
         folder="taskonomy",
         opener="ttt_bench.data.taskonomy.dataset:Taskonomy.open",
-        depth_log=True,
+        to_metres=taskonomy_depth.to_metres,
         unscaled=True,
     ),
     "nyud": Domain(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.metrics import colours
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.tasks import IGNORE
 from ttt_bench.util.atomic import explained, replacing
 
@@ -39,7 +40,8 @@ def contact_sheet(
         BenchError: the sheet cannot be written.
     """
     figure = _sheet(dataset, indices)
-    _legend(figure, class_names if "semseg" in dataset.tasks else ())
+    has_classes = any(metrics_of(task).has_classes for task in dataset.tasks)
+    _legend(figure, class_names if has_classes else ())
     with explained(path, "choose another file with --out"), replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -66,15 +68,10 @@ def _picture(task: str, target: NDArray[np.float32]) -> tuple[colours.Picture, s
     valid = target[target != IGNORE]
     lacking = 1 - valid.size / target.size
     note = f"\n{lacking:.1%} without target" if lacking else "\n"
-    if task == "semseg":
-        return colours.colour_semseg(target), task + note
-    if task == "normals":
-        return colours.colour_normals(target), task + note
-    low, high = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 0.0)
-    title = f"{task} {low:.2f} to {high:.2f}{note}"
-    if task == "edge":
-        return colours.colour_edge(target, low, high), title
-    return colours.colour_depth(target, low, high), title
+    metrics = metrics_of(task)
+    limits = metrics.value_range(target)
+    title = f"{task} {limits[0]:.2f} to {limits[1]:.2f}" if limits else task
+    return metrics.picture(target), title + note
 
 
 def _show(axis: Axes, picture: colours.Picture, title: str) -> None:

@@ -1,6 +1,6 @@
-"""Scores of the tasks: what is measured on tensors, and what is scored from stored statistics.
+"""Metrics of the tasks: one module per task, and their measurement on tensors in `measure`.
 
-The metrics of the papers are public names here; those that need PyTorch are loaded when used.
+The metrics of the papers are public names here. Those that need torch are loaded when used.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "mean_iou": "ttt_bench.metrics.statistics",
-    "normal_angle_error": "ttt_bench.metrics.statistics",
-    "align_scale_shift": "ttt_bench.metrics.statistics",
-    "aligned_rmse": "ttt_bench.metrics.statistics",
-    "delta_ttt": "ttt_bench.metrics.scores",
+_MODULES = {
+    "mean_iou": "ttt_bench.metrics.measure.published",
+    "normal_angle_error": "ttt_bench.metrics.measure.published",
+    "align_scale_shift": "ttt_bench.metrics.measure.published",
+    "aligned_rmse": "ttt_bench.metrics.measure.published",
+    "delta_ttt": "ttt_bench.metrics.delta",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

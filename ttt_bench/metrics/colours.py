@@ -1,5 +1,4 @@
-"""Targets and predictions as pictures: pure functions from arrays to (H, W, 3) uint8. Needs numpy
-alone.
+"""Colours of pictures: pure functions from arrays to (H, W, 3) uint8, in NumPy.
 
 A pixel without a target (255) is `NO_TARGET`, a light grey, in every task.
 """
@@ -25,68 +24,64 @@ CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
     (204, 121, 167),
     (0, 0, 0),
 )
-"""RGB of each class index: Okabe and Ito's palette, told apart with every kind of colour blindness.
-Later classes start again from the front.
+"""RGB of each class index: Okabe and Ito's palette, which is safe for every colour blindness.
+
+Further classes repeat the palette.
 """
 
-# viridis at 17 even steps; between them linear, which stays within 5 of 255 of the whole table
+# viridis at 17 even steps; linear interpolation stays within 5 of 255 of the whole table
 _VIRIDIS = (
-    (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141), (44, 114, 142),
-    (38, 130, 142), (33, 145, 140), (31, 160, 136), (40, 174, 128), (63, 188, 115), (94, 201, 98), (132, 212, 75),
-    (173, 220, 48), (216, 226, 25), (253, 231, 37),
+    (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141),
+    (44, 114, 142), (38, 130, 142), (33, 145, 140), (31, 160, 136), (40, 174, 128), (63, 188, 115),
+    (94, 201, 98), (132, 212, 75), (173, 220, 48), (216, 226, 25), (253, 231, 37),
 )  # fmt: skip
 
 
 def class_colour(index: int) -> tuple[int, int, int]:
-    """RGB of a class index; `NO_TARGET` for 255."""
+    """Return the RGB of a class index; `NO_TARGET` for 255."""
     return NO_TARGET if index == IGNORE else CLASS_COLOURS[index % len(CLASS_COLOURS)]
 
 
-def colour_semseg(labels: ArrayLike) -> Picture:
-    """Class indices (H, W), 255 where there is none, as the colours of `CLASS_COLOURS`."""
-    table = np.array([class_colour(index) for index in range(256)], dtype=np.uint8)
-    return table[np.asarray(labels).astype(np.uint8)]
+def viridis(values: ArrayLike, low: float, high: float) -> Picture:
+    """Return values (H, W) from dark (`low`) to bright (`high`) in viridis, (H, W, 3).
 
-
-def colour_depth(depth: ArrayLike, low: float, high: float) -> Picture:
-    """Depth (H, W) from dark (`low`) to bright (`high`) in viridis; values beyond the range take
-    its ends.
+    Values outside the range take the colour of its end.
     """
-    values = _plane(depth)
+    plane = np.asarray(values, dtype=np.float64)
     steps = np.arange(len(_VIRIDIS))
-    at = _fraction(values, low, high) * steps[-1]
+    at = _fraction(plane, low, high) * steps[-1]
     table = np.array(_VIRIDIS, dtype=np.float64)
     channels = [np.interp(at, steps, table[:, channel]) for channel in range(3)]
-    return _masked(np.rint(np.stack(channels, axis=-1)), values)
+    # 3 times (H, W) -> (H, W, 3)
+    return _masked(np.rint(np.stack(channels, axis=-1)), plane)
 
 
-def colour_normals(normals: ArrayLike) -> Picture:
-    """Directions (3, H, W), x right, y down, z forward, as (n + 1) / 2 in RGB; a vector's length
-    does not show.
+def grey(values: ArrayLike, low: float, high: float) -> Picture:
+    """Return values (H, W) as grey, black at `low` and white at `high`, (H, W, 3).
+
+    Values outside the range take the colour of its end.
     """
-    vectors = np.asarray(normals, dtype=np.float64)
-    missing = _missing(vectors).all(axis=0)
-    vectors = np.where(missing, 0.0, vectors)
-    length = np.linalg.norm(vectors, axis=0)
-    unit = vectors / np.where(length > 0, length, 1.0)
+    plane = np.asarray(values, dtype=np.float64)
+    shades = np.rint(_fraction(plane, low, high) * 255.0)
+    # (H, W) -> (H, W, 3)
+    return _masked(np.repeat(shades[..., None], 3, axis=-1), plane)
+
+
+def directions(vectors: ArrayLike) -> Picture:
+    """Return directions (3, H, W), x right, y down, z forward, as (n + 1) / 2 in RGB, (H, W, 3).
+
+    The length of a vector is not shown.
+    """
+    values = np.asarray(vectors, dtype=np.float64)
+    missing = _missing(values).all(axis=0)
+    values = np.where(missing, 0.0, values)
+    # (3, H, W) -> (H, W)
+    length = np.linalg.norm(values, axis=0)
+    unit = values / np.where(length > 0, length, 1.0)
+    # (3, H, W) -> (H, W, 3)
     picture = np.rint((unit + 1.0) * 127.5).astype(np.uint8).transpose(1, 2, 0)
     picture[missing] = NO_TARGET
     return picture
-
-
-def colour_edge(edge: ArrayLike, low: float = 0.0, high: float = 1.0) -> Picture:
-    """Edges (H, W) as grey, black at `low` and white at `high`; values beyond the range take its
-    ends.
-    """
-    values = _plane(edge)
-    grey = np.rint(_fraction(values, low, high) * 255.0)
-    return _masked(np.repeat(grey[..., None], 3, axis=-1), values)
-
-
-def _plane(values: ArrayLike) -> NDArray[np.float64]:
-    """(H, W) or (1, H, W) -> (H, W)."""
-    plane = np.asarray(values, dtype=np.float64)
-    return plane[0] if plane.ndim == 3 else plane
 
 
 def _missing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -94,8 +89,9 @@ def _missing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _fraction(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Where in [low, high] each value lies, in [0, 1]; missing ones at 0, as is all of an empty
-    range.
+    """Return the place of each value in [low, high] as a share in [0, 1].
+
+    Missing values give 0, as do all values of an empty range.
     """
     if high <= low:
         return np.zeros_like(values)
@@ -103,6 +99,7 @@ def _fraction(values: NDArray[np.float64], low: float, high: float) -> NDArray[n
 
 
 def _masked(picture: NDArray[np.float64], values: NDArray[np.float64]) -> Picture:
+    """Return a picture (H, W, 3) as bytes, with `NO_TARGET` where values (H, W) are missing."""
     result = picture.astype(np.uint8)
     result[_missing(values)] = NO_TARGET
     return result

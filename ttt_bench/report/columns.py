@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ttt_bench.metrics.base import Metric, metrics_of
 from ttt_bench.report.tables import Column, Number
 from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, OWN_GAIN, indistinguishable_best
-from ttt_bench.tasks import TASKS, Metric
+from ttt_bench.tasks import TASKS
 
 DELTA_KEY = "delta_ttt_percent"
 DELTA_NO_EDGE_KEY = "delta_ttt_without_edge_percent"
@@ -39,7 +40,7 @@ def class_key(metric: Metric, label: str) -> str:
 
 def task_key(task: str) -> str:
     """Return the key of a task's primary metric."""
-    return metric_key(TASKS[task].primary)
+    return metric_key(metrics_of(task).primary)
 
 
 def quantity_key(quantity: str) -> str:

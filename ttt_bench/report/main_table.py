@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.classes import absent_notes
 from ttt_bench.report.columns import (
     DELTA_KEY,
@@ -147,7 +148,7 @@ def _with_best(means: pd.DataFrame) -> pd.DataFrame:
     best: dict[object, bool] = {}
     for (_, quantity), column in means.groupby(["selection", "quantity"]):
         if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
-            higher = TASKS[quantity].higher_is_better if quantity in TASKS else True
+            higher = not (quantity in TASKS and metrics_of(quantity).lower_is_better)
             flags = summary.indistinguishable_best(
                 column["mean"].tolist(), column["sd"].tolist(), higher
             )
@@ -158,7 +159,7 @@ def _with_best(means: pd.DataFrame) -> pd.DataFrame:
 def _columns(content: _Content) -> tuple[Column, ...]:
     largest = content.means.groupby("quantity")["mean"].max()
     tasks = content.comparison.tasks
-    columns = [metric_column(TASKS[task].primary, largest[task]) for task in tasks]
+    columns = [metric_column(metrics_of(task).primary, largest[task]) for task in tasks]
     columns += [column for quantity, column in GAINS.items() if quantity in largest.index]
     columns.append(_step_column(content.means))
     if content.published and content.has_delta:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ttt_bench.metrics.base import Metric, all_metrics
 from ttt_bench.report.columns import any_bold, class_column, metric_column, numbers
 from ttt_bench.report.notes.reading import BOLD
 from ttt_bench.report.notes.run import others_notes, seeds_note
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.tasks import METRICS, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def build_classes(comparison: Comparison) -> Table | None:
 def _overall(means: pd.DataFrame) -> list[_Measured]:
     """Return a column per metric; all but the first one of a task are secondary."""
     columns: list[_Measured] = []
-    for metric in METRICS:
+    for metric in all_metrics():
         own = _of_metric(means, metric)
         if len(own):
             further = any(metric.task == other.metric.task for other in columns)
@@ -58,7 +58,7 @@ def _overall(means: pd.DataFrame) -> list[_Measured]:
 def _by_class(means: pd.DataFrame) -> list[_Measured]:
     """Return a column per metric and class."""
     columns = []
-    for metric in METRICS:
+    for metric in all_metrics():
         for label, own in _of_metric(means, metric).groupby("class", sort=False):
             columns.append(_measured(metric, class_column(metric, str(label)), own))
     return columns

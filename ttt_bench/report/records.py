@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report import main_table
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats import summary
@@ -52,7 +53,7 @@ def _primary(quantity: str) -> Record:
     """Return task and metric if the quantity is a task, which stands for its primary metric."""
     if quantity not in TASKS:
         return {}
-    return {"task": quantity, "metric": TASKS[quantity].metric}
+    return {"task": quantity, "metric": metrics_of(quantity).primary.name}
 
 
 def _whole(record: Record) -> Record:

@@ -15,8 +15,9 @@ from importlib.resources import files
 
 import pandas as pd
 
-from ttt_bench.metrics.scores import delta_ttt
-from ttt_bench.tasks import TASKS, canonical
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.delta import delta_ttt
+from ttt_bench.tasks import canonical
 
 TOLERANCE = 0.1
 """How far, in points, a published Delta_TTT may lie from the recomputed one before it is
@@ -135,7 +136,7 @@ def _row(
     recomputed = delta_ttt(
         [scores[task][0] for task in base],
         [base[task][0] for task in base],
-        [TASKS[task].lower_is_better for task in base],
+        [metrics_of(task).lower_is_better for task in base],
     )
     value = float(printed["value"])
     cause = CAUSES.get((pair, method), "cause unknown")

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ttt_bench.metrics.scores import class_iou, constant_rmse, delta_ttt
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.delta import delta_ttt
 from ttt_bench.tasks import TASKS, canonical
 
 ORACLE, FIXED = "oracle", "fixed"
@@ -28,7 +29,9 @@ OwnSource = Mapping[tuple[str, int], Mapping[str, float]]
 
 def is_primary(rows: pd.DataFrame) -> pd.Series:
     """Which stored rows are of their task's primary metric."""
-    return rows["metric"] == rows["task"].map({name: task.metric for name, task in TASKS.items()})
+    return rows["metric"] == rows["task"].map(
+        {name: metrics_of(name).primary.name for name in TASKS}
+    )
 
 
 def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +71,9 @@ def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
     known = scores[scores.index.get_level_values("seed").isin(reference.index)]
     seeds = known.index.get_level_values("seed")
     columns = {DELTA: tasks}
-    if "edge" in tasks and len(tasks) > 1:
-        columns[DELTA_NO_EDGE] = [task for task in tasks if task != "edge"]
+    second = [task for task in tasks if not metrics_of(task).second_delta_without]
+    if 0 < len(second) < len(tasks):
+        columns[DELTA_NO_EDGE] = second
     values = {
         name: [
             _delta(row, reference.loc[seed, kept].to_numpy(), kept)
@@ -232,40 +236,27 @@ def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
     """
     found = {}
     for task, group in statistics.groupby("task", sort=False):
+        # the sums of each evaluation batch, (S,)
         batches = [
             np.sum(np.stack(list(batch)), axis=0) for _, batch in group.groupby("batch")["values"]
         ]
-        if task == "semseg":
-            found["semseg"] = _constant_miou(np.sum(batches, axis=0))
-        elif task in ("depth", "edge"):
-            found[str(task)] = constant_rmse(batches)
+        score = metrics_of(str(task)).constant_score(batches)
+        if score is not None:
+            found[str(task)] = score
     return {task: found[task] for task in canonical(found)}
 
 
 def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
-    """How many scored pixels of the target belong to each semantic class, (K,); empty without
-    semseg.
+    """Return the number of scored target pixels per semantic class, (K,); empty without classes.
 
     Args:
-        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
+        statistics: `schema.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
     """
-    counts = list(statistics.loc[statistics["task"] == "semseg", "values"])
-    return _truth(np.sum(np.stack(counts), axis=0)) if counts else np.zeros(0)
-
-
-def _truth(counts: np.ndarray) -> np.ndarray:
-    """Pixels of each class in truth, (K,), from flattened confusion counts (K * K,)."""
-    classes = round(len(counts) ** 0.5)
-    return counts.reshape(classes, classes).sum(axis=1)
-
-
-def _constant_miou(counts: np.ndarray) -> float:
-    truth = _truth(counts)
-    classes = len(truth)
-    confusions = [
-        np.where(np.arange(classes) == label, truth[:, None], 0.0) for label in range(classes)
-    ]
-    return float(100.0 * max(class_iou(confusion).mean() for confusion in confusions))
+    for task, values in statistics.groupby("task", sort=False)["values"]:
+        if metrics_of(str(task)).has_classes:
+            # n images: (n, S) -> (S,)
+            return metrics_of(str(task)).class_pixels(np.sum(np.stack(list(values)), axis=0))
+    return np.zeros(0)
 
 
 def _gain(row: pd.Series, own: Mapping[str, float], tasks: Sequence[str]) -> float:
@@ -278,4 +269,4 @@ def _gain(row: pd.Series, own: Mapping[str, float], tasks: Sequence[str]) -> flo
 
 
 def _delta(values: np.ndarray, base: np.ndarray, tasks: Sequence[str]) -> float:
-    return delta_ttt(values, base, [TASKS[task].lower_is_better for task in tasks])
+    return delta_ttt(values, base, [metrics_of(task).lower_is_better for task in tasks])

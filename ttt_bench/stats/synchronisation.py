@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ttt_bench import sync
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.stats.summary import UNMOVED, base_scores, unmoved
-from ttt_bench.tasks import TASKS
 
 MEASURES = ("step_variance", "dtw", "cosine_similarity", "cosine_similarity_per_step")
 
@@ -60,7 +60,7 @@ def _measures(
     own = scores.notna().all().to_numpy()
     scores, constant = scores.loc[:, own], constant[own]
     tasks = [str(task) for task in scores.columns]
-    lower = [TASKS[task].lower_is_better for task in tasks]
+    lower = [metrics_of(task).lower_is_better for task in tasks]
     # (steps, tasks) -> (tasks, steps)
     before, after = scores[scores.index == 0].to_numpy().T, scores[scores.index >= 1].to_numpy().T
     found: dict[str, object] = {"steps": int(scores.index.max())}

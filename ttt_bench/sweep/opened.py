@@ -23,8 +23,8 @@ from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES, Recipe
-from ttt_bench.metrics.statistics import Scoring
-from ttt_bench.tasks import canonical, output_channels
+from ttt_bench.metrics.base import Scoring
+from ttt_bench.tasks import TASKS, canonical, output_channels
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
@@ -114,7 +114,7 @@ class OpenedPair:
         return Scoring(
             edge_sigmoid=target.edge_sigmoid,
             depth_nonnegative=target.depth_nonnegative,
-            depth_log=target.depth_log,
+            to_metres=target.to_metres,
         )
 
     def scoring_words(self) -> dict[str, str]:
@@ -126,7 +126,10 @@ class OpenedPair:
             else f"the order of the stream {self.target.stream}"
         )
         return self.scoring.words(
-            self.tasks, self.preset.batch, target.depth_unit, target.edge_unit, order
+            self.tasks,
+            batch=self.preset.batch,
+            units={"depth": target.depth_unit, "edge": target.edge_unit},
+            order=order,
         )
 
     @property
@@ -221,7 +224,7 @@ def open_pair(
         raise BenchError("\n".join(dict.fromkeys(problems)))
     source, target = opened
     shared = set(source.tasks) & set(target.tasks)
-    tasks = canonical(shared if labels else shared - {"semseg"})
+    tasks = canonical(task for task in shared if labels or not TASKS[task].needs_labels)
     if not tasks:
         raise BenchError(
             f"{pair.name}: no task in common; source has {', '.join(source.tasks)}, target {', '.join(target.tasks)}"
@@ -235,7 +238,11 @@ def open_pair(
     shifted = ShiftedDataset(target, pair.shifts, preset.data.seed) if pair.shifts else target
     seen = StreamedDataset(shifted, parse_stream(request.stream), preset.data.seed, limit)
     notices += [*source.notices, *seen.notices]
-    notices += [labels.footnote] if labels and labels.footnote and "semseg" in tasks else []
+    notices += (
+        [labels.footnote]
+        if labels and labels.footnote and any(TASKS[task].needs_labels for task in tasks)
+        else []
+    )
     variant = find_variant(request.data_variant)
     return OpenedPair(
         pair,

@@ -21,7 +21,7 @@ from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm
 from ttt_bench.errors import BenchError, DivergedError
-from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.metrics.base import Scoring
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net

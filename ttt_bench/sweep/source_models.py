@@ -7,13 +7,12 @@ from typing import Any
 from ttt_bench.adapt.evaluate import evaluate
 from ttt_bench.adapter import Norm
 from ttt_bench.data.batching import split_batches
-from ttt_bench.metrics.statistics import Scoring
+from ttt_bench.metrics.base import Scoring, metrics_of
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.opened import open_split
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.runner import Runner
-from ttt_bench.tasks import TASKS
 from ttt_bench.train.chain import training_chain
 from ttt_bench.train.changed_data import note
 from ttt_bench.train.prior import position_prior, prior_predictor
@@ -87,7 +86,7 @@ def _train_one(
             "model": model,
             "seed": cell.seed,
             "task": task,
-            "metric": TASKS[task].metric,
+            "metric": metrics_of(task).primary.name,
             "score": scores[task],
             "prior": priors[task],
             "ratio": scores[task] / priors[task] if priors[task] else None,

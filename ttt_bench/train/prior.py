@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ttt_bench.adapt.evaluate import Predictor
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.batching import split_batches
 from ttt_bench.data.images.files import spread
-from ttt_bench.tasks import IGNORE
+from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.util.progress import Progress
 
 PRIOR_IMAGES = 5_000
@@ -40,22 +39,12 @@ def position_prior(
         for numbers in split_batches(len(images), batch):
             targets = dataset.batch([images[number] for number in numbers]).targets
             for task in [task for task in channels if task in targets]:
-                values, valid = _labelled(task, targets[task], channels[task])
+                values, valid = measurement_of(task).labelled(targets[task], channels[task])
                 # sums over the batch: (B, K, H, W) -> (K, H, W) and (B, 1, H, W) -> (1, H, W)
                 sums[task] += torch.where(valid, values, 0.0).sum(0)
                 counts[task] += valid.sum(0)
             bar.advance(len(numbers))
     return {task: total / counts[task].clamp(min=1) for task, total in sums.items()}
-
-
-def _labelled(task: str, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Return the values to average (B, K, H, W), and a mask of the labelled pixels (B, 1, H, W)."""
-    if task == "semseg":
-        # class indices (B, H, W) -> one-hot (B, H, W, K) -> (B, K, H, W)
-        one_hot = F.one_hot(target.clamp(max=channels - 1), channels).permute(0, 3, 1, 2)
-        return one_hot.float(), (target != IGNORE)[:, None]
-    # a pixel counts if all of its K values are labelled: (B, K, H, W) -> (B, 1, H, W)
-    return target, (target != IGNORE).all(dim=1, keepdim=True)
 
 
 def prior_predictor(prior: Mapping[str, Tensor], device: torch.device) -> Predictor:

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import DELTA, curve_frame
-from ttt_bench.tasks import TASKS
 
 PANEL = (3.5, 2.6)
 """Width and height of a panel in inches."""
@@ -126,7 +126,7 @@ def _label(ax: Axes, name: str, comparison: Comparison) -> None:
 def _heading(name: str) -> str:
     if name == DELTA:
         return f"Delta_TTT (%), higher is better {UP}"
-    metric = TASKS[name].primary
+    metric = metrics_of(name).primary
     direction = f"higher is better {UP}" if metric.higher_is_better else f"lower is better {DOWN}"
     return f"{name}: {metric.printed}, {direction}"
 

@@ -12,17 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ttt_bench.metrics.colours import (
-    class_colour,
-    colour_depth,
-    colour_edge,
-    colour_normals,
-    colour_semseg,
-)
-from ttt_bench.metrics.scores import align
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.colours import class_colour
 from ttt_bench.results import store
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.tasks import IGNORE, TASKS
+from ttt_bench.tasks import TASKS
 
 Picture = NDArray[np.uint8]
 Examples = Mapping[str, np.ndarray]
@@ -145,7 +139,7 @@ class _Layout:
 def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit: int) -> _Layout:
     tasks = [task for task in TASKS if f"truth_{task}" in first]
     height, width = _tile_size(first["image"].shape[1:3])
-    shown = classes if "semseg" in tasks else ()
+    shown = classes if any(metrics_of(task).has_classes for task in tasks) else ()
     return _Layout(
         heads=[_wrapped(head, width) for head in heads],
         tasks=tasks,
@@ -155,34 +149,6 @@ def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit
         classes=shown,
         legend=_legend(shown, _MARGIN + len(heads) * (width + _GAP)),
     )
-
-
-def coloured(task: str, truth: np.ndarray, prediction: np.ndarray | None = None) -> Picture:
-    """A prediction of one image in colours, (H, W, 3), or the truth where there is none.
-
-    Depth and edge are mapped on the truth by least squares over its valid pixels, as the score does
-    for a batch, and coloured in the truth's range.
-    """
-    values = truth if prediction is None else prediction
-    if task == "semseg":
-        return colour_semseg(values)
-    if task == "normals":
-        return colour_normals(values)
-    target = truth.astype(np.float64)
-    valid = (target != IGNORE) & np.isfinite(target)
-    low, high = (
-        (float(target[valid].min()), float(target[valid].max())) if valid.any() else (0.0, 1.0)
-    )
-    shown = target if prediction is None else _aligned(prediction.astype(np.float64), target, valid)
-    return colour_depth(shown, low, high) if task == "depth" else colour_edge(shown, low, high)
-
-
-def _aligned(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    p, t = prediction[valid], target[valid]
-    scale, shift = align(
-        [valid.sum(), p.sum(), t.sum(), (p * p).sum(), (t * t).sum(), (p * t).sum()]
-    )
-    return scale * prediction + shift
 
 
 def _tile_size(shape: tuple[int, int]) -> tuple[int, int]:
@@ -229,12 +195,14 @@ def _tiles(examples: Mapping[str, Examples], image: int, task: str) -> Iterator[
     first = next(iter(examples.values()))
     truth = first[f"truth_{task}"][image]
     yield first["image"][image]
-    yield coloured(task, truth)
+    yield metrics_of(task).picture(truth)
     for stored in examples.values():
         predictions = stored.get(f"prediction_{task}")
         same = np.array_equal(stored.get("indices", []), first["indices"])
         yield (
-            coloured(task, truth, predictions[image]) if same and predictions is not None else None
+            metrics_of(task).picture(truth, predictions[image])
+            if same and predictions is not None
+            else None
         )
 
 

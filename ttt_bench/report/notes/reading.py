@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
+from ttt_bench.metrics.base import joined_words, metrics_of
 from ttt_bench.report.notes.run import seeds_note
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison
@@ -94,29 +95,12 @@ def _constant_notes(
 ) -> list[Note]:
     if not constants:
         return []
-    texts = {
-        "semseg": "semseg: every pixel in the best class",
-        "depth": "depth and edge: the best constant of each evaluation batch; no aligned prediction is worse",
-        "normals": "normals: not known, the stored angles do not tell it",
-    }
-    texts["edge"] = texts["depth"]
-    notes = [
-        Note("Best constant", "; ".join(dict.fromkeys(texts[task] for task in comparison.tasks)))
-    ]
+    words = {task: metrics_of(task).constant_words for task in comparison.tasks}
+    notes = [Note("Best constant", joined_words(words))]
     base = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)].set_index(
         "quantity"
     )["mean"]
-    if "semseg" in constants and "semseg" in base.index and base["semseg"] <= constants["semseg"]:
-        notes.append(
-            Note("Below a constant", "semseg: Base is no better than one class everywhere")
-        )
-    for task in ("depth", "edge"):
-        if (
-            task in constants
-            and task in base.index
-            and base[task] >= (1 - SATURATED) * constants[task]
-        ):
-            share = 100 * (1 - base[task] / constants[task])
-            text = f"{task}: Base is only {share:.1f} % better than the best constant, so this column says little"
-            notes.append(Note("Saturated", text))
+    for task in [task for task in constants if task in base.index]:
+        warning = metrics_of(task).constant_warning(base[task], constants[task])
+        notes += [Note(*warning)] if warning else []
     return notes

@@ -1,0 +1,42 @@
+"""Sums and counts over pixels, in float64 and without a transfer to the host."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sums(*values: Tensor) -> Tensor:
+    """Return the sum of each image of N tensors (B, ...), (B, N) float64."""
+    # N times (B, ...) -> (B,) -> (B, N)
+    return torch.stack([value.flatten(1).sum(1, dtype=torch.float64) for value in values], dim=1)
+
+
+def moments(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Return n, sum p, sum t, sum p^2, sum t^2, sum p t of each image, (B, 6) float64.
+
+    Args:
+        prediction: (B, ...).
+        target: the same shape.
+        valid: the same shape, bool: the pixels that count.
+    """
+    p = torch.where(valid, prediction, 0).double()
+    t = torch.where(valid, target, 0).double()
+    return sums(valid, p, t, p * p, t * t, p * t)
+
+
+def histogram(bins: Tensor, count: int) -> Tensor:
+    """Return how often 0, 1, ... count - 1 occur, (count,) float64.
+
+    Args:
+        bins: (B, H, W) integers in 0..count; `count` itself is not counted.
+        count: number of bins.
+    """
+    if bins.device.type == "cpu":
+        return torch.bincount(bins.flatten(), minlength=count + 1)[:count].double()
+    # bincount asks a GPU for the largest number and waits for the answer
+    places = bins.flatten(1).long()
+    one = torch.ones((), dtype=torch.float64, device=bins.device)
+    counts = torch.zeros(len(places), count + 1, dtype=torch.float64, device=bins.device)
+    # one row per image: (B, count + 1) -> (count,)
+    return counts.scatter_add_(1, places, one.expand_as(places)).sum(0)[:count]
