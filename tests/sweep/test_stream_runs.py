@@ -219,6 +219,6 @@ def test_a_stream_needs_the_online_protocol(tmp_path: Path, protocol: str) -> No
         "--results",
         str(tmp_path / "results"),
     )
-    assert f"--stream shuffled does not go with --protocol {protocol.split(",")[-1]}" in refused(
+    assert f"--stream shuffled does not go with --protocol {protocol.split(',')[-1]}" in refused(
         "run", *arguments, "--stream", "shuffled"
     )
