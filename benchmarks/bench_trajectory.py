@@ -24,9 +24,9 @@ from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm
+from ttt_bench.config.merging import make_request
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
-from ttt_bench.config.request import make_request
 from ttt_bench.data.base import Dataset
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.base import Scoring

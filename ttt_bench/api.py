@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt_bench.config.request import Request, make_request
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.request import Request
 from ttt_bench.util.progress import Progress, Silent
 
 if TYPE_CHECKING:

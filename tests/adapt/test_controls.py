@@ -12,7 +12,7 @@ import pytest
 from support.runs import request, run
 
 import ttt_bench
-from ttt_bench.config.request import make_request
+from ttt_bench.config.merging import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.report.render import summary_rows
 from ttt_bench.results import store

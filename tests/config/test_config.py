@@ -9,10 +9,15 @@ import pytest
 from support.toy import Joint, Toy
 
 from ttt_bench.adapter import Hparams, Optimiser
-from ttt_bench.config.method_settings import describe_changes, resolve_method
+from ttt_bench.config.changed_settings import describe_changes
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import PRESETS, read_preset, resolve_preset
-from ttt_bench.config.request import make_request, parse_setting, read_config_file
+from ttt_bench.config.reading import parse_setting, read_config_file
+from ttt_bench.config.request import Request, choices
+from ttt_bench.data.variants import VARIANTS
 from ttt_bench.errors import BenchError
+from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.registry import METHODS
 
 
@@ -128,7 +133,7 @@ def test_a_wrong_preset_setting_is_refused(setting: str, message: str) -> None:
         ("tent.strenth=1", "unknown option 'strenth'; did you mean strength"),
         ("tent.strength=-1", r"tent\.strength: Input should be greater than or equal to 0, got -1"),
         ("tent.lr=fast", r"tent\.lr: Input should be a valid number.*got 'fast'"),
-        ("tent.steps=0", r"tent\.steps: a whole number of at least 1"),
+        ("tent.steps=0", r"tent\.steps must be a whole number of at least 1"),
     ],
 )
 def test_a_wrong_method_setting_is_refused(setting: str, message: str) -> None:
@@ -159,7 +164,11 @@ def described(method: Any = Rated, shuffled: bool = False, **given: Any) -> str:
     preset = resolve_preset("quick", request.set)
     settings = resolve_method(method, preset, request)
     return describe_changes(
-        method, settings, "quick", preset, request, {"stream": "shuffled"} if shuffled else {}
+        settings,
+        preset,
+        request,
+        preset_name="quick",
+        choices={"stream": "shuffled"} if shuffled else {},
     )
 
 
@@ -261,3 +270,19 @@ def test_a_table_where_a_value_belongs_is_refused(tmp_path: Path) -> None:
     path.write_text("set = 3\n")
     with pytest.raises(BenchError, match="set must be a table"):
         read_config_file(path)
+
+
+def test_every_wrong_choice_is_named_at_once() -> None:
+    with pytest.raises(BenchError, match=r"^unknown control 'frozn'[^;]*;[^;]*; unknown preset 'quik'"):
+        make_request({}, {"preset": "quik", "control": "frozn"})
+
+
+def test_every_field_of_a_request_has_a_help_text_and_a_closed_choice_its_values() -> None:
+    assert all(field.description for field in Request.model_fields.values())
+    assert {name: choices(name) for name in Request.model_fields if choices(name)} == {
+        "protocol": tuple(PROTOCOLS),
+        "control": ("none", "frozen"),
+        "preset": PRESETS,
+        "hparams": ("paper", "original"),
+        "data_variant": tuple(VARIANTS),
+    }

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapter import Optimiser
-from ttt_bench.config.request import make_request
+from ttt_bench.config.merging import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import s4t

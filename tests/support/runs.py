@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ttt_bench.config.request import Request, make_request
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.request import Request
 from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.sweep.runner import Outcome, Runner
 from ttt_bench.util.progress import Silent

@@ -14,7 +14,7 @@ from support.files.scenes import scene
 from torch import Tensor
 
 from ttt_bench.adapter import Optimiser
-from ttt_bench.config.request import make_request
+from ttt_bench.config.merging import make_request
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.methods.s4t import S4TOptions, tbs_loss
 from ttt_bench.sweep.cell import Cell

@@ -26,7 +26,7 @@ app.add_typer(prepare.app, name="prepare")
 @app.command("list")
 def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
     """Every data set, those of other packages too: what it has, and whether its files are there."""
-    from ttt_bench.config.request import default_data_root
+    from ttt_bench.config.merging import default_data_root
     from ttt_bench.data.registry import DATASETS
 
     root = data_root or default_data_root()
@@ -121,7 +121,8 @@ def show(
     data_root: DataRoot = None,
 ) -> None:
     """Write a contact sheet: images and their labels, as a run sees them."""
-    from ttt_bench.config.request import make_request, parse_setting, read_config_file
+    from ttt_bench.config.merging import make_request
+    from ttt_bench.config.reading import parse_setting, read_config_file
     from ttt_bench.data.images.files import spread
 
     given = {

@@ -74,7 +74,8 @@ def check_methods(
     """Does a method keep the contract? Runs it on small networks and random images; exit code 1
     where it does not.
     """
-    from ttt_bench.config.request import Request, parse_setting
+    from ttt_bench.config.reading import parse_setting
+    from ttt_bench.config.request import Request
     from ttt_bench.registry import METHODS
     from ttt_bench.sweep.resolve import check_names
 
@@ -132,7 +133,7 @@ def check_methods(
 @pairs.command("list")
 def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
     """The published pairs and the embedded one, what they need, and whether it is there."""
-    from ttt_bench.config.request import default_data_root
+    from ttt_bench.config.merging import default_data_root
     from ttt_bench.data.pair import LISTED_PAIRS
     from ttt_bench.data.registry import DATASETS
     from ttt_bench.data.shifts.kinds import KINDS
@@ -200,7 +201,8 @@ def params(
     as_json: Json = False,
 ) -> None:
     """Trainable parameters of every method: total, and where they are."""
-    from ttt_bench.config.request import Request, parse_setting
+    from ttt_bench.config.reading import parse_setting
+    from ttt_bench.config.request import Request
     from ttt_bench.describe.card import parameter_rows
     from ttt_bench.sweep.resolve import check_names
 

@@ -184,7 +184,7 @@ def pascal(
 
 
 def _root(given: Path | None, otherwise: Path | None = None) -> Path:
-    from ttt_bench.config.request import default_data_root
+    from ttt_bench.config.merging import default_data_root
 
     root = given or default_data_root() or otherwise
     if root is None:

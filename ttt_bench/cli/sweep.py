@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from ttt_bench.cli.output import Display, say, show_rows, stdout
-from ttt_bench.config.request import Request, make_request, parse_setting, read_config_file
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.reading import parse_setting, read_config_file
+from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import check_names
 
 Json = Annotated[

@@ -1,5 +1,6 @@
-"""Presets, config files and requests: what a run is asked to do, with one precedence."""
+"""Presets, config files and requests: everything that a run is asked to do."""
 
+from ttt_bench.config.merging import default_data_root, make_request
 from ttt_bench.config.preset import (
     DataSettings,
     ModelConfig,
@@ -8,7 +9,8 @@ from ttt_bench.config.preset import (
     read_preset,
     resolve_preset,
 )
-from ttt_bench.config.request import Request, make_request, parse_setting, read_config_file
+from ttt_bench.config.reading import parse_setting, read_config_file
+from ttt_bench.config.request import Request, choices
 
 __all__ = [
     "DataSettings",
@@ -16,6 +18,8 @@ __all__ = [
     "Preset",
     "Request",
     "TrainingSettings",
+    "choices",
+    "default_data_root",
     "make_request",
     "parse_setting",
     "read_config_file",

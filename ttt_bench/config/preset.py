@@ -14,17 +14,21 @@ from ttt_bench.config.validation import Strict, validated
 from ttt_bench.errors import BenchError, unknown
 
 PRESETS = ("smoke", "quick", "paper")
+SECTIONS = ("model", "data", "training")
+"""Sections of a preset that `--set SECTION.key=value` changes."""
+
 Size = tuple[int, int]
+"""(H, W) in pixels."""
 
 
 class ModelConfig(Strict):
-    """What the shared network is made of.
+    """The shared network.
 
     Attributes:
-        backbone: a timm model that offers `features_only`.
-        backbone_args: further arguments of timm's `create_model` (such as `channels` of a ResNet).
+        backbone: a timm model that supports `features_only`.
+        backbone_args: further arguments of timm's `create_model`, such as `channels` of a ResNet.
         pretrained: start from timm's ImageNet weights.
-        weights: a local file with the backbone's weights, in place of timm's download.
+        weights: a local file with the backbone's weights, instead of timm's download.
     """
 
     backbone: str = "resnet50"
@@ -33,23 +37,23 @@ class ModelConfig(Strict):
     weights: Path | None = None
 
     def untrained(self) -> ModelConfig:
-        """The same network without weights to load."""
+        """Return the same network without weights to load."""
         return self.model_copy(update={"pretrained": False, "weights": None})
 
 
 class DataSettings(Strict):
-    """How many images, and at which size.
+    """Number and size of images.
 
     Attributes:
-        rendered_train: training images that an embedded source renders.
-        rendered_target: target images that an embedded target renders (and held-out source images).
-        target_split: which target images: "test", or "tune", other ones to choose settings on.
-        target_limit: at most so many images of a real target, the first ones; None for all.
-        test_subset: which of Taskonomy's test frames: first_tenth (as published), stride10 or all.
-        seed: draws the randomness of the target's shifts and of its stream; the same for every seed
-        of a run.
-        workers: worker processes that decode real images while training.
-        sizes: (H, W) of a domain by its name, else by its role: "source" or "target".
+        rendered_train: number of training images that an embedded source renders.
+        rendered_target: number of target images that an embedded target renders; also that of
+            held-out source images.
+        target_limit: largest number of images of a real target, the first ones; None for all.
+        target_split: the target images: "test", or "tune", other images to choose settings on.
+        test_subset: the test frames of Taskonomy: first_tenth (as published), stride10 or all.
+        seed: seeds the target's shifts and its stream; the same for every seed of a run.
+        workers: number of worker processes that decode real images while training.
+        sizes: (H, W) by name of a domain, else by role: "source" or "target".
     """
 
     rendered_train: int = Field(gt=0)
@@ -62,31 +66,33 @@ class DataSettings(Strict):
     sizes: dict[str, Size]
 
     @model_validator(mode="after")
-    def _roles(self) -> Self:
+    def _check_sizes(self) -> Self:
         for role in ("source", "target"):
             if role not in self.sizes:
-                raise ValueError(f"sizes must name the size of a {role}")
+                raise ValueError(f"sizes must contain the size of a {role}")
         for name, size in self.sizes.items():
             if min(size) < 16:
                 raise ValueError(f"size {size[0]}x{size[1]} of {name} is too small; at least 16x16")
         return self
 
     def size(self, domain: str, role: str) -> Size:
-        """(H, W) of a domain in a role."""
+        """Return (H, W) of a domain in a role."""
         return self.sizes.get(domain, self.sizes[role])
 
 
 class TrainingSettings(Strict):
-    """Source training, two stretches of Adam with polynomial decay, each from its own first
-    learning rate.
+    """Source training: two stages of Adam with polynomial decay.
 
     Attributes:
-        shared_iterations: a supervised stretch that every source model of a seed starts from; 0 for
-        none.
-        iterations: the stretch of one source model: supervised, with the method's auxiliary losses
-        where it has any.
-        flip: augment the images as the data set does: mirror half of them, or its own published
-        recipe.
+        batch: images per batch.
+        shared_iterations: length of the supervised stage that all source models of a seed start
+            from; 0 to omit it.
+        iterations: length of the stage of one source model, supervised and with the method's
+            auxiliary losses.
+        shared_lr: first learning rate of the shared stage.
+        lr: first learning rate of the second stage.
+        weight_decay: weight decay of both.
+        flip: augment the images as the data set does: mirror half of them, or its published recipe.
     """
 
     batch: int = Field(gt=0)
@@ -99,7 +105,17 @@ class TrainingSettings(Strict):
 
 
 class Preset(Strict):
-    """How much: network, sizes, iterations, images and steps."""
+    """The size of a run: backbone, image sizes, iterations, number of images, steps.
+
+    Attributes:
+        description: one sentence for listings.
+        model: the shared network.
+        data: number and size of images.
+        training: source training.
+        steps: adaptation steps per batch; None for each method's default.
+        batch: target images per batch.
+        methods: method -> its options, optimiser settings and `steps` in this preset.
+    """
 
     description: str
     model: ModelConfig
@@ -110,44 +126,51 @@ class Preset(Strict):
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
-SECTIONS = ("model", "data", "training")
-
-
 def read_preset(name: str) -> dict[str, Any]:
-    """A preset as its file states it.
+    """Return the content of a preset's file.
 
     Raises:
-        BenchError: no such preset.
+        BenchError: no preset has that name.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
-    return tomllib.loads(
-        files("ttt_bench.config").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
-    )
+    path = files("ttt_bench.config").joinpath("presets", f"{name}.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def default_preset(*, embedded: bool) -> str:
+    """Return the preset of a pair by default; `embedded`: both domains are embedded."""
+    return "quick" if embedded else "paper"
 
 
 def resolve_preset(name: str, settings: Mapping[str, Any]) -> Preset:
-    """A preset with the settings that are not a method's laid over it.
+    """Return a preset with the request's settings that do not belong to a method.
+
+    Args:
+        name: the preset.
+        settings: `section.key` -> value; other sections than those of a preset are ignored.
 
     Raises:
-        BenchError: an unknown section or key, or a value that does not fit.
+        BenchError: a section or key is unknown, or a value is not allowed.
     """
     raw = read_preset(name)
     for key, value in settings.items():
-        section, _, field = key.partition(".")
-        if key == "batch":
-            raw["batch"] = value
-        elif section in SECTIONS:
-            _assign(raw[section], field.split("."), value)
+        path = key.split(".")
+        if key == "batch" or path[0] in SECTIONS:
+            raw = _with_value(raw, path, value, setting=key)
     return validated(Preset, raw, "--set ")
 
 
-def _assign(target: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for part in path[:-1]:
-        inner = target.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise BenchError(
-                f"--set {'.'.join(path)}: {part} is a single value ({inner!r}) and has no parts"
-            )
-        target = inner
-    target[path[-1]] = value
+def _with_value(
+    table: Mapping[str, Any], path: Sequence[str], value: Any, *, setting: str
+) -> dict[str, Any]:
+    """Return the table with the entry at a path of keys replaced or added."""
+    key, *rest = path
+    if not rest:
+        return {**table, key: value}
+    inner = table.get(key, {})
+    if not isinstance(inner, dict):
+        raise BenchError(
+            f"--set {setting}: {key} is a single value ({inner!r}); omit .{'.'.join(rest)}"
+        )
+    return {**table, key: _with_value(inner, rest, value, setting=setting)}

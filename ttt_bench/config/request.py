@@ -1,38 +1,30 @@
-"""What a run is asked to do: presets, config files and command-line settings, resolved with one
-precedence.
-
-Command line over config file over preset over hparams, except that `--hparams original` brings its
-own optimiser and
-steps: a preset's optimiser settings are left out there, its options (such as a smaller patch on
-small images) stay.
-"""
+"""The request: everything that one run is asked to do."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import Field
 
 from ttt_bench.config.preset import PRESETS
-from ttt_bench.config.validation import Strict, validated
-from ttt_bench.errors import BenchError, unknown
+from ttt_bench.config.validation import OneOf, Strict, allowed_values
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
 from ttt_bench.protocols import PROTOCOLS
 
 HPARAMS = ("paper", "original")
+"""The sets of hyperparameters; the first one is the default."""
 VARIANTS = ("corrected", "official")
+"""Names of the data variants (`ttt_bench.data.variants`); the first one is the default."""
 CONTROLS = ("none", "frozen")
+"""The controls; the first one is the default and means none."""
 
 
 class Request(Strict):
     """The settings of one run.
 
     The command line, config files and `ttt_bench.run` use the names of these fields. The command
-    line shows their descriptions and defaults.
+    line shows their descriptions and defaults. `choices` returns the values that a field allows.
     """
 
     methods: tuple[str, ...] = Field(
@@ -52,29 +44,29 @@ class Request(Strict):
         gt=0,
         description="Adaptation steps per batch. Default: set by the preset or by --hparams.",
     )
-    protocol: tuple[str, ...] = Field(
+    protocol: tuple[Annotated[str, OneOf("protocol", tuple(PROTOCOLS))], ...] = Field(
         (DEFAULT_PROTOCOL,),
         min_length=1,
         description=f"Protocols joined by commas: {', '.join(PROTOCOLS)}.",
     )
-    control: tuple[Literal["none", "frozen"], ...] = Field(
-        ("none",),
+    control: tuple[Annotated[str, OneOf("control", CONTROLS)], ...] = Field(
+        (CONTROLS[0],),
         min_length=1,
         description="Controls joined by commas: none; frozen (learning rate 0, which shows the "
         "effect of a method's normalisation alone).",
     )
-    preset: Literal["smoke", "quick", "paper"] | None = Field(
+    preset: Annotated[str, OneOf("preset", PRESETS)] | None = Field(
         None,
         description="Size of a run: smoke, quick or paper. Default: quick if both domains are "
         "embedded, else paper.",
     )
-    hparams: Literal["paper", "original"] = Field(
-        "paper",
+    hparams: Annotated[str, OneOf("hparams", HPARAMS)] = Field(
+        HPARAMS[0],
         description="Hyperparameters: paper (S4T's common protocol), or original (those of each "
         "method's authors).",
     )
-    data_variant: Literal["corrected", "official"] = Field(
-        "corrected",
+    data_variant: Annotated[str, OneOf("data variant", VARIANTS)] = Field(
+        VARIANTS[0],
         description="Data handling: corrected, or official (reproduces the defects of the S4T "
         "code).",
     )
@@ -111,98 +103,6 @@ class Request(Strict):
     )
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """`key=value` of `--set`; the value is read as TOML, and as text where it is none.
-
-    Raises:
-        BenchError: not of that form.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not key or ("." not in key and key != "batch"):
-        raise BenchError(
-            f"--set takes section.key=value (such as s4t.mask_ratio=0.5), got {text!r}"
-        )
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value.strip()
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """A config file's entries, with nested `[set.NAME]` tables flattened to `NAME.key`.
-
-    Raises:
-        BenchError: missing, or not TOML (with the place).
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BenchError(f"config file {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchError(f"config file {path}: {error}") from error
-    entries = {key.replace("-", "_"): value for key, value in raw.items()}
-    for name in entries.keys() - Request.model_fields.keys():
-        raise BenchError(f"config file {path}: {unknown('option', name, Request.model_fields)}")
-    if "set" in entries:
-        if not isinstance(entries["set"], dict):
-            raise BenchError(
-                f"config file {path}: set must be a table, such as [set.s4t] with mask_ratio = 0.5"
-            )
-        entries["set"] = dict(_flatten(entries["set"]))
-    return entries
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def default_data_root() -> Path | None:
-    """The data root that the environment variable TTT_BENCH_DATA names, if any."""
-    root = os.environ.get("TTT_BENCH_DATA")
-    return Path(root) if root else None
-
-
-def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> Request:
-    """One request from a config file's entries and the command line's (None: not given), which win.
-
-    A data root that neither names is looked for in the environment variable TTT_BENCH_DATA.
-
-    Raises:
-        BenchError: a value that does not fit, with what is allowed.
-    """
-    given = {key: value for key, value in command_line.items() if value is not None}
-    merged = {
-        "data_root": default_data_root(),
-        **config,
-        **given,
-        "set": {**config.get("set", {}), **given.get("set", {})},
-    }
-    for key in ("methods", "pair", "protocol", "control", "seeds"):
-        if isinstance(merged.get(key), str):
-            merged[key] = [part.strip() for part in merged[key].split(",") if part.strip()]
-        elif key in merged and not isinstance(merged[key], list | tuple):
-            merged[key] = [merged[key]]
-        if isinstance(merged.get(key), list | tuple):
-            merged[key] = list(dict.fromkeys(merged[key]))
-    _check_choices(merged)
-    return validated(Request, merged, "--")
-
-
-def _check_choices(merged: Mapping[str, Any]) -> None:
-    choices = (
-        ("preset", "preset", PRESETS),
-        ("hparams", "hparams", HPARAMS),
-        ("data_variant", "data variant", VARIANTS),
-    )
-    for key, kind, allowed in choices:
-        if merged.get(key) is not None and merged[key] not in allowed:
-            raise unknown(kind, str(merged[key]), allowed)
-    for key, known in (("protocol", [*PROTOCOLS]), ("control", [*CONTROLS])):
-        for name in merged.get(key, ()):
-            if name not in known:
-                raise unknown(key, str(name), known)
+def choices(field: str) -> tuple[str, ...]:
+    """Return the allowed values of a request's field; empty if it is not a closed choice."""
+    return allowed_values(get_type_hints(Request, include_extras=True)[field])

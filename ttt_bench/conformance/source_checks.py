@@ -10,7 +10,8 @@ from torch import Tensor
 from ttt_bench.adapter import Phase
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import resolve_preset
-from ttt_bench.config.request import Request, parse_setting
+from ttt_bench.config.reading import parse_setting
+from ttt_bench.config.request import Request
 from ttt_bench.conformance.expect import ViolationError, demand, losses_fit
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.conformance.subject import SOURCE_SIZE, Subject, words

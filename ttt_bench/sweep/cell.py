@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.config.method_settings import MethodSettings, controlled, describe_changes
+from ttt_bench.config.changed_settings import describe_changes
+from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
 from ttt_bench.results import store
 from ttt_bench.sweep.opened import OpenedPair
@@ -72,9 +73,8 @@ def _cell(
     seed: int,
     reason: str | None,
 ) -> Cell:
-    method = type(settings.adapter)
     changes = describe_changes(
-        method, settings, work.preset_name, work.preset, request, work.unusual
+        settings, work.preset, request, preset_name=work.preset_name, choices=work.unusual
     )
     settings = controlled(settings, control)
     adapter, spec = settings.adapter, work.source_spec(seed, settings.adapter)

@@ -1,0 +1,56 @@
+"""Merge a config file, the command line and the environment into one request.
+
+The command line takes precedence over the config file, which takes precedence over the preset and
+the hyperparameters. `--hparams original` is an exception: it uses the authors' optimiser and steps
+and ignores those of the preset. Other options of the preset, such as a smaller patch for small
+images, remain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ttt_bench.config.request import Request
+from ttt_bench.config.validation import validated
+
+_LISTS = ("methods", "pair", "protocol", "control", "seeds")
+"""Fields that may be given as one value or as text with commas."""
+
+
+def default_data_root() -> Path | None:
+    """Return the data root from the environment variable TTT_BENCH_DATA, or None."""
+    root = os.environ.get("TTT_BENCH_DATA")
+    return Path(root) if root else None
+
+
+def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> Request:
+    """Return one request; the command line takes precedence over the config file.
+
+    Without a data root in either, that of the environment variable TTT_BENCH_DATA is used.
+
+    Args:
+        config: the entries of the config file.
+        command_line: field -> value; None if not given.
+
+    Raises:
+        BenchError: a value is not allowed.
+    """
+    given = {key: value for key, value in command_line.items() if value is not None}
+    merged = {
+        "data_root": default_data_root(),
+        **config,
+        **given,
+        "set": {**config.get("set", {}), **given.get("set", {})},
+    }
+    lists = {key: _distinct(merged[key]) for key in _LISTS if key in merged}
+    return validated(Request, {**merged, **lists}, "--")
+
+
+def _distinct(value: Any) -> list[Any]:
+    """Return the distinct entries of a list, of a text with commas, or of a single value."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return list(dict.fromkeys(value if isinstance(value, list | tuple) else [value]))

@@ -1,0 +1,65 @@
+"""Read settings from config files and from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ttt_bench.config.request import Request
+from ttt_bench.errors import BenchError, unknown
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return key and value of `key=value`; the value is read as TOML, else taken as text.
+
+    Raises:
+        BenchError: the text does not have this form.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key or ("." not in key and key != "batch"):
+        raise BenchError(
+            f"--set takes section.key=value (such as s4t.mask_ratio=0.5), got {text!r}"
+        )
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value.strip()
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the entries of a config file; nested `[set.NAME]` tables become `NAME.key`.
+
+    Raises:
+        BenchError: the file is missing, is not TOML (with the place), or has an unknown entry.
+    """
+    entries = {key.replace("-", "_"): value for key, value in _read_toml(path).items()}
+    for name in entries.keys() - Request.model_fields.keys():
+        raise BenchError(f"config file {path}: {unknown('option', name, Request.model_fields)}")
+    if "set" in entries:
+        if not isinstance(entries["set"], dict):
+            raise BenchError(
+                f"config file {path}: set must be a table, such as [set.s4t] with mask_ratio = 0.5"
+            )
+        entries["set"] = dict(flattened(entries["set"]))
+    return entries
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BenchError(f"config file {path}: no such file") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BenchError(f"config file {path}: {error}") from error
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every entry of nested tables."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
