@@ -28,8 +28,9 @@ class S4TOptions(EmaOptions):
 
     projection: Literal["task", "shared", "none"] = option(
         "task",
-        "what the synchronizer reads: a latent of each task; one for all, as wide as those together, without auxiliary "
-        "heads; the fused features themselves (slow: image by image, at 1 GB each, and again for the gradient)",
+        "what the synchronizer reads: a latent of each task; one for all, as wide as those "
+        "together, without auxiliary heads; the fused features themselves (slow: image by image, "
+        "at 1 GB each, and again for the gradient)",
         citation="S4T; shared and none: TR-TTT, table 3",
         shapes_source=True,
     )
@@ -41,7 +42,8 @@ class S4TOptions(EmaOptions):
     )
     mask_ratio: float = option(
         0.8,
-        "share of the patches that the synchronizer does not see (with masking=tasks: of the tasks); 0: no masking",
+        "share of the patches that the synchronizer does not see (with masking=tasks: of the "
+        "tasks); 0: no masking",
         citation="S4T",
         shapes_source=True,
         ge=0,
@@ -49,21 +51,22 @@ class S4TOptions(EmaOptions):
     )
     masking: Literal["same", "random", "disjoint", "tasks"] = option(
         "same",
-        "what is seen of each task: the same patches of all; patches chosen for each; patches that no other shows; all "
-        "or nothing",
+        "what is seen of each task: the same patches of all; patches chosen for each; patches that "
+        "no other shows; all or nothing",
         citation="S4T; the others: TR-TTT, table 4 and figure 4",
         shapes_source=True,
     )
     drop: bool = option(
         True,
-        "with masking=same: leave hidden tokens out of the encoder instead of setting the latents there to 0, which is "
-        "all that other maskings can do",
+        "with masking=same: leave hidden tokens out of the encoder instead of setting the latents "
+        "there to 0, which is all that other maskings can do",
         citation="authors' code; false: this project, to compare maskings on equal terms",
         shapes_source=True,
     )
     hidden_tasks: int | None = option(
         None,
-        "with masking=tasks: how many are hidden, at most all but one; by default mask_ratio of them, rounded",
+        "with masking=tasks: how many are hidden, at most all but one; by default mask_ratio of "
+        "them, rounded",
         citation="this project",
         shapes_source=True,
         ge=1,
@@ -94,8 +97,9 @@ class S4TOptions(EmaOptions):
     )
     channel_order: Literal["by_name", "official"] = option(
         "by_name",
-        "how the synchronizer's outputs meet the tasks of the target; official: by position, in the source's order of "
-        "tasks and in the target's, which differ where one of them is Taskonomy",
+        "how the synchronizer's outputs meet the tasks of the target; official: by position, in "
+        "the source's order of tasks and in the target's, which differ where one of them is "
+        "Taskonomy",
         citation="this project; official: authors' code",
     )
     weighting: Literal["auto", "fixed", "uncertainty"] = option(
@@ -116,7 +120,8 @@ class S4TOptions(EmaOptions):
     heads: int = option(4, "attention heads", citation="authors' code", shapes_source=True, ge=1)
     R: int = option(
         256,
-        "side in pixels of the square that the latents are resized to, whatever the image's size and aspect",
+        "side in pixels of the square that the latents are resized to, whatever the image's size "
+        "and aspect",
         citation="authors' code",
         shapes_source=True,
         ge=2,
@@ -182,29 +187,31 @@ class S4TOptions(EmaOptions):
         """What does not fit together, with what is allowed."""
         if self.R % self.patch or self.grid < 2:
             yield (
-                f"s4t.R = {self.R} must be a multiple of s4t.patch = {self.patch} and at least twice it "
-                f"(such as {2 * self.patch} or {4 * self.patch})"
+                f"s4t.R = {self.R} must be a multiple of s4t.patch = {self.patch} and at least "
+                f"twice it (such as {2 * self.patch} or {4 * self.patch})"
             )
         if self.masking != "tasks" and kept_tokens(self.tokens, self.mask_ratio) < 1:
             yield (
-                f"s4t.mask_ratio = {self.mask_ratio} keeps none of the {self.tokens} patches; int({self.tokens} * "
-                "(1 - mask_ratio)) must be at least 1: lower it, or take a smaller s4t.patch"
+                f"s4t.mask_ratio = {self.mask_ratio} keeps none of the {self.tokens} patches; "
+                f"int({self.tokens} * (1 - mask_ratio)) must be at least 1: lower it, or take a "
+                "smaller s4t.patch"
             )
         if self.embed % 4 or self.embed % self.heads:
             yield (
-                f"s4t.embed = {self.embed} must be divisible by 4 (position embedding) and by s4t.heads = {self.heads}"
+                f"s4t.embed = {self.embed} must be divisible by 4 (position embedding) and by "
+                f"s4t.heads = {self.heads}"
             )
         if self.masking != "same" and self.projection != "task":
             yield (
-                f"s4t.masking={self.masking} hides tasks one by one, whose latents only s4t.projection=task makes: "
-                "take that or s4t.masking=same"
+                f"s4t.masking={self.masking} hides tasks one by one, whose latents only "
+                "s4t.projection=task makes: take that or s4t.masking=same"
             )
         if self.masking != "same" and not self.drop:
             yield f"s4t.drop is a choice of s4t.masking=same; with s4t.masking={self.masking} leave it true"
         if self.masking in ("disjoint", "tasks") and not self.mask_ratio:
             yield (
-                f"s4t.masking={self.masking} always hides something and s4t.mask_ratio=0 nothing: take a ratio above 0 "
-                "or s4t.masking=same"
+                f"s4t.masking={self.masking} always hides something and s4t.mask_ratio=0 nothing: "
+                "take a ratio above 0 or s4t.masking=same"
             )
         if self.hidden_tasks is not None and self.masking != "tasks":
             yield f"s4t.hidden_tasks needs s4t.masking=tasks; with s4t.masking={self.masking} leave it out"
@@ -224,5 +231,6 @@ class S4TOptions(EmaOptions):
             yield f"s4t.masking={self.masking} needs at least two tasks, there is one: take same or random"
         elif self.hidden_tasks is not None and self.hidden_tasks >= tasks:
             yield (
-                f"s4t.hidden_tasks = {self.hidden_tasks} must leave one of {tasks} tasks visible: take 1 to {tasks - 1}"
+                f"s4t.hidden_tasks = {self.hidden_tasks} must leave one of {tasks} tasks visible: "
+                f"take 1 to {tasks - 1}"
             )

@@ -2,30 +2,27 @@
 
 Mirza et al., "ActMAD: Activation Matching to Align Distributions for Test-Time-Training", CVPR
 2023. With y the output of a BatchNorm layer l, before its activation, and its mean and unbiased
-variance over the N images of a batch, at every channel and place,
+variance over the N images of a batch, at every channel and position,
 
-    mu_l = 1/N sum_n y_n,    var_l = 1/(N - 1) sum_n (y_n - mu_l)^2                       maps (C, h, w)
+    mu_l = 1/N sum_n y_n,    var_l = 1/(N - 1) sum_n (y_n - mu_l)^2    (maps C x h x w)
     loss = weight sum_l (mean |mu_l - mu_l^source| + mean |var_l - var_l^source|)
 
-The source's maps are plain averages of those of its batches, so that its variance depends on the
-size of a batch. All BatchNorm layers normalise with their stored statistics, at source and target
-alike.
+The source's maps are the plain average of the maps of its batches, so their variance depends on the
+batch size. All BatchNorm layers normalise with their stored statistics, on source and target.
 
-Dense port: all BatchNorm layers of the backbone. Source and target differ in size: the source's
-maps are resized to the target's, or the source's images are, or both are averaged over places
-(`ActMADOptions.spatial`).
+Dense port: all BatchNorm layers of the backbone are matched. If source and target differ in size,
+one of three things is done (`ActMADOptions.spatial`): the source's maps are resized to the
+target's, the source's images are resized, or both maps are averaged over positions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import AfterValidator, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -46,47 +43,13 @@ from ttt_bench.adapter import (
     option,
 )
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.methods._activations import Statistics, Watch, activation_statistics
 from ttt_bench.model import resize
 from ttt_bench.network import Net
 
-Statistics = tuple[Tensor, Tensor]
-"""A layer's mean and variance, (C, h, w) each."""
-
-
-class _Moments(torch.autograd.Function):
-    """Mean and unbiased variance over the first dimension.
-
-    Written out because `torch.var_mean` takes many times as long on a CPU. The gradient in closed
-    form passes over the features once, and nothing of their size is kept for it but they, which
-    BatchNorm keeps anyway.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Statistics:
-        mean = features.mean(dim=0)
-        squares = F.mse_loss(features, mean.expand_as(features), reduction="none")
-        ctx.save_for_backward(features, mean)
-        return mean, squares.sum(dim=0) / (len(features) - 1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        to_mean, to_var = gradients
-        features, mean = ctx.saved_tensors
-        count = len(features)
-        # d mean / d x_n = 1/N and d var / d x_n = 2 (x_n - mean) / (N - 1)
-        slope = to_var * (2 / (count - 1))
-        return torch.addcmul(to_mean / count - slope * mean, slope, features)
-
-
-def activation_statistics(features: Tensor) -> Statistics:
-    """Mean and unbiased variance over the batch at every place: (N, C, H, W), N >= 2, to two (C,
-    H, W).
-    """
-    return _Moments.apply(features)
-
 
 class AverageStatistics:
-    """The plain average of the statistics of batches, taken in one by one.
+    """The plain average of the statistics of batches, which are added one by one.
 
     Attributes:
         value: mean and variance, (C, H, W) each; None before the first batch.
@@ -97,7 +60,7 @@ class AverageStatistics:
         self._batches = 0
 
     def add(self, statistics: Statistics) -> None:
-        """Take in the statistics of a batch."""
+        """Add the statistics of a batch."""
         self._batches += 1
         mean, var = self.value or statistics
         share = 1 / self._batches
@@ -105,11 +68,16 @@ class AverageStatistics:
 
 
 def source_statistics(batches: Iterable[Tensor]) -> Statistics:
-    """A layer's statistics on the source from its features (n_i, C, H, W), read once, to two (C, H,
-    W).
+    """Return the statistics of a layer on the source, two (C, H, W).
 
-    The unweighted mean of each batch's mean and of its unbiased variance, not the variance of all
-    images together; a batch of one image has no variance and is left out.
+    They are the unweighted mean of the batches' means and of their unbiased variances, not the
+    variance of all images together. A batch of one image has no variance and is skipped.
+
+    Args:
+        batches: the layer's features (n_i, C, H, W); read once.
+
+    Raises:
+        ValueError: no batch has two images.
     """
     average = AverageStatistics()
     for features in batches:
@@ -125,72 +93,29 @@ def alignment_loss(
     target_vars: Sequence[Tensor],
     source_means: Sequence[Tensor],
     source_vars: Sequence[Tensor],
+    *,
     weight: float = 1.0,
 ) -> Tensor:
-    """weight * sum_l (mean |mu_t - mu_s| + mean |var_t - var_s|) over the layers' maps (C_l,
-    H_l, W_l) (scalar).
+    """Return weight * sum_l (mean |mu_t - mu_s| + mean |var_t - var_s|) (scalar).
+
+    Each argument but `weight` holds one map (C_l, H_l, W_l) per layer.
     """
     pairs = [
         *zip(target_means, source_means, strict=True),
         *zip(target_vars, source_vars, strict=True),
     ]
-    return (
-        weight
-        * torch.stack(
-            [(target - source).abs().sum() / target.numel() for target, source in pairs]
-        ).sum()
-    )
-
-
-def normalised(layer: _BatchNorm, statistics: Statistics) -> Statistics:
-    """The statistics of what a BatchNorm layer gives, from those of what it is given, under its
-    stored statistics.
-
-    It is then an affine map in each channel, y = g x + o with g = weight / sqrt(running_var + eps)
-    and o = bias - g running_mean, so that mean(y) = g mean(x) + o and var(y) = g^2 var(x). The
-    output itself is hard to
-    keep: residual sums and activations change it in place, and timm's fused layers never show it
-    before the activation.
-    """
-    mean, var = statistics
-    gain = layer.weight / (layer.get_buffer("running_var") + layer.eps).sqrt()
-    offset = layer.bias - gain * layer.get_buffer("running_mean")
-    return mean * gain[:, None, None] + offset[:, None, None], var * gain.square()[:, None, None]
-
-
-class Watch:
-    """Gathers the statistics of what BatchNorm layers give, while its block lasts; its hooks
-    stay on the layers.
-    """
-
-    def __init__(self, layers: Mapping[str, _BatchNorm]) -> None:
-        self._found: dict[str, Statistics] | None = None
-        for name, layer in layers.items():
-            layer.register_forward_pre_hook(partial(self._look, name))
-
-    def _look(self, name: str, layer: _BatchNorm, inputs: tuple[Tensor]) -> None:
-        if self._found is not None:
-            self._found[name] = normalised(layer, activation_statistics(inputs[0]))
-
-    @contextmanager
-    def looking(self) -> Iterator[dict[str, Statistics]]:
-        """Within the block, the layers' statistics by name, in the order of the forward."""
-        found: dict[str, Statistics] = {}
-        self._found = found
-        try:
-            yield found
-        finally:
-            self._found = None
+    # each (C_l, H_l, W_l) -> scalar
+    distances = [(target - source).abs().sum() / target.numel() for target, source in pairs]
+    return weight * torch.stack(distances).sum()
 
 
 def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[str, _BatchNorm]:
-    """The BatchNorm layers that `ActMADOptions.layers` means, by name in the backbone, in its
-    order.
+    """Return the BatchNorm layers that `ActMADOptions.layers` selects, by name in the backbone.
 
     Raises:
-        BenchError: a name that the backbone does not have, or nothing left.
+        BenchError: the backbone does not have a named layer, or no layer is left.
     """
-    # one-dimensional ones see tokens or vectors, not maps
+    # one-dimensional layers see tokens or vectors, not maps
     found = {
         name: module
         for name, module in backbone.named_modules()
@@ -202,7 +127,8 @@ def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[st
         left = list(found.items())[int(layers.removeprefix("skip:")) :]
         if not left:
             raise BenchError(
-                f"actmad.layers = {layers!r} leaves none of the backbone's {len(found)} BatchNorm layers"
+                f"actmad.layers = {layers!r} skips all {len(found)} BatchNorm layers of the "
+                "backbone; skip fewer"
             )
         return dict(left)
     for name in layers:
@@ -212,12 +138,13 @@ def chosen_layers(backbone: nn.Module, layers: str | tuple[str, ...]) -> dict[st
 
 
 def _which_layers(layers: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    if not layers or (
-        isinstance(layers, str) and layers != "all" and not re.fullmatch(r"skip:\d+", layers)
-    ):
+    valid = bool(layers)
+    if isinstance(layers, str):
+        valid = layers == "all" or re.fullmatch(r"skip:\d+", layers) is not None
+    if not valid:
         raise ValueError(
-            f"actmad.layers = {layers!r} must be 'all', 'skip:N' (all but the first N), or a list of names such as "
-            "['bn1', 'layer1.0.bn2']"
+            f"actmad.layers = {layers!r} must be 'all', 'skip:N' (all but the first N), or a list "
+            "of names such as ['bn1', 'layer1.0.bn2']"
         )
     return layers
 
@@ -230,26 +157,30 @@ class ActMADOptions(Options):
     )
     layers: Annotated[str | tuple[str, ...], AfterValidator(_which_layers)] = option(
         "all",
-        "BatchNorm layers of the backbone that are matched: all; skip:N, all but the first N; or a list of their names",
+        "BatchNorm layers of the backbone that are matched: all, skip:N (all but the first N), or "
+        "a list of names",
         citation="authors' CIFAR code",
         shapes_source=True,
     )
     spatial: Literal["interpolate", "resize_source", "channel"] = option(
         "interpolate",
-        "where sizes differ: resize the source's maps (bilinear), or take the source's statistics on images resized to "
-        "the target's size; channel: compare means over places, at any size",
-        citation="decision of this project; the first two are the authors' code where sizes are equal",
+        "treatment of different sizes: interpolate (resize the source's maps, bilinear), "
+        "resize_source (compute the source's statistics on images of the target's size), or "
+        "channel (compare means over positions, at any size)",
+        citation="decision of this project; the first two equal the authors' code if the sizes are "
+        "equal",
     )
     stat_batch: int = option(
         8,
-        "images a batch of the source's statistics; their variance depends on it, so it should be the target's",
+        "images per batch of the source's statistics; their variance depends on it, so it should "
+        "equal the target's batch size",
         citation="S4T's batch size (authors' code: 128 on CIFAR, 30 on KITTI)",
         shapes_source=True,
         ge=2,
     )
     stat_images: int = option(
         4096,
-        "source images for the statistics, at most",
+        "largest number of source images for the statistics",
         citation="decision of this project (authors' code: all)",
         shapes_source=True,
         ge=2,
@@ -259,48 +190,92 @@ class ActMADOptions(Options):
     def _at_least_one_batch(self) -> Self:
         if self.stat_images < self.stat_batch:
             raise ValueError(
-                f"actmad.stat_images = {self.stat_images} must be at least actmad.stat_batch = {self.stat_batch}"
+                f"actmad.stat_images = {self.stat_images} must be at least actmad.stat_batch = "
+                f"{self.stat_batch}"
             )
         return self
 
 
-class ActMAD(Adapter):
+@dataclass(frozen=True)
+class SourceMaps:
+    """The source's statistics, in the form in which they are compared.
+
+    Attributes:
+        statistics: `mean.LAYER` and `var.LAYER` -> (C, h, w), as `source_statistics` returned them.
+        per_channel: whether maps are averaged over positions; otherwise they are resized.
+        fitted: cache of `of`.
+    """
+
+    statistics: Mapping[str, Tensor]
+    per_channel: bool
+    fitted: dict[tuple[str, tuple[int, ...]], Statistics] = field(default_factory=dict)
+
+    def of(self, layer: str, size: tuple[int, ...]) -> Statistics:
+        """Return the statistics of a layer for comparison with maps of `size` = (h, w)."""
+        if (layer, size) not in self.fitted:
+            self.fitted[layer, size] = self._fit(layer, size)
+        return self.fitted[layer, size]
+
+    def _fit(self, layer: str, size: tuple[int, ...]) -> Statistics:
+        mean, var = self.statistics[f"mean.{layer}"], self.statistics[f"var.{layer}"]
+        if self.per_channel:
+            return _over_positions((mean, var))
+        # `resize` wants a batch: (C, h, w) -> (1, C, h, w) -> (C, *size)
+        return resize(mean[None], size)[0], resize(var[None], size)[0]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What `ActMAD.bind` keeps: the recorder of activations and the source's maps."""
+
+    watch: Watch
+    source: SourceMaps
+
+
+class ActMAD(Adapter[ActMADOptions, None]):
     """Adaptation by matching the statistics of activations with those of the source."""
 
     name: ClassVar[str] = "actmad"
     Options: ClassVar[type[Options]] = ActMADOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, KITTI: SGD, 1e-4, one step a batch of 30, never reset (--protocol online). Elsewhere: 1e-2 on "
-        "CIFAR-10, 1e-3 on CIFAR-100 (batches of 128), 2.5e-4 on ImageNet",
+        citation="authors' code, KITTI: SGD, 1e-4, one step per batch of 30, never reset "
+        "(--protocol online). Elsewhere: 1e-2 on CIFAR-10, 1e-3 on CIFAR-100 (batches of 128), "
+        "2.5e-4 on ImageNet",
         optimiser=Optimiser(lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4),
         steps=1,
     )
     card: ClassVar[Card] = Card(
         title="ActMAD: activation matching",
-        paper="Mirza et al., ActMAD: Activation Matching to Align Distributions for Test-Time-Training, CVPR 2023",
-        source_training="nothing of its own; Base's source model, and statistics of its activations",
-        moves="the backbone (the authors declare the heads too, which get no gradient)",
-        sizes="any: the source's maps of statistics are resized to those of the target (actmad.spatial)",
+        paper="Mirza et al., ActMAD: Activation Matching to Align Distributions for "
+        "Test-Time-Training, CVPR 2023",
+        source_training="nothing; uses Base's source model and statistics of its activations",
+        moves="the backbone (the authors also declare the heads, which get no gradient)",
+        sizes="any: the source's maps of statistics are resized to those of the target "
+        "(actmad.spatial)",
         quirks=(
             Quirk("halves the loss on CIFAR", "not halved, as on KITTI", "weight=0.5"),
             Quirk(
-                "leaves out the first 26 of YOLOv3's layers on KITTI",
-                "all layers, as on CIFAR",
+                "skips the first 26 of YOLOv3's layers on KITTI",
+                "matches all layers, as on CIFAR",
                 "layers=skip:26",
             ),
             Quirk(
-                "keeps references to the layers' outputs on CIFAR, which activations in place then overwrite",
-                "outputs before the activation, as on KITTI, where they are copied",
+                "keeps references to the layers' outputs on CIFAR, which in-place activations then "
+                "overwrite",
+                "uses the outputs before the activation, as on KITTI, where they are copied",
             ),
             Quirk(
-                "reports the best of all batches by the target's labels (always on CIFAR, optionally on KITTI)",
-                "every step is stored, and a choice by labels is called oracle",
+                "reports the best of all batches by the target's labels (always on CIFAR, "
+                "optionally on KITTI)",
+                "stores every step; a choice by labels is called oracle",
             ),
         ),
     )
 
     def needs(self) -> Needs:
         return Needs(min_batch=2, batchnorm=True)
+
+    # -- source training
 
     def source_pass(self) -> SourcePass:
         return SourcePass(
@@ -310,66 +285,58 @@ class ActMAD(Adapter):
         )
 
     def source_statistics(
-        self, net: Net, images: Iterable[Tensor], ctx: Context
+        self, net: Net[None], images: Iterable[Tensor], ctx: Context
     ) -> dict[str, Tensor]:
         layers = self._layers(net)
         averages = {name: AverageStatistics() for name in layers}
-        with Watch(layers).looking() as found:
+        with Watch(layers).recording() as found:
             for batch in images:
                 net.model.stages(batch)
-                for name, statistics in found.items():
-                    averages[name].add(statistics)
-        # a layer that the four stages do not need is never run
-        maps = {
-            name: average.value for name, average in averages.items() if average.value is not None
-        }
-        return {
-            f"{kind}.{name}": value[i]
-            for name, value in maps.items()
-            for i, kind in enumerate(("mean", "var"))
-        }
+                for name, of_batch in found.items():
+                    averages[name].add(of_batch)
+        statistics = {}
+        for name, average in averages.items():
+            # None: the layer is not part of the four stages and never runs
+            if average.value is not None:
+                statistics[f"mean.{name}"], statistics[f"var.{name}"] = average.value
+        return statistics
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        self._watch = Watch(self._layers(net))
-        self._statistics = statistics
-        self._fitted: dict[tuple[str, tuple[int, ...]], Statistics] = {}
+    # -- test time
+
+    bound: Bound
+    """Set by `bind`."""
+
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
+        source = SourceMaps(statistics, per_channel=self.options.spatial == "channel")
+        self.bound = Bound(Watch(self._layers(net)), source)
         return Plan(
             moves=("model.backbone.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
         )
 
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        with self._watch.looking() as found:
+    def step(self, net: Net[None], images: Tensor, ctx: Context) -> StepOut:
+        with self.bound.watch.recording() as found:
             stages = net.model.stages(images)
-        with torch.no_grad():  # no term of the loss lies behind the stages
+        with torch.no_grad():  # no term of the loss depends on the heads
             predictions = net.model.outputs(stages, images.shape[-2:])
-        source = [self._source(name, tuple(mean.shape[-2:])) for name, (mean, _) in found.items()]
+        source = [
+            self.bound.source.of(name, tuple(mean.shape[-2:])) for name, (mean, _) in found.items()
+        ]
         target = list(found.values())
         if self.options.spatial == "channel":
-            target = [_over_places(statistics) for statistics in target]
+            target = [_over_positions(statistics) for statistics in target]
         means, variances = zip(*target, strict=True)
         source_means, source_variances = zip(*source, strict=True)
-        loss = alignment_loss(means, variances, source_means, source_variances, self.options.weight)
+        loss = alignment_loss(
+            means, variances, source_means, source_variances, weight=self.options.weight
+        )
         return StepOut({"alignment": loss}, predictions)
 
-    def _layers(self, net: Net) -> dict[str, _BatchNorm]:
+    # -- both
+
+    def _layers(self, net: Net[None]) -> dict[str, _BatchNorm]:
         return chosen_layers(net.model.backbone, self.options.layers)
 
-    def _source(self, name: str, size: tuple[int, ...]) -> Statistics:
-        """A layer's statistics on the source as they are compared with those of maps of `size`;
-        made once.
-        """
-        if (name, size) not in self._fitted:
-            maps = self._statistics[f"mean.{name}"], self._statistics[f"var.{name}"]
-            if self.options.spatial == "channel":
-                self._fitted[name, size] = _over_places(maps)
-            else:
-                self._fitted[name, size] = (
-                    resize(maps[0][None], size)[0],
-                    resize(maps[1][None], size)[0],
-                )
-        return self._fitted[name, size]
 
-
-def _over_places(maps: Statistics) -> Statistics:
-    """Means over places: two (C, h, w) to two (C, 1, 1)."""
+def _over_positions(maps: Statistics) -> Statistics:
+    """Return the means over positions, two (C, h, w) -> two (C, 1, 1)."""
     return maps[0].mean(dim=(1, 2), keepdim=True), maps[1].mean(dim=(1, 2), keepdim=True)

@@ -1,7 +1,7 @@
-"""Base: the source model as it is.
+"""Base: the source model without adaptation.
 
-Nothing moves and BatchNorm uses the statistics of the source. Every relative score (Delta_TTT) is
-against this model.
+Nothing moves, and BatchNorm uses the statistics of the source. Every relative score (Delta_TTT) is
+relative to this model.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Passes, Plan, StepOut
+from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Passes, Plan, StepOut
 from ttt_bench.network import Net
 
 
-class Base(Adapter):
+class Base(Adapter[Options, None]):
     """No adaptation."""
 
     name: ClassVar[str] = "base"
     card: ClassVar[Card] = Card(
         title="Base: the source model without adaptation",
-        paper="the row that Delta_TTT is relative to in Jeong et al. (S4T), ICCV 2025",
+        paper="the reference of Delta_TTT in Jeong et al. (S4T), ICCV 2025",
         source_training="the shared network on the supervised task losses",
         moves="nothing",
         sizes="any",
     )
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
 
     def passes(self, batch: int) -> Passes:
         return Passes(0, 0)
 
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+    def step(self, net: Net[None], images: Tensor, ctx: Context) -> StepOut:
         return StepOut({}, net.model(images))

@@ -1,20 +1,20 @@
-"""ClusT3: feature maps that can be clustered with confidence and in balance.
+"""ClusT3: feature maps whose cluster assignments are confident and balanced.
 
 Hakim et al., "ClusT3: Information Invariant Test-Time Training", ICCV 2023. Small projectors g of
-1x1 convolutions assign every place of a stage's feature map s to one of K clusters, p =
-softmax(g(s)). Features and assignments share the information I = H(q) - mean of H(p), with q the
-mean of p over all places: each place is to be sure of its cluster, and all clusters are to be used
-alike. Over the M places of a batch,
+1x1 convolutions assign every position of a stage's feature map s to one of K clusters, p =
+softmax(g(s)). The mutual information of features and assignments is I = H(q) - mean of H(p), where
+q is the mean of p over all positions. It is large if each position is assigned with confidence and
+all clusters are used equally. Over the M positions of a batch,
 
     loss = sum over projectors of    1/M sum_m H(p_m)    +    sum_k q_k log(K q_k)
                                      conditional term         balance term
 
-which is log K - I, at best 0. It is added to the supervised loss on the source and minimised alone
-on the target, where projectors and heads are frozen. The authors' code computes something else (see
-`information_loss`). It is the only code published, so its loss is the default; `variant=corrected`
-is the equation above.
+which is log K - I, at best 0. On the source it is added to the supervised loss. On the target it is
+minimised alone, and projectors and heads are frozen. The authors' code computes a different loss
+(see `information_loss`). Its loss is the default, because no other code is published;
+`variant=corrected` is the equation above.
 
-Dense port: by default one projector on each of the backbone's four stages.
+Dense port: one projector on each of the backbone's four stages by default.
 """
 
 from __future__ import annotations
@@ -50,35 +50,40 @@ Variant = Literal["official", "official_visda", "corrected"]
 
 
 def flatten_projection(projection: Tensor, variant: Variant = "official") -> Tensor:
-    """Cluster logits (B, K, h, w) to (K, M), M = B h w.
+    """Return cluster logits (B, K, h, w) as (K, M), M = B h w.
 
     `corrected` puts the cluster axis first, then batch, row, column. The official variants read the
-    memory of the contiguous tensor anew as (K, M): where B > 1, a row then holds logits of several
-    clusters.
+    memory of the contiguous tensor as (K, M): if B > 1, a row contains logits of several clusters.
     """
     clusters = projection.shape[1]
     if variant == "corrected":
+        # (B, K, h, w) -> (K, B, h, w) -> (K, B h w)
         return projection.transpose(0, 1).reshape(clusters, -1)
-    # in channels-last memory a re-read without this would mean something else
+    # (B, K, h, w) -> (K, B h w) without moving the axes; `contiguous` gives channels-last memory
+    # the same meaning
     return projection.contiguous().view(clusters, -1)
 
 
 def information_loss(projections: Sequence[Tensor], variant: Variant = "official") -> Tensor:
-    """Conditional plus balance term, in nats, summed over the projectors' logits (B, K, h_l, w_l)
-    (scalar).
+    """Return the sum over the projectors of conditional plus balance term, in nats (scalar).
 
     Every variant takes the mean entropy over the M columns of `flatten_projection`. The balance
-    term of `corrected` is that of the equation; the official ones compare a softmax of *mean
-    logits* r, over the clusters or (visda) over the M places, with 1/K, and divide by its length:
+    term of `corrected` is that of the equation. The official variants compare r, a softmax of *mean
+    logits* over the clusters or (visda) over the M positions, with 1/K, and divide by its length L:
     1/L sum_l 1/K (log 1/K - log r_l).
+
+    Args:
+        projections: the logits (B, K, h_l, w_l) of each projector.
+        variant: see `ClusT3Options`.
     """
-    return torch.stack(
-        [_information_loss(flatten_projection(p, variant), variant) for p in projections]
-    ).sum()
+    losses = [_information_loss(flatten_projection(p, variant), variant) for p in projections]
+    return torch.stack(losses).sum()
 
 
 def _information_loss(logits: Tensor, variant: Variant) -> Tensor:
+    """Return the loss of one projector from its flattened logits (K, M)."""
     log_p = logits.log_softmax(dim=0)
+    # entropy of each column (K, M) -> (M,), then its mean
     conditional = -(log_p.exp() * log_p).sum(dim=0).mean()
     return conditional + _balance(logits, variant)
 
@@ -86,9 +91,10 @@ def _information_loss(logits: Tensor, variant: Variant) -> Tensor:
 def _balance(logits: Tensor, variant: Variant) -> Tensor:
     clusters = logits.shape[0]
     if variant == "corrected":
-        # in logarithms, so that an empty cluster contributes 0 and not NaN
+        # (K, M) -> (K,), in logarithms, so that an empty cluster contributes 0, not NaN
         log_q = logits.log_softmax(dim=0).logsumexp(dim=1) - math.log(logits.shape[1])
         return (log_q.exp() * (log_q + math.log(clusters))).sum()
+    # (K, M) -> (K,) for official, (M,) for official_visda
     log_r = logits.mean(dim=1 if variant == "official" else 0).log_softmax(dim=0)
     return ((-math.log(clusters) - log_r) / clusters).mean()
 
@@ -108,11 +114,11 @@ class ClusT3Options(EmaOptions):
     """Options of `ClusT3`."""
 
     K: int = option(
-        10, "clusters of a projector", citation="authors' code", shapes_source=True, ge=2, le=256
+        10, "clusters per projector", citation="authors' code", shapes_source=True, ge=2, le=256
     )
     projectors: int = option(
         1,
-        "projectors on each chosen stage",
+        "projectors per chosen stage",
         citation="authors' VisDA code (CIFAR: 5)",
         shapes_source=True,
         ge=1,
@@ -121,24 +127,28 @@ class ClusT3Options(EmaOptions):
     stages: Annotated[tuple[Stage, ...], AfterValidator(_distinct)] = option(
         (1, 2, 3, 4),
         "stages of the backbone that have projectors",
-        citation="decision of this project: with one small projector each, the published number of parameters",
+        citation="decision of this project: one small projector on each gives the published number "
+        "of parameters",
         shapes_source=True,
     )
     size: Literal["small", "large"] = option(
         "small",
-        "a projector: one convolution C -> K, or two with a ReLU between, C -> C/2 -> K",
+        "layers of a projector: small (one convolution C -> K) or large (two with a ReLU between "
+        "them, C -> C/2 -> K)",
         citation="authors' VisDA code has both; small gives the published number of parameters",
         shapes_source=True,
     )
     variant: Variant = option(
         "official",
-        "the loss at source and target: the authors' CIFAR code, their VisDA code, or the paper's mutual information",
+        "loss on source and target: official (authors' CIFAR code), official_visda (their VisDA "
+        "code), or corrected (the paper's mutual information)",
         citation="authors' CIFAR code",
         shapes_source=True,
     )
     extract_stage: int = option(
         4,
-        "last stage whose parameters move; the loss stays whole, deeper projectors reach them through frozen stages",
+        "last stage whose parameters move; the loss keeps all its terms, and gradients of deeper "
+        "projectors pass through frozen stages",
         citation="decision of this project: all stages (authors' code: 3 on CIFAR, 1 on VisDA)",
         ge=1,
         le=STAGES,
@@ -149,7 +159,8 @@ class Projectors(nn.Module):
     """The cluster projectors of every chosen stage.
 
     Args:
-        channels: channels of each of the backbone's stages.
+        options: options of the method.
+        channels: channels of each stage of the backbone.
     """
 
     def __init__(self, options: ClusT3Options, channels: Sequence[int]) -> None:
@@ -164,8 +175,10 @@ class Projectors(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Cluster logits (B, K, h_l, w_l) of every projector, from the stages s1, s2, ... up to
-        the deepest chosen.
+        """Return cluster logits (B, K, h_l, w_l) of every projector.
+
+        Args:
+            features: the stages s1, s2, ... up to the deepest chosen one.
         """
         groups = cast(Iterable[tuple[str, nn.ModuleList]], self.stages.items())
         return [
@@ -180,14 +193,14 @@ def _projector(channels: int, options: ClusT3Options) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, options.K, 1))
 
 
-class ClusT3(Adapter):
-    """Adaptation by sure and balanced cluster assignments of features."""
+class ClusT3(Adapter[ClusT3Options, Projectors]):
+    """Adaptation by confident and balanced cluster assignments of features."""
 
     name: ClassVar[str] = "clust3"
     Options: ClassVar[type[Options]] = ClusT3Options
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); 20 steps as on VisDA, where "
-        "SGD is its default",
+        citation="authors' code: Adam, 1e-5, batches of 128, reset after each (CIFAR, 50 steps); "
+        "20 steps as on VisDA, where the code's default is SGD",
         optimiser=Optimiser(optimiser="adam", lr=1e-5),
         steps=20,
     )
@@ -197,49 +210,56 @@ class ClusT3(Adapter):
         source_training="the shared network jointly with the projectors",
         moves="the backbone up to the deepest projector (or clust3.extract_stage)",
         sizes="any: the projectors are 1x1 convolutions",
-        architecture="official projector; how many, and on which stages, inferred from the published count",
+        architecture="official projector; number and stages inferred from the published number of "
+        "parameters",
         quirks=(
             Quirk(
-                "reads the memory of the (B, K, h, w) logits anew as (K, B h w), which mixes images and clusters; the "
-                "loss then depends on the order of the batch",
+                "reads the memory of the (B, K, h, w) logits as (K, B h w), which mixes images and "
+                "clusters; the loss then depends on the order of the batch",
                 "reproduced; clust3.variant=corrected moves the axes",
                 "variant=official",
             ),
             Quirk(
-                "balances the softmax of the mean logits instead of the mean of the softmax, and divides by its length",
+                "balances the softmax of the mean logits instead of the mean of the softmax, and "
+                "divides by its length",
                 "reproduced; clust3.variant=corrected is the paper's mutual information",
                 "variant=official",
             ),
             Quirk(
-                "takes that mean over the clusters instead of the places in its VisDA version (and at source balances "
-                "against the number of classes instead of clusters)",
-                "the CIFAR version is the default; always the number of clusters",
+                "takes that mean over the clusters instead of the positions in its VisDA version, "
+                "and on the source uses the number of classes in place of the number of clusters",
+                "the CIFAR version is the default; the number of clusters is always used",
                 "variant=official_visda",
             ),
             Quirk(
-                "moves the network up to stage 3 in its CIFAR version and up to stage 1 in its VisDA version, whatever "
-                "the stages of its projectors",
+                "moves the network up to stage 3 in its CIFAR version and up to stage 1 in its "
+                "VisDA version, independently of the stages of its projectors",
                 "all stages move, as all have a projector",
                 "extract_stage=3",
             ),
             Quirk(
-                "runs the whole network in train mode, so that the running statistics of all its layers move",
-                "the same by default; with clust3.stages a step ends at the deepest projector, and behind it they stay "
-                "the source's",
+                "runs the whole network in train mode, so that the running statistics of all its "
+                "layers are updated",
+                "the same by default; with clust3.stages a step ends at the deepest projector, and "
+                "deeper layers keep the source's statistics",
             ),
         ),
     )
 
-    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
-        return Projectors(self.options, cast(Network, model).channels)
+    def build(self, model: Network, tasks: Mapping[str, int]) -> Projectors:
+        return Projectors(self.options, model.channels)
+
+    # -- source training
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(name="joint", trains=("model", "extra")),)
 
-    def source_loss(self, step: SourceStep) -> dict[str, Tensor]:
+    def source_loss(self, step: SourceStep[Projectors]) -> dict[str, Tensor]:
         return {"information": self._loss(step.net, step.stages)}
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    # -- test time
+
+    def bind(self, net: Net[Projectors], statistics: Mapping[str, Tensor]) -> Plan:
         last = min(self.options.extract_stage, self._deepest)
         moves = tuple(f"model.{name}" for name in net.model.upstream(last))
         return Plan(
@@ -252,7 +272,7 @@ class ClusT3(Adapter):
     def passes(self, batch: int) -> Passes:
         return Passes(1, 1, self._last)
 
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+    def step(self, net: Net[Projectors], images: Tensor, ctx: Context) -> StepOut:
         stages = net.model.stages(images, self._last)
         predictions = None
         if self._runs_heads:
@@ -260,8 +280,8 @@ class ClusT3(Adapter):
                 predictions = net.model.outputs(stages, images.shape[-2:])
         return StepOut({"information": self._loss(net, stages)}, predictions)
 
-    def _loss(self, net: Net, stages: Sequence[Tensor]) -> Tensor:
-        return information_loss(cast(Projectors, net.extra)(stages), self.options.variant)
+    def _loss(self, net: Net[Projectors], stages: Sequence[Tensor]) -> Tensor:
+        return information_loss(net.extra(stages), self.options.variant)
 
     @property
     def _deepest(self) -> int:
@@ -269,12 +289,10 @@ class ClusT3(Adapter):
 
     @property
     def _runs_heads(self) -> bool:
-        """Whether predictions are made with the statistics of the batch, as adapting makes them
-        on its way.
-        """
+        """Whether a step also predicts; if both use batch statistics, the results are equal."""
         return Norm(self.options.predict_norm) is Norm.BATCH
 
     @property
     def _last(self) -> int:
-        """The last stage that a step runs."""
+        """Last stage that a step runs."""
         return STAGES if self._runs_heads else self._deepest

@@ -7,9 +7,9 @@ batch and pixels, every BatchNorm layer computes
 
     y = weight (x - m) / sqrt(v + eps) + bias
 
-in place of the same with the source's running statistics. No parameter moves. With the option
-`mix`, the running statistics move once a batch, r <- (1 - a) r + a (m, v) with the unbiased v, and
-are used as they then stand.
+instead of using the source's running statistics. No parameter moves. With the option `mix`, the
+running statistics are updated once per batch, r <- (1 - a) r + a (m, v) with the unbiased v, and
+the network predicts with the updated ones.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ class NormOptions(Options):
 
     mix: bool = option(
         False,
-        "move the running statistics towards each batch's once, by norm_momentum, and predict with them",
+        "update the running statistics once per batch, by norm_momentum, and predict with them; "
+        "default: predict with the statistics of the batch",
         citation="Nado et al.: the batch alone",
     )
 
 
-class NormAdapt(Adapter):
+class NormAdapt(Adapter[NormOptions, None]):
     """Prediction-time batch normalisation."""
 
     name: ClassVar[str] = "norm"
@@ -52,28 +53,29 @@ class NormAdapt(Adapter):
     card: ClassVar[Card] = Card(
         title="Norm: prediction-time batch normalisation",
         paper="Schneider et al., NeurIPS 2020; Nado et al., 2020",
-        source_training="nothing of its own; Base's source model",
-        moves="no parameter; BatchNorm uses the statistics of the batch (on a backbone without BatchNorm this is Base)",
+        source_training="nothing; uses Base's source model",
+        moves="no parameter; BatchNorm uses the statistics of the batch (equal to Base on a "
+        "backbone without BatchNorm)",
         sizes="any",
         quirks=(
             Quirk(
-                "moves the running statistics too, which it never reads",
-                "they stay; the outputs are the same",
+                "also updates the running statistics, which it never reads",
+                "the running statistics do not change; the outputs are the same",
             ),
         ),
     )
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
         mode = Norm.BATCH if not self.options.mix else Norm.RUNNING
         return Plan(moves=(), adapt=mode, predict=mode, exact=True)
 
     def passes(self, batch: int) -> Passes:
         return Passes(0, 0)
 
-    def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+    def begin_batch(self, net: Net[None], images: Tensor, ctx: Context) -> None:
         if self.options.mix:
             with ctx.norm(Norm.EMA):
                 net.model.stages(images)
 
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+    def step(self, net: Net[None], images: Tensor, ctx: Context) -> StepOut:
         return StepOut({}, net.model(images))

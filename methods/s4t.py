@@ -399,17 +399,22 @@ class S4T(Adapter):
     Options: ClassVar[type[Options]] = S4TOptions
     uncounted: ClassVar[tuple[str, ...]] = ("uncertainties",)
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code: as the paper, with the auxiliary weights of its configurations (lambda_tp, lambda_tbs)",
+        citation="authors' code: as the paper, with the auxiliary weights of its configurations "
+        "(lambda_tp, lambda_tbs)",
         optimiser=Optimiser(lr=2e-5, weight_decay=1e-6),
         steps=40,
         options={"lambda_tp": "official", "lambda_tbs": "official"},
     )
     card: ClassVar[Card] = Card(
         title="S4T: synchronizing tasks for test-time training",
-        paper="Jeong et al., Synchronizing Task Behavior: Aligning Multiple Tasks during Test-Time Training, ICCV 2025",
-        source_training="the shared network jointly with the task-specific projection and the synchronizer",
-        moves="the backbone, the projection, the synchronizer, and uncertainties where they weight the tasks; no head",
-        sizes="any: latents are resized to R x R, so that the aspect is squeezed and the patch grid stays",
+        paper="Jeong et al., Synchronizing Task Behavior: Aligning Multiple Tasks during Test-Time "
+        "Training, ICCV 2025",
+        source_training="the shared network jointly with the task-specific projection and the "
+        "synchronizer",
+        moves="the backbone, the projection, the synchronizer, and uncertainties where they weight "
+        "the tasks; no head",
+        sizes="any: latents are resized to R x R, so that the aspect is squeezed and the patch "
+        "grid stays",
         architecture="known",
         quirks=(
             Quirk(
@@ -418,13 +423,15 @@ class S4T(Adapter):
                 "weight_power=2",
             ),
             Quirk(
-                "lists the tasks in another order on Taskonomy than elsewhere and cuts the synchronizer's outputs by "
-                "position, so that between Taskonomy and another data set they are compared with the wrong tasks",
+                "lists the tasks in another order on Taskonomy than elsewhere and cuts the "
+                "synchronizer's outputs by position, so that between Taskonomy and another data "
+                "set they are compared with the wrong tasks",
                 "tasks are matched by name",
                 "channel_order=official",
             ),
             Quirk(
-                "adapts on the first batch only and scores the whole target with it; the paper adapts on every batch",
+                "adapts on the first batch only and scores the whole target with it; the paper "
+                "adapts on every batch",
                 "what --protocol says; single-batch does as the authors' code",
             ),
             Quirk(
@@ -436,7 +443,8 @@ class S4T(Adapter):
                 "it is not run; predictions do not depend on it",
             ),
             Quirk(
-                "does not save the uncertainties that weight Taskonomy's tasks: they start from 1 on the target",
+                "does not save the uncertainties that weight Taskonomy's tasks: they start from 1 "
+                "on the target",
                 "reproduced",
             ),
             Quirk("uses SyncBatchNorm", "BatchNorm, which is the same on one device"),

@@ -1,30 +1,31 @@
 """TIPI: test-time adaptation with transformation invariance.
 
 Nguyen et al., "TIPI: Test time adaptation with transformation invariance", CVPR 2023. The network
-is to predict the same on an image x and on that image of an L-infinity ball around it on which it
-predicts most differently, approximated by one signed gradient step. With p(x) the prediction under
-the network's own running statistics, q(x) that under a second set of them, sg the stopped gradient
-and H the entropy,
+is trained to give the same prediction for an image x and for the image of an L-infinity ball around
+x whose prediction differs most. One signed gradient step approximates that image. With p(x) the
+prediction under the network's own running statistics, q(x) that under a second set of them, sg the
+stopped gradient and H the entropy,
 
     d0    ~ U(-eps, eps)
     d     = clip(d0 + eps sign(grad_d0 KL(q(x + d0) || sg p(x))), -eps, eps)
     loss  = mean KL(q(x + d) || sg p(x)) + tent_coeff mean H(p(x))
 
-(the reverse KL), minimised over the scale and shift of every normalisation layer. While adapting, p
-and q normalise with their batch and each moves its own set; the network then predicts with the main
-one.
+(the reverse KL), minimised over the scale and shift of every normalisation layer. During
+adaptation, p and q normalise with their batch, and each updates its own set of statistics. The
+network then predicts with the main set.
 
-The KL is that of the segmentation's classes at each pixel. Where a pair has no segmentation, the
-regression outputs are read as the means of Gaussians, whose KL is a scaled squared difference; they
-have no entropy to minimise. eps is in the units of the images, RGB in [0, 1], because the network
-itself normalises them.
+The KL is that of the segmentation's classes at each pixel. If a pair has no segmentation, the
+regression outputs are the means of Gaussians, whose KL is a scaled squared difference; they have no
+entropy term. eps is in the units of the images, RGB in [0, 1], because the network itself
+normalises them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, Self, cast
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,16 +51,17 @@ from ttt_bench.adapter import (
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import softmax_entropy
 from ttt_bench.model import AFFINE_NORMS, affine_parameters, running_statistics
-from ttt_bench.network import Net
+from ttt_bench.network import Net, Network
 
 LARGE_BATCH = 64
-"""Above so many images the authors' code predicts with batch statistics on CIFAR."""
+"""Batch size above which the authors' CIFAR code predicts with batch statistics."""
 
 
-def kl_divergence(logits_clean: Tensor, logits_adv: Tensor, reverse: bool = True) -> Tensor:
-    """KL in nats of the softmax over dim 1, (N, C, H, W) twice -> (N, H, W).
+def kl_divergence(logits_clean: Tensor, logits_adv: Tensor, *, reverse: bool = True) -> Tensor:
+    """Return the KL in nats of the softmax over dim 1, (N, C, H, W) twice -> (N, H, W).
 
-    `reverse`: KL(adv || clean) = sum_c q_c (log q_c - log p_c) with q of `logits_adv`; otherwise KL(clean || adv).
+    With `reverse`, KL(adv || clean) = sum_c q_c (log q_c - log p_c), where q is the softmax of
+    `logits_adv`; otherwise KL(clean || adv).
     """
     log_p, log_q = logits_clean.log_softmax(dim=1), logits_adv.log_softmax(dim=1)
     if not reverse:
@@ -68,23 +70,25 @@ def kl_divergence(logits_clean: Tensor, logits_adv: Tensor, reverse: bool = True
 
 
 def gaussian_kl(prediction_clean: Tensor, prediction_adv: Tensor, sigma: float = 1.0) -> Tensor:
-    """KL of two isotropic Gaussians around the predictions, sum_c (a_c - b_c)^2 / (2 sigma^2):
-    -> (N, H, W).
+    """Return the KL of two isotropic Gaussians around predictions (N, C, H, W), (N, H, W).
+
+    It is sum_c (a_c - b_c)^2 / (2 sigma^2).
     """
     return (prediction_clean - prediction_adv).square().sum(dim=1) / (2 * sigma**2)
 
 
 def mixed_divergence(
-    clean: Tensor, adversarial: Tensor, classes: int, reverse: bool, sigma: float
+    clean: Tensor, adversarial: Tensor, *, classes: int, reverse: bool, sigma: float
 ) -> Tensor:
-    """`kl_divergence` of the first `classes` channels (none: 0) plus `gaussian_kl` of the
-    others: -> (N, H, W).
+    """Return the divergence of outputs (N, K, H, W) at each pixel, (N, H, W).
+
+    It is `kl_divergence` of the first `classes` channels (may be 0) plus `gaussian_kl` of the
+    other channels.
     """
     divergence = gaussian_kl(clean[:, classes:], adversarial[:, classes:], sigma)
     if classes:
-        divergence = divergence + kl_divergence(
-            clean[:, :classes], adversarial[:, :classes], reverse
-        )
+        kl = kl_divergence(clean[:, :classes], adversarial[:, :classes], reverse=reverse)
+        divergence = divergence + kl
     return divergence
 
 
@@ -94,35 +98,35 @@ def adversarial_loss(
     images: Tensor,
     delta0: Tensor | None,
     epsilon: float | Tensor,
+    *,
     tent_coeff: float = 0.0,
     divergence: Callable[[Tensor, Tensor], Tensor] = kl_divergence,
     entropy: Callable[[Tensor], Tensor] = softmax_entropy,
 ) -> tuple[Tensor, Tensor]:
-    """The loss (scalar) and the adversarial images (N, 3, H, W).
+    """Return the loss (scalar) and the adversarial images (N, 3, H, W).
 
     Args:
         forward_clean: images -> outputs (N, K, H, W), under the main set of running statistics.
         forward_adv: the same weights under the second set.
-        delta0: (N, 3, H, W) within epsilon, where the perturbation starts. None: at zero, with the
-            clean outputs as the perturbed ones too, as in the authors' code; the gradient is then
-            zero but for rounding errors.
-        epsilon: largest perturbation of a value, or a tensor of them that fits the images.
-        tent_coeff: weight of the clean outputs' entropy; 0 leaves that term, and a backward pass,
-        out.
+        images: (N, 3, H, W).
+        delta0: (N, 3, H, W) within epsilon, the initial perturbation. None: zero, and the clean
+            outputs are used as the perturbed ones too, as in the authors' code; the gradient is
+            then zero up to rounding errors.
+        epsilon: largest perturbation of a value, or a tensor that broadcasts to the images.
+        tent_coeff: weight of the clean outputs' entropy; 0 omits that term and a backward pass.
         divergence: (clean, adversarial) -> (N, H, W).
         entropy: clean -> (N, H, W).
     """
-    delta = (
-        torch.zeros_like(images) if delta0 is None else delta0.detach().clone()
-    ).requires_grad_()
+    delta = torch.zeros_like(images) if delta0 is None else delta0.detach().clone()
+    delta.requires_grad_()
     clean = forward_clean(images + delta if delta0 is None else images)
     perturbed = clean if delta0 is None else forward_adv(images + delta)
     target = clean.detach()
-    # of the perturbation alone: `grad` leaves nothing in the parameters
+    # gradient of the perturbation alone: `grad` writes nothing to the parameters
     (gradient,) = torch.autograd.grad(
         divergence(target, perturbed).mean(), delta, retain_graph=delta0 is None
     )
-    # clipped in units of epsilon, which may differ from channel to channel
+    # clipped in units of epsilon, which may differ between channels
     images_adv = images + epsilon * (delta.detach() / epsilon + gradient.sign()).clamp(-1, 1)
     loss = divergence(target, forward_adv(images_adv)).mean()
     if tent_coeff:
@@ -142,40 +146,43 @@ class TIPIOptions(EmaOptions):
     )
     eps_space: Literal["pixel", "normalised"] = option(
         "pixel",
-        "what epsilon is measured in: RGB in [0, 1], or RGB as the network normalises it, where the same number is a "
-        "radius about 4.4 times smaller",
+        "unit of epsilon: pixel (RGB in [0, 1]) or normalised (RGB as the network normalises it, "
+        "where the same number is a radius about 4.4 times smaller)",
         citation="this project; authors' code on ImageNet: normalised",
     )
     start: Literal["random", "zero"] = option(
         "random",
-        "where the perturbation starts: anywhere within epsilon, or at zero, where only rounding errors give it a sign",
+        "initial perturbation: random (within epsilon) or zero (only rounding errors give the "
+        "gradient a sign)",
         citation="authors' code: random on ImageNet, zero on CIFAR and digits",
     )
     reverse: bool = option(
         True,
-        "KL of the perturbed prediction from the clean one, or the other way round",
+        "true: KL(perturbed || clean); false: KL(clean || perturbed)",
         citation="authors' code",
     )
     tent_coeff: float = option(
         1.0,
-        "weight of the clean segmentation's entropy; without effect where segmentation is not compared",
+        "weight of the clean segmentation's entropy; without effect if segmentation is not "
+        "compared",
         citation="authors' code: 1 on ImageNet and digits, 0 on CIFAR-10, 5 on CIFAR-100",
         ge=0,
     )
     sigma: float = option(
         1.0,
-        "spread of the Gaussians around regression outputs, in their units",
+        "standard deviation of the Gaussians around regression outputs, in the outputs' units",
         citation="this project",
         gt=0,
     )
     tasks: Literal["semseg", "all", "regression"] = option(
         "semseg",
-        "whose outputs are compared: segmentation's (the regressions' where a pair has none), all, or the regressions'",
+        "compared outputs: semseg (the regressions' if the pair has no segmentation), all, or "
+        "regression",
         citation="this project: the authors' networks classify",
     )
     large_batch_bn: bool = option(
         False,
-        f"predict with batch statistics where a batch has more than {LARGE_BATCH} images",
+        f"predict with batch statistics if a batch has more than {LARGE_BATCH} images",
         citation="authors' code: on CIFAR only",
     )
 
@@ -183,14 +190,15 @@ class TIPIOptions(EmaOptions):
     def _zero_start_needs_rounding(self) -> Self:
         if self.start == "zero" and self.tasks == "regression":
             raise ValueError(
-                "tipi.start = zero does not go with tipi.tasks = regression: a squared difference has a gradient of "
-                "exactly zero there, and nothing would be perturbed; take tipi.start = random or tipi.tasks = semseg"
+                "tipi.start = zero does not work with tipi.tasks = regression: the gradient of a "
+                "squared difference is exactly zero there, so nothing would be perturbed; use "
+                "tipi.start = random or tipi.tasks = semseg"
             )
         return self
 
 
 class SecondStatistics(nn.Module):
-    """A second set of a model's running statistics: buffers and nothing else."""
+    """A second set of a model's running statistics; contains only buffers."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -198,7 +206,7 @@ class SecondStatistics(nn.Module):
             self.register_buffer(_buffer(name), values.detach().clone())
 
     def of(self, model: nn.Module) -> dict[str, Tensor]:
-        """The set, named as by `running_statistics`."""
+        """Return the set, named as by `running_statistics`."""
         return {name: self.get_buffer(_buffer(name)) for name in running_statistics(model)}
 
 
@@ -206,15 +214,21 @@ def _buffer(name: str) -> str:
     return name.replace(".", "/")  # PyTorch allows no dot in a buffer's name
 
 
-class TIPI(Adapter):
-    """Invariance to small adversarial perturbations, over the scale and shift of the
-    normalisation layers.
-    """
+@dataclass(frozen=True)
+class Bound:
+    """What `TIPI.bind` keeps: the tasks whose outputs are compared, segmentation first."""
+
+    tasks: tuple[str, ...]
+
+
+class TIPI(Adapter[TIPIOptions, SecondStatistics]):
+    """Adaptation by invariance to small adversarial perturbations."""
 
     name: ClassVar[str] = "tipi"
     Options: ClassVar[type[Options]] = TIPIOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, ImageNet: SGD at a rate per image of the batch (of 64), one step, normalised images perturbed",
+        citation="authors' code, ImageNet: SGD at a rate per image of the batch (of 64), one step, "
+        "normalised images perturbed",
         optimiser=Optimiser(lr=0.00025 / 64, momentum=0.9, lr_per_sample=True),
         steps=1,
         options={"eps_space": "normalised"},
@@ -222,10 +236,10 @@ class TIPI(Adapter):
     card: ClassVar[Card] = Card(
         title="TIPI: test-time adaptation with transformation invariance",
         paper="Nguyen et al., TIPI: Test time adaptation with transformation invariance, CVPR 2023",
-        source_training="nothing of its own; Base's source model",
+        source_training="nothing; uses Base's source model",
         moves="scale and shift of every normalisation layer",
         sizes="any",
-        architecture="adds no parameters, but a second set of BatchNorm statistics",
+        architecture="adds no parameters, only a second set of BatchNorm statistics",
         quirks=(
             Quirk(
                 "perturbs the normalised images on ImageNet",
@@ -233,37 +247,42 @@ class TIPI(Adapter):
                 "eps_space=normalised",
             ),
             Quirk(
-                "starts the perturbation at zero on CIFAR and digits, where its gradient is zero but for rounding",
-                "starts at random, as it does on ImageNet",
+                "starts the perturbation at zero on CIFAR and digits, where its gradient is zero "
+                "up to rounding errors",
+                "starts at random, as the authors' code does on ImageNet",
                 "start=zero",
             ),
             Quirk(
-                f"predicts with batch statistics on CIFAR where a batch has more than {LARGE_BATCH} images",
+                f"predicts with batch statistics on CIFAR if a batch has more than {LARGE_BATCH} "
+                "images",
                 "predicts with the running ones",
                 "large_batch_bn=true",
             ),
             Quirk("does not clip the perturbed images to [0, 1]", "reproduced"),
             Quirk(
                 "computes in half precision",
-                "full precision: the inner gradient of a mean over pixels is tiny",
+                "computes in full precision, because the inner gradient of a mean over pixels is "
+                "small",
             ),
         ),
     )
-    _tasks: tuple[str, ...] = ("semseg",)
-    """Whose outputs are compared; `bind` knows."""
+    bound: Bound
+    """Set by `bind`."""
 
     def needs(self) -> Needs:
         return Needs(
             tasks=frozenset({"semseg"} if self.options.start == "zero" else ()), affine=True
         )
 
-    def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
+    def build(self, model: Network, tasks: Mapping[str, int]) -> SecondStatistics:
         return SecondStatistics(model)
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        self._tasks = _compared(self.options.tasks, net.model.tasks)
-        # the source weights are there by now
-        second, main = _second_set(net), running_statistics(net.model)
+    # -- test time
+
+    def bind(self, net: Net[SecondStatistics], statistics: Mapping[str, Tensor]) -> Plan:
+        self.bound = Bound(_compared(self.options.tasks, net.model.tasks))
+        # `build` saw the initial weights; those of the source are loaded by now
+        second, main = net.extra.of(net.model), running_statistics(net.model)
         for name, values in second.items():
             values.copy_(main[name])
         moves = affine_parameters(net.model, AFFINE_NORMS, prefix="model.")
@@ -272,35 +291,34 @@ class TIPI(Adapter):
         )
 
     def passes(self, batch: int) -> Passes:
-        # the entropy's gradient goes back through the clean forward, which the divergence does not
-        # touch
+        # the entropy's gradient passes through the clean forward pass, the divergence's does not
         return Passes(
             forwards=2 if self.options.start == "zero" else 3,
             backwards=3 if self._tent_coeff else 2,
         )
 
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        options, model, second = self.options, net.model, _second_set(net)
-        classes = model.tasks["semseg"] if "semseg" in self._tasks else 0
-        epsilon = (
-            options.epsilon * model.std if options.eps_space == "normalised" else options.epsilon
-        )
+    def step(self, net: Net[SecondStatistics], images: Tensor, ctx: Context) -> StepOut:
+        options, model, second = self.options, net.model, net.extra.of(net.model)
+        classes = model.tasks["semseg"] if "semseg" in self.bound.tasks else 0
+        epsilon = self._epsilon(model)
 
         def forward_clean(x: Tensor) -> Tensor:
             outputs = model(x)
-            return torch.cat([outputs[task] for task in self._tasks], dim=1)
+            # each (B, K_t, H, W) -> (B, sum K_t, H, W)
+            return torch.cat([outputs[task] for task in self.bound.tasks], dim=1)
 
         def forward_adv(x: Tensor) -> Tensor:
             with ctx.norm(Norm.EMA, stats=second):
                 return forward_clean(x)
 
+        random_start = options.start == "random"
         loss, _ = adversarial_loss(
             forward_clean,
             forward_adv,
             images,
-            epsilon * (2 * ctx.uniform_like(images) - 1) if options.start == "random" else None,
+            epsilon * (2 * ctx.uniform_like(images) - 1) if random_start else None,
             epsilon,
-            self._tent_coeff,
+            tent_coeff=self._tent_coeff,
             divergence=partial(
                 mixed_divergence, classes=classes, reverse=options.reverse, sigma=options.sigma
             ),
@@ -308,19 +326,26 @@ class TIPI(Adapter):
         )
         return StepOut({"invariance": loss}, None)
 
-    def predict(self, net: Net, images: Tensor, ctx: Context) -> dict[str, Tensor]:
+    def predict(
+        self, net: Net[SecondStatistics], images: Tensor, ctx: Context
+    ) -> dict[str, Tensor]:
         if self.options.large_batch_bn and len(images) > LARGE_BATCH:
             with ctx.norm(Norm.BATCH):
                 return net.model(images)
         return net.model(images)
 
+    def _epsilon(self, model: Network) -> float | Tensor:
+        """Return the largest perturbation in the units of the images."""
+        normalised = self.options.eps_space == "normalised"
+        return self.options.epsilon * model.std if normalised else self.options.epsilon
+
     @property
     def _tent_coeff(self) -> float:
-        return self.options.tent_coeff if "semseg" in self._tasks else 0.0
+        return self.options.tent_coeff if "semseg" in self.bound.tasks else 0.0
 
 
 def _compared(option: str, tasks: Iterable[str]) -> tuple[str, ...]:
-    """Which of the network's tasks an option of `tasks` means, segmentation first."""
+    """Return the network's tasks that the option `tasks` selects, segmentation first."""
     semseg = tuple(task for task in tasks if task == "semseg")
     regressions = tuple(task for task in tasks if task != "semseg")
     found = {
@@ -330,10 +355,7 @@ def _compared(option: str, tasks: Iterable[str]) -> tuple[str, ...]:
     }[option]
     if not found:
         raise BenchError(
-            "tipi.tasks = regression needs depth, normals or edge; the network has semseg only"
+            "tipi.tasks = regression needs depth, normals or edge, but the network has only "
+            "semseg; use tipi.tasks = semseg"
         )
     return found
-
-
-def _second_set(net: Net) -> dict[str, Tensor]:
-    return cast(SecondStatistics, net.extra).of(net.model)

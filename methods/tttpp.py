@@ -153,8 +153,9 @@ class Accumulator:
         """
         if self._first is None or len(self._divergences) < 2:
             raise BenchError(
-                "tttpp takes its source statistics from at least 3 batches (the first is only a reference for the "
-                "others) and got fewer: raise tttpp.stat_images, or lower tttpp.stat_batch where the source is small"
+                "tttpp takes its source statistics from at least 3 batches (the first is only a "
+                "reference for the others) and got fewer: raise tttpp.stat_images, or lower "
+                "tttpp.stat_batch where the source is small"
             )
         average = self._sum / self._count
         spread = (self._outer - self._count * average.outer(average)) / (self._count - 1)
@@ -387,17 +388,19 @@ class TTTPlusPlusOptions(EmaOptions):
     def _fit_together(self) -> Self:
         if not self.contrasts and not self.scales:
             raise ValueError(
-                "tttpp.use = align needs tttpp.scale_ext or tttpp.scale_ssh above 0, or nothing is left to minimise"
+                "tttpp.use = align needs tttpp.scale_ext or tttpp.scale_ssh above 0, or nothing is "
+                "left to minimise"
             )
         if self.queue_size and not self.scales:
             raise ValueError(
-                f"tttpp.queue_size = {self.queue_size} has no use without an alignment: set it to 0, or tttpp.use to "
-                "both or align with tttpp.scale_ext or tttpp.scale_ssh above 0"
+                f"tttpp.queue_size = {self.queue_size} has no use without an alignment: set it to "
+                "0, or tttpp.use to both or align with tttpp.scale_ext or tttpp.scale_ssh above 0"
             )
         if self.stat_images < 3 * self.stat_batch:
             raise ValueError(
-                f"tttpp.stat_images = {self.stat_images} must be at least three times tttpp.stat_batch = "
-                f"{self.stat_batch}: the first batch is only a reference for the others"
+                f"tttpp.stat_images = {self.stat_images} must be at least three times "
+                f"tttpp.stat_batch = {self.stat_batch}: the first batch is only a reference for "
+                "the others"
             )
         return self
 
@@ -431,14 +434,16 @@ class TTTPlusPlus(Adapter):
     name: ClassVar[str] = "tttpp"
     Options: ClassVar[type[Options]] = TTTPlusPlusOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext 5, scale_ssh 20); 40 steps "
-        "stand for its up to 500 passes over the target",
+        citation="authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext "
+        "5, scale_ssh 20); 40 steps stand for its up to 500 passes over the target",
         optimiser=Optimiser(lr=1e-2, momentum=0.9),
     )
     card: ClassVar[Card] = Card(
         title="TTT++: contrastive test-time training with feature alignment",
-        paper="Liu et al., TTT++: When Does Self-Supervised Test-Time Training Fail or Thrive?, NeurIPS 2021",
-        source_training="the shared network jointly with a projection head, on a second forward of two views an image",
+        paper="Liu et al., TTT++: When Does Self-Supervised Test-Time Training Fail or Thrive?, "
+        "NeurIPS 2021",
+        source_training="the shared network jointly with a projection head, on a second forward of "
+        "two views an image",
         moves="the backbone",
         sizes="any: the hypercolumn is averaged in 8 x 8 cells, which squeezes the aspect",
         architecture="inferred from the published count",
@@ -457,12 +462,13 @@ class TTTPlusPlus(Adapter):
                 "scale_ext=0.05",
             ),
             Quirk(
-                "aligns another batch than the one whose views it contrasts, with a forward for each feature",
+                "aligns another batch than the one whose views it contrasts, with a forward for "
+                "each feature",
                 "one batch, and one forward of it for both features",
             ),
             Quirk(
-                "joins the features of a queue to those of a batch in its CIFAR scripts (1536 and 2048 rows with the "
-                "batch), and adds to it at every step",
+                "joins the features of a queue to those of a batch in its CIFAR scripts (1536 and "
+                "2048 rows with the batch), and adds to it at every step",
                 "off by default, as are its arguments; a batch is added once, after its last step",
                 "queue_size=1280",
             ),

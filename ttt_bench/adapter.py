@@ -1,26 +1,24 @@
 """The one interface that a method author has to read.
 
-A method is one class in one file. It says what it needs, which extra modules it adds, how it
-changes source training, what moves at test time, and what one adaptation step computes. The harness
-does everything else: the loop, the optimiser, normalisation modes, grad mode, resetting, scoring,
-timing, checkpoints. A method never sees target labels, paths or indices.
+A method is one class in one file. It declares its requirements, the extra modules it adds, its
+part in source training, the parameters that move at test time, and the loss of one adaptation
+step. The harness does everything else: the loop, the optimiser, normalisation modes, grad mode,
+resetting, scoring, timing and checkpoints. A method never sees target labels, paths or indices.
 
-What the harness promises and asks:
+The contract (`docs/adding-a-method.md` has a worked example):
 
-* `net` is `net.model` (the shared multi-task network, `ttt_bench.model`) and `net.extra` (what
-  `build` returned).
-* Before `step` the harness sets the model's BatchNorm layers to `plan.adapt`, before `predict` to
-  `plan.predict`. Extra modules are in eval mode at test time unless `bind` says otherwise.
-* `step` sees weights after k updates and returns losses; the harness sums them, descends, and calls
-  again. A step may call `torch.autograd.grad`, never `backward`, and never an optimiser.
-* What changes between steps lives in parameters and buffers of `net`. The harness restores moved
-  parameters, buffers, and optimiser in place and seeds the generator anew; that is a complete
-  reset.
-* What never changes (source statistics, hooks, caches) may be kept on the adapter from `bind` on.
-* Randomness comes from `ctx.rand` and its relatives, seeded by (seed, method, batch), so that order
-  and shards do not matter. Initialisation in `build` runs under a seeded global generator.
-* A step makes no host decision that depends on tensor values (no `.item()`, no value-dependent
-  shapes).
+* `net.model` is the shared multi-task network (`ttt_bench.network.Network`). `net.extra` is what
+  `build` returned.
+* Before `step`, the harness sets the model's BatchNorm layers to `plan.adapt`; before `predict`, to
+  `plan.predict`. Extra modules are in eval mode at test time unless `bind` changes that.
+* `step` returns losses. The harness sums them, updates the parameters, and calls `step` again. A
+  step may call `torch.autograd.grad`, but never `backward` and never an optimiser.
+* Everything that changes between steps is a parameter or a buffer of `net`. A reset restores the
+  moved parameters, the buffers and the optimiser in place, and seeds the generators again.
+* What does not change after `bind` (source statistics, hooks, caches) may be kept on the adapter.
+* Random numbers come from `ctx`, seeded by (seed, method, batch), so that the order of batches does
+  not matter. `build` runs under a seeded global generator.
+* A step makes no decision on the host that depends on tensor values (no `.item()`, no such shape).
 """
 
 from __future__ import annotations
@@ -37,30 +35,30 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from ttt_bench.losses import Recipe
-from ttt_bench.network import Batch, ExtraT, Net, Network
+from ttt_bench.network import STAGES, Batch, ExtraT, Net, Network
 
 
 class Norm(StrEnum):
-    """How the model's BatchNorm layers behave in a forward pass."""
+    """Behaviour of the model's BatchNorm layers in a forward pass."""
 
     RUNNING = "running"
-    """Normalise with the stored running statistics as they now stand (eval)."""
+    """Normalise with the stored running statistics (eval mode)."""
     BATCH = "batch"
-    """Normalise with the statistics of the batch; the stored ones stay."""
+    """Normalise with the statistics of the batch; the stored ones do not change."""
     EMA = "ema"
-    """Normalise with the statistics of the batch; the stored ones move (train)."""
+    """Normalise with the statistics of the batch, and update the stored ones (train mode)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a method cannot run without; checked when the plan is made.
+    """Requirements of a method, checked when a run is planned.
 
     Attributes:
         tasks: tasks that the pair must have.
-        min_batch: images that the smallest batch must have.
-        min_side: pixels that the shorter side of the target's images must have.
-        batchnorm: the network must have BatchNorm layers.
-        affine: the network must have normalisation layers of any kind with a scale and a shift.
+        min_batch: smallest allowed number of images in a batch.
+        min_side: smallest allowed length in pixels of the shorter side of the target's images.
+        batchnorm: whether the network must have BatchNorm layers.
+        affine: whether the network must have any normalisation layers with scale and shift.
     """
 
     tasks: frozenset[str] = frozenset()
@@ -72,15 +70,15 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What happens at test time.
+    """Behaviour of a method at test time.
 
     Attributes:
-        moves: names or patterns (as `fnmatch`) of the parameters of `net` that may move. Without
-            any, `step` is never called and one prediction is the whole trajectory.
-        adapt: normalisation of the model while `step` runs.
-        predict: normalisation of the model while `predict` runs.
-        exact: the predictions that `step` returns equal those of a separate `predict` with the same
-        weights.
+        moves: names or patterns (`fnmatch`) of the parameters of `net` that may move. If empty,
+            `step` is never called and the trajectory consists of one prediction.
+        adapt: normalisation of the model during `step`.
+        predict: normalisation of the model during `predict`.
+        exact: whether the predictions that `step` returns equal those that `predict` returns with
+            the same weights.
     """
 
     moves: tuple[str, ...]
@@ -90,12 +88,12 @@ class Plan:
 
 
 class StepOut(NamedTuple):
-    """What one adaptation step computed.
+    """Result of one adaptation step.
 
     Attributes:
-        losses: named scalar losses; the harness minimises their sum.
-        predictions: task -> (B, K, H, W), made by the weights before the update; None where the
-        step runs no heads.
+        losses: scalar losses by name; the harness minimises their sum.
+        predictions: task -> (B, K, H, W), made by the weights before the update, or None if the
+            step does not run the heads.
     """
 
     losses: dict[str, Tensor]
@@ -106,7 +104,7 @@ class Optimiser(BaseModel):
     """Settings of an adapting optimiser.
 
     Attributes:
-        lr_per_sample: whether `lr` is to be multiplied with the batch size that was asked for.
+        lr_per_sample: whether `lr` is multiplied by the requested batch size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,19 +127,16 @@ class Optimiser(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A part of source training, as a method declares it.
-
-    `ttt_bench.train.chain.TrainingStage` is a phase with the settings of a run filled in.
+    """One phase of source training.
 
     Attributes:
-        name: what a person sees. The phase `SHARED` is Base's own supervised training; methods that
-            have only it share its checkpoint.
-        trains: "model", "extra", or both. What is not trained is in eval mode.
-        supervised: whether the task losses are part of the objective.
-        iterations: how many; None for as many as the preset trains each source model.
-        optimiser: what descends; None for the preset's Adam.
-        schedule: how the learning rate falls to 0: as a power of the iterations left (S4T's), or as
-        a half cosine.
+        name: name shown to the user; `SHARED` is Base's supervised training.
+        trains: "model", "extra", or both. The other part is in eval mode.
+        supervised: whether the objective contains the task losses.
+        iterations: number of iterations, or None for the preset's number.
+        optimiser: optimiser settings, or None for the preset's Adam.
+        schedule: decay of the learning rate to 0: "polynomial" in the remaining iterations (as
+            S4T's), or "cosine" (half a period).
     """
 
     name: str
@@ -157,12 +152,12 @@ SHARED = Phase(name="shared")
 
 @dataclass(frozen=True, kw_only=True)
 class SourcePass:
-    """The source training images that `Adapter.source_statistics` is given.
+    """Source training images that `Adapter.source_statistics` reads.
 
     Attributes:
-        images: at most so many, drawn by the seed, without augmentation.
-        batch: images a batch; a last one may have fewer, but not a single one.
-        at_target_size: resized (bilinear) to the size of the target's images.
+        images: largest number of images; they are drawn by the seed and not augmented.
+        batch: images per batch. The last batch may have fewer images, but at least two.
+        at_target_size: whether the images are resized (bilinear) to the size of the target's.
     """
 
     images: int = 4096
@@ -171,24 +166,28 @@ class SourcePass:
 
 
 class Passes(NamedTuple):
-    """What one adaptation step costs, in passes of a whole batch; a separate prediction comes on
-    top.
+    """Cost of one adaptation step in passes of a whole batch, without a separate prediction.
 
     Attributes:
         forwards: forward passes through the backbone.
-        backwards: backward passes through it.
-        stages: the last stage that they reach.
+        backwards: backward passes through the backbone.
+        stages: last stage that the passes reach.
     """
 
     forwards: int
     backwards: int
-    stages: int = 4
+    stages: int = STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """One complete choice of how a method is run: optimiser, steps and options, and who chose
-    them.
+    """A complete set of hyperparameters of a method.
+
+    Attributes:
+        citation: where the values come from.
+        optimiser: settings of the optimiser.
+        steps: adaptation steps per batch.
+        options: values of the method's options that differ from their defaults.
     """
 
     citation: str
@@ -208,29 +207,29 @@ PAPER = Hparams(
 def option(
     default: Any, description: str, *, citation: str, shapes_source: bool = False, **bounds: Any
 ) -> Any:
-    """A documented option of a method.
+    """Declare an option of a method.
 
     Args:
-        default: its default value.
-        description: what it means, with units.
-        citation: where the default comes from (paper and equation, the authors' code, or a decision
-        of this project).
-        shapes_source: whether it changes the source model, so that another value needs another
-        checkpoint.
-        bounds: pydantic's own (`ge`, `gt`, `le`, `lt`).
+        default: the default value.
+        description: the meaning, with units.
+        citation: where the default comes from: paper and equation, the authors' code, or a
+            decision of this project.
+        shapes_source: whether the option changes the source model or its statistics, so that
+            another value needs another checkpoint.
+        bounds: pydantic's bounds (`ge`, `gt`, `le`, `lt`).
     """
     extra: dict[str, Any] = {"citation": citation, "shapes_source": shapes_source}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
 class Options(BaseModel):
-    """Options of a method: frozen, and a name that is not declared is an error."""
+    """Options of a method. They are frozen, and an undeclared name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     norm_momentum: float = option(
         0.1,
-        "momentum of BatchNorm's running statistics while adapting",
+        "momentum of BatchNorm's running statistics during adaptation",
         citation="PyTorch's default",
         gt=0,
         le=1,
@@ -252,19 +251,19 @@ class EmaOptions(Options):
 
     predict_norm: Literal["running", "batch"] = option(
         "running",
-        "normalisation while predicting",
+        "normalisation during prediction",
         citation="the authors' code predicts in eval mode",
     )
 
 
 @dataclass(frozen=True)
 class Quirk:
-    """Something particular about the authors' code.
+    """A peculiarity of the authors' code.
 
     Attributes:
-        code: what the authors' code does.
-        here: what is done here.
-        option: the setting that does as the authors' code, `name=value`; empty where none does.
+        code: what the authors' code does; a verb phrase whose subject is that code.
+        here: what this implementation does.
+        option: the setting `name=value` that does as the authors' code, or "".
     """
 
     code: str
@@ -274,19 +273,18 @@ class Quirk:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a person should know about a method before trusting a row of it.
+    """Facts about a method that a reader of its results should know.
 
-    What the code can say of itself (needs, what moves, normalisation modes, passes, settings) is
-    not repeated here.
+    Facts that follow from the code (needs, modes, passes, settings) are not repeated here.
 
     Attributes:
-        title: the method's full name.
+        title: full name of the method.
         paper: authors, title, venue.
-        source_training: what it trains on the source domain.
+        source_training: what the method trains on the source domain.
         moves: what moves at test time, in words.
-        sizes: how it copes with targets of another size or aspect than the source.
-        architecture: how sure it is that its modules are those of the published numbers.
-        quirks: what is particular about the authors' code, and whether it is reproduced here.
+        sizes: how the method handles targets of another size or aspect ratio than the source.
+        architecture: how certain it is that the modules equal those of the published numbers.
+        quirks: peculiarities of the authors' code, and whether they are reproduced here.
     """
 
     title: str
@@ -299,60 +297,56 @@ class Card:
 
 
 class Context(ABC):
-    """What the harness hands to a method beside the network and the images."""
+    """Services of the harness: random numbers, losses and normalisation modes."""
 
     generator: torch.Generator
-    """A CPU generator, seeded by (seed, method, batch); drawing on the CPU makes all devices see
-    the same numbers.
-    """
+    """A CPU generator, seeded by (seed, method, batch); its numbers are the same on all devices."""
     recipe: Recipe
-    """The loss recipe: the source's while training, the target's while adapting."""
+    """The loss recipe: the source's during training, the target's during adaptation."""
     source_recipe: Recipe
-    """The source's loss recipe, at any time."""
+    """The source's loss recipe."""
 
     @abstractmethod
     def norm(
         self, mode: Norm, stats: Mapping[str, Tensor] | None = None
     ) -> AbstractContextManager[None]:
-        """Within the block the model's BatchNorm layers behave as `mode`.
+        """Return a context in which the model's BatchNorm layers behave as `mode`.
 
-        With `stats`, a second set of running statistics (named as by
-        `ttt_bench.model.batchnorm.running_statistics`) is used in place of the layers' own, and
-        moved under `Norm.EMA`.
+        `stats`, named as by `ttt_bench.model.running_statistics`, is a second set of running
+        statistics: it replaces the layers' own and is updated under `Norm.EMA`.
         """
 
     @abstractmethod
     def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
-        """The recipe's supervised loss of a task (scalar, unweighted)."""
+        """Return the recipe's supervised loss of a task (scalar, unweighted)."""
 
     @abstractmethod
     def rand(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1) of this shape, on the network's device, from `generator`."""
+        """Draw uniform numbers in [0, 1) from `generator`; return them on the network's device."""
 
     @abstractmethod
     def uniform_like(self, x: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1), as many as `x` has, drawn on its device.
+        """Draw uniform numbers in [0, 1) of the shape of `x`, on its device.
 
-        For images and feature maps: quicker than `rand` and seeded as it is, but other numbers on
-        another kind of device.
+        Faster than `rand` for feature maps; the numbers differ between kinds of devices.
         """
 
     @abstractmethod
     def normal_like(self, x: Tensor) -> Tensor:
-        """Standard normal numbers, as many as `x` has; drawn as by `uniform_like`."""
+        """Draw standard normal numbers of the shape of `x`; see `uniform_like`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceStep(Generic[ExtraT]):
-    """One iteration of source training, as `Adapter.source_loss` sees it.
+    """Inputs of `Adapter.source_loss` in one iteration of source training.
 
     Attributes:
         net: the shared network and the method's modules.
-        batch: source images (B, 3, H, W) with their targets.
-        stages: features s1..s4 of the main forward; empty in an unsupervised phase.
-        predictions: task -> (B, K, H, W) of the main forward; empty in an unsupervised phase.
-        phase: the phase that this iteration belongs to.
-        ctx: randomness, losses and normalisation modes.
+        batch: source images (B, 3, H, W) and their targets.
+        stages: features s1..s4 of the main forward pass; empty in an unsupervised phase.
+        predictions: task -> (B, K, H, W) of the main forward pass; empty in an unsupervised phase.
+        phase: the current phase.
+        ctx: random numbers, losses and normalisation modes.
     """
 
     net: Net[ExtraT]
@@ -367,8 +361,10 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Adapter(ABC, Generic[OptionsT, ExtraT]):
-    """A test-time method. See the module's text for the contract, `docs/adding-a-method.md` for
-    a worked example.
+    """A test-time method; the module's docstring states the contract.
+
+    Only `name`, `card`, `bind` and `step` are required. The type parameters (the class of the
+    options, the type that `build` returns) are optional and serve type checkers.
     """
 
     name: ClassVar[str]
@@ -377,83 +373,80 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
     paper: ClassVar[Hparams] = PAPER
     original: ClassVar[Hparams] = PAPER
     uncounted: ClassVar[tuple[str, ...]] = ()
-    """Names of parameters of `extra` that belong to the training recipe and are left out of
-    parameter counts.
-    """
+    """Parameters of `extra` that belong to the training recipe and are left out of counts."""
 
     def __init__(self, options: OptionsT | None = None) -> None:
         self.options = options if options is not None else cast(OptionsT, type(self).Options())
 
+    # -- requirements and modules
+
     def needs(self) -> Needs:
-        """What the method cannot run without."""
+        """Return the requirements of the method."""
         return Needs()
 
-    def build(self, model: Network, tasks: Mapping[str, int]) -> ExtraT:
-        """Extra modules of the method; `tasks` maps each task to its output channels, in
-        canonical order.
-        """
-        return cast(ExtraT, None)
-
-    def phases(self) -> tuple[Phase, ...]:
-        """Stretches of source training; by default the shared supervised source model alone."""
-        return (SHARED,)
-
     def own_tasks(self, tasks: Sequence[str]) -> tuple[str, ...]:
-        """Those of a pair's tasks that the method's network has; fewer than all only for a
-        single-task variant.
-        """
+        """Return those of a pair's `tasks` that the network has; a single-task variant has one."""
         return tuple(tasks)
 
-    def source_loss(self, step: SourceStep[ExtraT]) -> dict[str, Tensor]:
-        """Auxiliary terms of source training, given the main forward's stages and predictions.
+    def build(self, model: Network, tasks: Mapping[str, int]) -> ExtraT:
+        """Return the extra modules, or None; `tasks` maps task to output channels, in order."""
+        return cast(ExtraT, None)
 
-        A key `term/task` belongs to a task (it is weighted as that task's own loss is); a key
-        without a slash is a plain addend. An unsupervised phase has no main forward: both are
-        empty, the method runs what it needs, and every term is a plain addend.
+    # -- source training
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phases of source training; default: Base's supervised training alone."""
+        return (SHARED,)
+
+    def source_loss(self, step: SourceStep[ExtraT]) -> dict[str, Tensor]:
+        """Return the auxiliary losses of one iteration of source training, by name.
+
+        A name `term/task` belongs to a task and gets the weight of that task's loss. A name without
+        a slash is added as it is. In an unsupervised phase there is no main forward pass, so the
+        method runs the network itself, and every term is added as it is.
         """
         return {}
 
     def source_pass(self) -> SourcePass | None:
-        """The source images that `source_statistics` is to see; None where the method needs no
-        statistics.
-        """
+        """Return the source images for `source_statistics`, or None if it is not needed."""
         return None
 
     def source_statistics(
         self, net: Net[ExtraT], images: Iterable[Tensor], ctx: Context
     ) -> dict[str, Tensor]:
-        """Statistics of the source, computed once after training and stored with the checkpoint.
+        """Return statistics of the source, computed after training and stored with the checkpoint.
 
-        `images` are batches (B, 3, H, W) as `source_pass` asks for, read once; gradients are off
+        `images` yields batches (B, 3, H, W) as `source_pass` requests them, once. Gradients are off
         and the model is in `Norm.RUNNING`.
         """
         return {}
 
+    # -- test time
+
     @abstractmethod
     def bind(self, net: Net[ExtraT], statistics: Mapping[str, Tensor]) -> Plan:
-        """Called once before adapting: register hooks, load statistics, and say what will move.
+        """Prepare for adapting `net` (register hooks, load statistics) and return the plan.
 
-        Where only the plan is asked for (listings), `statistics` is empty.
+        Called once per network before adapting. To get the plan alone, the harness calls it on a
+        network on the meta device with empty `statistics`.
         """
 
     def passes(self, batch: int) -> Passes:
-        """What a step on `batch` images costs; the conformance check counts and compares."""
+        """Return the cost of a step on `batch` images; called after `bind`, checked by counting."""
         return Passes(1, 1)
 
     def begin_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
-        """Called when a batch to adapt to arrives, before its first step or prediction;
-        gradients are off.
-        """
-        return
-
-    def end_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
-        """Called after a batch's last step, where the method makes steps; gradients are off."""
+        """Prepare for a new batch, before its first step or prediction; gradients are off."""
         return
 
     @abstractmethod
     def step(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> StepOut:
-        """One adaptation step's losses on target images (B, 3, H, W), before any update."""
+        """Return the losses of one adaptation step on target images (B, 3, H, W)."""
+
+    def end_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
+        """Finish a batch after its last step; gradients are off. Not called if nothing moves."""
+        return
 
     def predict(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> dict[str, Tensor]:
-        """Predictions of every task, task -> (B, K, H, W)."""
+        """Return the predictions of every task, task -> (B, K, H, W)."""
         return net.model(images)

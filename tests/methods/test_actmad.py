@@ -22,7 +22,7 @@ from ttt_bench.adapter import SHARED, Norm, Optimiser, Plan, SourcePass
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
-from ttt_bench.methods import actmad
+from ttt_bench.methods import _activations
 from ttt_bench.methods.actmad import (
     ActMAD,
     ActMADOptions,
@@ -186,7 +186,7 @@ def test_what_is_captured_is_the_output_before_the_activation(backbone: str, inp
             lambda _, x, name=name: given.update({name: x[0].detach().clone()})
         )
         layer.register_forward_hook(lambda _, __, y, name=name: kept.update({name: y.detach()}))
-    with Watch(layers).looking() as found:
+    with Watch(layers).recording() as found:
         model.stages(random_images(3))
     wrong = 0
     for name, layer in layers.items():
@@ -229,8 +229,10 @@ def test_hooks_are_registered_once_and_look_during_a_step_alone(
     before = hooks()
     assert sum(before) == len(chosen_layers(session.net.model.backbone, "all"))
     looks: list[int] = []
-    measure = actmad.activation_statistics
-    monkeypatch.setattr(actmad, "activation_statistics", lambda x: (looks.append(1), measure(x))[1])
+    measure = _activations.activation_statistics
+    monkeypatch.setattr(
+        _activations, "activation_statistics", lambda x: (looks.append(1), measure(x))[1]
+    )
     for steps in (1, 2):
         session.adapt(random_images())
         session.predict(random_images())
@@ -361,9 +363,7 @@ def test_layers_that_are_not_there_are_refused_with_the_nearest() -> None:
         net = Net(build_model(ModelConfig(backbone="resnet50", pretrained=False), TASKS), None)
     with pytest.raises(BenchError, match=r"'layer1\.0\.bn4'; did you mean layer1\.0\.bn\d"):
         adapter(layers=("bn1", "layer1.0.bn4")).bind(net, {})
-    with pytest.raises(
-        BenchError, match=r"'skip:53' leaves none of the backbone's 53 BatchNorm layers"
-    ):
+    with pytest.raises(BenchError, match=r"'skip:53' skips all 53 BatchNorm layers"):
         adapter(layers="skip:53").bind(net, {})
     assert len(chosen_layers(net.model.backbone, "skip:26")) == 27
     names = list(chosen_layers(net.model.backbone, ["layer4.2.bn3", "bn1"]))  # type: ignore[arg-type]

@@ -266,7 +266,7 @@ def test_logits_far_apart_give_finite_losses_and_gradients() -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0]])[:, :, None, None].requires_grad_()
     for reverse in (True, False):
         loss = (
-            tipi.kl_divergence(logits.detach().flip(1), logits, reverse).sum()
+            tipi.kl_divergence(logits.detach().flip(1), logits, reverse=reverse).sum()
             + softmax_entropy(logits).sum()
         )
         (gradient,) = torch.autograd.grad(loss, logits)
@@ -371,7 +371,7 @@ def test_what_it_needs_and_the_authors_settings() -> None:
     [
         (
             {"start": "zero", "tasks": "regression"},
-            "tipi.start = zero does not go with tipi.tasks = regression",
+            "tipi.start = zero does not work with tipi.tasks = regression",
         ),
         ({"epsilon": 0.0}, "greater than 0"),
         ({"epsilon": 0.2}, "less than or equal to 0.1"),

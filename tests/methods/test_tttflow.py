@@ -23,6 +23,7 @@ from ttt_bench.adapter import SHARED, Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import tttflow
+from ttt_bench.methods._realnvp import cached_mask
 from ttt_bench.methods.tttflow import RealNVP, TTTFlow, TTTFlowOptions
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.parameters import count_parameters
@@ -229,7 +230,7 @@ def test_masks_are_made_once_for_a_size_and_are_no_state() -> None:
             flow(torch.randn(1, 2, *size))
     assert set(flow.state_dict()) == names
     device = torch.device("cpu")
-    assert tttflow._mask(4, 6, 1, device, torch.float32) is tttflow._mask(
+    assert cached_mask(4, 6, 1, device, torch.float32) is cached_mask(
         4, 6, 1, device, torch.float32
     )
 
