@@ -111,7 +111,7 @@ def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert f"results folder {tmp_path / 'none'}: no such folder" in refused(
         "report", "--results", str(tmp_path / "none")
     )
-    assert f"results folder {tmp_path} holds no results" in refused(
+    assert f"results folder {tmp_path} has no results" in refused(
         "report", "--results", str(tmp_path)
     )
 

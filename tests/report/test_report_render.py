@@ -209,7 +209,7 @@ def test_refusals(results: Path, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no such folder"):
         report(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BenchError, match="holds no results"):
+    with pytest.raises(BenchError, match="has no results"):
         summary_tables(tmp_path / "empty")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("in the way")

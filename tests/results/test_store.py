@@ -15,25 +15,28 @@ from support.paths import HISTORIC, ROOT
 import ttt_bench
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import all_metrics, metrics_of
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 
 MANIFEST = {
     "state": "done",
     "reason": None,
-    "schema_version": store.SCHEMA_VERSION,
+    "schema_version": schema.SCHEMA_VERSION,
     "method": "tent",
 }
 ROW = {
-    **dict.fromkeys(store.ROW_COLUMNS, "x"),
+    **dict.fromkeys(schema.ROW_COLUMNS, "x"),
     "value": 1.5,
-    "schema_version": store.SCHEMA_VERSION,
+    "schema_version": schema.SCHEMA_VERSION,
 }
 
 
 def written(root: Path, value: float = 1.5, **manifest: Any) -> Path:
     folder = store.cell_folder(root, "a:b", "tent", "hash")
     rows = pd.DataFrame([{**ROW, "value": value}])
-    store.write_cell(folder, store.CellFiles({**MANIFEST, **manifest}, {"attempts": []}, rows))
+    store.write_cell(
+        folder,
+        store.CellFiles(manifest={**MANIFEST, **manifest}, attempts={"attempts": []}, rows=rows),
+    )
     return folder
 
 
@@ -47,7 +50,7 @@ def test_a_cell_is_replaced_whole(tmp_path: Path) -> None:
         "rows.parquet",
     ]
     assert ttt_bench.read_results(tmp_path).value.tolist() == [2.5]
-    assert ttt_bench.read_results(str(tmp_path)).shape == (1, len(store.ROW_COLUMNS))
+    assert ttt_bench.read_results(str(tmp_path)).shape == (1, len(schema.ROW_COLUMNS))
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], (
         "nothing temporary stays"
     )
@@ -72,7 +75,7 @@ def test_cells_without_numbers_give_no_rows(tmp_path: Path) -> None:
     written(tmp_path, state="diverged", reason="step 3")
     rows = ttt_bench.read_results(tmp_path)
     assert rows.empty
-    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert list(rows.columns) == list(schema.ROW_COLUMNS)
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
@@ -87,14 +90,14 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "schema_version": 99}))
     with pytest.raises(
-        BenchError, match="schema version 99; this version of ttt-bench reads 1 and 2"
+        BenchError, match="schema version 99, but this version of ttt-bench reads 1 and 2"
     ):
         ttt_bench.read_results(tmp_path)
 
 
 def test_results_of_schema_version_1_are_read_with_today_s_columns() -> None:
     rows = ttt_bench.read_results(HISTORIC / "schema_1")
-    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert list(rows.columns) == list(schema.ROW_COLUMNS)
     assert set(rows["schema_version"]) == {1}
     assert set(rows["class"]) == {""}
     assert set(zip(rows.task, rows.metric, strict=True)) == {
@@ -124,10 +127,10 @@ def test_old_and_new_cells_stand_in_one_folder(tmp_path: Path) -> None:
 def test_the_schema_page_names_every_column() -> None:
     page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     for column in (
-        *store.ROW_COLUMNS,
-        *store.STATISTICS_COLUMNS,
-        *store.TOTALS_COLUMNS,
-        *store.LOSS_COLUMNS,
+        *schema.ROW_COLUMNS,
+        *schema.STATISTICS_COLUMNS,
+        *schema.TOTALS_COLUMNS,
+        *schema.LOSS_COLUMNS,
     ):
         assert f"`{column}`" in page
     for metric in all_metrics():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons
 
@@ -75,7 +75,7 @@ def add_cell(
     if trajectories is not None:
         own["steps"] = len(next(iter(trajectories.values()))) - 1
     whole = {
-        "schema_version": store.SCHEMA_VERSION,
+        "schema_version": schema.SCHEMA_VERSION,
         **own,
         "state": state,
         "reason": reason,
@@ -94,7 +94,14 @@ def add_cell(
         statistics = statistics_frame()
     folder = store.cell_folder(root, own["pair"], method, config)
     store.write_cell(
-        folder, store.CellFiles(whole, {"finished": finished}, rows, statistics, None, examples)
+        folder,
+        store.CellFiles(
+            manifest=whole,
+            attempts={"finished": finished},
+            rows=rows,
+            statistics=statistics,
+            examples=examples,
+        ),
     )
     return folder
 
@@ -105,13 +112,13 @@ def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -
     The second metric of a task has twice the value of the first, and so on; the third one, `iou`,
     has one more in the second class and two more in the third than in the first.
     """
-    shared = {**identity, "n": 16, "config": config, "schema_version": store.SCHEMA_VERSION}
+    shared = {**identity, "n": 16, "config": config, "schema_version": schema.SCHEMA_VERSION}
     records = []
     for task, values in trajectories.items():
         for step, value in enumerate(values):
             for scores in _scores(task, value):
                 records.append({**shared, "step": step, "task": task, **scores})
-    return pd.DataFrame(records)[list(store.ROW_COLUMNS)]
+    return pd.DataFrame(records)[list(schema.ROW_COLUMNS)]
 
 
 def _scores(task: str, value: float) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ from ttt_bench.metrics.base import all_metrics
 from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.registry import METHODS
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.sweep.runner import Runner, find_device
 from ttt_bench.util import tensor_file
@@ -59,7 +59,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
 
 def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
     rows = ttt_bench.read_results(swept)
-    assert list(rows.columns) == list(store.ROW_COLUMNS)
+    assert list(rows.columns) == list(schema.ROW_COLUMNS)
     assert set(rows.protocol) == {"online", "episodic", "single-batch"}
     assert np.isfinite(rows.value).all()
     cells = rows.groupby(["method", "protocol"])
@@ -220,7 +220,7 @@ def test_a_cell_that_an_earlier_version_began_begins_again(swept: Path, tmp_path
     interrupt(tmp_path, methods="tent")
     (partial,) = tmp_path.rglob("*.partial.safetensors")
     state, about = tensor_file.load(partial)
-    assert about.pop("schema_version") == store.SCHEMA_VERSION
+    assert about.pop("schema_version") == schema.SCHEMA_VERSION
     tensor_file.save(
         partial, {name: tensor for name, tensor in state.items() if ".set_sums." not in name}, about
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.measure.base import measurement_of
-from ttt_bench.results.store import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS, TOTALS_COLUMNS
+from ttt_bench.results.schema import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS, TOTALS_COLUMNS
 from ttt_bench.tasks import canonical
 
 EXAMPLES = 4

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ttt_bench.errors import BenchError
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 
 IDENTITY = (
     "pair",
@@ -48,7 +48,7 @@ class Loaded:
         cells: one row a cell: `CELL_COLUMNS` (`comparison`: hash of what cells must share to be
             compared, empty where the manifest has none; `finished`: UTC time or NaT; `manifest`:
             the whole dict).
-        rows: the stored rows of all done cells (`store.ROW_COLUMNS`) and the `folder` of their
+        rows: the stored rows of all done cells (`schema.ROW_COLUMNS`) and the `folder` of their
         cell.
     """
 
@@ -67,7 +67,7 @@ def load(results: Path) -> Loaded:
         records.append(_record(folder, manifest))
         if manifest["state"] == "done":
             tables.append(store.read_table(folder, "rows").assign(folder=str(folder)))
-    columns = [*store.ROW_COLUMNS, "folder"]
+    columns = [*schema.ROW_COLUMNS, "folder"]
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     cells = pd.DataFrame(records, columns=list(CELL_COLUMNS))
     cells["finished"] = pd.to_datetime(

@@ -1,19 +1,4 @@
-"""Where results land: plain tables in Parquet beside JSON manifests, written atomically. The schema
-is stated here.
-
-A results folder holds one folder a cell, `cells/<pair>/<method>-<hash>/` (`+` stands for the colon
-of the pair):
-
-    manifest.json       state, reason, the complete configuration and provenance rows.parquet
-    one tidy row a number (`ROW_COLUMNS`) statistics.parquet  per-image sufficient statistics
-    (`STATISTICS_COLUMNS`) totals.parquet      counts and sums over all images (`TOTALS_COLUMNS`)
-    losses.parquet      the method's losses (`LOSS_COLUMNS`) examples.npz        embedded domains
-    only: a few images with truth and predictions attempts.json       what changes from run to run:
-    `finished`, and of every attempt its times, host and state
-
-A cell without numbers (`diverged`, `failed`, `not_applicable`) has its manifest alone, with the
-reason. Rows and statistics of two runs of one configuration are equal.
-"""
+"""Write and read the cells of a results folder; `schema` describes the files."""
 
 from __future__ import annotations
 
@@ -24,106 +9,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import BenchError
+from ttt_bench.results import schema
 from ttt_bench.util.atomic import atomic_folder, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA_VERSION = 2
-"""What is written. 2 added the metrics beside each task's primary one, the column `class` and
-the totals.
-"""
-READABLE_VERSIONS = (1, SCHEMA_VERSION)
-
-ROW_COLUMNS = {
-    "pair": "source:target, the target with its shifts",
-    "method": "the method's name",
-    "control": "'none', or the control under which the method ran",
-    "hparams": "which settings the method used: paper or original",
-    "settings": "what was set beside preset and hparams, 'key=value' joined by '; '; empty where nothing was",
-    "preset": "smoke, quick or paper",
-    "protocol": "online, episodic or single-batch",
-    "data_variant": "corrected or official",
-    "seed": "seed of source training and adaptation",
-    "steps": "adaptation steps of the cell",
-    "step": "adaptation step, 0 (before adapting) to `steps`",
-    "task": "semseg, depth, normals or edge",
-    "metric": "a metric of the task (`tasks.METRICS`)",
-    "class": "the semantic class that the score is of, empty where it is of all",
-    "value": "the score, finite",
-    "n": "number of images scored",
-    "config": "hash of the cell's configuration",
-    "schema_version": "version of this table",
-}
-"""Columns of `rows.parquet`: name -> meaning."""
-
-STATISTICS_COLUMNS = {
-    "step": "adaptation step",
-    "batch": "number of the evaluation batch",
-    "image": "position in the target's stream; in file order the index of the image",
-    "task": "the task",
-    "values": "float64 list. semseg: the K x K confusion counts, truth by row, flattened; depth and edge: n, sum p, "
-    "sum t, sum p^2, sum t^2, sum p t over valid pixels (p after the scoring transform of the target); normals: n, "
-    "sum of angles in degrees",
-}
-"""Columns of `statistics.parquet`: name -> meaning."""
-
-TOTALS_COLUMNS = {
-    "step": "adaptation step",
-    "task": "depth, normals, or edge where its targets are 0 or 1",
-    "values": "float64 list, over all images. depth: pixels with a target above 0, their sum of abs(p - t) / t and how "
-    "many have max(p / t, t / p) < 1.25, in metres, p after the alignment of its evaluation batch; normals: pixels "
-    "with an angle in each bin of 1/16 degree, 0 to 180; edge: of each level 0 to 99 (thresholds 0.01 to 0.99 "
-    "reached), predicted pixels without a true edge near them, those with one, and true edge pixels by the highest "
-    "level near them",
-}
-"""Columns of `totals.parquet`: name -> meaning."""
-
-LOSS_COLUMNS = {
-    "batch": "number of the batch adapted on",
-    "step": "updates made before this loss was computed",
-    "term": "the loss's name",
-    "value": "its value",
-}
-"""Columns of `losses.parquet`: name -> meaning."""
-
-STATES = ("done", "diverged", "failed", "not_applicable")
-"""How a cell can end; the last three come with a reason."""
+TABLES = ("rows", "statistics", "totals", "losses")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellFiles:
-    """What is written for one cell."""
+    """The content of one cell's folder; what is None is not written."""
 
     manifest: dict[str, Any]
     attempts: dict[str, Any]
     rows: pd.DataFrame | None = None
     statistics: pd.DataFrame | None = None
+    totals: pd.DataFrame | None = None
     losses: pd.DataFrame | None = None
     examples: Mapping[str, np.ndarray] | None = None
-    totals: pd.DataFrame | None = None
 
 
 def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
-    """The folder of a cell below a results folder."""
+    """Return the folder of a cell in a results folder."""
     return root / "cells" / pair.replace(":", "+") / f"{method}-{config_hash}"
 
 
 def check_writable(root: Path) -> None:
-    """Make the results folder and prove that it can be written, before anything is computed.
+    """Create the results folder and check that it can be written, before anything is computed.
 
     Raises:
-        BenchError: it cannot.
+        BenchError: it cannot be written.
     """
     require_writable(root, "choose another results folder with --results")
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
-    """Write a cell's folder in one rename, in place of what was there.
+    """Write a cell's folder in one rename, and replace the previous one.
 
     Raises:
-        BenchError: the disk is full or the folder cannot be written; what was there stays.
+        BenchError: the disk is full or the folder cannot be written; the previous one stays.
     """
     import numpy as np
     from pyarrow import ArrowException
@@ -132,7 +59,7 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     with atomic_folder(folder, hint, (ArrowException,)) as temporary:
         _write_json(temporary / "manifest.json", files.manifest)
         _write_json(temporary / "attempts.json", files.attempts)
-        for name in ("rows", "statistics", "totals", "losses"):
+        for name in TABLES:
             table = getattr(files, name)
             if table is not None:
                 table.to_parquet(temporary / f"{name}.parquet", index=False, compression="zstd")
@@ -143,13 +70,17 @@ def write_cell(folder: Path, files: CellFiles) -> None:
 
 
 def read_attempts(folder: Path) -> list[dict[str, Any]]:
-    """How a cell was tried before; empty where it was not."""
+    """Return the earlier attempts at a cell, the oldest first."""
     path = folder / "attempts.json"
     return json.loads(path.read_text(encoding="utf-8"))["attempts"] if path.is_file() else []
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A cell's manifest; None where the cell has not been written."""
+    """Return a cell's manifest; None if the cell has not been written.
+
+    Raises:
+        BenchError: the manifest is damaged.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         return None
@@ -162,20 +93,21 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every cell of a results folder: (folder, manifest), in order of path.
+    """Yield (folder, manifest) of every cell of a results folder, in order of path.
 
     Raises:
-        BenchError: there is no such folder, or it holds no cell.
+        BenchError: the folder does not exist or has no cell, or a manifest is damaged or of an
+            unknown schema version.
     """
     root = Path(root)
     if not root.is_dir():
         raise BenchError(
-            f"results folder {root}: no such folder; `ttt-bench run --results {root}` makes one"
+            f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
         )
     found = sorted((root / "cells").glob("*/*/manifest.json"))
     if not found:
         raise BenchError(
-            f"results folder {root} holds no results; `ttt-bench run --results {root}` makes some"
+            f"results folder {root} has no results; `ttt-bench run --results {root}` computes some"
         )
     for path in found:
         if path.parent.name.startswith("."):
@@ -183,19 +115,20 @@ def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         manifest = read_manifest(path.parent)
         assert manifest is not None
         version = manifest.get("schema_version")
-        if version not in READABLE_VERSIONS:
-            known = " and ".join(map(str, READABLE_VERSIONS))
+        if version not in schema.READABLE_VERSIONS:
+            known = " and ".join(map(str, schema.READABLE_VERSIONS))
             raise BenchError(
-                f"{path}: schema version {version}; this version of ttt-bench reads {known}"
+                f"{path} has schema version {version}, but this version of ttt-bench reads {known}; "
+                "use the version that wrote it, or another results folder"
             )
         yield path.parent, manifest
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
-    """Every row of a results folder, with the columns of `ROW_COLUMNS`.
+    """Return every row of a results folder, with the columns `schema.ROW_COLUMNS`.
 
     Raises:
-        BenchError: no such folder, no results in it, or a damaged file (named).
+        BenchError: the folder does not exist or has no results, or a file is damaged.
     """
     import pandas as pd
 
@@ -205,18 +138,20 @@ def read_results(path: str | Path) -> pd.DataFrame:
         if manifest["state"] == "done"
     ]
     if not tables:
-        return pd.DataFrame(columns=list(ROW_COLUMNS))
+        return pd.DataFrame(columns=list(schema.ROW_COLUMNS))
     return pd.concat(tables, ignore_index=True)
 
 
 def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:
-    """One of a cell's tables: rows, statistics, totals (from schema version 2 on) or losses.
+    """Return one of a cell's tables.
 
     Args:
-        step: only the rows of this adaptation step.
+        folder: the cell's folder.
+        name: rows, statistics, totals (from schema version 2 on) or losses.
+        step: only the rows of this adaptation step; None for all.
 
     Raises:
-        BenchError: it is missing or damaged.
+        BenchError: the file is missing or damaged.
     """
     import pandas as pd
     from pyarrow import ArrowException
@@ -228,20 +163,19 @@ def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame
         raise BenchError(
             f"{path}: missing or damaged ({error}); delete the folder {folder} and run again"
         ) from error
-    if (
-        name == "rows" and "class" not in table
-    ):  # schema version 1, whose metrics were of all classes
-        table.insert(list(ROW_COLUMNS).index("class"), "class", "")
+    if name == "rows" and "class" not in table:
+        # schema version 1 has metrics of all classes only
+        table.insert(list(schema.ROW_COLUMNS).index("class"), "class", "")
     return table
 
 
 def read_examples(folder: Path) -> dict[str, np.ndarray]:
-    """A cell's example images; empty where none were stored.
+    """Return a cell's example images; empty if none were stored.
 
     Keys: `indices` (n,), `image` (n, H, W, 3) uint8, and per task `truth_<task>` and
     `prediction_<task>`, with semseg (n, H, W) uint8 class or 255, depth and edge (n, H, W) float16,
-    normals (n, 3, H, W) float16 (unit vectors; 255 where a truth is missing). Predictions are those
-    of the last step, after the scoring transform.
+    normals (n, 3, H, W) float16 (unit vectors; 255 where the truth is missing). Predictions are
+    those of the last step, after the scoring transform.
     """
     import numpy as np
 

@@ -232,7 +232,7 @@ def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
     angles alone, from which it cannot be told.
 
     Args:
-        statistics: `store.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
+        statistics: `schema.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
     """
     found = {}
     for task, group in statistics.groupby("task", sort=False):

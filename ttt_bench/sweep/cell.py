@@ -10,7 +10,7 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.train.chain import SourceSpec, statistics_key, training_chain
 from ttt_bench.util.hashing import code_hash, hash_file, hash_of
@@ -57,7 +57,7 @@ class Cell:
         return folder.with_name(f".{folder.name}.partial.safetensors")
 
     def state(self, results: Path) -> str:
-        """One of `store.STATES`, `interrupted` or `missing`, from the files."""
+        """One of `schema.STATES`, `interrupted` or `missing`, from the files."""
         manifest = store.read_manifest(self.folder(results))
         if manifest is not None:
             return str(manifest["state"])
@@ -104,7 +104,7 @@ def _cell(
         **work.record(),
         "tasks": list(spec.tasks),
     }
-    identity = {**identity, "config": hash_of(config), "schema_version": store.SCHEMA_VERSION}
+    identity = {**identity, "config": hash_of(config), "schema_version": schema.SCHEMA_VERSION}
     return Cell(work, settings, control, protocol, seed, identity, config, reason)
 
 

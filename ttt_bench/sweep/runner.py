@@ -26,7 +26,7 @@ from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net
 from ttt_bench.protocols import protocol_of
-from ttt_bench.results import store
+from ttt_bench.results import schema, store
 from ttt_bench.sweep.cell import Cell, comparison_key, source_key
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.plan import Sweep
@@ -129,13 +129,18 @@ class Runner:
         manifest = self._manifest(cell)
         if cell.reason is not None:
             return self._finish(
-                cell, store.CellFiles(manifest | _state("not_applicable", cell.reason), {}), started
+                cell,
+                store.CellFiles(
+                    manifest=manifest | _state("not_applicable", cell.reason), attempts={}
+                ),
+                started,
             )
         try:
             files = self._measure(cell, manifest)
         except DivergedError as error:
             files = store.CellFiles(
-                manifest | _state("diverged", str(error)) | {"diverged_at": error.step}, {}
+                manifest=manifest | _state("diverged", str(error)) | {"diverged_at": error.step},
+                attempts={},
             )
         except Exception as error:  # one cell must not stop the sweep; a full disk shows when the failure is stored
             reason = (
@@ -143,7 +148,7 @@ class Runner:
             )
             details = {} if isinstance(error, BenchError) else {"traceback": traceback.format_exc()}
             self.progress.notice(f"{cell.method} on {cell.work.pair.name} failed: {reason}")
-            files = store.CellFiles(manifest | _state("failed", reason), details)
+            files = store.CellFiles(manifest=manifest | _state("failed", reason), attempts=details)
         return self._finish(cell, files, started)
 
     def _finish(self, cell: Cell, files: store.CellFiles, started: datetime) -> str:
@@ -216,13 +221,13 @@ class Runner:
                 f"no valid target pixel of {', '.join(empty)} in the {record.images} target images"
             )
         return store.CellFiles(
-            manifest | _state("done", None),
-            {},
-            rows,
-            record.statistics_table(),
-            record.losses_table(),
-            record.examples if record.examples else None,
-            record.totals_table(),
+            manifest=manifest | _state("done", None),
+            attempts={},
+            rows=rows,
+            statistics=record.statistics_table(),
+            losses=record.losses_table(),
+            examples=record.examples if record.examples else None,
+            totals=record.totals_table(),
         )
 
     def _source(self, cell: Cell) -> tuple[Net, dict[str, Tensor]]:
@@ -256,7 +261,7 @@ class Runner:
     def _saver(self, cell: Cell, session: Session, record: Record) -> Callable[[int], None]:
         def save(unit: int) -> None:
             state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
-            about = {"unit": unit, "losses": record.losses, "schema_version": store.SCHEMA_VERSION}
+            about = {"unit": unit, "losses": record.losses, "schema_version": schema.SCHEMA_VERSION}
             tensor_file.save(cell.partial(self.request.results), state, about)
 
         return save
@@ -266,7 +271,7 @@ class Runner:
         if not partial.exists():
             return 0
         state, about = tensor_file.load(partial)
-        if about.get("schema_version") != store.SCHEMA_VERSION:
+        if about.get("schema_version") != schema.SCHEMA_VERSION:
             # it lacks what is measured today, so the cell begins anew
             return 0
         session.restore(state)
