@@ -193,17 +193,18 @@ def _name(first: Examples, image: int, task: str) -> str:
 def _tiles(examples: Mapping[str, Examples], image: int, task: str) -> Iterator[Picture | None]:
     """Yield the pictures of a line: image, truth, and each label's prediction; None: blank."""
     first = next(iter(examples.values()))
-    truth = first[f"truth_{task}"][image]
     yield first["image"][image]
-    yield metrics_of(task).picture(truth)
+    yield metrics_of(task).picture(first[f"truth_{task}"][image])
     for stored in examples.values():
-        predictions = stored.get(f"prediction_{task}")
-        same = np.array_equal(stored.get("indices", []), first["indices"])
-        yield (
-            metrics_of(task).picture(truth, predictions[image])
-            if same and predictions is not None
-            else None
-        )
+        yield _prediction(stored, first, image, task)
+
+
+def _prediction(stored: Examples, first: Examples, image: int, task: str) -> Picture | None:
+    """Return a label's prediction in colours; None if it has other images or lacks the task."""
+    predictions = stored.get(f"prediction_{task}")
+    if predictions is None or not np.array_equal(stored["indices"], first["indices"]):
+        return None
+    return metrics_of(task).picture(first[f"truth_{task}"][image], predictions[image])
 
 
 def _draw_heads(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:

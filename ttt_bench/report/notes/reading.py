@@ -28,8 +28,6 @@ ORACLE_STEP = Note(
     "for each seed, the step from 1 on with the best Delta_TTT. It is chosen with labels: read it "
     "as an upper bound",
 )
-SATURATED = 0.02
-"""Relative margin over the best constant below which a task says little."""
 
 
 def reading_notes(
@@ -93,14 +91,18 @@ def _unmoved_notes(comparison: Comparison, still: Collection[str]) -> list[Note]
 def _constant_notes(
     comparison: Comparison, means: pd.DataFrame, constants: Mapping[str, float]
 ) -> list[Note]:
+    """Return the definition of the best constant, and a warning per task that is close to it."""
     if not constants:
         return []
     words = {task: metrics_of(task).constant_words for task in comparison.tasks}
-    notes = [Note("Best constant", joined_words(words))]
-    base = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)].set_index(
-        "quantity"
-    )["mean"]
-    for task in [task for task in constants if task in base.index]:
-        warning = metrics_of(task).constant_warning(base[task], constants[task])
-        notes += [Note(*warning)] if warning else []
-    return notes
+    last = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)]
+    base = last.set_index("quantity")["mean"]
+    warnings = [
+        metrics_of(task).constant_warning(base[task], constants[task])
+        for task in constants
+        if task in base.index
+    ]
+    return [
+        Note("Best constant", joined_words(words)),
+        *(Note(*warning) for warning in warnings if warning is not None),
+    ]
