@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
+"""Sessions: tests, slow, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ nox.options.reuse_existing_virtualenvs = True
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite."""
+    """Run the test suite."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that the suite leaves out: every method on more backbones."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
-    """Style and formatting."""
+    """Check style and formatting."""
     session.install("ruff")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -25,16 +32,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types."""
+    """Check static types."""
     session.install("-e", ".[dev]")
     session.run("mypy")
 
 
 @nox.session
 def minimal(session: nox.Session) -> None:
-    """What a user without any extra gets: the whole line on the smallest preset, from an
-    ordinary install.
-    """
+    """Run and report all methods on the smallest preset, installed without any extra."""
     session.install(".")
     results, reports = f"{session.create_tmp()}/results", f"{session.create_tmp()}/report"
     session.run("ttt-bench", "run", "--methods", "all", "--preset", "smoke", "--results", results)
@@ -43,7 +48,7 @@ def minimal(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The embedded demonstration, with its report."""
+    """Run the embedded demonstration and make its report."""
     session.install(".")
     session.run(
         "ttt-bench", "run", "--methods", "all", "--pair", "rooms:rooms-mix", *session.posargs

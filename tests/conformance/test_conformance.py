@@ -31,6 +31,7 @@ from ttt_bench.adapter import (
 )
 from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
 from ttt_bench.conformance.subject import Subject
+from ttt_bench.errors import BenchError
 from ttt_bench.model.batchnorm import running_statistics
 from ttt_bench.network import Batch, Net
 from ttt_bench.registry import METHODS
@@ -41,13 +42,27 @@ def test_every_method_conforms(name: str) -> None:
     assert_conforms(METHODS.load(name))
 
 
-@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("name", METHODS.names())
+WITHOUT_BATCHNORM = [name for name in METHODS.names() if not METHODS.load(name)().needs().batchnorm]
+"""Methods that work on a backbone without BatchNorm; a plan refuses the others."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_BATCHNORM)
+def test_training_and_steps_fit_a_backbone_without_batchnorm(name: str) -> None:
+    subject = Subject.create(METHODS.load(name), {}, "test_convnext", torch.device("cpu"))
+    for check in ("source training", "shapes", "moves", "exact", "passes"):
+        assert not run_check(check, subject).problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        *((name, "test_efficientnet") for name in METHODS.names()),
+        *((name, "test_convnext") for name in WITHOUT_BATCHNORM),
+    ],
+)
 def test_every_method_conforms_on_other_backbones(name: str, backbone: str) -> None:
-    method = METHODS.load(name)
-    if method().needs().batchnorm and backbone == "test_convnext":
-        pytest.skip("the backbone has no BatchNorm, which a plan refuses")
-    assert_conforms(method, backbone=backbone)
+    assert_conforms(METHODS.load(name), backbone=backbone)
 
 
 @pytest.mark.gpu
@@ -325,6 +340,11 @@ def test_a_sound_method_passes(method: Any) -> None:
     assert_conforms(method)
 
 
+def test_all_checks_take_the_options() -> None:
+    with pytest.raises(BenchError, match="no_such_option"):
+        assert_conforms(Toy, {"no_such_option": 1})
+
+
 def test_every_broken_rule_is_named() -> None:
     with pytest.raises(
         AssertionError, match=r"toy, moves: moves model\.heads\.depth\.weight, which"
@@ -353,7 +373,9 @@ class Costly(Toy):
 
 @pytest.mark.parametrize("images", [1, 3])
 def test_options_are_checked_with_the_method(images: int) -> None:
-    assert_conforms(Costly, {"images": images})
+    subject = Subject.create(Costly, {"images": images}, BACKBONE, torch.device("cpu"))
+    assert subject.adapter.options.images == images
+    assert not run_check("passes", subject).problem
 
 
 def captured(session: Session, images: Tensor, steps: int) -> None:

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
@@ -124,6 +125,16 @@ class NoHostDecisions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class WithoutInitialisation(TorchFunctionMode):
+    """Skip the functions of `torch.nn.init` within the block, for weights to be loaded after it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 class DescentError(Exception):
     """A step called `backward` or an optimiser."""
 
@@ -155,7 +166,6 @@ def new_objects_only() -> Iterator[None]:
 
     A collection takes a third of a second with all the objects of this package's imports.
     """
-    gc.collect()
     gc.freeze()
     try:
         yield

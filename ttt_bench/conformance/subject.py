@@ -15,6 +15,7 @@ from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
 from ttt_bench.network import Net
@@ -137,7 +138,8 @@ class Subject:
         It is built and filled, not copied: a copy would contain the hooks of earlier sessions.
         """
         trained, _ = self.trained(channels)
-        net = build_net(self.spec(channels), self.adapter).to(self.device)
+        with WithoutInitialisation():
+            net = build_net(self.spec(channels), self.adapter).to(self.device)
         net.load_state_dict(trained.state_dict())
         return net
 
