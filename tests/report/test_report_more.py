@@ -160,8 +160,8 @@ def test_what_is_made_of_primary_metrics_does_not_see_the_others(comparison: Com
     primary = comparison.rows[comparison.rows["metric"].isin(["miou", "rmse", "merr"])]
     shuffled = comparison.rows.sample(frac=1, random_state=0)
     for build in (
-        lambda rows: summary.main_table(rows, "base"),
-        lambda rows: summary.curve_frame(rows, "base"),
+        lambda rows: summary.main_table(summary.score_frame(rows), "base"),
+        lambda rows: summary.curve_frame(summary.score_frame(rows), "base"),
         lambda rows: sync_frame(summary.score_frame(rows), "base"),
     ):
         pd.testing.assert_frame_equal(build(shuffled), build(primary))

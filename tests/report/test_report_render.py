@@ -206,7 +206,7 @@ def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
 
 
 def test_refusals(results: Path, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="no such folder"):
+    with pytest.raises(BenchError, match="does not exist"):
         report(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="has no results"):

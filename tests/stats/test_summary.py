@@ -23,7 +23,7 @@ from ttt_bench.stats.synchronisation import sync_frame
 @pytest.fixture(scope="module")
 def means(comparison: Comparison) -> pd.DataFrame:
     own = {("s4t", 0): {task: values[0] for task, values in gains(8).items()}}
-    return summary.main_table(comparison.rows, comparison.base, own).set_index(
+    return summary.main_table(comparison.scores, comparison.base, own).set_index(
         ["selection", "label", "quantity"]
     )
 
@@ -92,10 +92,10 @@ def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
 
 def test_without_base_there_is_no_delta_and_no_oracle() -> None:
     rows = frame("tent", [20.0, 21.0])
-    means = summary.main_table(rows, None)
+    means = summary.main_table(summary.score_frame(rows), None)
     assert set(means["selection"]) == {"fixed"}
     assert set(means["quantity"]) == {"semseg", "step"}
-    assert set(summary.curve_frame(rows, None)["quantity"]) == {"semseg"}
+    assert set(summary.curve_frame(summary.score_frame(rows), None)["quantity"]) == {"semseg"}
 
 
 def test_a_seed_without_base_has_no_delta() -> None:
@@ -106,7 +106,7 @@ def test_a_seed_without_base_has_no_delta() -> None:
             frame("tent", [20.0, 30.0], seed=1),
         ]
     )
-    means = summary.main_table(rows, "base")
+    means = summary.main_table(summary.score_frame(rows), "base")
     fixed = means[means["selection"] == "fixed"].set_index(["label", "quantity"])
     assert fixed.loc[("tent", "delta_ttt"), "mean"] == pytest.approx(10.0)
     assert fixed.loc[("tent", "delta_ttt"), "seeds"] == 1
@@ -115,7 +115,7 @@ def test_a_seed_without_base_has_no_delta() -> None:
 
 def test_a_base_of_zero_leaves_delta_undefined() -> None:
     rows = pd.concat([frame("base", [0.0, 0.0]), frame("tent", [1.0, 2.0])])
-    means = summary.main_table(rows, "base")
+    means = summary.main_table(summary.score_frame(rows), "base")
     assert "delta_ttt" not in set(means["quantity"])
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ttt_bench.metrics.base import Metric, metrics_of
 from ttt_bench.report.tables import Column, Number
-from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, OWN_GAIN, indistinguishable_best
+from ttt_bench.stats.step_rules import DELTA
+from ttt_bench.stats.summary import DELTA_NO_EDGE, OWN_GAIN, indistinguishable_best
 from ttt_bench.tasks import TASKS
 
 DELTA_KEY = "delta_ttt_percent"

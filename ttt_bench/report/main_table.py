@@ -29,7 +29,8 @@ from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Ta
 from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.summary import DELTA, DELTA_NO_EDGE, FIXED, ORACLE, STEP
+from ttt_bench.stats.step_rules import DELTA, STEP_RULES, StepRule
+from ttt_bench.stats.summary import DELTA_NO_EDGE, STEP
 from ttt_bench.tasks import TASKS
 
 PUBLISHED = Column(
@@ -38,11 +39,6 @@ PUBLISHED = Column(
 RECOMPUTED = Column(
     key="published_delta_ttt_recomputed_percent", head=("recomputed",), printed=False
 )
-
-_HEADINGS = {
-    ORACLE: ("oracle step", "the best average Delta_TTT over steps, picked with labels"),
-    FIXED: ("fixed step", "the last one"),
-}
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,12 @@ def build(
     """
     if comparison.rows.empty:
         return _build_without_numbers(comparison)
-    means = summary.main_table(comparison.rows, comparison.base, _own_sources(comparison))
+    means = summary.main_table(comparison.scores, comparison.base, _own_sources(comparison))
     content = _Content(
         comparison=comparison,
         means=_with_best(means),
         published=for_pair(comparison.key.pair),
-        still=_still(summary.score_frame(comparison.rows)),
+        still=_still(comparison.scores),
     )
     table = Table(
         title=comparison.title,
@@ -183,22 +179,23 @@ def _seeds_column(means: pd.DataFrame) -> Column:
 def _measured_sections(content: _Content) -> list[Section]:
     """Return a section for each step rule that gives numbers."""
     present = set(content.means["selection"])
-    return [_measured_section(content, rule) for rule in (ORACLE, FIXED) if rule in present]
+    return [_measured_section(content, rule) for rule in STEP_RULES if rule.name in present]
 
 
-def _measured_section(content: _Content, rule: str) -> Section:
-    means = content.means[content.means["selection"] == rule]
+def _measured_section(content: _Content, rule: StepRule) -> Section:
+    means = content.means[content.means["selection"] == rule.name]
     present = set(means["label"])
     rows = []
     for label in content.comparison.labels:
         if label in present:
             own = means[means["label"] == label].set_index("quantity")
             rows.append(Row(label=label, cells=_measured_cells(content, rule, label, own)))
-    heading, detail = _HEADINGS[rule]
-    return Section(key=rule, heading=heading, rows=tuple(rows), detail=detail)
+    return Section(key=rule.name, heading=rule.heading, rows=tuple(rows), detail=rule.detail)
 
 
-def _measured_cells(content: _Content, rule: str, label: str, own: pd.DataFrame) -> dict[str, Cell]:
+def _measured_cells(
+    content: _Content, rule: StepRule, label: str, own: pd.DataFrame
+) -> dict[str, Cell]:
     """Return the cells of a row.
 
     Args:
@@ -220,18 +217,19 @@ def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:
     return {key: Number(mean=0.0) for key in (DELTA_KEY, DELTA_NO_EDGE_KEY) if key in cells}
 
 
-def _step(content: _Content, rule: str, label: str, step: Cell) -> Cell:
+def _step(content: _Content, rule: StepRule, label: str, step: Cell) -> Cell:
     """Return the cell of the chosen step: a dash if no step is better than another."""
-    if content.comparison.methods[label] == "base" or (rule == ORACLE and label in content.still):
+    unmoved = rule.compares_steps and label in content.still
+    if content.comparison.methods[label] == "base" or unmoved:
         return DASH
-    if rule == FIXED and isinstance(step, Number):
+    if not rule.compares_steps and isinstance(step, Number):
         return Number(mean=step.mean, decimals=0)
     return step
 
 
-def _published_delta(content: _Content, rule: str, label: str) -> dict[str, Cell]:
+def _published_delta(content: _Content, rule: StepRule, label: str) -> dict[str, Cell]:
     """Return the published cells of a method with its plain settings, under the papers' rule."""
-    if content.published is None or not content.has_delta or rule != ORACLE:
+    if content.published is None or not content.has_delta or not rule.published:
         return {}
     row = content.published.row(label)
     if row is None or content.comparison.methods[label] != label:

@@ -17,6 +17,7 @@ from ttt_bench.report.notes.run import others_notes, seeds_note
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import FIXED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +81,10 @@ def _table(comparison: Comparison, about: str, columns: Sequence[_Measured]) -> 
         return None
     rows = [_row(label, columns) for label in comparison.labels]
     section = Section(
-        key=summary.FIXED,
-        heading="fixed step",
+        key=FIXED.name,
+        heading=FIXED.heading,
         rows=tuple(row for row in rows if row.cells),
-        detail="the last one",
+        detail=FIXED.detail,
     )
     return Table(
         title=f"{comparison.title}: {about}",

@@ -13,6 +13,7 @@ from ttt_bench.report import main_table
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import FIXED
 from ttt_bench.tasks import TASKS
 
 Record = dict[str, Any]
@@ -38,7 +39,7 @@ def _all(comparison: Comparison) -> Iterator[Record]:
         constant = {"selection": "constant", "label": "best constant", "quantity": task}
         yield {**constant, "mean": value, **_primary(task)}
     for record in _rows(summary.other_metrics(comparison.rows)):
-        further = {"selection": summary.FIXED, "quantity": record["metric"]}
+        further = {"selection": FIXED.name, "quantity": record["metric"]}
         yield {**record, **further, "class": record["class"] or None}
     for record in _rows(comparison.missing[["label", "seed", "state", "reason"]]):
         yield {"selection": "missing", **record}

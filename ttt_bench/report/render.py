@@ -183,7 +183,7 @@ def _table_files(name: str, table: Table, slug: str) -> dict[str, str]:
 
 def _curves_csv(comparison: Comparison) -> str:
     """Return the means of the curves, one per row, with the main table's names in CSV."""
-    frame = curve_frame(comparison.rows, comparison.base).rename(columns={"label": "method"})
+    frame = curve_frame(comparison.scores, comparison.base).rename(columns={"label": "method"})
     return frame.assign(quantity=frame["quantity"].map(quantity_key)).to_csv(index=False)
 
 

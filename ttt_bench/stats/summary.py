@@ -1,8 +1,7 @@
-"""From stored rows to the numbers of the tables: pure functions from frames to frames.
+"""The numbers of the tables, computed from stored rows: pure functions from frames to frames.
 
-A *label* names a row of a table: a method, with its own settings, its control and its steps where
-they are not the
-usual ones. All frames here are long: one number a row, full precision.
+A *label* names a row of a table: a method, with its settings, control and number of steps if they
+are not the usual ones. Numbers have full precision.
 """
 
 from __future__ import annotations
@@ -14,29 +13,31 @@ import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.delta import delta_ttt
+from ttt_bench.stats.step_rules import DELTA, STEP_RULES
 from ttt_bench.tasks import TASKS, canonical
 
-ORACLE, FIXED = "oracle", "fixed"
-DELTA, DELTA_NO_EDGE, OWN_GAIN, STEP = "delta_ttt", "delta_ttt_no_edge", "own_gain", "step"
-"""Quantities of `summarise` beside the tasks' own names."""
+DELTA_NO_EDGE, OWN_GAIN, STEP = "delta_ttt_no_edge", "own_gain", "step"
+"""Quantities of `summarise`, in addition to `DELTA` and the tasks' names."""
 
 UNMOVED = 1e-9
 """Relative spread up to which a trajectory counts as constant: below what rounding leaves."""
 
 OwnSource = Mapping[tuple[str, int], Mapping[str, float]]
-"""(label, seed) -> task -> score of the method's own source model, not adapted."""
+"""(label, seed) -> task -> score of the method's own source model without adapting."""
 
 
 def is_primary(rows: pd.DataFrame) -> pd.Series:
-    """Which stored rows are of their task's primary metric."""
+    """Return a mask of the stored rows that are of their task's primary metric."""
     return rows["metric"] == rows["task"].map(
         {name: metrics_of(name).primary.name for name in TASKS}
     )
 
 
 def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    """The primary metrics of stored rows with `label`: `label, seed, step` as index, one column
-    a task, canonical.
+    """Return the primary metrics of stored rows with `label`.
+
+    Returns:
+        Index `label, seed, step`, one column per task in canonical order.
     """
     primary = rows[is_primary(rows)]
     wide = primary.pivot_table(
@@ -46,21 +47,21 @@ def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def base_scores(scores: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Base's scores before adapting, one row a seed, one column a task."""
+    """Return Base's scores before adapting, one row per seed, one column per task."""
     before = scores.xs(0, level="step").reset_index()
     return before[before["label"] == base].set_index("seed").drop(columns="label")
 
 
 def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
-    """Delta_TTT of every label, seed and step against Base of the same seed, in percent.
+    """Return Delta_TTT of every label, seed and step against Base of the same seed, in percent.
 
     Args:
-        scores: as `score_frame` makes it.
-        base: the label of Base; without it, or for a seed that it lacks, there is no row.
+        scores: as `score_frame` returns them.
+        base: the label of Base; rows of seeds without Base are left out, without it all rows.
 
     Returns:
-        The index of `scores`, columns `delta_ttt` and, where edge is one of several tasks,
-        `delta_ttt_no_edge`. NaN where Base scores 0.
+        The index of `scores`, columns `delta_ttt` and, if edge is one of several tasks,
+        `delta_ttt_no_edge`. NaN if a score of Base is 0.
     """
     tasks = list(scores.columns)
     reference = (
@@ -85,36 +86,29 @@ def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
 
 
 def select_steps(scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
-    """The step that stands for each label and seed, under each rule.
+    """Return the chosen step of each label and seed under each rule of `STEP_RULES`.
 
-    *oracle*: the step of 1..N with the best Delta_TTT of that seed, the first one on ties; there is
-    none without a Delta_TTT. *fixed*: the last step, N. A cell without steps stands for itself at
-    step 0 under both.
+    Args:
+        scores: as `score_frame` returns them.
+        deltas: as `delta_frame` returns them.
 
     Returns:
-        Columns `selection, label, seed, step`.
+        Columns `selection, label, seed, step`, with the rule's name in `selection`.
     """
-    last = scores.reset_index().groupby(["label", "seed"])["step"].max().rename("last")
-    fixed = last.rename("step").reset_index().assign(selection=FIXED)
-    candidates = deltas.reset_index().join(last, on=["label", "seed"]).dropna(subset=DELTA)
-    adapted = candidates[candidates["step"] >= candidates["last"].clip(upper=1)]
-    best = (
-        adapted.loc[adapted.groupby(["label", "seed"])[DELTA].idxmax()] if len(adapted) else adapted
-    )
-    oracle = best[["label", "seed", "step"]].assign(selection=ORACLE)
-    picked = [frame for frame in (oracle, fixed) if len(frame)]
+    chosen = [rule.choose(scores, deltas).assign(selection=rule.name) for rule in STEP_RULES]
+    picked = [frame for frame in chosen if len(frame)]
     return pd.concat(picked, ignore_index=True)[["selection", "label", "seed", "step"]]
 
 
 def at_selected_steps(
     scores: pd.DataFrame, deltas: pd.DataFrame, selected: pd.DataFrame, own_source: OwnSource
 ) -> pd.DataFrame:
-    """Every quantity of every label and seed at its selected step.
+    """Return every quantity of every label and seed at its selected step.
 
     Returns:
         Columns `selection, label, seed, quantity, value`; the quantities are the tasks,
         `delta_ttt`, `delta_ttt_no_edge`, `step`, and, for cells with scores of their own source
-        model, `own_gain`: the same measure against that model, in percent.
+        model, `own_gain`: the same measure as Delta_TTT against that model, in percent.
     """
     joined = selected.join(scores, on=["label", "seed", "step"]).join(
         deltas, on=["label", "seed", "step"]
@@ -134,19 +128,21 @@ def at_selected_steps(
 
 
 def summarise(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over seeds (NaN for one seed) of each `selection, label,
-    quantity`.
+    """Return mean and sample standard deviation over seeds of each `selection, label, quantity`.
 
     Returns:
-        Columns `selection, label, quantity, mean, sd, seeds` (`seeds`: how many).
+        Columns `selection, label, quantity, mean, sd, seeds`: `sd` is NaN for one seed, `seeds` is
+        the number of seeds.
     """
     groups = values.groupby(["selection", "label", "quantity"], sort=False)["value"]
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
 def unmoved(scores: pd.DataFrame) -> pd.DataFrame:
-    """Whether each task's score is the same at every step from 1 on: index `label, seed`, one
-    bool column a task.
+    """Return whether each task's score is the same at every step from 1 on.
+
+    Returns:
+        Index `label, seed`, one bool column per task.
     """
     groups = scores[scores.index.get_level_values("step") >= 1].groupby(
         level=["label", "seed"], sort=False
@@ -156,30 +152,29 @@ def unmoved(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def main_table(
-    rows: pd.DataFrame, base: str | None = "base", own_source: OwnSource | None = None
+    scores: pd.DataFrame, base: str | None = "base", own_source: OwnSource | None = None
 ) -> pd.DataFrame:
-    """The main table of one comparison, as `summarise` makes it.
+    """Return the main table of one comparison, as `summarise` returns it.
 
     Args:
-        rows: stored rows with `label`.
-        base: the label of Base; None where it was not run: no Delta_TTT, and the fixed step alone.
+        scores: as `score_frame` returns them.
+        base: the label of Base; None if it was not run: no Delta_TTT, and only the fixed step.
+        own_source: scores of the methods' unadapted source models, if they have their own.
     """
-    scores = score_frame(rows)
     deltas = delta_frame(scores, base)
-    return summarise(
-        at_selected_steps(scores, deltas, select_steps(scores, deltas), own_source or {})
-    )
+    chosen = select_steps(scores, deltas)
+    return summarise(at_selected_steps(scores, deltas, chosen, own_source or {}))
 
 
 def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over seeds (NaN for one seed) of what is not primary, at
-    the last step.
+    """Return mean and sample standard deviation over seeds of the other metrics at the last step.
 
     Args:
         rows: stored rows with `label`.
 
     Returns:
-        Columns `label, task, metric, class, mean, sd, seeds` (`seeds`: how many).
+        Columns `label, task, metric, class, mean, sd, seeds`, the last two as `summarise` returns
+        them.
     """
     last = rows.groupby(["label", "seed"])["step"].transform("max")
     others = rows[~is_primary(rows) & (rows["step"] == last)]
@@ -187,19 +182,18 @@ def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
 
-def curve_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
-    """Every task's score and Delta_TTT over steps, mean and sample standard deviation over seeds
-    (NaN for one seed).
+def curve_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
+    """Return every task's score and Delta_TTT over steps.
 
     Args:
-        rows: stored rows with `label`.
-        base: the label of Base; None where it was not run: no Delta_TTT.
+        scores: as `score_frame` returns them.
+        base: the label of Base; None if it was not run: no Delta_TTT.
 
     Returns:
-        Columns `label, quantity, step, mean, sd, seeds`; the quantities are those of
-        `at_selected_steps` without `step` and `own_gain`.
+        Columns `label, quantity, step, mean, sd, seeds`: mean and sample standard deviation over
+        seeds (NaN for one seed). The quantities are those of `at_selected_steps` without `step` and
+        `own_gain`.
     """
-    scores = score_frame(rows)
     wide = scores.join(delta_frame(scores, base)).reset_index()
     long = wide.melt(["label", "seed", "step"], var_name="quantity").dropna(subset="value")
     groups = long.groupby(["label", "quantity", "step"], sort=False)["value"]
@@ -209,10 +203,11 @@ def curve_frame(rows: pd.DataFrame, base: str | None) -> pd.DataFrame:
 def indistinguishable_best(
     means: Sequence[float], sds: Sequence[float], higher_is_better: bool
 ) -> list[bool]:
-    """Which of several means are the best, or not told from it by the spread over seeds.
+    """Return which of several means are the best one, or not distinguishable from it.
 
-    A mean counts as not told from the best where their difference is at most sqrt(sd^2 +
-    sd_best^2). Without a spread for every finite mean nothing can be said, and none is named.
+    A mean is not distinguishable from the best if their difference is at most
+    sqrt(sd^2 + sd_best^2), with standard deviations over seeds. If a finite mean has no standard
+    deviation, or there are fewer than two finite means, all flags are False.
     """
     values, spreads = np.asarray(means, dtype=float), np.asarray(sds, dtype=float)
     there = np.isfinite(values)
@@ -225,11 +220,9 @@ def indistinguishable_best(
 
 
 def constant_predictor(statistics: pd.DataFrame) -> dict[str, float]:
-    """What a prediction that never changes would score on the same pixels, task -> score.
+    """Return task -> score of the best prediction that never changes, on the same pixels.
 
-    Depth and edge: the best constant of every evaluation batch, as the alignment would find it.
-    Semantic segmentation: every pixel in the class that gives the best mean IoU. Normals keep
-    angles alone, from which it cannot be told.
+    Tasks whose stored sums do not determine it are missing (see `TaskMetrics.constant_words`).
 
     Args:
         statistics: `schema.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.

@@ -19,7 +19,8 @@ from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.summary import DELTA, curve_frame
+from ttt_bench.stats.step_rules import DELTA
+from ttt_bench.stats.summary import curve_frame
 
 PANEL = (3.5, 2.6)
 """Width and height of a panel in inches."""
@@ -46,7 +47,7 @@ def figure(comparison: Comparison) -> Figure:
     # seaborn sets its style through matplotlib's settings: restore the caller's afterwards
     look = seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _LOOK
     with matplotlib.rc_context(look):
-        return _figure(comparison, curve_frame(comparison.rows, comparison.base))
+        return _figure(comparison, curve_frame(comparison.scores, comparison.base))
 
 
 def png(shown: Figure, dpi: int = 150) -> bytes:

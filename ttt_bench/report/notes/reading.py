@@ -10,7 +10,8 @@ from ttt_bench.metrics.base import joined_words, metrics_of
 from ttt_bench.report.notes.run import seeds_note
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.summary import FIXED, OWN_GAIN
+from ttt_bench.stats.step_rules import FIXED
+from ttt_bench.stats.summary import OWN_GAIN
 
 BOLD = Note(
     "Bold", "the best mean of its column, and every mean within sqrt(sd² + sd²) of the best one"
@@ -95,7 +96,7 @@ def _constant_notes(
     if not constants:
         return []
     words = {task: metrics_of(task).constant_words for task in comparison.tasks}
-    last = means[(means["label"] == comparison.base) & (means["selection"] == FIXED)]
+    last = means[(means["label"] == comparison.base) & (means["selection"] == FIXED.name)]
     base = last.set_index("quantity")["mean"]
     warnings = [
         metrics_of(task).constant_warning(base[task], constants[task])
