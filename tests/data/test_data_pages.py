@@ -1,5 +1,7 @@
 """The pages on data say what the code says: tables, options, commands."""
 
+from __future__ import annotations
+
 import re
 import shlex
 import tomllib
@@ -13,19 +15,30 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
 from ttt_bench.data.shifts.kinds import KINDS, LEFT_OUT
 from ttt_bench.data.shifts.streams import DESCRIPTIONS, parse_stream
 from ttt_bench.data.taskonomy.index import LAYOUTS
-from ttt_bench.data.variants import CORRECTED, OFFICIAL
+from ttt_bench.data.variants import CORRECTED, OFFICIAL, DataVariant
 from ttt_bench.datatools.check.findings import Finding
 
 PAGE = (DOCS / "data.md").read_text(encoding="utf-8")
 
 
 def rows(head: str) -> list[list[str]]:
-    """The cells of the table whose first column is called so, without the head."""
+    """Return the cells of the table whose first column has this title, without its head."""
     table = PAGE[PAGE.index(f"\n| {head} |") :].split("\n\n")[0].strip().splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return [cells(line) for line in table]
 
 
-def test_every_shift_stands_there_with_its_range_and_severities():
+def cells(line: str) -> list[str]:
+    """Return the cells of a line of a table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def in_toml(variant: DataVariant, option: str) -> str:
+    """Return an option's value as a config file writes it."""
+    value = getattr(variant, option)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_every_shift_is_listed_with_its_range_and_severities() -> None:
     found = {row[0].strip("`"): row[1:] for row in rows("shift")}
     assert list(found) == list(KINDS)
     for name, kind in KINDS.items():
@@ -44,25 +57,24 @@ def test_every_shift_stands_there_with_its_range_and_severities():
         assert words in PAGE
 
 
-def test_every_option_of_a_variant_stands_there_with_both_values():
+def test_every_option_of_a_variant_is_listed_with_both_values() -> None:
     found = {row[0].strip("`"): row[1:3] for row in rows("option")}
     expected = {
-        field.name: [str(getattr(variant, field.name)).replace("True", "true").replace("False", "false")
-                     for variant in (CORRECTED, OFFICIAL)]
+        field.name: [in_toml(CORRECTED, field.name), in_toml(OFFICIAL, field.name)]
         for field in fields(CORRECTED)
         if field.name != "name"
-    }  # fmt: skip
+    }
     assert found == expected
 
 
-def test_every_label_space_stands_there_with_its_classes():
+def test_every_label_space_is_listed_with_its_classes() -> None:
     found = {row[0].strip("`"): row[1:] for row in rows("label space")}
     assert found == {
         name: [", ".join(s.classes), ", ".join(s.native)] for name, s in LABEL_SPACES.items()
     }
 
 
-def test_the_label_space_of_ones_own_is_one():
+def test_the_label_space_of_ones_own_is_one() -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     config = tomllib.loads(block)
     space = label_space_from(config["label_space"], config["label_spaces"][config["label_space"]])
@@ -70,7 +82,7 @@ def test_the_label_space_of_ones_own_is_one():
     assert space.footnote
 
 
-def test_every_layout_check_and_stream_stands_there():
+def test_every_layout_check_and_stream_is_listed() -> None:
     domains = [row[1].strip("`").replace("point_...", "point_") for row in rows("layout")]
     for layout, written in zip(LAYOUTS.values(), domains, strict=True):
         assert layout.split("point_")[0] == written.split("point_")[0]
@@ -82,7 +94,7 @@ def test_every_layout_check_and_stream_stands_there():
 
 
 def commands() -> list[str]:
-    """Every command line in the pages on data, without its comment."""
+    """Return every command line in the pages on data, without its comment."""
     pages = [
         (DOCS / name).read_text(encoding="utf-8") for name in ("data.md", "adding-a-dataset.md")
     ]
@@ -93,7 +105,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["data list", "data show", "data check", "run", "pairs list"])
-def test_the_options_in_the_pages_are_options(command):
+def test_the_options_in_the_pages_are_options(command: str) -> None:
     known = call(*command.split(), "--help", COLUMNS="200").stdout
     shown = [line for line in commands() if line.startswith(f"ttt-bench {command}")]
     assert shown
@@ -102,7 +114,7 @@ def test_the_options_in_the_pages_are_options(command):
             assert option in known, line
 
 
-def test_the_options_of_prepare_are_options():
+def test_the_options_of_prepare_are_options() -> None:
     shown = [shlex.split(line) for line in commands() if "data prepare" in line]
     known = {
         part: call("data", "prepare", part, "--help", COLUMNS="200").stdout
@@ -113,7 +125,7 @@ def test_the_options_of_prepare_are_options():
         assert all(word in known[words[3]] for word in words if word.startswith("--")), words
 
 
-def test_the_streams_in_the_page_are_streams():
+def test_the_streams_in_the_page_are_streams() -> None:
     streams = [
         words[words.index("--stream") + 1]
         for words in map(shlex.split, commands())

@@ -1,10 +1,17 @@
 """`data check` on NYUD-v2 and PASCAL-Context."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 from support.files import nyud_files, pascal_files
 from support.files.inside import FLOOR, as_picture, inside, stored
+from support.findings import among
 
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.listed.manifest import read_manifest
@@ -16,28 +23,18 @@ from ttt_bench.util.progress import Silent
 AXES = "backward / up / left"
 
 
-def among(findings, level, name, *words):
-    """Those at a level whose message holds all the words."""
-    return [
-        finding
-        for finding in findings
-        if (finding.level, finding.check) == (level, name)
-        and all(word in finding.message for word in words)
-    ]
-
-
 @pytest.fixture
-def nyud(tmp_path):
+def nyud(tmp_path: Path) -> Path:
     return nyud_files.write(tmp_path / "nyud")
 
 
 @pytest.fixture
-def pascal(tmp_path):
+def pascal(tmp_path: Path) -> Path:
     return pascal_files.write(tmp_path / "pascal")
 
 
 @pytest.mark.parametrize("style", ["atrc", "vandenhende"])
-def test_a_sound_nyud_has_no_error(tmp_path, style):
+def test_a_sound_nyud_has_no_error(tmp_path: Path, style: str) -> None:
     nyud_files.write(tmp_path, style)
     findings = check(tmp_path, Silent())
     assert exit_code(findings) == 0
@@ -67,7 +64,7 @@ def test_a_sound_nyud_has_no_error(tmp_path, style):
     assert not among(findings, "warning", "values", "border")
 
 
-def test_a_sound_pascal_has_no_error(pascal):
+def test_a_sound_pascal_has_no_error(pascal: Path) -> None:
     findings = check(pascal, Silent())
     assert exit_code(findings) == 0
     assert among(findings, "warning", "splits", "val.txt: 3 images, the published list has 5105")
@@ -78,7 +75,7 @@ def test_a_sound_pascal_has_no_error(pascal):
     assert "toilet 0.00%" not in toilets[0].message
 
 
-def test_missing_packages_are_named(pascal, monkeypatch):
+def test_missing_packages_are_named(pascal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "scipy.io", None)
@@ -87,7 +84,7 @@ def test_missing_packages_are_named(pascal, monkeypatch):
     assert among(findings, "error", "frames", 'pip install "ttt-bench[data]"')
 
 
-def test_values_that_cannot_be_right(nyud):
+def test_values_that_cannot_be_right(nyud: Path) -> None:
     for name in nyud_files.IDS["train"] + nyud_files.IDS["val"]:
         np.save(nyud_files.file_of(nyud, name, "depth"), np.full((48, 64), 50.0, np.float32))
         Image.fromarray(np.full((48, 64), 128, np.uint8)).save(
@@ -109,7 +106,7 @@ def test_values_that_cannot_be_right(nyud):
     assert among(findings, "warning", "conventions", "no frame has enough normals to measure them")
 
 
-def test_damaged_and_missing_files_are_errors(nyud):
+def test_damaged_and_missing_files_are_errors(nyud: Path) -> None:
     nyud_files.file_of(nyud, "0003", "depth").unlink()
     findings = check(nyud, Silent())
     assert exit_code(findings) == 2
@@ -129,7 +126,7 @@ def test_damaged_and_missing_files_are_errors(nyud):
     assert among(findings, "error", "files", "depth as int32")
 
 
-def test_lists_must_not_share_images(nyud):
+def test_lists_must_not_share_images(nyud: Path) -> None:
     (nyud / "gt_sets" / "val.txt").write_text("0001\n0003")
     findings = check(nyud, Silent())
     assert exit_code(findings) == 2
@@ -138,7 +135,7 @@ def test_lists_must_not_share_images(nyud):
     )
 
 
-def test_labels_that_were_lowered_already_are_recognised(nyud):
+def test_labels_that_were_lowered_already_are_recognised(nyud: Path) -> None:
     path = nyud_files.file_of(nyud, "0003", "segmentation")
     labels = np.asarray(Image.open(path))
     Image.fromarray(labels - np.uint8(1)).save(path)  # void wraps around
@@ -150,7 +147,9 @@ def test_labels_that_were_lowered_already_are_recognised(nyud):
 
 
 @pytest.mark.parametrize("axes", [AXES, "left / up / backward"])
-def test_axes_of_nyud_are_measured_with_the_known_camera_and_kept(tmp_path, axes):
+def test_axes_of_nyud_are_measured_with_the_known_camera_and_kept(
+    tmp_path: Path, axes: str
+) -> None:
     # at the true size, so that the camera is the data set's; one frame a list, since these are
     # large
     ids = {"train": ["a"], "val": ["b"]}
@@ -173,7 +172,7 @@ def test_axes_of_nyud_are_measured_with_the_known_camera_and_kept(tmp_path, axes
     assert np.abs(found - room.vectors).max() < 0.02
 
 
-def write_room(root, name, axes, floor):
+def write_room(root: Path, name: str, axes: str, floor: bool) -> None:
     """An image of the inside of a room; its floor is labelled as such, or as unknown."""
     room = inside((75, 100))
     labels = np.where((room.surface == FLOOR) & floor, 158, 440).astype(np.uint16)
@@ -191,7 +190,9 @@ def write_room(root, name, axes, floor):
 
 @pytest.mark.parametrize("axes", [AXES, "left / up / backward"])
 @pytest.mark.parametrize("floor", [True, False])
-def test_axes_of_pascal_are_measured_without_depth_and_kept(tmp_path, axes, floor):
+def test_axes_of_pascal_are_measured_without_depth_and_kept(
+    tmp_path: Path, axes: str, floor: bool
+) -> None:
     pascal_files.write(tmp_path, {"train": [], "val": []})
     for name, listed in {"train": ["2008_000001"], "val": ["2008_000002"]}.items():
         (tmp_path / "ImageSets" / "Context" / f"{name}.txt").write_text("\n".join(listed))
@@ -202,7 +203,7 @@ def test_axes_of_pascal_are_measured_without_depth_and_kept(tmp_path, axes, floo
     assert read_manifest(tmp_path).normal_axes == axes
 
 
-def test_without_context_labels_nothing_is_said_of_pascals_axes(pascal):
+def test_without_context_labels_nothing_is_said_of_pascals_axes(pascal: Path) -> None:
     for name in pascal_files.IDS["train"] + pascal_files.IDS["val"]:
         pascal_files.file_of(pascal, name, "pascal-context/trainval").unlink()
     findings = check(pascal, Silent())
@@ -214,7 +215,9 @@ def test_without_context_labels_nothing_is_said_of_pascals_axes(pascal):
 @pytest.mark.parametrize(
     ("dataset", "write"), [(NYUD, nyud_files.write), (PascalContext, pascal_files.write)]
 )
-def test_fingerprints_are_those_of_the_data_sets(tmp_path, dataset, write):
+def test_fingerprints_are_those_of_the_data_sets(
+    tmp_path: Path, dataset: Any, write: Callable[..., Path]
+) -> None:
     write(tmp_path)
     findings = check(tmp_path, Silent(), store=True)
     marks = {finding.message.split()[0] for finding in findings if finding.check == "fingerprint"}

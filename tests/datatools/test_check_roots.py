@@ -1,6 +1,10 @@
 """What `data check` looks at, and what it says of folders that are something else."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.files import nyud_files, pascal_files, taskonomy_files
@@ -9,11 +13,11 @@ from ttt_bench.datatools.check import check, exit_code
 from ttt_bench.util.progress import Silent
 
 
-def messages(root, **options):
+def messages(root: Path, **options: Any) -> str:
     return "\n".join(finding.message for finding in check(root, Silent(), **options))
 
 
-def test_every_data_set_below_a_data_root_is_checked(tmp_path):
+def test_every_data_set_below_a_data_root_is_checked(tmp_path: Path) -> None:
     taskonomy_files.write(tmp_path / "taskonomy", ["ihlen"])
     nyud_files.write(tmp_path / "nyud" / "NYUDv2")
     pascal_files.write(tmp_path / "pascal")
@@ -26,12 +30,12 @@ def test_every_data_set_below_a_data_root_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["", "NYUDv2", "NYUD_MT"])
-def test_a_data_sets_own_folder_may_be_given(tmp_path, folder):
+def test_a_data_sets_own_folder_may_be_given(tmp_path: Path, folder: str) -> None:
     nyud_files.write(tmp_path / "mine" / folder)
     assert "the ATRC release" in messages(tmp_path / "mine")
 
 
-def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path):
+def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path: Path) -> None:
     for name in ("JPEGImages", "normals_distil", "semseg"):
         (tmp_path / "a" / name).mkdir(parents=True)
     (finding,) = check(tmp_path / "a", Silent())
@@ -53,14 +57,14 @@ def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path):
     assert "depth_zbufer: did you mean depth_zbuffer?" in finding.message
 
 
-def test_nothing_there(tmp_path):
+def test_nothing_there(tmp_path: Path) -> None:
     (finding,) = check(tmp_path / "nowhere", Silent())
     assert (finding.level, finding.check) == ("error", "layout")
     assert "does not exist" in finding.message
     assert "is empty" in messages(tmp_path)
 
 
-def test_a_damaged_manifest_is_an_error(tmp_path):
+def test_a_damaged_manifest_is_an_error(tmp_path: Path) -> None:
     for write in (nyud_files.write, lambda root: taskonomy_files.write(root, ["ihlen"])):
         root = write(tmp_path / str(len(list(tmp_path.iterdir()))))
         (root / "ttt-bench.json").write_text("{")
@@ -69,7 +73,7 @@ def test_a_damaged_manifest_is_an_error(tmp_path):
         assert "ttt-bench.json is damaged" in findings[0].message
 
 
-def test_other_entries_of_the_manifest_are_kept(tmp_path):
+def test_other_entries_of_the_manifest_are_kept(tmp_path: Path) -> None:
     nyud_files.write(tmp_path)
     (tmp_path / "ttt-bench.json").write_text('{"derived": {"edge": "somehow"}, "mine": 3}')
     check(tmp_path, Silent(), store=True)

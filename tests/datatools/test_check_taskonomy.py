@@ -1,9 +1,18 @@
+"""`data check` on Taskonomy."""
+
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.files.inside import as_picture, inside, stored
 from support.files.taskonomy_files import DOMAINS, cut, file_of, rewrite, write
+from support.findings import among, found
 from support.paths import SAMPLES
 
 from ttt_bench.data.listed.manifest import read_manifest
@@ -14,7 +23,12 @@ from ttt_bench.util.progress import Silent
 TURNED = "left / up / backward"
 
 
-def write_rooms(root, axes, stems=("point_0_view_0", "point_1_view_0"), building="ihlen"):
+def write_rooms(
+    root: Path,
+    axes: str,
+    stems: Sequence[str] = ("point_0_view_0", "point_1_view_0"),
+    building: str = "ihlen",
+) -> None:
     """Frames whose depth and normals are those of the inside of a room, the normals stored in
     these axes.
     """
@@ -28,29 +42,14 @@ def write_rooms(root, axes, stems=("point_0_view_0", "point_1_view_0"), building
         rewrite(file_of(root, building, stem, "normal"), as_picture(stored(room.vectors, axes)))
 
 
-def found(root, level, name, *words):
-    """The findings of a check at a level whose message holds all the words."""
-    return among(check(root, Silent()), level, name, *words)
-
-
-def among(findings, level, name, *words):
-    """Those at a level whose message holds all the words."""
-    return [
-        finding
-        for finding in findings
-        if (finding.level, finding.check) == (level, name)
-        and all(word in finding.message for word in words)
-    ]
-
-
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     write(tmp_path / "taskonomy", ["hanson", "corozal", "ihlen", "noxapater"])
     return tmp_path
 
 
 @pytest.mark.parametrize("below", ["", "taskonomy"])
-def test_a_sound_tree_has_no_error(tree, below):
+def test_a_sound_tree_has_no_error(tree: Path, below: str) -> None:
     findings = check(tree / below, Silent())
     assert {finding.check for finding in findings} == {
         *(
@@ -89,7 +88,7 @@ def test_a_sound_tree_has_no_error(tree, below):
         assert words in messages
 
 
-def test_exit_codes():
+def test_exit_codes() -> None:
     ok, warning, error = (
         Finding(level=level, check="values", message="") for level in ("ok", "warning", "error")
     )
@@ -98,7 +97,7 @@ def test_exit_codes():
     assert exit_code([ok, warning, error]) == 2
 
 
-def test_what_is_unusable_is_a_finding(tmp_path):
+def test_what_is_unusable_is_a_finding(tmp_path: Path) -> None:
     missing = check(tmp_path / "nowhere", Silent())
     assert exit_code(missing) == 2
     assert "does not exist" in missing[0].message
@@ -109,7 +108,7 @@ def test_what_is_unusable_is_a_finding(tmp_path):
     assert "Known: " in unknown[0].message
 
 
-def test_buildings_are_compared_with_the_split(tree):
+def test_buildings_are_compared_with_the_split(tree: Path) -> None:
     assert found(
         tree, "warning", "splits", "split test: 2 of 5", "missing: muleshoe, uvalda, mcdade"
     )
@@ -119,7 +118,7 @@ def test_buildings_are_compared_with_the_split(tree):
     assert found(tree, "warning", "splits", "not in the tiny split", "myhouse")
 
 
-def test_leftovers_and_strays_are_named(tree):
+def test_leftovers_and_strays_are_named(tree: Path) -> None:
     (tree / "taskonomy" / "tmpabc123").mkdir()
     (tree / "taskonomy" / "rgb" / "taskonomy" / "ihlen" / ".DS_Store").touch()
     assert (
@@ -128,7 +127,7 @@ def test_leftovers_and_strays_are_named(tree):
     assert found(tree, "ok", "layout", "do not belong to a frame")[0].path.name == ".DS_Store"
 
 
-def test_missing_files_are_counted_by_building_and_domain(tree):
+def test_missing_files_are_counted_by_building_and_domain(tree: Path) -> None:
     for stem in ("point_0_view_1", "point_2_view_0"):
         file_of(tree / "taskonomy", "ihlen", stem, "normal").unlink()
     finding = found(tree, "warning", "frames", "ihlen: 2 frames have no normal", "point_0_view_1")[
@@ -139,7 +138,7 @@ def test_missing_files_are_counted_by_building_and_domain(tree):
     assert found(tree, "ok", "fingerprint", "of test (all): 6 frames")
 
 
-def test_a_missing_domain_names_its_task(tmp_path):
+def test_a_missing_domain_names_its_task(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"], domains=DOMAINS[:3])
     assert found(tmp_path, "warning", "frames", "segment_semantic", "task semseg cannot run")
     assert found(tmp_path, "warning", "frames", "edge_occlusion", "task edge cannot run")
@@ -148,19 +147,21 @@ def test_a_missing_domain_names_its_task(tmp_path):
 @pytest.mark.parametrize(
     ("domains", "words"), [(DOMAINS[1:], "no rgb image"), (DOMAINS[:1], "cannot run")]
 )
-def test_without_images_or_targets_nothing_can_run(tmp_path, domains, words):
+def test_without_images_or_targets_nothing_can_run(
+    tmp_path: Path, domains: tuple[str, ...], words: str
+) -> None:
     write(tmp_path, ["ihlen"], domains=domains)
     assert found(tmp_path, "error", "frames", words)
     assert exit_code(check(tmp_path, Silent())) == 2
 
 
-def test_without_one_complete_frame_nothing_can_run(tmp_path):
+def test_without_one_complete_frame_nothing_can_run(tmp_path: Path) -> None:
     write(tmp_path, {"ihlen": ["point_0_view_0"]}, domains=DOMAINS[:1])
     write(tmp_path, {"ihlen": ["point_1_view_0"]}, domains=DOMAINS[1:])
     assert found(tmp_path, "error", "frames", "not one of 2 frames has all of rgb, semseg")
 
 
-def test_damaged_files_are_errors_with_a_remedy(tree):
+def test_damaged_files_are_errors_with_a_remedy(tree: Path) -> None:
     root = tree / "taskonomy"
     cut(file_of(root, "ihlen", "point_0_view_0", "rgb"))
     rewrite(
@@ -176,7 +177,7 @@ def test_damaged_files_are_errors_with_a_remedy(tree):
     assert exit_code(check(tree, Silent())) == 2
 
 
-def test_a_frame_damaged_upstream_is_no_error(tmp_path):
+def test_a_frame_damaged_upstream_is_no_error(tmp_path: Path) -> None:
     write(tmp_path, {"muleshoe": ["point_399_view_5", "point_0_view_0"]})
     file_of(tmp_path, "muleshoe", "point_399_view_5", "rgb").write_bytes(b"")
     assert found(tmp_path, "ok", "files", "unreadable upstream", "Nothing to do")
@@ -184,17 +185,17 @@ def test_a_frame_damaged_upstream_is_no_error(tmp_path):
 
 
 @pytest.mark.parametrize(("factor", "warned"), [(1, False), (16, True), (1 / 16, True)])
-def test_another_depth_unit_is_noticed(tmp_path, factor, warned):
+def test_another_depth_unit_is_noticed(tmp_path: Path, factor: float, warned: bool) -> None:
     write(tmp_path, {"ihlen": ["point_0_view_0"]})
     path = file_of(tmp_path, "ihlen", "point_0_view_0", "depth_zbuffer")
     rewrite(path, np.full((64, 64), int(3 * 512 * factor), np.uint16))
     assert bool(found(tmp_path, "warning", "values", "depth unit is not 1/512 m")) == warned
 
 
-def test_values_that_cannot_be_right(tmp_path):
+def test_values_that_cannot_be_right(tmp_path: Path) -> None:
     write(tmp_path, {"ihlen": ["point_0_view_0"]})
 
-    def put(domain, array):
+    def put(domain: str, array: NDArray[Any]) -> None:
         rewrite(file_of(tmp_path, "ihlen", "point_0_view_0", domain), array)
 
     put("normal", np.full((64, 64, 3), 250, np.uint8))
@@ -208,7 +209,7 @@ def test_values_that_cannot_be_right(tmp_path):
 
 
 @pytest.mark.parametrize("axes", ["right / down / forward", TURNED, "forward / down / right"])
-def test_axes_are_measured_and_kept_for_the_loader(tmp_path, axes):
+def test_axes_are_measured_and_kept_for_the_loader(tmp_path: Path, axes: str) -> None:
     root = tmp_path / "taskonomy"
     write_rooms(root, axes)
     usual = axes == "right / down / forward"
@@ -226,13 +227,13 @@ def test_axes_are_measured_and_kept_for_the_loader(tmp_path, axes):
     assert np.abs(data.batch([0]).targets["normals"][0].numpy() - room.vectors).max() < 0.02
 
 
-def test_undecided_axes_are_not_kept(tree):
+def test_undecided_axes_are_not_kept(tree: Path) -> None:
     findings = check(tree, Silent(), store=True)
     assert any("cannot be decided" in finding.message for finding in findings)
     assert read_manifest(tree / "taskonomy").normal_axes is None
 
 
-def test_fingerprints_are_those_of_the_data_sets(tmp_path):
+def test_fingerprints_are_those_of_the_data_sets(tmp_path: Path) -> None:
     write(
         tmp_path / "taskonomy",
         {"ihlen": [f"point_{n}_view_0" for n in range(12)], "corozal": ["point_0_view_0"] * 1},
@@ -258,7 +259,7 @@ def test_fingerprints_are_those_of_the_data_sets(tmp_path):
     )
 
 
-def test_files_with_errors_do_not_count_as_checked(tree):
+def test_files_with_errors_do_not_count_as_checked(tree: Path) -> None:
     cut(file_of(tree / "taskonomy", "ihlen", "point_0_view_0", "rgb"))
     check(tree, Silent(), store=True)
     assert read_manifest(tree / "taskonomy").checked == ()
@@ -266,7 +267,7 @@ def test_files_with_errors_do_not_count_as_checked(tree):
     assert any("nobody has checked these files" in notice for notice in data.notices)
 
 
-def test_a_read_only_folder_is_said_and_left_alone(tree):
+def test_a_read_only_folder_is_said_and_left_alone(tree: Path) -> None:
     root = tree / "taskonomy"
     root.chmod(0o555)
     findings = check(tree, Silent(), store=True)
@@ -277,7 +278,7 @@ def test_a_read_only_folder_is_said_and_left_alone(tree):
     assert not (root / "ttt-bench.json").exists()
 
 
-def test_edges_that_do_not_follow_from_depth_are_noticed(tree):
+def test_edges_that_do_not_follow_from_depth_are_noticed(tree: Path) -> None:
     for building in ("hanson", "corozal", "ihlen", "noxapater"):
         for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0"):
             draw = np.random.default_rng(len(stem))
@@ -287,7 +288,7 @@ def test_edges_that_do_not_follow_from_depth_are_noticed(tree):
     assert exit_code(check(tree, Silent())) == 0
 
 
-def test_a_class_without_a_pixel_is_named(tmp_path):
+def test_a_class_without_a_pixel_is_named(tmp_path: Path) -> None:
     write(tmp_path, {"ihlen": [f"point_{n}_view_0" for n in range(10)]})
     for number in range(10):
         path = file_of(tmp_path, "ihlen", f"point_{number}_view_0", "segment_semantic")
@@ -299,7 +300,9 @@ def test_a_class_without_a_pixel_is_named(tmp_path):
     assert not found(tmp_path, "warning", "classes", "class chair")
 
 
-def test_only_a_sample_is_decoded_unless_all_is_asked_for(tmp_path, monkeypatch):
+def test_only_a_sample_is_decoded_unless_all_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ttt_bench.datatools.check import contents
 
     monkeypatch.setattr(contents, "SAMPLE", 2)
@@ -312,7 +315,7 @@ def test_only_a_sample_is_decoded_unless_all_is_asked_for(tmp_path, monkeypatch)
     )
 
 
-def test_what_is_unreadable_upstream_is_listed_in_the_manifest(tmp_path):
+def test_what_is_unreadable_upstream_is_listed_in_the_manifest(tmp_path: Path) -> None:
     write(tmp_path, {"muleshoe": ["point_399_view_5", "point_0_view_0"]})
     check(tmp_path, Silent(), store=True)
     assert json.loads((tmp_path / "ttt-bench.json").read_text())["unreadable"] == [
@@ -322,7 +325,7 @@ def test_what_is_unreadable_upstream_is_listed_in_the_manifest(tmp_path):
 
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
-def test_genuine_samples_warn_of_their_depth_unit_and_are_usable():
+def test_genuine_samples_warn_of_their_depth_unit_and_are_usable() -> None:
     root = SAMPLES / "taskonomy"
     findings = check(root, Silent())
     assert exit_code(findings) == 0

@@ -1,7 +1,12 @@
 """`data list`, `data show` and `pairs list` as commands, on files in the real formats."""
 
+from __future__ import annotations
+
 import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,6 +15,8 @@ from support.files import nyud_files, pascal_files, taskonomy_files
 
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.metrics import colours
+
+Show = Callable[..., tuple[Image.Image, str]]
 
 SHEETS = {
     "taskonomy": ("taskonomy_nyud_7", 5),
@@ -20,7 +27,7 @@ SHEETS = {
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     stems = [f"point_{number}_view_0" for number in range(10)]
     taskonomy_files.write(folder / "taskonomy", {"ihlen": stems, "hanson": ["point_0_view_0"]})
@@ -30,10 +37,10 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def show(root, tmp_path):
+def show(root: Path, tmp_path: Path) -> Show:
     """Draws a sheet and gives its picture and what was said."""
 
-    def call_it(name, *arguments):
+    def call_it(name: str, *arguments: str) -> tuple[Image.Image, str]:
         path = tmp_path / "sheet.png"
         given = ("--size", "64x96", "--data-root", str(root), "--out", str(path))
         done = call("data", "show", name, *given, *arguments, COLUMNS="200")
@@ -44,12 +51,12 @@ def show(root, tmp_path):
     return call_it
 
 
-def pixels(picture):
+def pixels(picture: Image.Image) -> Counter[Any]:
     """Of each colour how many pixels have it."""
     return Counter({colour: count for count, colour in picture.getcolors(1 << 24)})
 
 
-def legend(picture):
+def legend(picture: Image.Image) -> Image.Image:
     """The lowest part of a sheet, where no image is."""
     return picture.crop((0, picture.height - 80, picture.width, picture.height))
 
@@ -57,7 +64,9 @@ def legend(picture):
 @pytest.mark.parametrize("name", SHEETS)
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("variant", ["corrected", "official"])
-def test_every_real_data_set_is_drawn_with_its_classes(show, name, split, variant):
+def test_every_real_data_set_is_drawn_with_its_classes(
+    show: Show, name: str, split: str, variant: str
+) -> None:
     space, columns = SHEETS[name]
     picture, said = show(name, "--split", split, "--count", "2", "--data-variant", variant)
     assert picture.width == int(110 * 2.2 * columns)
@@ -68,7 +77,7 @@ def test_every_real_data_set_is_drawn_with_its_classes(show, name, split, varian
     assert "nobody has checked these files" in said, "notices are shown"
 
 
-def test_what_a_variant_masks_is_grey(show):
+def test_what_a_variant_masks_is_grey(show: Show) -> None:
     masked, official = (
         pixels(show("taskonomy", "--count", "1", "--data-variant", variant)[0])[colours.NO_TARGET]
         for variant in ("corrected", "official")
@@ -76,7 +85,7 @@ def test_what_a_variant_masks_is_grey(show):
     assert masked > official > 0
 
 
-def test_a_shift_changes_the_image_and_no_label(show):
+def test_a_shift_changes_the_image_and_no_label(show: Show) -> None:
     plain, _ = show("nyud", "--count", "1")
     shifted, said = show("nyud+contrast@0.05", "--count", "1")
     assert "contrast@0.05" in said
@@ -88,7 +97,7 @@ def test_a_shift_changes_the_image_and_no_label(show):
     assert spans[1] < 0.2 * spans[0]
 
 
-def test_the_label_space_is_chosen_or_ones_own(show, tmp_path, root):
+def test_the_label_space_is_chosen_or_ones_own(show: Show, tmp_path: Path, root: Path) -> None:
     three, _ = show("nyud", "--label-space", "nyud_pascal_4")
     assert pixels(legend(three))[colours.CLASS_COLOURS[4]] == 0, "it has four classes"
     config = tmp_path / "own.toml"
@@ -111,7 +120,7 @@ def test_the_label_space_is_chosen_or_ones_own(show, tmp_path, root):
     assert "nyud: label space taskonomy_pascal_6 has no ids for nyud" in message
 
 
-def test_few_frames_name_the_subset_that_has_some(tmp_path):
+def test_few_frames_name_the_subset_that_has_some(tmp_path: Path) -> None:
     taskonomy_files.write(tmp_path / "taskonomy", ["ihlen"])
     arguments = ("data", "show", "taskonomy", "--size", "32x32", "--data-root", str(tmp_path))
     assert "--set data.test_subset=all" in refused(*arguments)
@@ -119,7 +128,7 @@ def test_few_frames_name_the_subset_that_has_some(tmp_path):
     assert call(*arguments, *out, "--set", "data.test_subset=all").returncode == 0
 
 
-def test_images_are_spread_over_the_split(root, tmp_path):
+def test_images_are_spread_over_the_split(root: Path, tmp_path: Path) -> None:
     sheet = str(tmp_path / "sheet.png")
     arguments = (
         "--set",
@@ -139,7 +148,7 @@ def test_images_are_spread_over_the_split(root, tmp_path):
         assert picture.height > 10 * 200, "all ten there are"
 
 
-def test_a_sheet_is_whole_or_not_there(tmp_path):
+def test_a_sheet_is_whole_or_not_there(tmp_path: Path) -> None:
     root = nyud_files.write(tmp_path / "data" / "nyud")
     out = tmp_path / "out"
     out.mkdir()
@@ -161,10 +170,10 @@ def test_a_sheet_is_whole_or_not_there(tmp_path):
     assert list(out.iterdir()) == []
 
 
-def test_pairs_say_what_they_need_and_whether_it_is_there(root, tmp_path):
+def test_pairs_say_what_they_need_and_whether_it_is_there(root: Path, tmp_path: Path) -> None:
     (tmp_path / "nyud").mkdir()
 
-    def listed(*arguments):
+    def listed(*arguments: str) -> dict[str, dict[str, Any]]:
         return {
             record["pair"]: record
             for record in json.loads(call("pairs", "list", "--json", *arguments).stdout)
@@ -191,7 +200,7 @@ def test_pairs_say_what_they_need_and_whether_it_is_there(root, tmp_path):
     assert listed()["taskonomy:nyud"]["data"] == "lacks taskonomy/, nyud/"
 
 
-def test_the_listings_can_be_read_by_a_newcomer(root):
+def test_the_listings_can_be_read_by_a_newcomer(root: Path) -> None:
     text = call("pairs", "list").stdout
     for words in (
         "source:target",
@@ -207,7 +216,7 @@ def test_the_listings_can_be_read_by_a_newcomer(root):
         assert words in " ".join(text.split())
 
 
-def test_data_sets_as_records(root):
+def test_data_sets_as_records(root: Path) -> None:
     records = {
         r["name"]: r
         for r in json.loads(call("data", "list", "--json", "--data-root", str(root)).stdout)

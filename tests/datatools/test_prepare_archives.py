@@ -1,16 +1,20 @@
 """Archives with bad intentions, bad luck and good content."""
 
+from __future__ import annotations
+
 import gzip
 import io
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from support.files.raw_files import Stopping, half_written, member, pack, tar_of, tree
 
 from ttt_bench.datatools.prepare import archives
 from ttt_bench.datatools.prepare.archives import (
+    Destination,
     Member,
     below,
     copy_member,
@@ -20,11 +24,11 @@ from ttt_bench.datatools.prepare.archives import (
     unpack,
 )
 from ttt_bench.errors import DataError
-from ttt_bench.util.progress import Silent
+from ttt_bench.util.progress import Progress, Silent
 
 
 @pytest.fixture
-def content(tmp_path):
+def content(tmp_path: Path) -> Path:
     folder = tmp_path / "content"
     for name in ("depth/1.npy", "depth/2.npy", "images/1.png", "other/1.txt", "depth/.DS_Store"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -32,13 +36,17 @@ def content(tmp_path):
     return folder
 
 
-def unpacked(archive, place, folder, progress=None):
+def unpacked(
+    archive: Path, place: Destination, folder: Path, progress: Progress | None = None
+) -> int:
     return unpack(archive, list_members(archive, Silent()), place, folder, progress or Silent())
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".zip"])
 @pytest.mark.parametrize("above", ["", "NYUDv2", "./NYUDv2", "a/b"])
-def test_what_has_a_place_is_unpacked(tmp_path, content, suffix, above):
+def test_what_has_a_place_is_unpacked(
+    tmp_path: Path, content: Path, suffix: str, above: str
+) -> None:
     archive = pack(tmp_path / f"x{suffix}", content, above)
     place = below("depth", "images")
     members = list_members(archive, Silent())
@@ -55,7 +63,9 @@ def test_what_has_a_place_is_unpacked(tmp_path, content, suffix, above):
     "name", ["../evil.txt", "a/../../evil.txt", "/etc/evil", "..\\evil", "C:\\evil", "C:/evil"]
 )
 @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
-def test_members_outside_the_folder_are_refused_and_named(tmp_path, name, suffix):
+def test_members_outside_the_folder_are_refused_and_named(
+    tmp_path: Path, name: str, suffix: str
+) -> None:
     archive = tmp_path / f"x{suffix}"
     if suffix == ".zip":
         with zipfile.ZipFile(archive, "w") as content:
@@ -81,7 +91,7 @@ def test_members_outside_the_folder_are_refused_and_named(tmp_path, name, suffix
         (tarfile.FIFOTYPE, "a device or similar"),
     ],
 )
-def test_links_and_devices_are_refused_and_named(tmp_path, kind, words):
+def test_links_and_devices_are_refused_and_named(tmp_path: Path, kind: bytes, words: str) -> None:
     archive = tar_of(
         tmp_path / "x.tar", [(member("depth/1.npy", kind=kind, link="/etc/passwd"), b"")]
     )
@@ -89,7 +99,7 @@ def test_links_and_devices_are_refused_and_named(tmp_path, kind, words):
         list_members(archive, Silent())
 
 
-def test_links_in_zip_archives_are_refused(tmp_path):
+def test_links_in_zip_archives_are_refused(tmp_path: Path) -> None:
     info = zipfile.ZipInfo("depth/1.npy")
     info.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as content:
@@ -98,7 +108,7 @@ def test_links_in_zip_archives_are_refused(tmp_path):
         list_members(tmp_path / "x.zip", Silent())
 
 
-def zeros(archive, name, count):
+def zeros(archive: Path, name: str, count: int) -> Path:
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
             content.writestr(name, bytes(count))
@@ -107,18 +117,18 @@ def zeros(archive, name, count):
 
 
 @pytest.mark.parametrize("suffix", [".tgz", ".zip"])
-def test_archives_that_declare_far_too_much_are_refused(tmp_path, monkeypatch, suffix):
+def test_archives_that_declare_far_too_much_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
     monkeypatch.setattr(archives, "SMALL", 1000)
     archive = zeros(tmp_path / f"x{suffix}", "depth/bomb.npy", 2_000_000)
     with pytest.raises(DataError) as caught:
         list_members(archive, Silent())
-    assert (
-        "refused at member depth/bomb.npy: up to it the archive declares 2.0 MB, more than 100 times"
-        in str(caught.value)
-    )
+    expected = "refused at member depth/bomb.npy: up to it the archive declares 2.0 MB, more than"
+    assert expected in str(caught.value)
 
 
-def test_a_member_that_is_larger_than_declared_is_refused(tmp_path):
+def test_a_member_that_is_larger_than_declared_is_refused(tmp_path: Path) -> None:
     archive = zeros(tmp_path / "x.zip", "depth/1.npy", 5000)
     raw = bytearray(archive.read_bytes())
     for mark, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):  # both places say 10 bytes
@@ -131,7 +141,7 @@ def test_a_member_that_is_larger_than_declared_is_refused(tmp_path):
     assert not tree(tmp_path / "out")
 
 
-def test_streams_of_another_size_than_declared_are_refused(tmp_path):
+def test_streams_of_another_size_than_declared_are_refused(tmp_path: Path) -> None:
     for data, words in ((b"12345", "more"), (b"12", "less")):
         with pytest.raises(
             DataError, match=f"member m unpacks to {words} than the declared 3 bytes"
@@ -140,7 +150,7 @@ def test_streams_of_another_size_than_declared_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
-def test_a_cut_tar_says_how_much_is_there(tmp_path, content, share):
+def test_a_cut_tar_says_how_much_is_there(tmp_path: Path, content: Path, share: float) -> None:
     archive = pack(tmp_path / "ihlen_rgb.tar", content)
     data = archive.read_bytes()
     kept = int(len(data.rstrip(b"\0")) * share)
@@ -154,7 +164,7 @@ def test_a_cut_tar_says_how_much_is_there(tmp_path, content, share):
     assert kept < least <= len(data)
 
 
-def test_a_tar_cut_between_members_is_incomplete_too(tmp_path):
+def test_a_tar_cut_between_members_is_incomplete_too(tmp_path: Path) -> None:
     archive = tar_of(
         tmp_path / "x.tar", [(member("a", bytes(512)), bytes(512)), (member("b"), b"data")]
     )
@@ -165,7 +175,9 @@ def test_a_tar_cut_between_members_is_incomplete_too(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
 @pytest.mark.parametrize("share", [0.4, 0.95])
-def test_cut_compressed_archives_are_incomplete(tmp_path, content, suffix, share):
+def test_cut_compressed_archives_are_incomplete(
+    tmp_path: Path, content: Path, suffix: str, share: float
+) -> None:
     for number in range(50):
         (content / "depth" / f"n{number}").write_bytes(bytes(str(hash(str(number))), "ascii") * 20)
     archive = pack(tmp_path / f"x{suffix}", content)
@@ -177,7 +189,7 @@ def test_cut_compressed_archives_are_incomplete(tmp_path, content, suffix, share
         list_members(archive, Silent())
 
 
-def test_a_wrong_check_sum_is_damage(tmp_path, content):
+def test_a_wrong_check_sum_is_damage(tmp_path: Path, content: Path) -> None:
     archive = pack(tmp_path / "x.tar.gz", content)
     data = bytearray(archive.read_bytes())
     data[-6] ^= 1
@@ -186,7 +198,7 @@ def test_a_wrong_check_sum_is_damage(tmp_path, content):
         list_members(archive, Silent())
 
 
-def control_file(piece, total, done, version=1):
+def control_file(piece: int, total: int, done: int, version: int = 1) -> bytes:
     """What aria2c keeps beside a download: version, extension, hash, piece length, totals, a bit
     a piece.
     """
@@ -197,8 +209,8 @@ def control_file(piece, total, done, version=1):
 
 @pytest.mark.parametrize("version", [0, 1])
 def test_an_unfinished_download_has_its_full_size_and_is_told_by_its_control_file(
-    tmp_path, content, version
-):
+    tmp_path: Path, content: Path, version: int
+) -> None:
     archive = pack(tmp_path / "ihlen_rgb.tar", content)
     total = archive.stat().st_size
     assert download_state(archive) is None
@@ -226,7 +238,7 @@ def test_an_unfinished_download_has_its_full_size_and_is_told_by_its_control_fil
         (bytes(range(256)) * 8, "not a tar archive"),
     ],
 )
-def test_other_files_under_the_name_of_an_archive(tmp_path, data, words):
+def test_other_files_under_the_name_of_an_archive(tmp_path: Path, data: bytes, words: str) -> None:
     archive = tmp_path / "NYUDv2.tar"
     archive.write_bytes(data)
     with pytest.raises(DataError, match=words):
@@ -235,14 +247,16 @@ def test_other_files_under_the_name_of_an_archive(tmp_path, data, words):
         list_members(tmp_path / "nowhere.tar", Silent())
 
 
-def test_gzipped_something_else_is_no_archive(tmp_path):
+def test_gzipped_something_else_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(bytes(range(256)) * 20))
     with pytest.raises(DataError, match="not a tar archive"):
         list_members(tmp_path / "x.tar.gz", Silent())
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
-def test_an_interruption_leaves_whole_files_and_the_next_call_resumes(tmp_path, content, suffix):
+def test_an_interruption_leaves_whole_files_and_the_next_call_resumes(
+    tmp_path: Path, content: Path, suffix: str
+) -> None:
     archive = pack(tmp_path / f"x{suffix}", content)
     place, out = below("depth", "images"), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):

@@ -2,9 +2,12 @@
 rounding.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from ttt_bench.data.variants import OFFICIAL
 from ttt_bench.datatools.check import check, exit_code
 from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, resized, write_cache
 from ttt_bench.errors import BenchError, DataError
+from ttt_bench.network import Batch
 from ttt_bench.util.progress import Silent
 
 SMALL = CacheOptions(size=32)
@@ -32,15 +36,15 @@ DEPTH, EDGE, DEGREES = (
 
 
 @pytest.fixture
-def tree_128(tmp_path):
+def tree_128(tmp_path: Path) -> Path:
     return write(tmp_path / "raw" / "taskonomy", ["ihlen", "corozal"], "A", size=128)
 
 
-def opened(root, size=(32, 32), **options):
+def opened(root: Path, size: tuple[int, int] = (32, 32), **options: Any) -> Taskonomy:
     return Taskonomy.open(root, "test", size, Silent(), subset="all", **options)
 
 
-def assert_equal_up_to_rounding(found, expected, exact_images=True):
+def assert_equal_up_to_rounding(found: Batch, expected: Batch, exact_images: bool = True) -> None:
     if exact_images:
         assert torch.equal(found.images, expected.images)
     for task, target in expected.targets.items():
@@ -59,7 +63,9 @@ def assert_equal_up_to_rounding(found, expected, exact_images=True):
             assert apart < {"depth": DEPTH, "edge": EDGE}[task] * 1.02, task
 
 
-def test_targets_are_those_of_the_original_files_up_to_rounding(tmp_path, tree_128):
+def test_targets_are_those_of_the_original_files_up_to_rounding(
+    tmp_path: Path, tree_128: Path
+) -> None:
     assert write_cache(tree_128, tmp_path / "small" / "taskonomy", SMALL, Silent()) == 8
     small = opened(tmp_path / "small" / "taskonomy")
     whole = opened(tree_128)
@@ -75,7 +81,7 @@ def test_targets_are_those_of_the_original_files_up_to_rounding(tmp_path, tree_1
 
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
-def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path):
+def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path: Path) -> None:
     write_cache(SAMPLES / "taskonomy", tmp_path / "taskonomy", CacheOptions(size=256), Silent())
     small, whole = (
         opened(tmp_path / "taskonomy", (256, 256)),
@@ -84,7 +90,7 @@ def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path):
     assert_equal_up_to_rounding(small.batch(range(3)), whole.batch(range(3)))
 
 
-def test_the_cache_says_what_it_is(tmp_path, tree_128):
+def test_the_cache_says_what_it_is(tmp_path: Path, tree_128: Path) -> None:
     update_manifest(tree_128, {"normal_axes": "left / up / backward", "derived": {"edge": "made"}})
     write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     written = json.loads((tmp_path / "small" / "ttt-bench.json").read_text())
@@ -102,7 +108,7 @@ def test_the_cache_says_what_it_is(tmp_path, tree_128):
     assert "the formula on depth needs the originals" in messages
 
 
-def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path, tree_128):
+def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path: Path, tree_128: Path) -> None:
     for building in ("ihlen", "corozal"):
         for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0"):
             # JPEG is for photographs, not for the noise of the fixture
@@ -124,7 +130,9 @@ def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path, tree_128):
     assert len(list((tmp_path / "small").rglob("*_domain_rgb.jpg"))) == 8
 
 
-def test_it_serves_other_sizes_with_a_notice_and_other_variants_not_at_all(tmp_path, tree_128):
+def test_it_serves_other_sizes_with_a_notice_and_other_variants_not_at_all(
+    tmp_path: Path, tree_128: Path
+) -> None:
     write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     data = opened(tmp_path / "small", (16, 24))
     assert any("resized again to 16x24" in notice for notice in data.notices)
@@ -135,7 +143,9 @@ def test_it_serves_other_sizes_with_a_notice_and_other_variants_not_at_all(tmp_p
         opened(tmp_path / "small", variant=OFFICIAL)
 
 
-def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(tmp_path, tree_128):
+def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(
+    tmp_path: Path, tree_128: Path
+) -> None:
     write_cache(tree_128, tmp_path / "a" / "taskonomy", SMALL, Silent())
     with pytest.raises(KeyboardInterrupt):
         write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Stopping("resizing", 3))
@@ -153,14 +163,14 @@ def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(tmp_pa
         write_cache(tree_128, tmp_path / "b" / "taskonomy", SMALL, Silent())
 
 
-def test_other_options_do_not_continue_a_draft(tmp_path, tree_128):
+def test_other_options_do_not_continue_a_draft(tmp_path: Path, tree_128: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_cache(tree_128, tmp_path / "b", SMALL, Stopping("resizing", 3))
     with pytest.raises(DataError, match="with other options"):
         write_cache(tree_128, tmp_path / "b", CacheOptions(size=32, jpeg=True), Silent())
 
 
-def test_frames_that_cannot_be_read_are_left_out_and_listed(tmp_path, tree_128):
+def test_frames_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path, tree_128: Path) -> None:
     cut(file_of(tree_128, "ihlen", "point_2_view_0", "depth_zbuffer"))
     notices = Notices()
     assert write_cache(tree_128, tmp_path / "small", SMALL, notices) == 7
@@ -175,7 +185,7 @@ def test_frames_that_cannot_be_read_are_left_out_and_listed(tmp_path, tree_128):
         write_cache(tree_128, tmp_path / "none", SMALL, Silent())
 
 
-def test_only_what_a_split_needs(tmp_path, tree_128):
+def test_only_what_a_split_needs(tmp_path: Path, tree_128: Path) -> None:
     assert (
         write_cache(tree_128, tmp_path / "test", CacheOptions(size=32, split="test"), Silent()) == 4
     )
@@ -189,7 +199,7 @@ def test_only_what_a_split_needs(tmp_path, tree_128):
         write_cache(tree_128, tmp_path / "x", CacheOptions(size=32, split="test"), Silent())
 
 
-def test_what_cannot_be_a_cache(tmp_path, tree_128):
+def test_what_cannot_be_a_cache(tmp_path: Path, tree_128: Path) -> None:
     with pytest.raises(
         DataError, match="the cache would have 256x256 pixels, more than the files' 128x128"
     ):
@@ -199,7 +209,9 @@ def test_what_cannot_be_a_cache(tmp_path, tree_128):
         write_cache(tmp_path / "small", tmp_path / "smaller", CacheOptions(size=16), Silent())
 
 
-def test_room_is_estimated_and_asked_for(tmp_path, tree_128, monkeypatch):
+def test_room_is_estimated_and_asked_for(
+    tmp_path: Path, tree_128: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=150_000))
     with pytest.raises(
@@ -210,10 +222,13 @@ def test_room_is_estimated_and_asked_for(tmp_path, tree_128, monkeypatch):
     assert not list(tmp_path.rglob("*_32*"))
 
 
-def test_a_full_disk_is_said_and_the_next_call_resumes(tmp_path, tree_128, monkeypatch):
-    real, written = Path.write_bytes, []
+def test_a_full_disk_is_said_and_the_next_call_resumes(
+    tmp_path: Path, tree_128: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+    written: list[Path] = []
 
-    def full(path, data):
+    def full(path: Path, data: bytes) -> int:
         if ".tmp-" in path.name and len(written) >= 7:
             real(path, data[:50])
             raise OSError(28, "No space left on device", str(path))
@@ -230,12 +245,12 @@ def test_a_full_disk_is_said_and_the_next_call_resumes(tmp_path, tree_128, monke
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_palette_labels_are_kept_as_ids(tmp_path):
+def test_palette_labels_are_kept_as_ids(tmp_path: Path) -> None:
     ids = np.array([[3, 7], [17, 0]], np.uint8).repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(resized("semseg", ids, (2, 2)), [[3, 7], [17, 0]])
 
 
-def test_a_damaged_cache_entry_is_said(tmp_path, tree_128):
+def test_a_damaged_cache_entry_is_said(tmp_path: Path, tree_128: Path) -> None:
     update_manifest(tree_128, {"cache": {"size": "small"}})
     with pytest.raises(DataError, match=r"ttt-bench.json is damaged \(cache is"):
         opened(tree_128)

@@ -1,7 +1,11 @@
 """NYUD-v2 from archives, from raw frames, and cropped."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +30,11 @@ from ttt_bench.datatools.check import check, exit_code
 from ttt_bench.datatools.prepare import nyud
 from ttt_bench.datatools.prepare.nyud_targets import depth_normals, label_boundaries
 from ttt_bench.errors import DataError
-from ttt_bench.util.progress import Silent
+from ttt_bench.util.progress import Progress, Silent
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory):
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw sources: the labelled frames, the split and the classes."""
     folder = tmp_path_factory.mktemp("raw")
     write_mat(folder / "nyu_depth_v2_labeled.mat")
@@ -39,7 +43,7 @@ def raw(tmp_path_factory):
     return folder
 
 
-def sources_of(raw, **changes):
+def sources_of(raw: Path, **changes: Any) -> nyud.NyudSources:
     """The raw sources in a folder, some of them replaced."""
     usual = {
         "mat": raw / "nyu_depth_v2_labeled.mat",
@@ -49,16 +53,16 @@ def sources_of(raw, **changes):
     return nyud.NyudSources(**usual | changes)
 
 
-def made(raw, folder, progress=None, **changes):
+def made(raw: Path, folder: Path, progress: Progress | None = None, **changes: Any) -> Path:
     return nyud.prepare_raw(sources_of(raw, **changes), folder, progress or Silent())
 
 
 @pytest.fixture(scope="module")
-def prepared(raw, tmp_path_factory):
+def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(raw, tmp_path_factory.mktemp("data") / "nyud")
 
 
-def test_raw_frames_become_the_published_form(prepared):
+def test_raw_frames_become_the_published_form(prepared: Path) -> None:
     assert prepared.name == "NYUDv2"
     assert (prepared / "gt_sets" / "train.txt").read_text() == "0002\n0003\n"
     assert (prepared / "gt_sets" / "val.txt").read_text() == "0001\n"
@@ -79,7 +83,9 @@ def test_raw_frames_become_the_published_form(prepared):
     np.testing.assert_allclose(depth, room.metres[45:470, 40:600], rtol=1e-6)
 
 
-def test_derived_normals_are_those_of_the_room_in_the_axes_that_loaders_assume(prepared):
+def test_derived_normals_are_those_of_the_room_in_the_axes_that_loaders_assume(
+    prepared: Path,
+) -> None:
     data = NYUD.open(prepared, "train", (448, 576), Silent())
     assert data.axes == "left / up / backward"
     room = inside((480, 640), (518.858, 519.470), (325.582, 253.736), 0.1)
@@ -92,7 +98,7 @@ def test_derived_normals_are_those_of_the_room_in_the_axes_that_loaders_assume(p
     assert (apart < 1).mean() > 0.9, "all but the creases"
 
 
-def test_what_is_derived_is_said_in_the_manifest_and_by_the_loader(prepared):
+def test_what_is_derived_is_said_in_the_manifest_and_by_the_loader(prepared: Path) -> None:
     manifest = json.loads((prepared / "ttt-bench.json").read_text())
     assert set(manifest["derived"]) == {"edge", "normals"}
     data = NYUD.open(prepared, "test", (448, 576), Silent())
@@ -107,7 +113,7 @@ def test_what_is_derived_is_said_in_the_manifest_and_by_the_loader(prepared):
     assert "left / up / backward" in axes.message
 
 
-def test_edges_are_where_labels_or_instances_meet(prepared):
+def test_edges_are_where_labels_or_instances_meet(prepared: Path) -> None:
     labels = np.array([[1, 1, 2], [1, 1, 2], [3, 3, 3]], np.uint16)
     instances = np.zeros((3, 3), np.uint8)
     expected = [[0, 1, 0], [1, 1, 1], [0, 0, 0]]
@@ -121,7 +127,7 @@ def test_edges_are_where_labels_or_instances_meet(prepared):
     assert not edges[:54].any()
 
 
-def test_normals_are_missing_at_jumps_and_where_there_is_no_depth():
+def test_normals_are_missing_at_jumps_and_where_there_is_no_depth() -> None:
     metres = np.full((480, 640), 3.0, np.float32)
     metres[100:200, 100:200] = 1.0
     metres[300:310, 300:310] = 0
@@ -132,7 +138,7 @@ def test_normals_are_missing_at_jumps_and_where_there_is_no_depth():
     assert (normals[298, 298] == 128).all()
 
 
-def test_raw_depth_keeps_its_holes(raw, tmp_path):
+def test_raw_depth_keeps_its_holes(raw: Path, tmp_path: Path) -> None:
     root = made(raw, tmp_path / "nyud", raw_depth=True)
     depth = np.load(root / "depth" / "0001.npy")
     assert (depth[105:115] == 0).all()
@@ -140,7 +146,9 @@ def test_raw_depth_keeps_its_holes(raw, tmp_path):
     assert "depth" in json.loads((root / "ttt-bench.json").read_text())["derived"]
 
 
-def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(raw, prepared, tmp_path):
+def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(
+    raw: Path, prepared: Path, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         made(raw, tmp_path / "nyud", Stopping("making NYUD-v2", 2))
     assert not (tmp_path / "nyud" / "NYUDv2").exists()
@@ -153,14 +161,18 @@ def test_an_interruption_leaves_nothing_visible_and_the_next_call_resumes(raw, p
         made(raw, tmp_path / "nyud")
 
 
-def test_the_number_of_frames_is_compared_with_the_published_lists(raw, tmp_path):
+def test_the_number_of_frames_is_compared_with_the_published_lists(
+    raw: Path, tmp_path: Path
+) -> None:
     notices = Notices()
     made(raw, tmp_path / "nyud", notices)
     assert notices.heard("train has 2 frames, the published list 795")
     assert notices.heard("val has 1 frames, the published list 654")
 
 
-def test_room_is_asked_for_before_anything_is_written(raw, tmp_path, monkeypatch):
+def test_room_is_asked_for_before_anything_is_written(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     with pytest.raises(
@@ -171,7 +183,7 @@ def test_room_is_asked_for_before_anything_is_written(raw, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("userblock", [0, 512, 2048])
-def test_hdf5_may_begin_after_a_header(tmp_path, userblock):
+def test_hdf5_may_begin_after_a_header(tmp_path: Path, userblock: int) -> None:
     from ttt_bench.datatools.prepare.nyud_mat import opened
 
     with opened(write_mat(tmp_path / "x.mat", 1, userblock)) as file:
@@ -192,7 +204,9 @@ def test_hdf5_may_begin_after_a_header(tmp_path, userblock):
         (bytes(range(256)) * 9, "looks like something else"),
     ],
 )
-def test_other_files_under_the_name_of_the_raw_frames(raw, tmp_path, content, words):
+def test_other_files_under_the_name_of_the_raw_frames(
+    raw: Path, tmp_path: Path, content: bytes, words: str
+) -> None:
     path = tmp_path / "nyu_depth_v2_labeled.mat"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -202,7 +216,7 @@ def test_other_files_under_the_name_of_the_raw_frames(raw, tmp_path, content, wo
     assert "2,972,037,809 bytes, an HDF5 file" in str(caught.value), "what is wanted, and its size"
 
 
-def test_a_cut_file_of_raw_frames_is_incomplete(raw, tmp_path):
+def test_a_cut_file_of_raw_frames_is_incomplete(raw: Path, tmp_path: Path) -> None:
     path = tmp_path / "nyu_depth_v2_labeled.mat"
     shutil.copy(raw / path.name, path)
     cut(path)
@@ -218,7 +232,9 @@ def test_a_cut_file_of_raw_frames_is_incomplete(raw, tmp_path):
         ("classMapping40.mat", r"with mapClass \(1x894"),
     ],
 )
-def test_missing_sources_are_named_with_what_is_wanted(raw, tmp_path, missing, words):
+def test_missing_sources_are_named_with_what_is_wanted(
+    raw: Path, tmp_path: Path, missing: str, words: str
+) -> None:
     for path in raw.iterdir():
         if path.name != missing:
             (tmp_path / path.name).symlink_to(path)
@@ -226,7 +242,7 @@ def test_missing_sources_are_named_with_what_is_wanted(raw, tmp_path, missing, w
         made(tmp_path, tmp_path / "nyud")
 
 
-def test_splits_and_classes_are_checked(raw, tmp_path):
+def test_splits_and_classes_are_checked(raw: Path, tmp_path: Path) -> None:
     import scipy.io
 
     out, splits, classes = tmp_path / "n", tmp_path / "s.mat", tmp_path / "c.mat"
@@ -252,7 +268,9 @@ def test_splits_and_classes_are_checked(raw, tmp_path):
 @pytest.mark.parametrize(
     ("style", "name"), [("atrc", "NYUDv2.tar.gz"), ("vandenhende", "NYUD_MT.tgz")]
 )
-def test_archives_become_a_folder_that_the_loader_reads(tmp_path, style, name):
+def test_archives_become_a_folder_that_the_loader_reads(
+    tmp_path: Path, style: str, name: str
+) -> None:
     source = nyud_files.write(tmp_path / "source", style)
     (source / "human_parts").mkdir()
     (source / "human_parts" / "x.mat").write_bytes(b"not needed")
@@ -264,7 +282,7 @@ def test_archives_become_a_folder_that_the_loader_reads(tmp_path, style, name):
     assert len(NYUD.open(tmp_path / "nyud", "train", (64, 64), Silent())) == 3
 
 
-def test_an_incomplete_mirror_is_unpacked_and_said(tmp_path):
+def test_an_incomplete_mirror_is_unpacked_and_said(tmp_path: Path) -> None:
     source = nyud_files.write(tmp_path / "source")
     nyud_files.file_of(source, "0003", "normals").unlink()
     notices = Notices()
@@ -275,7 +293,7 @@ def test_an_incomplete_mirror_is_unpacked_and_said(tmp_path):
     assert notices.heard("1 images have no normals, such as 0003")
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path):
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     nyud_files.write(tmp_path / "source")
     archive = pack(tmp_path / "x.zip", tmp_path / "source" / "depth", "depth")
     with pytest.raises(
@@ -285,7 +303,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
         nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
 
 
-def test_archives_resume_after_an_interruption(tmp_path):
+def test_archives_resume_after_an_interruption(tmp_path: Path) -> None:
     source = nyud_files.write(tmp_path / "source")
     archive = pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2")
     with pytest.raises(KeyboardInterrupt):
@@ -296,7 +314,7 @@ def test_archives_resume_after_an_interruption(tmp_path):
 
 
 @pytest.fixture
-def whole(tmp_path):
+def whole(tmp_path: Path) -> Path:
     """The release of whole frames, one a list."""
     nyud_files.write(
         tmp_path / "nyud" / "NYUD_MT", "vandenhende", {"train": ["a"], "val": ["b"]}, (480, 640)
@@ -304,7 +322,7 @@ def whole(tmp_path):
     return tmp_path / "nyud"
 
 
-def test_whole_frames_are_cropped_beside_and_preferred(whole):
+def test_whole_frames_are_cropped_beside_and_preferred(whole: Path) -> None:
     source = whole / "NYUD_MT"
     (source / "ttt-bench.json").write_text(
         '{"normal_axes": "right / up / forward", "checked": ["0"]}'
@@ -335,7 +353,7 @@ def test_whole_frames_are_cropped_beside_and_preferred(whole):
     assert not any("480x640" in notice for notice in data.notices)
 
 
-def test_cropping_resumes_after_an_interruption(whole):
+def test_cropping_resumes_after_an_interruption(whole: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         nyud.prepare_cropped(whole, Stopping("cropping", 1))
     assert not (whole / "NYUDv2").exists()
@@ -344,7 +362,7 @@ def test_cropping_resumes_after_an_interruption(whole):
     assert len(tree(whole / "NYUDv2")) == 2 * 5 + 2 + 1
 
 
-def test_what_cannot_be_cropped(tmp_path):
+def test_what_cannot_be_cropped(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         nyud.prepare_cropped(tmp_path / "nowhere", Silent())
     nyud_files.write(tmp_path / "a")

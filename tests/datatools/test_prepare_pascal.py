@@ -1,7 +1,10 @@
 """PASCAL-Context from archives and raw sources, and what is made of its labels."""
 
+from __future__ import annotations
+
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ NAMES = pascal_files.IDS["train"] + pascal_files.IDS["val"]
 
 
 @pytest.fixture
-def raw(tmp_path):
+def raw(tmp_path: Path) -> PascalSources:
     """VOC 2010's images, the Context annotations, the lists, and VOC 2012's masks of two images;
     as folders.
     """
@@ -41,7 +44,9 @@ def raw(tmp_path):
     )
 
 
-def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(tmp_path):
+def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(
+    tmp_path: Path,
+) -> None:
     source = pascal_files.write(tmp_path / "source")
     gap = next((source / "semseg" / "pascal-context").iterdir())
     gap.unlink()
@@ -67,7 +72,7 @@ def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(t
         assert (before.targets[task] == after.targets[task]).all()
 
 
-def test_a_mirror_without_normals_is_said(tmp_path):
+def test_a_mirror_without_normals_is_said(tmp_path: Path) -> None:
     source = pascal_files.write(tmp_path / "source")
     shutil.rmtree(source / "normals_distill")
     notices = Notices()
@@ -82,7 +87,9 @@ def test_a_mirror_without_normals_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_raw_sources_become_the_data_set_without_normals(tmp_path, raw, packed):
+def test_raw_sources_become_the_data_set_without_normals(
+    tmp_path: Path, raw: PascalSources, packed: bool
+) -> None:
     if packed:
         raw = PascalSources(
             images=pack(tmp_path / "VOCtrainval_03-May-2010.tar", raw.images, "VOCdevkit"),
@@ -104,7 +111,7 @@ def test_raw_sources_become_the_data_set_without_normals(tmp_path, raw, packed):
     assert len(data) == 3
 
 
-def test_masks_may_be_absent(tmp_path, raw):
+def test_masks_may_be_absent(tmp_path: Path, raw: PascalSources) -> None:
     root = prepare_raw(replace(raw, masks=None), tmp_path / "pascal", Silent())
     assert len(list((root / "semseg" / "pascal-context").iterdir())) == 5
 
@@ -113,7 +120,9 @@ def test_masks_may_be_absent(tmp_path, raw):
     "title",
     ["copying JPEGImages", "making PASCAL-Context's classes", "making PASCAL-Context's edges"],
 )
-def test_raw_sources_resume_after_an_interruption(tmp_path, raw, title):
+def test_raw_sources_resume_after_an_interruption(
+    tmp_path: Path, raw: PascalSources, title: str
+) -> None:
     whole = prepare_raw(raw, tmp_path / "a", Silent())
     with pytest.raises(KeyboardInterrupt):
         prepare_raw(raw, tmp_path / "b", Stopping(title, 2))
@@ -122,7 +131,7 @@ def test_raw_sources_resume_after_an_interruption(tmp_path, raw, title):
     assert tree(prepare_raw(raw, tmp_path / "b", Silent())) == tree(whole)
 
 
-def test_what_raw_sources_lack_is_named(tmp_path, raw):
+def test_what_raw_sources_lack_is_named(tmp_path: Path, raw: PascalSources) -> None:
     out = tmp_path / "pascal"
     for name, words in (
         ("images", r"VOCtrainval_03-May-2010.tar, about 1.3 GB"),
@@ -140,7 +149,7 @@ def test_what_raw_sources_lack_is_named(tmp_path, raw):
     assert not out.exists()
 
 
-def test_bad_archives_of_raw_sources_are_refused(tmp_path, raw):
+def test_bad_archives_of_raw_sources_are_refused(tmp_path: Path, raw: PascalSources) -> None:
     archive = pack(tmp_path / "voc.tar", raw.images)
     cut(archive, 0.8)
     with pytest.raises(DataError, match="archive incomplete"):
@@ -150,7 +159,7 @@ def test_bad_archives_of_raw_sources_are_refused(tmp_path, raw):
         prepare_raw(replace(raw, images=tmp_path / "voc.rar"), tmp_path / "pascal", Silent())
 
 
-def test_a_folder_that_is_there_is_completed_in_place_and_resumes(tmp_path):
+def test_a_folder_that_is_there_is_completed_in_place_and_resumes(tmp_path: Path) -> None:
     a, b = (pascal_files.write(tmp_path / name) for name in "ab")
     complete(a, Silent())
     with pytest.raises(KeyboardInterrupt):
@@ -161,7 +170,9 @@ def test_a_folder_that_is_there_is_completed_in_place_and_resumes(tmp_path):
     assert complete(b, Silent()) == b
 
 
-def test_room_is_asked_for(tmp_path, raw, monkeypatch):
+def test_room_is_asked_for(
+    tmp_path: Path, raw: PascalSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
     with pytest.raises(
@@ -173,7 +184,7 @@ def test_room_is_asked_for(tmp_path, raw, monkeypatch):
         complete(tmp_path / "multi", Silent())
 
 
-def test_damaged_labels_are_named(tmp_path):
+def test_damaged_labels_are_named(tmp_path: Path) -> None:
     root = pascal_files.write(tmp_path)
     cut(pascal_files.file_of(root, NAMES[0], "pascal-context/trainval"))
     with pytest.raises(DataError, match=rf"{NAMES[0]}.mat: not a MATLAB 5 file, or truncated"):

@@ -1,6 +1,9 @@
 """Taskonomy from archives, and its edges from depth."""
 
+from __future__ import annotations
+
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from ttt_bench.util.progress import Silent
 
 
 @pytest.fixture
-def archives(tmp_path):
+def archives(tmp_path: Path) -> list[Path]:
     """As the data set's server has them."""
     root = write(tmp_path / "raw", ["ihlen", "hanson"], "B")
     made = []
@@ -32,7 +35,9 @@ def archives(tmp_path):
     return made
 
 
-def test_the_text_tells_the_command_and_the_terms_and_runs_nothing(tmp_path, monkeypatch):
+def test_the_text_tells_the_command_and_the_terms_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: None)
     text = sources.taskonomy_text(tmp_path / "my data" / "taskonomy")
     assert text.index("data/LICENSE") < text.index("omnitools.download "), "the terms come first"
@@ -49,7 +54,7 @@ def test_the_text_tells_the_command_and_the_terms_and_runs_nothing(tmp_path, mon
     assert "found at /opt/aria2c" in sources.taskonomy_text(tmp_path)
 
 
-def test_archives_become_a_tree_that_the_loader_reads(tmp_path, archives):
+def test_archives_become_a_tree_that_the_loader_reads(tmp_path: Path, archives: list[Path]) -> None:
     root = tmp_path / "root" / "taskonomy"
     assert unpack_archives(archives, root, Silent()) == 10
     assert tree(root) == tree(tmp_path / "raw")
@@ -57,7 +62,9 @@ def test_archives_become_a_tree_that_the_loader_reads(tmp_path, archives):
     assert len(data) == 4
 
 
-def test_archives_that_are_unpacked_already_are_skipped_and_layout_a_is_kept(tmp_path, archives):
+def test_archives_that_are_unpacked_already_are_skipped_and_layout_a_is_kept(
+    tmp_path: Path, archives: list[Path]
+) -> None:
     root = write(tmp_path / "root", ["ihlen"], "A")
     before = tree(root)
     notices = Notices()
@@ -67,7 +74,7 @@ def test_archives_that_are_unpacked_already_are_skipped_and_layout_a_is_kept(tmp
     assert (root / "rgb" / "taskonomy" / "hanson" / "point_0_view_0_domain_rgb.png").exists()
 
 
-def test_excluded_buildings_are_not_unpacked(tmp_path, archives):
+def test_excluded_buildings_are_not_unpacked(tmp_path: Path, archives: list[Path]) -> None:
     woodbine = archives[0].with_name("woodbine_rgb.tar")
     shutil.copy(archives[0], woodbine)
     notices = Notices()
@@ -75,7 +82,9 @@ def test_excluded_buildings_are_not_unpacked(tmp_path, archives):
     assert notices.heard("woodbine is excluded")
 
 
-def test_an_interruption_leaves_whole_domains_and_the_next_call_resumes(tmp_path, archives):
+def test_an_interruption_leaves_whole_domains_and_the_next_call_resumes(
+    tmp_path: Path, archives: list[Path]
+) -> None:
     root = tmp_path / "root"
     with pytest.raises(KeyboardInterrupt):
         unpack_archives(archives, root, Stopping("unpacking hanson_rgb", 2))
@@ -91,7 +100,9 @@ def test_an_interruption_leaves_whole_domains_and_the_next_call_resumes(tmp_path
     assert tree(root) == tree(tmp_path / "raw")
 
 
-def test_one_bad_archive_stops_all_before_anything_is_written(tmp_path, archives):
+def test_one_bad_archive_stops_all_before_anything_is_written(
+    tmp_path: Path, archives: list[Path]
+) -> None:
     cut(archives[-1])
     with pytest.raises(
         DataError, match=r"hanson_segment_semantic.tar: archive incomplete: [\d,]+ of at least"
@@ -100,7 +111,7 @@ def test_one_bad_archive_stops_all_before_anything_is_written(tmp_path, archives
     assert not (tmp_path / "root").exists()
 
 
-def test_archives_of_other_content_are_refused(tmp_path, archives):
+def test_archives_of_other_content_are_refused(tmp_path: Path, archives: list[Path]) -> None:
     other = archives[0].rename(archives[0].with_name("ihlen_normal.tar"))
     with pytest.raises(DataError, match="contains no frame of normal"):
         unpack_archives([other], tmp_path / "root", Silent())
@@ -112,7 +123,9 @@ def test_archives_of_other_content_are_refused(tmp_path, archives):
     assert find_archives([archives[1].parent])[0].name == "hanson_depth_zbuffer.tar"
 
 
-def test_room_is_asked_for_before_anything_is_written(tmp_path, archives, monkeypatch):
+def test_room_is_asked_for_before_anything_is_written(
+    tmp_path: Path, archives: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
     with pytest.raises(
@@ -123,7 +136,7 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path, archives, monkey
 
 
 @pytest.mark.parametrize("layout", ["A", "B", "C", "D", "E"])
-def test_missing_and_damaged_edges_are_made_from_depth(tmp_path, layout):
+def test_missing_and_damaged_edges_are_made_from_depth(tmp_path: Path, layout: str) -> None:
     root = write(tmp_path, ["ihlen"] if layout == "D" else ["ihlen", "hanson"], layout)
     missing = file_of(root, "ihlen", "point_0_view_0", "edge_occlusion", layout)
     damaged = file_of(root, "ihlen", "point_2_view_0", "edge_occlusion", layout)
@@ -150,7 +163,7 @@ def test_missing_and_damaged_edges_are_made_from_depth(tmp_path, layout):
         assert file_of(root, "hanson", "point_0_view_0", "edge_occlusion", layout).exists()
 
 
-def test_edges_are_not_made_unless_the_formula_is_seen_to_hold(tmp_path):
+def test_edges_are_not_made_unless_the_formula_is_seen_to_hold(tmp_path: Path) -> None:
     root = write(tmp_path / "a", ["ihlen"])
     for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0"):
         noise = np.random.default_rng(1).integers(0, 5000, (64, 64), dtype=np.uint16)
@@ -169,7 +182,7 @@ def test_edges_are_not_made_unless_the_formula_is_seen_to_hold(tmp_path):
     assert not list(other.rglob("*edge_occlusion.png"))
 
 
-def test_edges_resume_after_an_interruption(tmp_path):
+def test_edges_resume_after_an_interruption(tmp_path: Path) -> None:
     root = write(tmp_path / "a", ["ihlen"])
     whole = write(tmp_path / "b", ["ihlen"])
     for folder in (root, whole):
@@ -184,7 +197,7 @@ def test_edges_resume_after_an_interruption(tmp_path):
     assert tree(root) == tree(whole)
 
 
-def test_edges_of_a_depth_file_that_is_damaged_are_not_made(tmp_path):
+def test_edges_of_a_depth_file_that_is_damaged_are_not_made(tmp_path: Path) -> None:
     root = write(tmp_path, ["ihlen"])
     file_of(root, "ihlen", "point_0_view_0", "edge_occlusion").unlink()
     cut(file_of(root, "ihlen", "point_0_view_0", "depth_zbuffer"))
@@ -195,7 +208,7 @@ def test_edges_of_a_depth_file_that_is_damaged_are_not_made(tmp_path):
 
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
-def test_the_formula_gives_the_genuine_edges_to_a_count():
+def test_the_formula_gives_the_genuine_edges_to_a_count() -> None:
     folder = SAMPLES / "taskonomy" / "edge_occlusion" / "taskonomy" / "hm3dsample"
     paths = sorted(folder.iterdir())
     assert len(paths) == 3

@@ -1,7 +1,10 @@
 """Drafts, replaced files, and room on the disk."""
 
+from __future__ import annotations
+
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 from support.files.raw_files import half_written, tree
@@ -11,11 +14,11 @@ from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.text import format_bytes
 
 
-def test_a_draft_appears_when_it_is_finished(tmp_path):
+def test_a_draft_appears_when_it_is_finished(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "set"
     folder = target.with_name(".set.partial")
 
-    def interrupted():
+    def interrupted() -> None:
         with draft(target, {"size": 4}) as made:
             (made / "first").write_text("1")
             raise KeyboardInterrupt
@@ -37,7 +40,7 @@ def test_a_draft_appears_when_it_is_finished(tmp_path):
         pass
 
 
-def test_a_draft_of_other_options_is_not_continued(tmp_path):
+def test_a_draft_of_other_options_is_not_continued(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), draft(tmp_path / "set", {"size": 4}):
         raise KeyboardInterrupt
     with (
@@ -47,7 +50,7 @@ def test_a_draft_of_other_options_is_not_continued(tmp_path):
         pass
 
 
-def test_a_full_disk_and_a_read_only_one_are_explained(tmp_path):
+def test_a_full_disk_and_a_read_only_one_are_explained(tmp_path: Path) -> None:
     for code, words in (
         (errno.ENOSPC, "No space left on device"),
         (errno.EROFS, "Read-only file system"),
@@ -65,7 +68,9 @@ def test_a_full_disk_and_a_read_only_one_are_explained(tmp_path):
     assert not half_written(tmp_path)
 
 
-def test_room_is_asked_for_with_the_numbers(tmp_path, monkeypatch):
+def test_room_is_asked_for_with_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_500_000))
     require_space(tmp_path / "not" / "there", 1_500_000, "x")
@@ -75,7 +80,7 @@ def test_room_is_asked_for_with_the_numbers(tmp_path, monkeypatch):
         require_space(tmp_path / "not" / "there", 1_600_000, "a cache of 3 frames")
 
 
-def test_sizes_in_words():
+def test_sizes_in_words() -> None:
     assert [format_bytes(n) for n in (0, 999, 1500, 2_972_037_809, 5e12)] == [
         *("0 bytes", "999 bytes", "1.5 kB", "3.0 GB", "5000.0 GB")
     ]

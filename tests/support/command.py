@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -20,11 +21,11 @@ class Done(NamedTuple):
     stderr: str
 
 
-def call(*arguments: str, **environment: str) -> Done:
+def call(*arguments: str | Path, **environment: str) -> Done:
     """Run `ttt-bench` in this process, as its entry point would."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["ttt-bench", *arguments])
+        patch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
         for name, value in {"COLUMNS": "120", **environment}.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as stop:
@@ -32,7 +33,7 @@ def call(*arguments: str, **environment: str) -> Done:
     return Done(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def refused(*arguments: str, **environment: str) -> str:
+def refused(*arguments: str | Path, **environment: str) -> str:
     """What a call that ends with exit code 2 says: its last line is the message, and there is no
     traceback.
     """
