@@ -1,11 +1,7 @@
-"""TTT++: a whole adaptation by hand, views, moments, the queue, source losses and statistics,
-options.
-"""
+"""TTT++: a whole adaptation by hand, moments, the queue, source losses and statistics, options."""
 
 from __future__ import annotations
 
-import colorsys
-import math
 from typing import Any
 
 import numpy as np
@@ -13,11 +9,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
-from support.plain import PlainNet, assert_same_predictions
+from support.plain import PlainNet, assert_same_predictions, view_by_hand
 from support.toy import ToyDataset, same, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as tv
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session, moved_parameters
@@ -25,7 +20,7 @@ from ttt_bench.adapter import Norm, Optimiser, Passes
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
-from ttt_bench.methods import tttpp
+from ttt_bench.methods import _tttpp_features, tttpp
 from ttt_bench.methods.tttpp import TTTPlusPlus, TTTPlusPlusOptions
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.parameters import count_parameters
@@ -34,7 +29,6 @@ from ttt_bench.util.seeding import derive_seed
 
 WIDTHS = {"ext": sum(CHANNELS), "ssh": 4}
 SMALL = {"head_pool": 3, "head_hidden": 5, "head_out": WIDTHS["ssh"]}
-LAST = 1 - 2**-24  # the largest number that a draw can give
 
 
 def adapter(**options: Any) -> TTTPlusPlus:
@@ -57,40 +51,6 @@ def session(method: TTTPlusPlus, lr: float = 1e-3, count: int = 3, **settings: A
     return tiny_session(
         method, Optimiser(lr=lr, **settings), statistics=some_statistics(), images=images
     )
-
-
-def view_by_hand(image: Tensor, numbers: list[float]) -> Tensor:
-    """A view of (3, H, W), pixel by pixel; colours by Python's own colorsys."""
-    area, aspect, left, top, mirror, brightness, contrast, saturation, hue, jittered, grey = numbers
-    _, rows, columns = image.shape
-    area = 0.2 + 0.8 * area
-    ratio = math.exp((2 * aspect - 1) * min(math.log(4 / 3), -math.log(area)))
-    width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
-    left, top = left * (1 - width), top * (1 - height)
-    result = torch.empty_like(image)
-    for i in range(rows):
-        for j in range(columns):
-            across = (j + 0.5) / columns
-            across = 1 - across if mirror < 0.5 else across
-            x = min(max((left + width * across) * columns - 0.5, 0.0), columns - 1.0)
-            y = min(max((top + height * (i + 0.5) / rows) * rows - 0.5, 0.0), rows - 1.0)
-            x0, y0 = int(x), int(y)
-            x1, y1 = min(x0 + 1, columns - 1), min(y0 + 1, rows - 1)
-            upper = image[:, y0, x0] * (x0 + 1 - x) + image[:, y0, x1] * (x - x0)
-            lower = image[:, y1, x0] * (x0 + 1 - x) + image[:, y1, x1] * (x - x0)
-            result[:, i, j] = upper * (y0 + 1 - y) + lower * (y - y0)
-    luma = torch.tensor([0.2989, 0.587, 0.114], dtype=image.dtype).view(3, 1, 1)
-    if jittered < 0.8:
-        b, c, s = (0.6 + 0.8 * number for number in (brightness, contrast, saturation))
-        result = (b * result).clamp(0, 1)
-        result = (c * result + (1 - c) * (luma * result).sum(dim=0).mean()).clamp(0, 1)
-        result = (s * result + (1 - s) * (luma * result).sum(dim=0)).clamp(0, 1)
-        turned = []
-        for pixel in result.flatten(1).T.tolist():
-            h, s_hsv, v = colorsys.rgb_to_hsv(*pixel)
-            turned.append(colorsys.hsv_to_rgb((h + 0.2 * hue - 0.1) % 1, s_hsv, v))
-        result = torch.tensor(turned, dtype=image.dtype).T.view_as(image)
-    return (luma * result).sum(dim=0).expand_as(image) if grey < 0.2 else result
 
 
 def projection_by_hand(plain: PlainNet, stages: list[Tensor]) -> Tensor:
@@ -224,7 +184,7 @@ def test_the_queue_is_emptied_by_a_reset_and_not_part_of_checkpoints() -> None:
 
 
 def test_a_queue_keeps_the_latest_rows() -> None:
-    queue, rows = tttpp.Queue(4, 2), torch.arange(40.0).view(20, 2)
+    queue, rows = _tttpp_features.Queue(4, 2), torch.arange(40.0).view(20, 2)
     first = 0
     for count in (3, 2, 1, 7, 4):
         behind, kept = queue.behind(rows[:2])
@@ -305,104 +265,13 @@ def test_bind_takes_the_statistics_of_the_cell_at_hand() -> None:
         torch.testing.assert_close(2 * loss, first[name])
 
 
-def one_image(height: int = 20, width: int = 26) -> Tensor:
-    return random_images(1, height, width)
-
-
-@pytest.mark.parametrize("turn", [-0.5, -0.1, -0.03, 0.0, 0.07, 0.1, 0.5])
-def test_hue_as_torchvisions(turn: float) -> None:
-    image = one_image()
-    image[..., :4] = image[:, :1, :, :4]  # some grey, which has no hue
-    image[..., 4:8, :] = image[..., 4:8, :].round()  # primary and mixed colours
-    wanted = tv.adjust_hue(image, turn)  # in single precision, whatever the image's
-    torch.testing.assert_close(
-        tttpp.shift_hue(image, torch.tensor([turn])), wanted, rtol=0, atol=3e-6
-    )
-
-
-@pytest.mark.parametrize("factor", [0.6, 0.9, 1.0, 1.4])
-def test_brightness_contrast_saturation_and_grey_as_torchvisions(factor: float) -> None:
-    image = one_image()
-    one, share, still = torch.ones(1), torch.tensor([factor]).double(), torch.zeros(1)
-
-    def jittered(*factors: Tensor) -> Tensor:
-        return tttpp.jitter(image, torch.stack(factors, dim=1), still)
-
-    torch.testing.assert_close(tttpp.greyscale(image), tv.rgb_to_grayscale(image))
-    torch.testing.assert_close(jittered(share, one, one), tv.adjust_brightness(image, factor))
-    torch.testing.assert_close(jittered(one, share, one), tv.adjust_contrast(image, factor))
-    torch.testing.assert_close(jittered(one, one, share), tv.adjust_saturation(image, factor))
-
-
-def test_every_image_is_jittered_by_its_own_factors() -> None:
-    images = random_images(3, 8, 9)
-    factors, turns = 0.6 + 0.8 * torch.rand(3, 3).double(), torch.tensor([-0.1, 0.0, 0.1]).double()
-    together = tttpp.jitter(images, factors, turns)
-    for n in range(3):
-        alone = tttpp.jitter(images[n : n + 1], factors[n : n + 1], turns[n : n + 1])
-        torch.testing.assert_close(together[n : n + 1], alone)
-
-
-def test_a_part_is_enlarged_as_torchvisions_resized_crop() -> None:
-    images = random_images(2, 24, 40)
-    # rows 6 to 17 and columns 20 to 39; rows 0 to 11 and columns 10 to 29, mirrored
-    left, top = torch.tensor([0.5, 0.25]).double(), torch.tensor([0.25, 0.0]).double()
-    half = torch.tensor([0.5, 0.5]).double()
-    enlarged = tttpp.enlarge(images, left, top, half, half, torch.tensor([False, True]))
-    for n, (first_row, first_column) in enumerate([(6, 20), (0, 10)]):
-        wanted = tv.resized_crop(
-            images[n], first_row, first_column, 12, 20, [24, 40], antialias=False
-        )
-        wanted = wanted.flip(-1) if n else wanted
-        # at its own border the part is continued by the pixels around it
-        torch.testing.assert_close(enlarged[n, :, 1:-1, 1:-1], wanted[:, 1:-1, 1:-1])
-
-
-def test_the_whole_image_is_itself() -> None:
-    images = random_images(2, 15, 22)
-    none, whole = torch.zeros(2).double(), torch.ones(2).double()
-    enlarged = tttpp.enlarge(images, none, none, whole, whole, torch.tensor([False, True]))
-    torch.testing.assert_close(enlarged, torch.stack([images[0], images[1].flip(-1)]))
-
-
-def test_parts_have_the_area_asked_for_fit_and_keep_to_the_aspects() -> None:
-    areas, aspects = torch.meshgrid(
-        torch.linspace(0.2, 1, 41), torch.linspace(0, 1, 21), indexing="ij"
-    )
-    width, height = tttpp.part_sides(areas.double(), aspects.double())
-    torch.testing.assert_close(width * height, areas.double())
-    assert max(width.max(), height.max()) <= 1 + 1e-12
-    ratio = width / height
-    torch.testing.assert_close(ratio[0, [0, 10, 20]], torch.tensor([3 / 4, 1, 4 / 3]).double())
-    assert ratio.min() >= 3 / 4 - 1e-6
-    assert ratio.max() <= 4 / 3 + 1e-6
-
-
-def test_each_change_of_a_view_happens_with_its_probability() -> None:
-    images = one_image(16, 16).expand(1000, -1, -1, -1)
-    draws = torch.rand(1000, 11, generator=torch.Generator().manual_seed(0))
-    draws[:, 0], draws[:, 4] = LAST, LAST  # the whole image, not mirrored
-    views = tttpp.random_view(images, draws)
-    assert (views >= 0).all()
-    assert (views <= 1).all()
-    grey = (views.amax(dim=1) - views.amin(dim=1)).flatten(1).amax(dim=1) < 1e-9
-    luma = tv.rgb_to_grayscale(images[:1]).flatten()
-    as_it_was = torch.where(
-        grey,
-        (views[:, 0].flatten(1) - luma).abs().amax(dim=1) < 1e-4,
-        (views - images).flatten(1).abs().amax(dim=1) < 1e-4,
-    )
-    assert grey.double().mean().item() == pytest.approx(0.2, abs=0.04)
-    assert as_it_was.double().mean().item() == pytest.approx(0.2, abs=0.04)
-
-
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (33, 47), (61, 130)])
 @pytest.mark.parametrize("cells", [1, 3, 8, 11])
 def test_the_grid_is_that_of_the_pooled_hypercolumn(size: tuple[int, int], cells: int) -> None:
     model = tiny_net(adapter()).model
     stages = model.stages(random_images(2, *size))
     wanted = F.adaptive_avg_pool2d(model.hypercolumn(stages), cells)
-    torch.testing.assert_close(tttpp.pooled_grid(stages, cells), wanted)
+    torch.testing.assert_close(_tttpp_features.pooled_grid(stages, cells), wanted)
 
 
 def test_the_source_loss_by_hand() -> None:
@@ -550,7 +419,10 @@ def test_the_aligned_features_come_closer() -> None:
             {"use": "align", "scale_ext": 0, "scale_ssh": 0},
             r"tttpp\.scale_ext or tttpp\.scale_ssh above 0",
         ),
-        ({"use": "ssl", "queue_size": 8}, r"tttpp\.queue_size = 8 has no use without an alignment"),
+        (
+            {"use": "ssl", "queue_size": 8},
+            r"tttpp\.queue_size = 8 has no effect without an alignment",
+        ),
         (
             {"stat_images": 20, "stat_batch": 8},
             r"tttpp\.stat_images = 20 must be .* three times tttpp\.stat_batch = 8",

@@ -8,6 +8,8 @@ session.
 
 from __future__ import annotations
 
+import colorsys
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -167,3 +169,37 @@ def assert_same_predictions(got: dict[str, Tensor], want: dict[str, Tensor]) -> 
     assert got.keys() == want.keys()
     for task, prediction in got.items():
         torch.testing.assert_close(prediction, want[task], rtol=1e-8, atol=1e-10)
+
+
+def view_by_hand(image: Tensor, numbers: list[float]) -> Tensor:
+    """A view of (3, H, W), pixel by pixel; colours by Python's own colorsys."""
+    area, aspect, left, top, mirror, brightness, contrast, saturation, hue, jittered, grey = numbers
+    _, rows, columns = image.shape
+    area = 0.2 + 0.8 * area
+    ratio = math.exp((2 * aspect - 1) * min(math.log(4 / 3), -math.log(area)))
+    width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    left, top = left * (1 - width), top * (1 - height)
+    result = torch.empty_like(image)
+    for i in range(rows):
+        for j in range(columns):
+            across = (j + 0.5) / columns
+            across = 1 - across if mirror < 0.5 else across
+            x = min(max((left + width * across) * columns - 0.5, 0.0), columns - 1.0)
+            y = min(max((top + height * (i + 0.5) / rows) * rows - 0.5, 0.0), rows - 1.0)
+            x0, y0 = int(x), int(y)
+            x1, y1 = min(x0 + 1, columns - 1), min(y0 + 1, rows - 1)
+            upper = image[:, y0, x0] * (x0 + 1 - x) + image[:, y0, x1] * (x - x0)
+            lower = image[:, y1, x0] * (x0 + 1 - x) + image[:, y1, x1] * (x - x0)
+            result[:, i, j] = upper * (y0 + 1 - y) + lower * (y - y0)
+    luma = torch.tensor([0.2989, 0.587, 0.114], dtype=image.dtype).view(3, 1, 1)
+    if jittered < 0.8:
+        b, c, s = (0.6 + 0.8 * number for number in (brightness, contrast, saturation))
+        result = (b * result).clamp(0, 1)
+        result = (c * result + (1 - c) * (luma * result).sum(dim=0).mean()).clamp(0, 1)
+        result = (s * result + (1 - s) * (luma * result).sum(dim=0)).clamp(0, 1)
+        turned = []
+        for pixel in result.flatten(1).T.tolist():
+            h, s_hsv, v = colorsys.rgb_to_hsv(*pixel)
+            turned.append(colorsys.hsv_to_rgb((h + 0.2 * hue - 0.1) % 1, s_hsv, v))
+        result = torch.tensor(turned, dtype=image.dtype).T.view_as(image)
+    return (luma * result).sum(dim=0).expand_as(image) if grey < 0.2 else result

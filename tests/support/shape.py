@@ -108,13 +108,17 @@ def main() -> None:
         found = lengths(modules)
         p90 = quantiles(found, n=10)[-1]
         print(f"{folder}: {len(modules)} modules, {sum(module.lines for module in modules)} lines")
-        print(f"  function length: median {median(found):g}, 90th percentile {p90:g}, max {max(found)}")
+        print(
+            f"  function length: median {median(found):g}, 90th percentile {p90:g}, max {max(found)}"
+        )
         print(f"  longest module: {max(module.lines for module in modules)} lines")
         for name, places in {
             "nested comprehensions": nested_comprehensions(modules),
             "nested conditional expressions": nested_conditionals(modules),
             f"calls with more than {MOST_POSITIONAL} positional arguments": long_calls(modules),
-            f"positional dataclasses of more than {MOST_FIELDS} fields": positional_records(modules),
+            f"positional dataclasses of more than {MOST_FIELDS} fields": positional_records(
+                modules
+            ),
         }.items():
             print(f"  {name}: {len(places)} {', '.join(places[:8])}")
 
