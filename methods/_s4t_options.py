@@ -1,4 +1,4 @@
-"""Options of S4T, and which of them fit together."""
+"""Options of S4T, and the checks that they fit together."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from ttt_bench.tasks import TASKS
 
 
 def kept_tokens(tokens: int, mask_ratio: float) -> int:
-    """How many of `tokens` stay visible: int(L (1 - r)), the floor of a float as in the authors'
-    code.
-    """
+    """Return the number of visible tokens, int(L (1 - r)), as in the authors' code."""
     return int(tokens * (1 - mask_ratio))
 
 
 Depth = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)] | Literal["official"]
-OFFICIAL = "official: 0.01 where fixed weights combine the tasks, 1 on Taskonomy, as in the authors' configurations"
+OFFICIAL = (
+    "official: 0.01 if fixed weights combine the tasks, 1 on Taskonomy, as in the authors' "
+    "configurations"
+)
 
 
 class S4TOptions(EmaOptions):
@@ -28,15 +29,15 @@ class S4TOptions(EmaOptions):
 
     projection: Literal["task", "shared", "none"] = option(
         "task",
-        "what the synchronizer reads: a latent of each task; one for all, as wide as those "
-        "together, without auxiliary heads; the fused features themselves (slow: image by image, "
-        "at 1 GB each, and again for the gradient)",
+        "input of the synchronizer: task (a latent per task), shared (one latent for all tasks, of "
+        "the same total width, without auxiliary heads), or none (the fused features; slow, "
+        "because each image takes 1 GB and is computed again for the gradient)",
         citation="S4T; shared and none: TR-TTT, table 3",
         shapes_source=True,
     )
     target: Literal["tasks", "image"] = option(
         "tasks",
-        "what the synchronizer predicts: every task's output, or the normalised image",
+        "output of the synchronizer: tasks (every task's output) or image (the normalised image)",
         citation="S4T; image: TR-TTT, table 3",
         shapes_source=True,
     )
@@ -51,21 +52,21 @@ class S4TOptions(EmaOptions):
     )
     masking: Literal["same", "random", "disjoint", "tasks"] = option(
         "same",
-        "what is seen of each task: the same patches of all; patches chosen for each; patches that "
-        "no other shows; all or nothing",
+        "visible patches of each task: same (the same for all tasks), random (chosen per task), "
+        "disjoint (no patch of two tasks), or tasks (all or none)",
         citation="S4T; the others: TR-TTT, table 4 and figure 4",
         shapes_source=True,
     )
     drop: bool = option(
         True,
-        "with masking=same: leave hidden tokens out of the encoder instead of setting the latents "
-        "there to 0, which is all that other maskings can do",
+        "whether hidden tokens are left out of the encoder (only with masking=same); false: the "
+        "latents are set to 0 there, as other maskings do",
         citation="authors' code; false: this project, to compare maskings on equal terms",
         shapes_source=True,
     )
     hidden_tasks: int | None = option(
         None,
-        "with masking=tasks: how many are hidden, at most all but one; by default mask_ratio of "
+        "number of hidden tasks with masking=tasks, at most all but one; default: mask_ratio of "
         "them, rounded",
         citation="this project",
         shapes_source=True,
@@ -73,42 +74,42 @@ class S4TOptions(EmaOptions):
     )
     tasks: str = option(
         "all",
-        'tasks of the network: all of the pair, or "single:NAME" for one alone',
+        'tasks of the network: "all" tasks of the pair, or one task, "single:NAME"',
         citation="S4T; single: its table 5",
         shapes_source=True,
     )
     lambda_tp: Weight = option(
         1.0,
-        f"weight of the projection's losses at source; {OFFICIAL}",
+        f"weight of the projection's losses on the source; {OFFICIAL}",
         citation="S4T",
         shapes_source=True,
     )
     lambda_tbs: Weight = option(
         1.0,
-        f"weight of the synchronizer's losses at source; {OFFICIAL}",
+        f"weight of the synchronizer's losses on the source; {OFFICIAL}",
         citation="S4T",
         shapes_source=True,
     )
     scale: float = option(0.01, "factor of the target loss", citation="authors' code", gt=0)
     weight_power: Literal[0, 1, 2] = option(
         2,
-        "how often the fixed task weights multiply the target loss",
+        "exponent of the fixed task weights in the target loss",
         citation="authors' code weights twice; the paper's equation shows no weights (0)",
     )
     channel_order: Literal["by_name", "official"] = option(
         "by_name",
-        "how the synchronizer's outputs meet the tasks of the target; official: by position, in "
-        "the source's order of tasks and in the target's, which differ where one of them is "
+        "how the synchronizer's outputs are matched to the target's tasks; official: by position, "
+        "in the source's and in the target's order of tasks, which differ if one of them is "
         "Taskonomy",
         citation="this project; official: authors' code",
     )
     weighting: Literal["auto", "fixed", "uncertainty"] = option(
         "auto",
-        "how the target loss weights the tasks; auto: as the target's recipe does",
+        "weights of the tasks in the target loss; auto: those of the target's recipe",
         citation="authors' code: trained uncertainties on Taskonomy, fixed weights elsewhere",
     )
     latent: int = option(
-        64, "channels of a task's latent", citation="authors' code", shapes_source=True, ge=1
+        64, "channels per task's latent", citation="authors' code", shapes_source=True, ge=1
     )
     embed: int = option(64, "width of a token", citation="authors' code", shapes_source=True, ge=4)
     depth: tuple[Depth, Depth] = option(
@@ -120,8 +121,7 @@ class S4TOptions(EmaOptions):
     heads: int = option(4, "attention heads", citation="authors' code", shapes_source=True, ge=1)
     R: int = option(
         256,
-        "side in pixels of the square that the latents are resized to, whatever the image's size "
-        "and aspect",
+        "side in pixels of the square to which latents of any size and aspect ratio are resized",
         citation="authors' code",
         shapes_source=True,
         ge=2,
@@ -136,17 +136,17 @@ class S4TOptions(EmaOptions):
 
     @property
     def grid(self) -> int:
-        """Patches along a side."""
+        """Patches per side."""
         return self.R // self.patch
 
     @property
     def tokens(self) -> int:
-        """Patches of an image."""
+        """Patches per image."""
         return self.grid**2
 
     @property
     def single(self) -> str | None:
-        """The one task of a single-task network."""
+        """Task of a single-task network, or None."""
         return None if self.tasks == "all" else self.tasks.removeprefix("single:")
 
     @property
@@ -155,25 +155,28 @@ class S4TOptions(EmaOptions):
         return self.masking == "same" and self.drop and self.mask_ratio > 0
 
     def visible(self, tasks: int) -> int:
-        """How many patches of each task are visible; under masking=tasks, how many tasks."""
+        """Return the number of visible patches per task; with masking=tasks, of visible tasks."""
         if self.masking == "tasks":
-            return tasks - (
-                self.hidden_tasks or min(max(round(self.mask_ratio * tasks), 1), tasks - 1)
-            )
+            rounded = min(max(round(self.mask_ratio * tasks), 1), tasks - 1)
+            return tasks - (self.hidden_tasks or rounded)
         kept = kept_tokens(self.tokens, self.mask_ratio)
         return min(kept, self.tokens // tasks) if self.masking == "disjoint" else kept
 
     def noise_shape(self, tasks: int) -> tuple[int, int]:
-        """Of the numbers that decide what is visible of an image: (1 or tasks, patches or 1)."""
-        own_patches = self.tokens if self.masking != "tasks" else 1
-        return (tasks if self.masking in ("random", "tasks") else 1), own_patches
+        """Return the shape of an image's numbers that decide which latents are visible.
+
+        It is (1 or tasks, tokens or 1).
+        """
+        rows = tasks if self.masking in ("random", "tasks") else 1
+        return rows, 1 if self.masking == "tasks" else self.tokens
 
     @field_validator("tasks")
     @classmethod
     def _all_or_one(cls, value: str) -> str:
         if value not in ("all", *(f"single:{task}" for task in TASKS)):
             raise ValueError(
-                f'take "all", or "single:NAME" with exactly one task of {", ".join(TASKS)}'
+                f's4t.tasks = {value!r} must be "all", or "single:NAME" with exactly one task of '
+                f"{', '.join(TASKS)}"
             )
         return value
 
@@ -184,7 +187,17 @@ class S4TOptions(EmaOptions):
         return self
 
     def _problems(self) -> Iterator[str]:
-        """What does not fit together, with what is allowed."""
+        yield from self._problems_of_sizes()
+        yield from self._problems_of_masking()
+        if self.target == "image" and (self.weighting != "auto" or self.channel_order != "by_name"):
+            yield (
+                "s4t.target=image has no tasks to weight or to match; leave s4t.weighting=auto and "
+                "s4t.channel_order=by_name"
+            )
+        if self.single:
+            yield from self.problems_with(1)
+
+    def _problems_of_sizes(self) -> Iterator[str]:
         if self.R % self.patch or self.grid < 2:
             yield (
                 f"s4t.R = {self.R} must be a multiple of s4t.patch = {self.patch} and at least "
@@ -192,8 +205,8 @@ class S4TOptions(EmaOptions):
             )
         if self.masking != "tasks" and kept_tokens(self.tokens, self.mask_ratio) < 1:
             yield (
-                f"s4t.mask_ratio = {self.mask_ratio} keeps none of the {self.tokens} patches; "
-                f"int({self.tokens} * (1 - mask_ratio)) must be at least 1: lower it, or take a "
+                f"s4t.mask_ratio = {self.mask_ratio} leaves 0 of {self.tokens} patches visible; "
+                f"int({self.tokens} * (1 - mask_ratio)) must be at least 1: lower it, or use a "
                 "smaller s4t.patch"
             )
         if self.embed % 4 or self.embed % self.heads:
@@ -201,36 +214,34 @@ class S4TOptions(EmaOptions):
                 f"s4t.embed = {self.embed} must be divisible by 4 (position embedding) and by "
                 f"s4t.heads = {self.heads}"
             )
+
+    def _problems_of_masking(self) -> Iterator[str]:
+        masking = f"s4t.masking={self.masking}"
         if self.masking != "same" and self.projection != "task":
             yield (
-                f"s4t.masking={self.masking} hides tasks one by one, whose latents only "
-                "s4t.projection=task makes: take that or s4t.masking=same"
+                f"{masking} hides single tasks, which needs the latents of s4t.projection=task; "
+                "use that or s4t.masking=same"
             )
         if self.masking != "same" and not self.drop:
-            yield f"s4t.drop is a choice of s4t.masking=same; with s4t.masking={self.masking} leave it true"
+            yield f"s4t.drop=false needs s4t.masking=same; with {masking} leave it true"
         if self.masking in ("disjoint", "tasks") and not self.mask_ratio:
             yield (
-                f"s4t.masking={self.masking} always hides something and s4t.mask_ratio=0 nothing: "
-                "take a ratio above 0 or s4t.masking=same"
+                f"{masking} hides something but s4t.mask_ratio=0 hides nothing; use a ratio above "
+                "0 or s4t.masking=same"
             )
         if self.hidden_tasks is not None and self.masking != "tasks":
-            yield f"s4t.hidden_tasks needs s4t.masking=tasks; with s4t.masking={self.masking} leave it out"
-        if self.target == "image" and (self.weighting != "auto" or self.channel_order != "by_name"):
-            yield (
-                "s4t.target=image has no task to weight or to match: leave s4t.weighting=auto and "
-                "s4t.channel_order=by_name"
-            )
-        if self.single:
-            yield from self.problems_with(1)
+            yield f"s4t.hidden_tasks needs s4t.masking=tasks; with {masking} leave it out"
 
     def problems_with(self, tasks: int) -> Iterator[str]:
-        """What does not fit a network of so many tasks, with what is allowed."""
+        """Yield the reasons why the options do not fit a network of `tasks` tasks."""
         if not tasks:
-            yield f"s4t.tasks={self.tasks} is none of the tasks at hand"
+            yield f"s4t.tasks={self.tasks} names a task that is not available; use another task"
         elif self.masking in ("disjoint", "tasks") and tasks < 2:
-            yield f"s4t.masking={self.masking} needs at least two tasks, there is one: take same or random"
+            yield (
+                f"s4t.masking={self.masking} needs at least two tasks, got one; use same or random"
+            )
         elif self.hidden_tasks is not None and self.hidden_tasks >= tasks:
             yield (
-                f"s4t.hidden_tasks = {self.hidden_tasks} must leave one of {tasks} tasks visible: "
-                f"take 1 to {tasks - 1}"
+                f"s4t.hidden_tasks = {self.hidden_tasks} must leave one of {tasks} tasks visible; "
+                f"use 1 to {tasks - 1}"
             )

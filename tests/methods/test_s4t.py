@@ -21,7 +21,7 @@ from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES, Recipe
-from ttt_bench.methods import s4t
+from ttt_bench.methods import _s4t_network, s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.parameters import count_parameters
@@ -46,7 +46,9 @@ def adapter(**options: Any) -> S4T:
 def test_stretched_patches_are_those_of_the_resized_latents(size: tuple[int, int]) -> None:
     latents = torch.randn(2, 3, *size, dtype=torch.float64)
     square = F.interpolate(latents, size=(8, 8), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(s4t.unpatchify(s4t.stretched_patches(latents, 8, 4), 4, 3), square)
+    torch.testing.assert_close(
+        s4t.unpatchify(_s4t_network.stretched_patches(latents, 8, 4), 4, 3), square
+    )
 
 
 def test_two_steps_of_descent_by_hand() -> None:

@@ -22,7 +22,7 @@ from ttt_bench.adapter import Optimiser
 from ttt_bench.config.merging import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
-from ttt_bench.methods import s4t
+from ttt_bench.methods import _s4t_network
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer, cut_by_position, visible_patches
 from ttt_bench.network import Batch
 from ttt_bench.sweep.plan import Sweep, plan_sweep
@@ -108,9 +108,11 @@ def test_the_fused_features_are_stretched_one_image_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = []
-    stretch = s4t.stretched_patches
+    stretch = _s4t_network.stretched_patches
     monkeypatch.setattr(
-        s4t, "stretched_patches", lambda x, *rest: counts.append(len(x)) or stretch(x, *rest)
+        _s4t_network,
+        "stretched_patches",
+        lambda x, *rest: counts.append(len(x)) or stretch(x, *rest),
     )
     session = tiny_session(
         adapter(projection="none"), Optimiser(), batch=3, images=random_images(3)
@@ -385,7 +387,7 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
     [
         ({"R": 60, "patch": 16}, "multiple of s4t.patch = 16 and at least twice it"),
         ({"R": 16, "patch": 16}, "at least twice it"),
-        ({"R": 32, "patch": 16, "mask_ratio": 0.8}, "keeps none of the 4 patches"),
+        ({"R": 32, "patch": 16, "mask_ratio": 0.8}, "leaves 0 of 4 patches visible"),
         ({"embed": 30, "heads": 2}, "divisible by 4"),
         ({"embed": 64, "heads": 3}, "divisible by 4 .* and by s4t.heads = 3"),
         ({"mask_ratio": 1.0}, "less than 1"),
@@ -396,12 +398,12 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
         ({"channel_order": "name"}, "'by_name' or 'official'"),
         (
             {"masking": "random", "projection": "shared"},
-            "s4t.projection=task makes: take that or s4t.masking=same",
+            "s4t.projection=task; use that or s4t.masking=same",
         ),
-        ({"masking": "tasks", "projection": "none"}, "s4t.projection=task makes"),
-        ({"masking": "random", "drop": False}, "s4t.drop is a choice of s4t.masking=same"),
-        ({"masking": "tasks", "mask_ratio": 0.0}, "take a ratio above 0 or s4t.masking=same"),
-        ({"masking": "disjoint", "mask_ratio": 0.0}, "take a ratio above 0"),
+        ({"masking": "tasks", "projection": "none"}, "needs the latents of s4t.projection=task"),
+        ({"masking": "random", "drop": False}, "s4t.drop=false needs s4t.masking=same"),
+        ({"masking": "tasks", "mask_ratio": 0.0}, "use a ratio above 0 or s4t.masking=same"),
+        ({"masking": "disjoint", "mask_ratio": 0.0}, "use a ratio above 0"),
         ({"hidden_tasks": 1}, "s4t.hidden_tasks needs s4t.masking=tasks"),
         ({"masking": "tasks", "hidden_tasks": 0}, "greater than or equal to 1"),
         ({"target": "image", "weighting": "fixed"}, "leave s4t.weighting=auto"),
@@ -411,12 +413,12 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
             {"tasks": "single:dpeth"},
             '"single:NAME" with exactly one task of semseg, depth, normals, edge',
         ),
-        ({"tasks": "depth"}, 'take "all", or "single:NAME"'),
+        ({"tasks": "depth"}, 'must be "all", or "single:NAME"'),
         (
             {"tasks": "single:depth", "masking": "disjoint"},
-            "needs at least two tasks, there is one",
+            "needs at least two tasks, got one",
         ),
-        ({"tasks": "single:depth", "masking": "tasks"}, "needs at least two tasks, there is one"),
+        ({"tasks": "single:depth", "masking": "tasks"}, "needs at least two tasks, got one"),
     ],
     ids=lambda value: named(value) if isinstance(value, dict) else "",
 )
@@ -433,15 +435,19 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
         (
             {"masking": "disjoint"},
             {"depth": 1},
-            "needs at least two tasks, there is one: take same or random",
+            "needs at least two tasks, got one; use same or random",
         ),
         ({"masking": "tasks"}, {"depth": 1}, "needs at least two tasks"),
         (
             {"masking": "tasks", "hidden_tasks": 2},
             {"depth": 1, "edge": 1},
-            "one of 2 tasks visible: take 1 to 1",
+            "one of 2 tasks visible; use 1 to 1",
         ),
-        ({"tasks": "single:depth"}, {}, "s4t.tasks=single:depth is none of the tasks at hand"),
+        (
+            {"tasks": "single:depth"},
+            {},
+            "s4t.tasks=single:depth names a task that is not available",
+        ),
     ],
     ids=lambda value: named(value) if isinstance(value, dict) else "",
 )
@@ -456,6 +462,6 @@ def test_a_plan_says_what_does_not_fit_the_pair(tmp_path: Path) -> None:
     assert plan(tmp_path, masking="tasks", hidden_tasks=3).cells
     with pytest.raises(
         BenchError,
-        match=r"s4t .*s4t.hidden_tasks = 4 must leave one of 4 tasks visible: take 1 to 3",
+        match=r"s4t .*s4t.hidden_tasks = 4 must leave one of 4 tasks visible; use 1 to 3",
     ):
         plan(tmp_path, masking="tasks", hidden_tasks=4)
