@@ -109,7 +109,7 @@ def test_every_difference_from_the_published_runs_is_named(tmp_path: Path) -> No
         "preset is smoke, not paper;",
         "data handling is corrected, not official;",
         "protocol is episodic, not online;",
-        "hyperparameters are original, not the common ones",
+        "set of hyperparameters is original, not paper;",
         "settings were changed (model.batch=4, data.size=64);",
         "methods adapt for 20 steps, not 40.",
     ):

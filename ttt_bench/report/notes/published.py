@@ -6,8 +6,13 @@ from ttt_bench.report.tables import Note
 from ttt_bench.results.published import STEPS, PublishedTable
 from ttt_bench.stats.comparison import Comparison
 
-PRESET, VARIANT, PROTOCOL, HPARAMS = "paper", "official", "online", "paper"
-"""The choices of the published runs."""
+CHOICES = {
+    "preset": ("preset", "paper"),
+    "data_variant": ("data handling", "official"),
+    "protocol": ("protocol", "online"),
+    "hparams": ("set of hyperparameters", "paper"),
+}
+"""The choices of the published runs, in words and by name, by field of `comparison.Key`."""
 
 
 def published_notes(comparison: Comparison, published: PublishedTable | None) -> list[Note]:
@@ -36,7 +41,8 @@ def _origin(comparison: Comparison, published: PublishedTable) -> Note:
 
 
 def _consequence(comparison: Comparison) -> str:
-    if comparison.key.preset != PRESET:
+    _, preset = CHOICES["preset"]
+    if comparison.key.preset != preset:
         return "Its numbers and the published ones are not comparable"
     return "A difference between the numbers may have another cause than the methods"
 
@@ -45,14 +51,10 @@ def _differences(comparison: Comparison) -> list[str]:
     """Return the differences between a comparison and the published runs, one clause each."""
     key = comparison.key
     clauses = []
-    if key.preset != PRESET:
-        clauses.append(f"its preset is {key.preset}, not {PRESET}")
-    if key.data_variant != VARIANT:
-        clauses.append(f"its data handling is {key.data_variant}, not {VARIANT}")
-    if key.protocol != PROTOCOL:
-        clauses.append(f"its protocol is {key.protocol}, not {PROTOCOL}")
-    if key.hparams != HPARAMS:
-        clauses.append(f"its hyperparameters are {key.hparams}, not the common ones of the paper")
+    for field, (words, published) in CHOICES.items():
+        choice = getattr(key, field)
+        if choice != published:
+            clauses.append(f"its {words} is {choice}, not {published}")
     if key.settings:
         clauses.append(f"settings were changed ({key.settings.replace('; ', ', ')})")
     return clauses + _other_steps(comparison)
