@@ -1,4 +1,4 @@
-"""The Python interface does what the command line does."""
+"""The Python interface does the same as the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def test_run_and_report(tmp_path: Path) -> None:
     assert rendered.page.is_file()
 
 
-def test_a_setting_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+def test_the_package_lists_its_public_names() -> None:
+    assert dir(ttt_bench) == ["__version__", "read_results", "run", "write_report"]
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="did you mean methods"):
         ttt_bench.run(method="base", results=tmp_path)
     with pytest.raises(AttributeError, match="no attribute 'walk'"):

@@ -99,7 +99,7 @@ def test_a_registry_can_be_extended_for_a_while() -> None:
 
 def test_code_is_hashed_without_comments_and_docstrings() -> None:
     plain = "def f(x):\n    return x + 1\n"
-    long = '"""Module."""\n\n\ndef f(x):  # a comment\n    """Text."""\n    return (x +\n        1)\n'
+    long = '"""Module."""\n\ndef f(x):  # a comment\n    """Text."""\n    return (x +\n        1)\n'
     assert hash_source(plain) == hash_source(long)
     assert hash_source(plain) != hash_source(plain.replace("1", "2"))
     assert hash_of({"a": 1, "b": [2]}) == hash_of({"b": [2], "a": 1})

@@ -1,8 +1,8 @@
-"""ttt-bench: a benchmark harness for test-time training and adaptation on multi-task dense
-prediction.
+"""ttt-bench: a benchmark for test-time training and adaptation on multi-task dense prediction.
 
-`run` and `write_report` do what the commands `run` and `report` do; `read_results` gives a results
-folder's rows. They are loaded when first used, so that a listing does not wait for PyTorch.
+`run` and `write_report` do the same as the commands `run` and `report`; `read_results` returns the
+rows of a results folder. Each is imported when it is first used, because PyTorch and pandas are
+slow to import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "read_results", "run", "write_report"]
 
-_HOMES = {
+_MODULES = {
     "run": "ttt_bench.api",
     "write_report": "ttt_bench.api",
     "read_results": "ttt_bench.results.store",
@@ -26,6 +26,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

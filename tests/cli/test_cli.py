@@ -18,23 +18,14 @@ from support.paths import SAMPLES
 from ttt_bench import read_results
 from ttt_bench.registry import METHODS
 
+SMOKE = ("run", "--preset", "smoke", "--methods", "base,norm,tent", "--device", "cpu")
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
     """The smallest run, made by the command line."""
     folder = tmp_path_factory.mktemp("cli") / "results"
-    done = call(
-        "run",
-        "--preset",
-        "smoke",
-        "--methods",
-        "base,norm,tent",
-        "--results",
-        str(folder),
-        "--device",
-        "cpu",
-        TTT_BENCH_CACHE=str(room_cache),
-    )
+    done = call(*SMOKE, "--results", str(folder), TTT_BENCH_CACHE=str(room_cache))
     assert done.returncode == 0, done.stderr
     assert "Delta_TTT" in done.stdout
     assert "3 done" in done.stderr
@@ -213,18 +204,7 @@ def test_a_plan_shows_states_and_does_nothing(results: Path, tmp_path: Path) -> 
 
 
 def test_run_again_computes_nothing_and_json_is_alone_on_stdout(results: Path) -> None:
-    done = call(
-        "run",
-        "--preset",
-        "smoke",
-        "--methods",
-        "base,norm,tent",
-        "--results",
-        str(results),
-        "--device",
-        "cpu",
-        "--json",
-    )
+    done = call(*SMOKE, "--results", str(results), "--json")
     assert "nothing to compute, 3 already finished" in done.stderr
     assert {record["label"] for record in json.loads(done.stdout)} >= {"base", "norm", "tent"}
 
@@ -274,44 +254,48 @@ def test_data_show_writes_a_sheet(tmp_path: Path) -> None:
         assert min(sheet.size) > 200
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_goes_on_and_ends_the_same(
-    tmp_path: Path, results: Path, kill: signal.Signals
+def test_a_run_that_is_stopped_three_times_resumes_and_ends_the_same(
+    tmp_path: Path, results: Path
 ) -> None:
     folder = tmp_path / "results"
-    sets = (
-        "--preset",
-        "smoke",
-        "--methods",
-        "base,norm,tent",
-        "--device",
-        "cpu",
-        "--results",
-        str(folder),
-    )
+    command = (*SMOKE, "--results", str(folder))
+    for kill in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        code, errors = stop_at_next_file(folder, command, kill)
+        if kill != signal.SIGKILL and code != 0:
+            assert code == 130
+            assert "the same command resumes" in errors
+            assert "Traceback" not in errors
+    assert call(*command).returncode == 0
+    first, second = (read_results(path) for path in (folder, results))
+    columns: list[Any] = ["method", "step", "task", "value"]
+    assert first[columns].equals(second[columns])
+
+
+def stop_at_next_file(
+    folder: Path, command: tuple[str, ...], kill: signal.Signals
+) -> tuple[int, str]:
+    """Run a command, send it a signal when it has written a file, and return its code and stderr.
+
+    The first file is a checkpoint; the next ones are those of cells.
+    """
+    before = stored(folder)
     program = subprocess.Popen(
-        [sys.executable, "-m", "ttt_bench.cli.main", "run", *sets],
+        [sys.executable, "-m", "ttt_bench.cli.main", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 50
-    while (
-        time.monotonic() < deadline
-        and not list(folder.glob("checkpoints/*"))
-        and program.poll() is None
-    ):
+    while time.monotonic() < deadline and stored(folder) <= before and program.poll() is None:
         time.sleep(0.02)
     program.send_signal(kill)
     _, errors = program.communicate(timeout=50)
-    if kill != signal.SIGKILL and program.returncode != 0:
-        assert program.returncode == 130
-        assert "goes on from here" in errors
-        assert "Traceback" not in errors
-    assert call("run", *sets).returncode == 0
-    first, second = (read_results(path) for path in (folder, results))
-    columns: list[Any] = ["method", "step", "task", "value"]
-    assert first[columns].equals(second[columns])
+    return program.returncode, errors
+
+
+def stored(folder: Path) -> set[Path]:
+    """Return the checkpoints and the files of cells in a results folder."""
+    return {path for path in folder.glob("*/*") if path.is_file()} | set(folder.glob("*/*/*"))
 
 
 @pytest.mark.samples

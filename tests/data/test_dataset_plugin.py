@@ -93,11 +93,11 @@ def test_installing_it_is_all_that_it_takes(installed: Path, root: Path) -> None
         "description": "my own rooms: photographs, classes drawn by hand, depth from a sensor",
         "tasks": "semseg, depth",
         "label_spaces": ["taskonomy_nyud_7"],
-        "data": "lacks myrooms/",
+        "data": "missing myrooms/",
         "package": "my-rooms 0.1",
     }
     there = json.loads(call("data", "list", "--json", "--data-root", str(root)).stdout)
-    assert there[-1]["data"] == "there"
+    assert there[-1]["data"] == "present"
     assert "my-rooms 0.1" in call("data", "list").stdout
     assert "myrooms" in call("pairs", "list").stdout
 

@@ -182,10 +182,10 @@ def test_pairs_say_what_they_need_and_whether_it_is_there(root: Path, tmp_path: 
     here = listed("--data-root", str(root))
     assert {name: record["data"] for name, record in here.items()} == {
         "rooms:rooms-mix": "embedded",
-        "taskonomy:nyud": "there",
-        "taskonomy:pascal": "there",
-        "nyud:taskonomy": "there",
-        "pascal:taskonomy": "there",
+        "taskonomy:nyud": "present",
+        "taskonomy:pascal": "present",
+        "nyud:taskonomy": "present",
+        "pascal:taskonomy": "present",
     }
     assert here["pascal:taskonomy"]["label_space"] == "taskonomy_pascal_6"
     assert here["pascal:taskonomy"]["tasks"] == "semseg, normals, edge"
@@ -195,9 +195,9 @@ def test_pairs_say_what_they_need_and_whether_it_is_there(root: Path, tmp_path: 
         == "taskonomy_nyud_7"
     )
     some = listed("--data-root", str(tmp_path))
-    assert some["taskonomy:nyud"]["data"] == "lacks taskonomy/"
-    assert some["taskonomy:pascal"]["data"] == "lacks taskonomy/, pascal/"
-    assert listed()["taskonomy:nyud"]["data"] == "lacks taskonomy/, nyud/"
+    assert some["taskonomy:nyud"]["data"] == "missing taskonomy/"
+    assert some["taskonomy:pascal"]["data"] == "missing taskonomy/, pascal/"
+    assert listed()["taskonomy:nyud"]["data"] == "missing taskonomy/, nyud/"
 
 
 def test_the_listings_can_be_read_by_a_newcomer(root: Path) -> None:
@@ -227,5 +227,5 @@ def test_data_sets_as_records(root: Path) -> None:
         "nyud_pascal_4",
     ]
     assert records["rooms"]["data"] == "embedded"
-    assert records["nyud"]["data"] == "there"
+    assert records["nyud"]["data"] == "present"
     assert {record["package"] for record in records.values()} == {"ttt-bench"}

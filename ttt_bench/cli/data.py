@@ -1,4 +1,4 @@
-"""`data list`, `data show`, `data check` and, with its own module, `data prepare`."""
+"""`data list`, `data show` and `data check`; `data prepare` is a module of its own."""
 
 from __future__ import annotations
 
@@ -8,57 +8,58 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttt_bench.cli import prepare
-from ttt_bench.cli.output import Display, about_root, say, show_rows, stdout
-from ttt_bench.cli.sweep import Config, DataRoot, Json, PresetName, Sets, Variant
+from ttt_bench.cli.options import DataRoot, Json, request_options
+from ttt_bench.cli.output import Display, about_root, say, show, stdout
+from ttt_bench.config.merging import default_data_root
+from ttt_bench.config.preset import resolve_preset
+from ttt_bench.config.request import Request
+from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
+from ttt_bench.data.open import is_there, open_domain
+from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.rooms.looks import SPLITS
+from ttt_bench.data.shifts.kinds import parse_target
+from ttt_bench.data.variants import find_variant
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.registry import Entry
 
 if TYPE_CHECKING:
-    from ttt_bench.config.request import Request
     from ttt_bench.data.base import Dataset
     from ttt_bench.datatools.check import Finding
-    from ttt_bench.registry import Entry
 
-app = typer.Typer(help="Look at data, check them, and make them ready.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and prepare data sets.", no_args_is_help=True)
 app.add_typer(prepare.app, name="prepare")
 
 
 @app.command("list")
 def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
-    """Every data set, those of other packages too: what it has, and whether its files are there."""
-    from ttt_bench.config.merging import default_data_root
-    from ttt_bench.data.registry import DATASETS
-
+    """List every data set, whether its files are present, and the label spaces."""
     root = data_root or default_data_root()
-    records = [_record(entry, root) for entry in DATASETS.entries()]
-    columns = ["name", "description", "tasks", "label_spaces", "data", "package"]
+    rows = [_domain_row(entry, root) for entry in DATASETS.entries()]
+    show(
+        rows,
+        ("name", "description", "tasks", "data", "package"),
+        title="data sets",
+        as_json=as_json,
+        json_columns=("name", "description", "tasks", "label_spaces", "data", "package"),
+    )
     if as_json:
-        show_rows(records, columns, "", True)
         return
-    # most are the harness's own, which then need no word
-    shown = [r | {"package": ""} if r["package"] == "ttt-bench" else r for r in records]
-    show_rows(shown, ["name", "description", "tasks", "data", "package"], "data sets", False)
     stdout.print(f"{about_root(root)}\n", markup=False)
     spaces = [
         {
             "label space": space.name,
             "classes": ", ".join(space.classes),
-            "data sets": ", ".join(r["name"] for r in records if space.name in r["label_spaces"]),
+            "data sets": ", ".join(r["name"] for r in rows if space.name in r["label_spaces"]),
         }
         for space in LABEL_SPACES.values()
     ]
-    show_rows(
-        spaces, ["label space", "classes", "data sets"], "label spaces (--label-space)", False
-    )
+    columns = ("label space", "classes", "data sets")
+    show(spaces, columns, title="label spaces (--label-space)", as_json=False)
 
 
-def _record(entry: Entry, root: Path | None) -> dict[str, Any]:
-    """What a listing says of a data set; of a broken one why it is, so that it does not hide the
-    others.
-    """
-    from ttt_bench.data.open import is_there
-    from ttt_bench.data.registry import DATASETS
-
+def _domain_row(entry: Entry, root: Path | None) -> dict[str, Any]:
+    """Return the row of a data set; if it is invalid, the row gives the reason."""
     try:
         domain = DATASETS.load(entry.name)
     except BenchError as error:
@@ -68,13 +69,6 @@ def _record(entry: Entry, root: Path | None) -> dict[str, Any]:
             "label_spaces": [],
             "package": entry.origin,
         }
-    data = (
-        "embedded"
-        if domain.embedded
-        else "there"
-        if is_there(domain, root)
-        else f"lacks {domain.folder}/"
-    )
     return {
         "name": entry.name,
         "description": domain.description,
@@ -82,102 +76,80 @@ def _record(entry: Entry, root: Path | None) -> dict[str, Any]:
         "label_spaces": [
             space.name for space in LABEL_SPACES.values() if domain.ids_of(space) is not None
         ],
-        "data": data,
+        "data": _presence(domain, root),
         "package": entry.origin,
     }
 
 
+def _presence(domain: Domain, root: Path | None) -> str:
+    if domain.embedded:
+        return "embedded"
+    return "present" if is_there(domain, root) else f"missing {domain.folder}/"
+
+
 @app.command("show")
-def show(
+@request_options("preset", "data_variant", "label_space", "set", "data_root")
+def show_images(
+    request: Request,
     name: Annotated[
         str,
-        typer.Argument(
-            help="A data set, its images under shifts if wanted: rooms, nyud+gaussian_noise@0.1."
-        ),
+        typer.Argument(help="Data set, with or without shifts (rooms, nyud+gaussian_noise@0.1)."),
     ],
+    *,
     count: Annotated[
-        int, typer.Option(help="How many images, evenly spread over the split.", min=1, max=64)
+        int, typer.Option(help="Number of images, spread evenly over the split.", min=1, max=64)
     ] = 8,
-    split: Annotated[str, typer.Option(help="train, val, test or tune.")] = "test",
-    preset: PresetName = None,
+    split: Annotated[str, typer.Option(help="Split: train, val, test or tune.")] = "test",
     size: Annotated[
         str | None,
         typer.Option(
-            help="HEIGHTxWIDTH. [default: the preset's, as a run has it]", show_default=False
+            help="Image size in pixels, HEIGHTxWIDTH. Default: the size that a run uses.",
+            show_default=False,
         ),
     ] = None,
-    data_variant: Variant = None,
-    label_space: Annotated[
-        str | None,
-        typer.Option(
-            help="The classes of segmentation. [default: the first that the data set has]"
-        ),
-    ] = None,
-    sets: Sets = None,
-    config: Config = None,
     out: Annotated[
-        Path | None, typer.Option(help="The PNG file. [default: NAME.png]", show_default=False)
+        Path | None,
+        typer.Option(help="PNG file to write. Default: NAME.png.", show_default=False),
     ] = None,
-    data_root: DataRoot = None,
 ) -> None:
-    """Write a contact sheet: images and their labels, as a run sees them."""
-    from ttt_bench.config.merging import make_request
-    from ttt_bench.config.reading import parse_setting, read_config_file
-    from ttt_bench.data.images.files import spread
-
-    given = {
-        "preset": preset,
-        "data_variant": data_variant,
-        "label_space": label_space,
-        "set": dict(parse_setting(text) for text in sets or []),
-        "data_root": data_root,
-    }
-    request = make_request(read_config_file(config) if config else {}, given)
+    """Write a contact sheet of images and their labels, as a run uses them."""
     display, path = Display(), out or Path(f"{name}.png")
-    dataset, classes = _opened(name, split, size, count, request, display)
+    dataset, classes = _open_split(name, split, request, size=size, count=count, display=display)
     for notice in dataset.notices:
         display.notice(notice)
+    from ttt_bench.data.images.files import spread
     from ttt_bench.datatools.show import contact_sheet
 
     contact_sheet(dataset, spread(len(dataset), count), classes, path)
     say(f"contact sheet: {path}")
 
 
-def _opened(
-    name: str, split: str, size: str | None, count: int, request: Request, display: Display
+def _open_split(
+    name: str, split: str, request: Request, *, size: str | None, count: int, display: Display
 ) -> tuple[Dataset, tuple[str, ...]]:
-    """A split as a run would see it, and the names of its classes; so many images where they are
-    rendered.
-    """
-    from ttt_bench.config.preset import resolve_preset
-    from ttt_bench.data.domains import shared_labels
-    from ttt_bench.data.open import open_domain
-    from ttt_bench.data.registry import DATASETS
-    from ttt_bench.data.rooms.looks import SPLITS
-    from ttt_bench.data.shifts.kinds import parse_target
-    from ttt_bench.data.variants import find_variant
+    """Return a split as a run would use it, and the names of its classes.
 
+    Args:
+        size: HEIGHTxWIDTH; None for the preset's size.
+        count: Number of images to render if the data set is embedded.
+    """
     plain, shifts = parse_target(name)
     domain = DATASETS.load(plain)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     own = {space: label_space_from(space, table) for space, table in request.label_spaces.items()}
     labels = shared_labels([domain], request.label_space, own)
-    settings = resolve_preset(
-        request.preset or ("quick" if domain.embedded else "paper"), request.set
-    ).data
-    chosen = (
-        _parse_size(size)
-        if size
-        else settings.size(plain, "source" if split in ("train", "val") else "target")
-    )
+    preset = request.preset or ("quick" if domain.embedded else "paper")
+    settings = resolve_preset(preset, request.set).data
+    role = "source" if split in ("train", "val") else "target"
+    shape = _parse_size(size) if size else settings.size(plain, role)
     from ttt_bench.data.shifts.views import ShiftedDataset
     from ttt_bench.sweep.opened import cache_folder
 
     dataset = open_domain(
         domain,
         split,
-        chosen,
+        shape,
         count,
         data_root=request.data_root,
         cache=cache_folder(),
@@ -186,14 +158,14 @@ def _opened(
         variant=find_variant(request.data_variant),
         subset=settings.test_subset,
     )
-    if domain.embedded:  # files are looked at when they are read, and only those that are drawn
+    if domain.embedded:  # files are checked when they are read, and only those that are drawn
         dataset.prepare(display)
-    return ShiftedDataset(
-        dataset, shifts, settings.seed
-    ) if shifts else dataset, labels.classes if labels else ()
+    shifted = ShiftedDataset(dataset, shifts, settings.seed) if shifts else dataset
+    return shifted, labels.classes if labels else ()
 
 
 def _parse_size(text: str) -> tuple[int, int]:
+    """Return (H, W) of a text HEIGHTxWIDTH."""
     height, _, width = text.partition("x")
     if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 16):
         raise typer.BadParameter(
@@ -202,56 +174,54 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _with_example(finding: Finding) -> str:
-    return (
-        f"{finding.message}\n  {finding.path}"
-        if finding.path and finding.level != "ok"
-        else finding.message
-    )
-
-
 @app.command("check")
 def check(
     root: Annotated[
-        Path, typer.Argument(help="A data root, one data set's folder, or a single normal map.")
+        Path,
+        typer.Argument(help="Data root, folder of one data set, or file of one normal map."),
     ],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Warnings make the exit code 1.")
+        bool, typer.Option("--strict", help="Exit with code 1 if there are warnings.")
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Decode every frame, not 200 of them.")
+        bool,
+        typer.Option("--full", help="Decode every frame. Default: 200 frames per data set."),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Do not keep what was measured in the data set's ttt-bench.json."
+            "--dry-run",
+            help="Do not write the measured conventions to the data set's ttt-bench.json.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look data sets over, measure their conventions, and keep what was measured for the loaders.
+    """Check data sets, and store their measured conventions for loading.
 
-    Exit code 0: fine; 1: warnings, with --strict; 2: unusable.
+    Exit code 0: usable; 1: warnings, with --strict; 2: unusable.
     """
-    from ttt_bench.datatools.check import check as look
+    from ttt_bench.datatools.check import check as check_root
     from ttt_bench.datatools.check import exit_code
 
-    findings = look(root, Display(), full=full, store=not dry_run)
-    records = [
-        {
-            "level": f.level,
-            "check": f.check,
-            "message": f.message,
-            "path": str(f.path) if f.path else None,
-            "count": f.count,
-        }
-        for f in findings
-    ]
-    if as_json:
-        show_rows(records, ["level", "check", "message", "path", "count"], "", True)
-    else:
-        lines = [
-            {"level": f.level, "check": f.check, "message": _with_example(f)} for f in findings
-        ]
-        show_rows(lines, ["level", "check", "message"], f"check of {root}", False)
+    findings = check_root(root, Display(), full=full, store=not dry_run)
+    show(
+        [_finding_row(finding) for finding in findings],
+        ("level", "check", "finding"),
+        title=f"check of {root}",
+        as_json=as_json,
+        json_columns=("level", "check", "message", "path", "count"),
+    )
     raise typer.Exit(exit_code(findings, strict=strict))
+
+
+def _finding_row(finding: Finding) -> dict[str, Any]:
+    """Return the row of a finding; in the table, a problem's example follows its message."""
+    example = f"\n  {finding.path}" if finding.path and finding.level != "ok" else ""
+    return {
+        "level": finding.level,
+        "check": finding.check,
+        "message": finding.message,
+        "finding": f"{finding.message}{example}",
+        "path": str(finding.path) if finding.path else None,
+        "count": finding.count,
+    }

@@ -1,4 +1,4 @@
-"""The entry point: one application, and one place where errors become messages."""
+"""The entry point `ttt-bench`: the application, and the printing of errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from ttt_bench import __version__
-from ttt_bench.cli import data, listings, sweep
+from ttt_bench.cli import data, methods, pairs
 from ttt_bench.cli.output import stderr
+from ttt_bench.cli.params import params
+from ttt_bench.cli.report import report
+from ttt_bench.cli.run import run
+from ttt_bench.cli.train import train
 from ttt_bench.errors import BenchError
 
 USAGE_ERROR = 2
@@ -19,17 +23,17 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="ttt-bench",
-    help="Compare test-time training and adaptation methods on multi-task dense prediction.",
+    help="Benchmark test-time training and test-time adaptation on multi-task dense prediction.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(sweep.run)
-app.command("report")(sweep.report)
-app.command("train")(sweep.train)
-app.command("params")(listings.params)
-app.add_typer(listings.methods, name="methods")
-app.add_typer(listings.pairs, name="pairs")
+app.command("run")(run)
+app.command("report")(report)
+app.command("train")(train)
+app.command("params")(params)
+app.add_typer(methods.app, name="methods")
+app.add_typer(pairs.app, name="pairs")
 app.add_typer(data.app, name="data")
 
 
@@ -52,11 +56,14 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with one message and exit code 2."""
-    # threads that wait must not spin for long: beside another busy program that makes a step ten
-    # times slower
+    """Run the command line and exit the process.
+
+    A `BenchError` or a usage error ends with one message and exit code 2, an interrupt with 130.
+    """
+    # waiting threads spin briefly only: with other programs on the cores, long spinning makes a
+    # step ten times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # a cluster's polite kill should leave a resumable run, as Ctrl-C does
+    # SIGTERM, which clusters send before they kill a job, stops a run as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: Any = app(standalone_mode=False)
@@ -65,14 +72,13 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        # typer's usage errors; their class lives in click or in typer, depending on the version
+        # usage errors of typer; their class is in click or in typer, depending on the version
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())
-    if (
-        code == INTERRUPTED
-    ):  # typer turns Ctrl-C into this code in some versions, and passes it on in others
-        stderr.print("interrupted; the same command goes on from here")
+    # some versions of typer return this code after Ctrl-C, others raise
+    if code == INTERRUPTED:
+        stderr.print("interrupted; the same command resumes the run")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows: tables or JSON on stdout, progress and notices on stderr."""
+"""Output of the command line: results on stdout, progress and notices on stderr."""
 
 from __future__ import annotations
 
@@ -26,48 +26,75 @@ from rich.table import Table
 from ttt_bench.util.progress import Bar
 
 LOG_SECONDS = 15.0
+"""Seconds between two progress lines if standard error is not a terminal."""
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False)
 
 
 def say(message: str) -> None:
-    """One line beside the results: where things lie, what was done."""
+    """Print one line to standard error, apart from the results on standard output."""
     stderr.print(message, markup=False)
 
 
-def show_rows(
-    records: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, as_json: bool
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    title: str,
+    as_json: bool,
+    json_columns: Sequence[str] | None = None,
 ) -> None:
-    """Print records as a table (columns without any value left out), or as a JSON array alone on
-    stdout.
+    """Print rows as a table, or as a JSON array of objects.
+
+    Args:
+        columns: Columns of the table. A column without values is omitted.
+        title: Heading of the table.
+        json_columns: Keys of the JSON objects; by default `columns`.
     """
     if as_json:
-        print(
-            json.dumps(
-                [{column: record.get(column) for column in columns} for record in records], indent=1
-            )
-        )
+        keys = columns if json_columns is None else json_columns
+        print(json.dumps([{key: row.get(key) for key in keys} for row in rows], indent=1))
+    elif rows:
+        stdout.print(escape(title), style="bold")
+        stdout.print(_table(rows, columns))
+
+
+def show_summary(results: Path, *, as_json: bool) -> None:
+    """Print the main results of a results folder."""
+    from ttt_bench.report.render import summary_rows, summary_tables
+
+    if as_json:
+        print(json.dumps(summary_rows(results), indent=1))
         return
-    columns = [c for c in columns if any(record.get(c) not in (None, "") for record in records)]
-    stdout.print(escape(title), style="bold")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for number, column in enumerate(columns):
-        numeric = any(isinstance(record.get(column), int | float) for record in records)
-        # words may break; numbers and what a row is called may not
-        whole = numeric or number == 0
-        table.add_column(
-            column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole
-        )
-    for record in records:
-        table.add_row(*(_cell(record.get(column)) for column in columns))
-    stdout.print(table)
+    for table in summary_tables(results):
+        stdout.print(table)
 
 
 def about_root(root: Path | None) -> str:
-    """Where a listing has looked for data."""
+    """Return a sentence about the data root that a listing used."""
     if root is None:
-        return "No data root: name the folder that holds taskonomy/ and so on with --data-root or TTT_BENCH_DATA."
-    return f"Data root: {root}" + ("" if root.is_dir() else ", which does not exist")
+        return (
+            "No data root is set. Give the folder that contains taskonomy/, nyud/ and pascal/ "
+            "with --data-root or TTT_BENCH_DATA."
+        )
+    return f"Data root: {root}" + ("" if root.is_dir() else " (does not exist)")
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    shown = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+    for number, column in enumerate(shown):
+        numeric = any(isinstance(row.get(column), int | float) for row in rows)
+        # text may wrap, numbers and the row's name may not
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric or number == 0,
+        )
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in shown))
+    return table
 
 
 def _cell(value: Any) -> str:
@@ -83,7 +110,7 @@ def _cell(value: Any) -> str:
 
 
 class Display:
-    """Progress bars on a terminal; a line now and then in a log."""
+    """Progress for a person: bars on a terminal, or a line per `LOG_SECONDS` in a log file."""
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""`data prepare`: from archives and raw sources to what the loaders read."""
+"""`data prepare`: commands that turn archives and raw sources into the files that runs read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
+from ttt_bench.cli.options import DataRoot
 from ttt_bench.cli.output import Display, say, stdout
-from ttt_bench.cli.sweep import DataRoot
+from ttt_bench.config.merging import default_data_root
 from ttt_bench.errors import BenchError
 
-app = typer.Typer(help="Make data sets ready. Nothing is downloaded.", no_args_is_help=True)
+app = typer.Typer(
+    help="Prepare data sets from files that you have downloaded.", no_args_is_help=True
+)
 
 Archive = Annotated[
     Path | None,
-    typer.Argument(help="A multi-task archive that has been downloaded.", show_default=False),
+    typer.Argument(help="Downloaded archive of the multi-task release.", show_default=False),
 ]
 
 
@@ -24,81 +27,109 @@ def taskonomy(
     archives: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="{building}_{domain}.tar, or a folder of them, to unpack.", show_default=False
+            help="Archives to unpack, {building}_{domain}.tar, or folders that contain them.",
+            show_default=False,
         ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Write a cache of this many rows and columns, such as 256.", min=16),
+        typer.Option(help="Write a cache of square images, SIZE pixels per side (256).", min=16),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The data root that the cache is written to.")
+        Path | None,
+        typer.Option(help="Data root that the cache is written to; required with --size."),
     ] = None,
     jpeg: Annotated[
-        bool, typer.Option("--jpeg", help="Keep the cache's images as JPEG 95: smaller, not exact.")
+        bool,
+        typer.Option(
+            "--jpeg",
+            help="Store the cache's images as JPEG, quality 95: smaller, but lossy. "
+            "Default: lossless.",
+        ),
     ] = False,
     split: Annotated[
-        str | None, typer.Option(help="Only the buildings of train or test, in the cache.")
+        str | None,
+        typer.Option(help="Split in the cache: train or test. Default: all buildings."),
     ] = None,
     edges: Annotated[
-        bool, typer.Option("--edges", help="Make missing and damaged edges from depth.")
+        bool,
+        typer.Option("--edges", help="Compute missing and damaged edge images from depth."),
     ] = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Unpack archives, write a cache of small files, or make edges; without anything: how to
-    download.
+    """Unpack archives, write a cache of small images, or compute edge images.
+
+    Without archives, --size and --edges it prints how to download Taskonomy.
     """
     from ttt_bench.datatools.prepare.sources import taskonomy_text
-    from ttt_bench.datatools.prepare.taskonomy import find_archives, unpack_archives
-    from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, write_cache
-    from ttt_bench.datatools.prepare.taskonomy_edges import make_edges
 
     if not archives and size is None and not edges:
-        stdout.print(
-            taskonomy_text(_root(data_root, Path("DATA_ROOT")) / "taskonomy"),
-            markup=False,
-            soft_wrap=True,
-        )
+        folder = _root(data_root, Path("DATA_ROOT")) / "taskonomy"
+        stdout.print(taskonomy_text(folder), markup=False, soft_wrap=True)
         return
     if (size is None) != (out is None):
         raise typer.BadParameter(
-            "--size and --out belong together: the cache is written to another data root"
+            "give --size and --out together: the cache is written to another data root"
         )
     folder, display = _root(data_root) / "taskonomy", Display()
     if archives:
-        say(
-            f"unpacked {unpack_archives(find_archives(archives), folder, display)} archives into {folder}"
-        )
+        _unpack_taskonomy(archives, folder, display)
     if edges:
-        say(f"made {make_edges(folder, display)} edge files below {folder}")
+        _make_taskonomy_edges(folder, display)
     if size is not None and out is not None:
+        from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, write_cache
+
         options = CacheOptions(size=size, jpeg=jpeg, split=split)
         count = write_cache(folder, out / "taskonomy", options, display)
         say(f"a cache of {count} frames in {out / 'taskonomy'}; use it with --data-root {out}")
+
+
+def _unpack_taskonomy(archives: list[Path], folder: Path, display: Display) -> None:
+    from ttt_bench.datatools.prepare.taskonomy import find_archives, unpack_archives
+
+    count = unpack_archives(find_archives(archives), folder, display)
+    say(f"unpacked {count} archives into {folder}")
+
+
+def _make_taskonomy_edges(folder: Path, display: Display) -> None:
+    from ttt_bench.datatools.prepare.taskonomy_edges import make_edges
+
+    say(f"made {make_edges(folder, display)} edge files below {folder}")
 
 
 @app.command("nyud")
 def nyud(
     archive: Archive = None,
     mat: Annotated[
-        Path | None, typer.Option(help="nyu_depth_v2_labeled.mat, to make the data set of.")
+        Path | None,
+        typer.Option(help="nyu_depth_v2_labeled.mat, to build the data set from raw frames."),
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="splits.mat. [default: beside --mat]", show_default=False)
+        Path | None,
+        typer.Option(
+            help="splits.mat. Default: splits.mat in the folder of --mat.", show_default=False
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="classMapping40.mat. [default: beside --mat]", show_default=False),
+        typer.Option(
+            help="classMapping40.mat. Default: classMapping40.mat in the folder of --mat.",
+            show_default=False,
+        ),
     ] = None,
     raw_depth: Annotated[
-        bool, typer.Option("--raw-depth", help="The sensor's own depth instead of in-filled.")
+        bool,
+        typer.Option(
+            "--raw-depth", help="With --mat: use the sensor's depth. Default: in-filled depth."
+        ),
     ] = False,
     crop: Annotated[
-        bool, typer.Option("--crop", help="Crop the 480x640 release that is there to 425x560.")
+        bool,
+        typer.Option("--crop", help="Crop the 480x640 release in the data root to 425x560 pixels."),
     ] = False,
     data_root: DataRoot = None,
 ) -> None:
-    """Unpack an archive, make the data set of raw frames, or crop the release of whole ones."""
+    """Unpack an archive, build the data set from raw frames, or crop the 480x640 release."""
     from ttt_bench.datatools.prepare.nyud import (
         NyudSources,
         prepare_archive,
@@ -132,24 +163,30 @@ def pascal(
     archive: Archive = None,
     images: Annotated[
         Path | None,
-        typer.Option("--voc", help="PASCAL VOC 2010, archive or folder, to make the data set of."),
+        typer.Option(
+            "--voc",
+            help="PASCAL VOC 2010, archive or folder, to build the data set from raw sources.",
+        ),
     ] = None,
     context: Annotated[
-        Path | None, typer.Option(help="The Context annotations, archive or folder.")
+        Path | None, typer.Option(help="With --voc: the Context annotations, archive or folder.")
     ] = None,
     lists: Annotated[
-        Path | None, typer.Option(help="A folder with the Context lists, train.txt and val.txt.")
+        Path | None,
+        typer.Option(help="With --voc: folder with the Context lists, train.txt and val.txt."),
     ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(
-            "--masks", help="PASCAL VOC 2012, archive or folder, for its masks of classes."
+            "--masks",
+            help="With --voc: PASCAL VOC 2012, archive or folder, for its class masks (optional).",
         ),
     ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Unpack an archive, or make the data set of raw sources; then make edges once, and what
-    else labels give.
+    """Unpack an archive, or build the data set from raw sources, and compute edge images.
+
+    Without an archive and raw sources it completes the data set that is in the data root.
     """
     from ttt_bench.datatools.prepare.pascal import (
         PascalSources,
@@ -175,8 +212,8 @@ def pascal(
         made = prepare_raw(sources, folder, display)
     elif any(raw) or not folder.is_dir():
         raise BenchError(
-            f"give an archive ({PASCAL_ARCHIVES}), or raw sources: --voc ({PASCAL_VOC}), --context ({PASCAL_CONTEXT}) "
-            f"and --lists ({PASCAL_LISTS})"
+            f"give an archive ({PASCAL_ARCHIVES}), or raw sources: --voc ({PASCAL_VOC}), "
+            f"--context ({PASCAL_CONTEXT}) and --lists ({PASCAL_LISTS})"
         )
     else:
         made = complete(folder, display)
@@ -184,23 +221,24 @@ def pascal(
 
 
 def _root(given: Path | None, otherwise: Path | None = None) -> Path:
-    from ttt_bench.config.merging import default_data_root
-
+    """Return the data root of the option, else of the environment, else the last resort."""
     root = given or default_data_root() or otherwise
     if root is None:
         raise BenchError(
-            "give the folder to prepare data in with --data-root, or in the environment variable TTT_BENCH_DATA"
+            "no data root is set; give the folder to prepare data in with --data-root or the "
+            "environment variable TTT_BENCH_DATA"
         )
     return root
 
 
 def _one_of(given: dict[str, object], message: str) -> None:
-    there = [name for name, value in given.items() if value is not None]
-    if not there:
+    """Raise an error unless exactly one value is given."""
+    present = [name for name, value in given.items() if value is not None]
+    if not present:
         raise BenchError(message)
-    if len(there) > 1:
-        raise typer.BadParameter(f"give one of {', '.join(there)}, not several")
+    if len(present) > 1:
+        raise typer.BadParameter(f"give only one of {', '.join(present)}")
 
 
 def _done(folder: Path, data_root: Path | None) -> None:
-    say(f"{folder} is ready; look it over: ttt-bench data check {_root(data_root)}")
+    say(f"{folder} is ready; check it with: ttt-bench data check {_root(data_root)}")

@@ -1,1 +1,1 @@
-"""What a method says about itself: its card, options and parameter counts."""
+"""Descriptions of methods, made from their code: card, options and numbers of parameters."""

@@ -1,0 +1,103 @@
+"""Command-line options; those of a request are made from the fields of `Request`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.reading import parse_setting, read_config_file
+from ttt_bench.config.request import Request
+
+REPEATABLE = ("pair", "set")
+"""Fields whose option may be given several times; other lists are joined by commas."""
+
+
+def field_option(name: str) -> Any:
+    """Return the option of a request's field, for use in `Annotated`."""
+    field = Request.model_fields[name]
+    default = field.get_default(call_default_factory=True)
+    shown = f" Default: {_as_text(default)}." if default else ""
+    return typer.Option(
+        f"--{name.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False
+    )
+
+
+def _as_text(value: Any) -> str:
+    """Return a field's value as it is given on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print only a JSON array of objects to standard output.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with these options; options of the command line take precedence. "
+        "Default: no file.",
+        show_default=False,
+    ),
+]
+Sets = Annotated[list[str] | None, field_option("set")]
+Results = Annotated[Path | None, field_option("results")]
+DataRoot = Annotated[Path | None, field_option("data_root")]
+
+
+def request_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these fields of a request, and `--config`.
+
+    The decorated function takes the request as its first argument, `request`. Its other parameters
+    become options of the command as usual.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            fields = {name: given.pop(name) for name in names}
+            command(_request(given.pop("config"), fields), **given)
+
+        _, *own = signature(command, eval_str=True).parameters.values()
+        parameters = [
+            *(parameter for parameter in own if parameter.default is Parameter.empty),
+            *(_parameter(name, _option_type(name), field_option(name)) for name in names),
+            _parameter("config", *get_args(Config)),
+            *(parameter for parameter in own if parameter.default is not Parameter.empty),
+        ]
+        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
+
+
+def parse_settings(texts: list[str] | None) -> dict[str, Any]:
+    """Return the settings that `--set` names, `section.key` -> value."""
+    return dict(parse_setting(text) for text in texts or [])
+
+
+def _request(config: Path | None, given: Mapping[str, Any]) -> Request:
+    """Return the request of a config file's entries and of the options, which take precedence."""
+    command_line = {name: value for name, value in given.items() if value not in (None, [])}
+    if "set" in command_line:
+        command_line["set"] = parse_settings(command_line["set"])
+    return make_request(read_config_file(config) if config else {}, command_line)
+
+
+def _option_type(name: str) -> Any:
+    """Return the type of a field's option; lists that are joined by commas are a `str`."""
+    if name in REPEATABLE:
+        return list[str] | None
+    annotation = Request.model_fields[name].annotation
+    members = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+    return next((kind for kind in (int, Path) if kind in members), str) | None
+
+
+def _parameter(name: str, kind: Any, option: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])

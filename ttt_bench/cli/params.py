@@ -1,0 +1,65 @@
+"""`params`: the command that counts the methods' parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ttt_bench.cli.options import Json, Sets, parse_settings
+from ttt_bench.cli.output import Display, say, show
+from ttt_bench.config.request import Request
+from ttt_bench.sweep.resolve import check_names
+from ttt_bench.tasks import TASKS
+
+COLUMNS = (
+    "method",
+    "published",
+    "millions",
+    "total",
+    "backbone",
+    "heads",
+    "added",
+    "moved",
+    "architecture",
+)
+_JSON_ONLY = ("millions", "architecture")
+
+
+def params(
+    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "resnet50",
+    classes: Annotated[
+        int,
+        typer.Option(
+            help="Number of classes of semantic segmentation. With 7 classes the four tasks have "
+            "12 output channels.",
+            min=2,
+        ),
+    ] = 7,
+    tasks: Annotated[
+        str, typer.Option(help=f"Tasks joined by commas: {', '.join(TASKS)}.")
+    ] = ",".join(TASKS),
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Count the trainable parameters of every method, in total and per part."""
+    from ttt_bench.describe.parameters import parameter_rows
+
+    settings = parse_settings(sets)
+    check_names(Request(set=settings))
+    names = [task.strip() for task in tasks.split(",")]
+    rows = parameter_rows(backbone, names, classes=classes, settings=settings, progress=Display())
+    show(
+        rows,
+        [column for column in COLUMNS if column not in _JSON_ONLY],
+        title=f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes",
+        as_json=as_json,
+        json_columns=COLUMNS,
+    )
+    if as_json:
+        return
+    say("published: millions, from S4T's supplement, Table 6")
+    say("moved: parameters that the method updates at test time")
+    for row in rows:
+        if row["added"]:
+            say(f"{row['method']}'s modules: {row['architecture']}")

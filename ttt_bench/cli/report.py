@@ -1,0 +1,32 @@
+"""`report`: the command that writes tables, figures and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttt_bench.cli.options import Json, Results
+from ttt_bench.cli.output import say, show_summary
+from ttt_bench.config.request import Request
+
+
+def report(
+    results: Results = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write tables, figures and one HTML page from a results folder."""
+    from ttt_bench.report.render import report as render
+
+    folder = results or Request().results
+    rendered = render(folder, out or Path("reports") / folder.name)
+    show_summary(folder, as_json=as_json)
+    say(f"report: {rendered.page}")

@@ -1,0 +1,113 @@
+"""`run`: the command that runs a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ttt_bench.cli.options import Json, request_options
+from ttt_bench.cli.output import Display, say, show, show_summary
+from ttt_bench.config.request import Request
+from ttt_bench.sweep.resolve import check_names
+
+if TYPE_CHECKING:
+    from ttt_bench.sweep.cell import Cell
+    from ttt_bench.sweep.plan import Sweep
+
+PLAN_COLUMNS = (
+    "pair",
+    "method",
+    "control",
+    "protocol",
+    "seed",
+    "steps",
+    "preset",
+    "hparams",
+    "settings",
+    "state",
+    "reason",
+    "config",
+)
+_SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
+
+
+@request_options(
+    "methods",
+    "pair",
+    "seeds",
+    "steps",
+    "protocol",
+    "control",
+    "preset",
+    "hparams",
+    "data_variant",
+    "stream",
+    "label_space",
+    "set",
+    "device",
+    "results",
+    "data_root",
+    "source_weights",
+)
+def run(
+    request: Request,
+    *,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train source models, adapt methods on the target, and store every task's scores.
+
+    A finished cell (one method, pair, protocol, control and seed) is not computed again. Ctrl-C
+    stops the run; the same command resumes it. The exit code is 1 if a cell failed.
+    """
+    check_names(request)  # a misspelt name is refused before PyTorch is imported
+    from ttt_bench.sweep.plan import plan_sweep
+    from ttt_bench.sweep.runner import Runner
+
+    display = Display()
+    sweep = plan_sweep(request, display)
+    if plan:
+        _show_plan(sweep, as_json=as_json)
+        return
+    outcome = Runner(sweep, display).run()
+    show_summary(request.results, as_json=as_json)
+    counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
+    say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished")
+    say(
+        f"results: {request.results}   "
+        f"(`ttt-bench report --results {request.results}` writes tables and figures)"
+    )
+    if outcome.computed.get("failed"):
+        raise typer.Exit(1)
+
+
+def _show_plan(sweep: Sweep, *, as_json: bool) -> None:
+    rows = [_plan_row(cell, sweep.request) for cell in sweep.cells]
+    how = f"preset {rows[0]['preset']}, hparams {rows[0]['hparams']}"
+    show(
+        rows,
+        [column for column in PLAN_COLUMNS if column not in _SAME_IN_ALL_ROWS],
+        title=f"plan for {sweep.request.results} ({how})",
+        as_json=as_json,
+        json_columns=PLAN_COLUMNS,
+    )
+
+
+def _plan_row(cell: Cell, request: Request) -> dict[str, Any]:
+    return {
+        "pair": cell.work.pair.name,
+        "method": cell.method,
+        "control": cell.control if cell.control != "none" else "",
+        "protocol": cell.protocol,
+        "seed": cell.seed,
+        "steps": cell.settings.steps,
+        "preset": cell.work.preset_name,
+        "hparams": request.hparams,
+        "settings": cell.identity["settings"],
+        "state": "not_applicable" if cell.reason else cell.state(request.results),
+        "reason": cell.reason,
+        "config": cell.hash,
+    }
