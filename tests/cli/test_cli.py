@@ -99,7 +99,7 @@ def test_a_missing_data_root_says_where_to_put_it(tmp_path: Path) -> None:
 
 
 def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
-    assert f"results folder {tmp_path / 'none'}: no such folder" in refused(
+    assert f"results folder {tmp_path / 'none'} does not exist" in refused(
         "report", "--results", str(tmp_path / "none")
     )
     assert f"results folder {tmp_path} has no results" in refused(

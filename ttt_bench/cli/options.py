@@ -13,7 +13,7 @@ import typer
 
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.reading import parse_setting, read_config_file
-from ttt_bench.config.request import Request
+from ttt_bench.config.request import Request, choices
 
 REPEATABLE = ("pair", "set")
 """Fields whose option may be given several times; other lists are joined by commas."""
@@ -22,11 +22,13 @@ REPEATABLE = ("pair", "set")
 def field_option(name: str) -> Any:
     """Return the option of a request's field, for use in `Annotated`."""
     field = Request.model_fields[name]
-    default = field.get_default(call_default_factory=True)
-    shown = f" Default: {_as_text(default)}." if default else ""
-    return typer.Option(
-        f"--{name.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False
-    )
+    text = [str(field.description)]
+    if default := field.get_default(call_default_factory=True):
+        text.append(f"Default: {_as_text(default)}.")
+    if allowed := choices(name):
+        text.append(f"Choices: {', '.join(allowed)}.")
+    flag = f"--{name.replace('_', '-')}"
+    return typer.Option(flag, help=" ".join(text), show_default=False)
 
 
 def _as_text(value: Any) -> str:

@@ -47,28 +47,27 @@ class Request(Strict):
     protocol: tuple[Annotated[str, OneOf("protocol", tuple(PROTOCOLS))], ...] = Field(
         (DEFAULT_PROTOCOL,),
         min_length=1,
-        description=f"Protocols joined by commas: {', '.join(PROTOCOLS)}.",
+        description="Protocols joined by commas: when the network is reset, and on what it adapts.",
     )
     control: tuple[Annotated[str, OneOf("control", CONTROLS)], ...] = Field(
         (CONTROLS[0],),
         min_length=1,
-        description="Controls joined by commas: none; frozen (learning rate 0, which shows the "
-        "effect of a method's normalisation alone).",
+        description="Controls joined by commas. frozen sets the learning rate to 0, which shows "
+        "the effect of a method's normalisation alone.",
     )
     preset: Annotated[str, OneOf("preset", PRESETS)] | None = Field(
         None,
-        description="Size of a run: smoke, quick or paper. Default: quick if both domains are "
-        "embedded, else paper.",
+        description="Size of a run: backbone, image sizes, iterations, images and steps. Default: "
+        "quick if both domains are embedded, else paper.",
     )
     hparams: Annotated[str, OneOf("hparams", HPARAMS)] = Field(
         HPARAMS[0],
-        description="Hyperparameters: paper (S4T's common protocol), or original (those of each "
-        "method's authors).",
+        description="Hyperparameters: S4T's common protocol (paper), or those of each method's "
+        "authors (original).",
     )
     data_variant: Annotated[str, OneOf("data variant", VARIANTS)] = Field(
         VARIANTS[0],
-        description="Data handling: corrected, or official (reproduces the defects of the S4T "
-        "code).",
+        description="Data handling. official reproduces the defects of the S4T code.",
     )
     stream: str = Field(
         "fixed",
