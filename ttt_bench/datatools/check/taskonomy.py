@@ -11,6 +11,7 @@ import numpy as np
 from ttt_bench.data.images.normals import HARNESS_AXES
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.taskonomy import decode, targets
+from ttt_bench.data.taskonomy.depth import COUNTS_PER_METRE
 from ttt_bench.data.taskonomy.index import (
     IMAGE,
     LAYOUTS,
@@ -45,7 +46,6 @@ from ttt_bench.errors import BenchError, DataError
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.progress import Progress, Silent
 
-_COUNTS_PER_METRE = 512.0
 _HINT = "Download the file again, or delete it; its frame is then omitted"
 _DEPTH_RULE = DepthRule(
     lambda counts: (counts > 0) & (counts < targets.INVALID_DEPTH),
@@ -298,7 +298,7 @@ class _TaskonomyValues:
         """Add the arrays of a frame."""
         if "depth" in native:
             counts = native["depth"]
-            self._depth.add(counts / _COUNTS_PER_METRE, counts < targets.INVALID_DEPTH)
+            self._depth.add(counts / COUNTS_PER_METRE, counts < targets.INVALID_DEPTH)
         if "normals" in native:
             self._normals.add(native["normals"])
         if "edge" in native:
