@@ -44,7 +44,7 @@ def slopes_of(
 
 
 def one_surface(surface: NDArray[np.intp], radius: int) -> NDArray[np.bool_]:
-    """Where the window around a pixel shows a single surface."""
+    """Return the pixels (H, W) whose window contains a single surface."""
     windows = np.lib.stride_tricks.sliding_window_view(surface, (2 * radius + 1, 2 * radius + 1))
     return np.pad(windows.max((2, 3)) == windows.min((2, 3)), radius)
 
@@ -69,7 +69,7 @@ def test_planes_are_found_exactly_whatever_the_unit_of_depth(radius: int, unit: 
 
 def test_there_is_no_normal_where_depth_jumps_or_is_missing() -> None:
     metres = ROOM.metres.copy()
-    metres[20:40, 30:50] = 1.0  # a board before the walls
+    metres[20:40, 30:50] = 1.0  # a board in front of the walls
     valid = EVERYWHERE.copy()
     valid[50:53, 60:63] = False
     _, kept = surface_slopes(metres, valid, middle(SIZE), 1, 0.01)
@@ -138,8 +138,7 @@ def test_noise_decides_nothing() -> None:
 
 
 def test_a_floor_tells_what_is_up() -> None:
-    # a camera that looks down: the floor alone is seen, and both readings of left and right are
-    # possible
+    # a camera that looks down sees only the floor, so left and right cannot be told apart
     floor = ROOM.surface == FLOOR
     vectors = vectors_of("up / right / forward")
     seen = shares_away(vectors, EVERYWHERE & (ROOM.vectors[0] > -0.05))

@@ -1,5 +1,4 @@
-"""What users of these data sets have run into, each as a broken fixture: what is said, and the exit
-code.
+"""Known failures of these data sets, each as a broken fixture: message and exit code.
 
 The commands are run as from a shell.
 """

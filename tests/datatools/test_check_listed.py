@@ -138,7 +138,7 @@ def test_lists_must_not_share_images(nyud: Path) -> None:
 def test_labels_that_were_lowered_already_are_recognised(nyud: Path) -> None:
     path = nyud_files.file_of(nyud, "0003", "segmentation")
     labels = np.asarray(Image.open(path))
-    Image.fromarray(labels - np.uint8(1)).save(path)  # void wraps around
+    Image.fromarray(labels - np.uint8(1)).save(path)  # void becomes 255
     findings = check(nyud, Silent())
     assert exit_code(findings) == 2
     assert among(
@@ -150,8 +150,7 @@ def test_labels_that_were_lowered_already_are_recognised(nyud: Path) -> None:
 def test_axes_of_nyud_are_measured_with_the_known_camera_and_kept(
     tmp_path: Path, axes: str
 ) -> None:
-    # at the true size, so that the camera is the data set's; one frame a list, since these are
-    # large
+    # at the true size, for which the camera is known; one frame per list, because these are large
     ids = {"train": ["a"], "val": ["b"]}
     nyud_files.write(tmp_path, ids=ids, size=(425, 560))
     for name, turned in (("a", 0.1), ("b", -0.3)):
@@ -173,7 +172,7 @@ def test_axes_of_nyud_are_measured_with_the_known_camera_and_kept(
 
 
 def write_room(root: Path, name: str, axes: str, floor: bool) -> None:
-    """An image of the inside of a room; its floor is labelled as such, or as unknown."""
+    """Write an image of the inside of a room; its floor is labelled as floor or as unknown."""
     room = inside((75, 100))
     labels = np.where((room.surface == FLOOR) & floor, 158, 440).astype(np.uint16)
     pascal_files.write_view(

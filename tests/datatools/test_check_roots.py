@@ -1,4 +1,4 @@
-"""What `data check` looks at, and what it says of folders that are something else."""
+"""Which data sets `data check` finds, and its messages on other folders."""
 
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ def write_rooms(
     stems: Sequence[str] = ("point_0_view_0", "point_1_view_0"),
     building: str = "ihlen",
 ) -> None:
-    """Frames whose depth and normals are those of the inside of a room, the normals stored in
-    these axes.
-    """
+    """Write frames of the inside of a room, with normals in these axes."""
     write(root, {building: stems})
     for number, stem in enumerate(stems):
         room = inside((64, 64), turned=0.1 + 0.2 * number)
@@ -66,8 +64,7 @@ def test_a_sound_tree_has_no_error(tree: Path, below: str) -> None:
     }
     assert exit_code(findings) == 0
     warnings = [finding.message for finding in findings if finding.level == "warning"]
-    # a handful of frames is no whole building, one wall with a box does not tell its axes, and that
-    # is all
+    # a few frames are not a complete building, and one wall with a box does not decide the axes
     known = ("missing:", "the complete building has", "normal axes cannot be decided")
     assert all(any(words in message for words in known) for message in warnings)
     assert exit_code(findings, strict=True) == 1

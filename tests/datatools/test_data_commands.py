@@ -23,7 +23,7 @@ SHEETS = {
     "nyud": ("taskonomy_nyud_7", 5),
     "pascal": ("taskonomy_pascal_6", 4),
 }
-"""Each real data set's first label space, and its columns: the image and its tasks."""
+"""The first label space of each real data set, and its columns: the image and the tasks."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def show(root: Path, tmp_path: Path) -> Show:
-    """Draws a sheet and gives its picture and what was said."""
+    """Draw a sheet; return its picture and the messages."""
 
     def call_it(name: str, *arguments: str) -> tuple[Image.Image, str]:
         path = tmp_path / "sheet.png"
@@ -52,12 +52,12 @@ def show(root: Path, tmp_path: Path) -> Show:
 
 
 def pixels(picture: Image.Image) -> Counter[Any]:
-    """Of each colour how many pixels have it."""
+    """Return the number of pixels per colour."""
     return Counter({colour: count for count, colour in picture.getcolors(1 << 24)})
 
 
 def legend(picture: Image.Image) -> Image.Image:
-    """The lowest part of a sheet, where no image is."""
+    """Return the lowest part of a sheet, which contains no image."""
     return picture.crop((0, picture.height - 80, picture.width, picture.height))
 
 
@@ -91,7 +91,7 @@ def test_a_shift_changes_the_image_and_no_label(show: Show) -> None:
     assert "contrast@0.05" in said
     labels = [sheet.crop((242, 0, *sheet.size)).tobytes() for sheet in (plain, shifted)]
     assert labels[0] == labels[1]
-    # the fixture's bright corner against its dark box
+    # from the bright corner of the image to its dark box
     pictures = [sheet.crop((10, 40, 232, 180)) for sheet in (plain, shifted)]
     spans = [max(high - low for low, high in picture.getextrema()) for picture in pictures]
     assert spans[1] < 0.2 * spans[0]
@@ -128,24 +128,13 @@ def test_few_frames_name_the_subset_that_has_some(tmp_path: Path) -> None:
     assert call(*arguments, *out, "--set", "data.test_subset=all").returncode == 0
 
 
-def test_images_are_spread_over_the_split(root: Path, tmp_path: Path) -> None:
-    sheet = str(tmp_path / "sheet.png")
-    arguments = (
-        "--set",
-        "data.test_subset=all",
-        "--size",
-        "32x32",
-        "--data-root",
-        str(root),
-        "--out",
-        sheet,
-    )
-    done = [
-        call("data", "show", "taskonomy", "--count", count, *arguments) for count in ("2", "64")
-    ]
-    assert [d.returncode for d in done] == [0, 0]
+def test_a_sheet_shows_at_most_the_images_of_the_split(root: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    options = ("--size", "32x32", "--set", "data.test_subset=all", "--count", "64")
+    done = call("data", "show", "taskonomy", *options, "--data-root", root, "--out", sheet)
+    assert done.returncode == 0
     with Image.open(sheet) as picture:
-        assert picture.height > 10 * 200, "all ten there are"
+        assert picture.height > 10 * 200, "all ten images"
 
 
 def test_a_sheet_is_whole_or_not_there(tmp_path: Path) -> None:

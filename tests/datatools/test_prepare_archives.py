@@ -1,4 +1,4 @@
-"""Archives with bad intentions, bad luck and good content."""
+"""Unpacking of valid, damaged, incomplete and harmful archives."""
 
 from __future__ import annotations
 
@@ -131,7 +131,10 @@ def test_archives_that_declare_far_too_much_are_refused(
 def test_a_member_that_is_larger_than_declared_is_refused(tmp_path: Path) -> None:
     archive = zeros(tmp_path / "x.zip", "depth/1.npy", 5000)
     raw = bytearray(archive.read_bytes())
-    for mark, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):  # both places say 10 bytes
+    for mark, offset in (
+        (b"PK\x03\x04", 22),
+        (b"PK\x01\x02", 24),
+    ):  # declare 10 bytes in both headers
         struct.pack_into("<I", raw, raw.index(mark) + offset, 10)
     archive.write_bytes(raw)
     with pytest.raises(
@@ -199,8 +202,9 @@ def test_a_wrong_check_sum_is_damage(tmp_path: Path, content: Path) -> None:
 
 
 def control_file(piece: int, total: int, done: int, version: int = 1) -> bytes:
-    """What aria2c keeps beside a download: version, extension, hash, piece length, totals, a bit
-    a piece.
+    """Return the control file that aria2c writes next to a download.
+
+    Its fields are version, extension, hash, piece length, totals, and one bit per piece.
     """
     order = ">" if version else "<"
     field = bytes([done])

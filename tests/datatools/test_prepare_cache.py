@@ -1,6 +1,4 @@
-"""The cache of smaller Taskonomy files: its targets are those of the original files, up to
-rounding.
-"""
+"""The cache of smaller Taskonomy files gives the targets of the originals, up to rounding."""
 
 from __future__ import annotations
 
@@ -59,7 +57,7 @@ def assert_equal_up_to_rounding(found: Batch, expected: Batch, exact_images: boo
             cosine = (other * target).sum(1)[both].clamp(-1, 1)
             assert torch.rad2deg(torch.arccos(cosine)).max() < DEGREES
         else:
-            # the first float32 steps beyond the bound are the arithmetic's own
+            # float32 arithmetic may exceed the bound slightly
             assert apart < {"depth": DEPTH, "edge": EDGE}[task] * 1.02, task
 
 
@@ -111,7 +109,7 @@ def test_the_cache_says_what_it_is(tmp_path: Path, tree_128: Path) -> None:
 def test_images_as_jpeg_are_marked_and_nearly_the_same(tmp_path: Path, tree_128: Path) -> None:
     for building in ("ihlen", "corozal"):
         for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0"):
-            # JPEG is for photographs, not for the noise of the fixture
+            # smooth pictures, because JPEG does not suit the noise of the scenes
             smooth = np.asarray(
                 Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).resize((128, 128))
             )

@@ -35,7 +35,7 @@ from ttt_bench.util.progress import Progress, Silent
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The raw sources: the labelled frames, the split and the classes."""
+    """Write the raw sources: the labelled frames, the split and the classes."""
     folder = tmp_path_factory.mktemp("raw")
     write_mat(folder / "nyu_depth_v2_labeled.mat")
     write_splits(folder / "splits.mat")
@@ -44,7 +44,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources_of(raw: Path, **changes: Any) -> nyud.NyudSources:
-    """The raw sources in a folder, some of them replaced."""
+    """Return the raw sources in a folder; `changes` replaces some of them."""
     usual = {
         "mat": raw / "nyu_depth_v2_labeled.mat",
         "splits": raw / "splits.mat",
@@ -68,7 +68,7 @@ def test_raw_frames_become_the_published_form(prepared: Path) -> None:
     assert (prepared / "gt_sets" / "val.txt").read_text() == "0001\n"
     picture = np.asarray(Image.open(prepared / "images" / "0001.png"))
     assert picture.shape == (425, 560, 3)
-    # the bright corner began where the crop does, so axes and crop are right
+    # the bright corner begins at the corner of the crop, so axes and crop are correct
     assert (picture[:60, :60] == 250).all()
     assert (picture[61:] == 60).all()
     assert (picture[:, 61:] == 60).all()
@@ -315,7 +315,7 @@ def test_archives_resume_after_an_interruption(tmp_path: Path) -> None:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """The release of whole frames, one a list."""
+    """Write the release of whole frames, one frame per list."""
     nyud_files.write(
         tmp_path / "nyud" / "NYUD_MT", "vandenhende", {"train": ["a"], "val": ["b"]}, (480, 640)
     )

@@ -1,4 +1,4 @@
-"""PASCAL-Context from archives and raw sources, and what is made of its labels."""
+"""PASCAL-Context from archives and raw sources, and the files derived from its labels."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ NAMES = pascal_files.IDS["train"] + pascal_files.IDS["val"]
 
 @pytest.fixture
 def raw(tmp_path: Path) -> PascalSources:
-    """VOC 2010's images, the Context annotations, the lists, and VOC 2012's masks of two images;
-    as folders.
-    """
+    """Write raw sources as folders; VOC 2012 has masks of two images."""
     multi = pascal_files.write(tmp_path / "multi")
     source = tmp_path / "sources"
     shutil.copytree(multi / "JPEGImages", source / "VOCdevkit" / "VOC2010" / "JPEGImages")
@@ -58,7 +56,7 @@ def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(
     assert not (root / "sal_distill").exists()
     for name in NAMES:
         assert set(np.unique(np.asarray(Image.open(root / "edge" / f"{name}.png")))) == {0, 255}
-    # what the archive lacked is made of the labels: the same ids, without a void border
+    # the missing map is made from the labels: the same ids, without a void border
     shown = pascal_files.view(pascal_files.SIZES[NAMES.index(gap.stem) % 2], NAMES.index(gap.stem))
     np.testing.assert_array_equal(
         np.asarray(Image.open(root / "semseg" / "pascal-context" / gap.name)), shown.voc

@@ -25,7 +25,7 @@ from ttt_bench.util.progress import Silent
 
 @pytest.fixture
 def archives(tmp_path: Path) -> list[Path]:
-    """As the data set's server has them."""
+    """Write archives as the server of the data set has them."""
     root = write(tmp_path / "raw", ["ihlen", "hanson"], "B")
     made = []
     for building in ("ihlen", "hanson"):

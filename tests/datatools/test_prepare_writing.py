@@ -1,4 +1,4 @@
-"""Drafts, replaced files, and room on the disk."""
+"""Drafts of folders, and the check of free space."""
 
 from __future__ import annotations
 
