@@ -139,11 +139,8 @@ def test_every_form_of_the_report_has_them(rendered: Rendered) -> None:
 def test_json_names_task_metric_and_class(results: Path) -> None:
     records = summary_rows(results)
     json.dumps(records, allow_nan=False)
-    found = {
-        (r["label"], r["task"], r["metric"], r["class"]): r
-        for r in records
-        if r["selection"] == "fixed"
-    }
+    fixed = [r for r in records if r["selection"] == "fixed"]
+    found = {(r["label"], r["task"], r["metric"], r["class"]): r for r in fixed}
     assert found["tent", "semseg", "miou", None]["mean"] == pytest.approx(sum(TENT_MIOU) / 3)
     assert found["tent", "semseg", "pixel_accuracy", None]["mean"] == pytest.approx(
         2 * sum(TENT_MIOU) / 3
@@ -181,13 +178,11 @@ def test_results_of_schema_version_1_make_the_tables_that_they_made(tmp_path: Pa
     assert "More metrics" not in done.page.read_text(encoding="utf-8")
 
 
-def test_old_cells_beside_new_ones_have_no_row_in_the_new_tables(tmp_path: Path) -> None:
+def test_old_cells_next_to_new_ones_have_no_row_in_the_new_tables(tmp_path: Path) -> None:
     shutil.copytree(SCHEMA_1, tmp_path, dirs_exist_ok=True)
     ((_, old), *_) = store.cells(SCHEMA_1)
-    shared = {
-        key: old[key]
-        for key in ("pair", "preset", "protocol", "data_variant", "hparams", "settings")
-    }
+    names = ("pair", "preset", "protocol", "data_variant", "hparams", "settings")
+    shared = {name: old[name] for name in names}
     manifest = {"comparison": old["comparison"]}
     add_cell(tmp_path, "tent", gains(1, 2, 3), manifest=manifest, **shared)
     (comparison,) = compared(tmp_path)

@@ -109,8 +109,8 @@ def add_cell(
 def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -> pd.DataFrame:
     """Return the rows of every metric.
 
-    The second metric of a task has twice the value of the first, and so on; the third one, `iou`,
-    has one more in the second class and two more in the third than in the first.
+    The second metric of a task has twice the value of the first one, the third three times, and so
+    on. `iou` has one more in the second class than in the first, and two more in the third.
     """
     shared = {**identity, "n": 16, "config": config, "schema_version": schema.SCHEMA_VERSION}
     records = []

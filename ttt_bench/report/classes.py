@@ -40,12 +40,8 @@ def build(comparison: Comparison, pixels: Mapping[str, float]) -> Table | None:
     total = sum(pixels.values())
     if not total:
         return None
-    section = Section(
-        key="target",
-        heading="target",
-        rows=tuple(_row(name, count, total) for name, count in pixels.items()),
-        detail="pixels with a target value, over all images",
-    )
+    rows = tuple(_row(name, count, total) for name, count in pixels.items())
+    detail = "pixels with a target value, over all images"
     return Table(
         title=f"{comparison.title}: pixels of each class",
         subtitle=comparison.subtitle,
@@ -53,7 +49,7 @@ def build(comparison: Comparison, pixels: Mapping[str, float]) -> Table | None:
             Column(key="pixels", head=("pixels",), decimals=0),
             Column(key="share_percent", head=("share", "%")),
         ),
-        sections=(section,),
+        sections=(Section(key="target", heading="target", rows=rows, detail=detail),),
         notes=tuple(absent_notes(pixels)),
         corner="class",
     )

@@ -25,7 +25,7 @@ from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.published import published_notes
 from ttt_bench.report.notes.reading import reading_notes
 from ttt_bench.report.notes.run import STATES, run_notes
-from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
+from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
@@ -94,20 +94,31 @@ def build(
         title=comparison.title,
         subtitle=comparison.subtitle,
         columns=_columns(content),
-        sections=(
-            *_measured_sections(content),
-            *_constant_section(constants),
-            *_published_section(content),
-            *_without_numbers(comparison),
-        ),
-        notes=(
-            *reading_notes(comparison, content.means, constants, content.still),
-            *absent_notes(pixels or {}),
-            *run_notes(comparison),
-            *published_notes(comparison, content.published),
-        ),
+        sections=_sections(content, constants),
+        notes=_notes(content, constants, pixels or {}),
     )
     return MainTable(table, means)
+
+
+def _sections(content: _Content, constants: Mapping[str, float]) -> tuple[Section, ...]:
+    return (
+        *_measured_sections(content),
+        *_constant_section(constants),
+        *_published_section(content),
+        *_without_numbers(content.comparison),
+    )
+
+
+def _notes(
+    content: _Content, constants: Mapping[str, float], pixels: Mapping[str, float]
+) -> tuple[Note, ...]:
+    comparison = content.comparison
+    return (
+        *reading_notes(comparison, content.means, constants, content.still),
+        *absent_notes(pixels),
+        *run_notes(comparison),
+        *published_notes(comparison, content.published),
+    )
 
 
 def _build_without_numbers(comparison: Comparison) -> MainTable:
@@ -201,10 +212,10 @@ def _measured_cells(
     Args:
         own: the row's numbers, with the quantity as index.
     """
-    cells: dict[str, Cell] = {
-        quantity_key(quantity.Index): number(quantity.mean, quantity.sd, bold=quantity.best)
-        for quantity in named_rows(own)
-    }
+    cells: dict[str, Cell] = {}
+    for quantity in named_rows(own):
+        key = quantity_key(quantity.Index)
+        cells[key] = number(quantity.mean, quantity.sd, bold=quantity.best)
     if label == content.comparison.base:
         cells |= _zeros(cells)
     cells[STEP] = _step(content, rule, label, cells[STEP])

@@ -93,11 +93,17 @@ def summary_tables(results: Path) -> list[RenderableType]:
 def summary_rows(results: Path) -> list[dict[str, Any]]:
     """Return the numbers of the tables of scores: one record per number, in full precision.
 
-    Keys: the choices that the comparison shares, `selection` (oracle, fixed, constant or missing),
-    `label`, `quantity` (a task for its primary metric, the name of any other metric, `delta_ttt`
-    and so on), `task`, `metric` and `class` if they apply, `mean`, `sd` and `seeds`, and for cells
-    without numbers `seed`, `state` and `reason`. A value that does not apply is None. Metrics that
-    are not primary have records for the fixed step only.
+    Keys, with None for a value that does not apply:
+
+    - the choices that the cells of the comparison share;
+    - `selection`: oracle, fixed, constant or missing;
+    - `label`: the name of the row;
+    - `quantity`: a task for its primary metric, the name of any other metric, or a derived
+      quantity such as `delta_ttt`;
+    - `task`, `metric`, `class`, `mean`, `sd`, `seeds`;
+    - `seed`, `state`, `reason`: for cells without numbers.
+
+    Metrics that are not primary have records for the fixed step only.
 
     Raises:
         BenchError: the folder does not exist, or contains no results or a damaged file (named in

@@ -41,12 +41,9 @@ def build(comparison: Comparison) -> Table:
     frame = sync_frame(comparison.scores, comparison.base)
     frame = frame[frame["label"].map(comparison.methods) != "base"]
     numbers = _number_columns(comparison)
-    present = set(frame["label"])
-    rows = tuple(
-        _row(label, frame[frame["label"] == label], numbers, comparison.tasks)
-        for label in comparison.labels
-        if label in present
-    )
+    seeds = {str(label): rows for label, rows in frame.groupby("label")}
+    labels = [label for label in comparison.labels if label in seeds]
+    rows = tuple(_row(label, seeds[label], numbers, comparison.tasks) for label in labels)
     return Table(
         title=f"{comparison.title}: synchronisation of the tasks",
         subtitle=comparison.subtitle,
@@ -58,13 +55,11 @@ def build(comparison: Comparison) -> Table:
 
 def _number_columns(comparison: Comparison) -> dict[str, Column]:
     """Map each measure, and each task's peak step, to its column."""
-    peaks = {
-        peak(task): Column(
-            key=f"peak_step_{task}", head=("peak at", task), decimals=1, secondary=True
-        )
-        for task in comparison.tasks
-    }
-    return MEASURED | peaks
+    return MEASURED | {peak(task): _peak_column(task) for task in comparison.tasks}
+
+
+def _peak_column(task: str) -> Column:
+    return Column(key=f"peak_step_{task}", head=("peak at", task), decimals=1, secondary=True)
 
 
 def _early_column(comparison: Comparison) -> Column:

@@ -134,15 +134,16 @@ def _heading(name: str) -> str:
 
 def _add_legend(shown: Figure, free: Sequence[Axes], title: str, styles: dict[str, Style]) -> None:
     """Add the legend in a free panel if it fits there, or else to the right of the panels."""
-    handles = [
-        Line2D([], [], label=label, linewidth=1.8, markersize=4, **style)
-        for label, style in styles.items()
-    ]
+    handles = [_handle(label, style) for label, style in styles.items()]
     words = {"handles": handles, "frameon": False, "title": title, "alignment": "left"}
     if free and len(handles) <= LONGEST_LEGEND:
         free[0].legend(loc="center left", **words)
     else:
         shown.legend(loc="outside right upper", **words)
+
+
+def _handle(label: str, style: Style) -> Line2D:
+    return Line2D([], [], label=label, linewidth=1.8, markersize=4, **style)
 
 
 def _legend_title(comparison: Comparison) -> str:

@@ -98,12 +98,9 @@ def _constant_notes(
     words = {task: metrics_of(task).constant_words for task in comparison.tasks}
     last = means[(means["label"] == comparison.base) & (means["selection"] == FIXED.name)]
     base = last.set_index("quantity")["mean"]
-    warnings = [
-        metrics_of(task).constant_warning(base[task], constants[task])
-        for task in constants
-        if task in base.index
-    ]
-    return [
-        Note("Best constant", joined_words(words)),
-        *(Note(*warning) for warning in warnings if warning is not None),
-    ]
+    notes = [Note("Best constant", joined_words(words))]
+    for task, constant in constants.items():
+        if task in base.index:
+            warning = metrics_of(task).constant_warning(base[task], constant)
+            notes += [] if warning is None else [Note(*warning)]
+    return notes

@@ -151,10 +151,8 @@ def _scoring(comparison: Comparison) -> list[Note]:
     for manifest in comparison.cells["manifest"]:
         for name, text in (manifest.get("scoring") or {}).items():
             texts[name.replace("_", " ")].append(str(text))
-    return [
-        Note("Scoring", f"{name}: {' | or: '.join(_distinct(different))}")
-        for name, different in texts.items()
-    ]
+    joined = {name: " | or: ".join(_distinct(different)) for name, different in texts.items()}
+    return [Note("Scoring", f"{name}: {text}") for name, text in joined.items()]
 
 
 def _notices(comparison: Comparison) -> list[str]:
