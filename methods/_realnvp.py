@@ -192,7 +192,7 @@ class RealNVP(nn.Module):
             Coupling(channels, res_blocks, parity) for parity in (1, 0, 1)
         )
         self.actnorm = nn.ModuleList(ActNorm(channels) for _ in range(2))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, *, initialise: bool = False) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinants; `initialise` first sets each actnorm by its inputs."""
@@ -204,14 +204,14 @@ class RealNVP(nn.Module):
                 x, more = layer(x)
                 log_det = log_det + more
         if initialise:
-            self.initialised.fill_(True)
+            self.initialised.fill_(value=True)
         return x, log_det
 
     def forget_initialisation(self) -> None:
         """Mark the actnorms as not initialised and turn their values into buffers."""
         for norm in self.actnorm:
             cast(ActNorm, norm).hold_in_buffers()
-        self.initialised.fill_(False)
+        self.initialised.fill_(value=False)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load trained weights by the authors' names, and mark the actnorms as initialised.
@@ -234,7 +234,7 @@ class RealNVP(nn.Module):
                 f"the weights do not fit the flow: missing {missing}, unknown "
                 f"{result.unexpected_keys}; pass the weights of all layers by the authors' names"
             )
-        self.initialised.fill_(True)
+        self.initialised.fill_(value=True)
 
 
 def _own_name(name: str) -> str:

@@ -58,9 +58,9 @@ class S4TOptions(EmaOptions):
         shapes_source=True,
     )
     drop: bool = option(
-        True,
-        "whether hidden tokens are left out of the encoder (only with masking=same); false: the "
-        "latents are set to 0 there, as other maskings do",
+        default=True,
+        description="whether hidden tokens are left out of the encoder (only with masking=same); "
+        "false: the latents are set to 0 there, as other maskings do",
         citation="authors' code; false: this project, to compare maskings on equal terms",
         shapes_source=True,
     )

@@ -38,9 +38,9 @@ class NormOptions(Options):
     """Options of `NormAdapt`."""
 
     mix: bool = option(
-        False,
-        "update the running statistics once per batch, by norm_momentum, and predict with them; "
-        "default: predict with the statistics of the batch",
+        default=False,
+        description="update the running statistics once per batch, by norm_momentum, and predict "
+        "with them; default: predict with the statistics of the batch",
         citation="Nado et al.: the batch alone",
     )
 

@@ -157,8 +157,8 @@ class TIPIOptions(EmaOptions):
         citation="authors' code: random on ImageNet, zero on CIFAR and digits",
     )
     reverse: bool = option(
-        True,
-        "true: KL(perturbed || clean); false: KL(clean || perturbed)",
+        default=True,
+        description="true: KL(perturbed || clean); false: KL(clean || perturbed)",
         citation="authors' code",
     )
     tent_coeff: float = option(
@@ -181,8 +181,8 @@ class TIPIOptions(EmaOptions):
         citation="this project: the authors' networks classify",
     )
     large_batch_bn: bool = option(
-        False,
-        f"predict with batch statistics if a batch has more than {LARGE_BATCH} images",
+        default=False,
+        description=f"predict with batch statistics if a batch has more than {LARGE_BATCH} images",
         citation="authors' code: on CIFAR only",
     )
 

@@ -149,12 +149,15 @@ class TTTOptions(EmaOptions):
         ge=0,
     )
     augment: bool = option(
-        True,
-        "whether views are random during adaptation; false: the central square of the image",
+        default=True,
+        description="whether views are random during adaptation; false: the central square of the "
+        "image",
         citation="authors' code",
     )
     fix_head: bool = option(
-        False, "whether the rotation head is frozen during adaptation", citation="authors' code"
+        default=False,
+        description="whether the rotation head is frozen during adaptation",
+        citation="authors' code",
     )
     norm_adapt: Literal["ema", "running"] = option(
         "ema",

@@ -107,9 +107,9 @@ class TTTFlowOptions(EmaOptions):
         shapes_source=True,
     )
     reinit_actnorm: bool = option(
-        False,
-        "initialise the actnorms on the first target batch, under the stored statistics (after a "
-        "reset: on the next batch, so that batches stay independent)",
+        default=False,
+        description="initialise the actnorms on the first target batch, under the stored "
+        "statistics (after a reset: on the next batch, so that batches stay independent)",
         citation="the authors' code does so by accident",
     )
 

@@ -157,7 +157,9 @@ class TTTPlusPlusOptions(EmaOptions):
         32, "width of the projection", citation=INFERRED, shapes_source=True, ge=1
     )
     fix_head: bool = option(
-        True, "whether the projection is frozen during adaptation", citation="authors' scripts"
+        default=True,
+        description="whether the projection is frozen during adaptation",
+        citation="authors' scripts",
     )
 
     @property

@@ -1,8 +1,7 @@
 """Supervised task losses and the recipes that combine them.
 
-Every loss is 0, not NaN, where no pixel is valid. `255` marks an ignored pixel in class targets and
-in every channel of real-valued ones. Sources: the losses of S4T's public code, as named in each
-docstring.
+Every loss is 0, not NaN, if no pixel is valid. The value 255 marks an ignored pixel, in class
+targets and in every channel of real-valued targets. The losses are those of S4T's public code.
 """
 
 from __future__ import annotations
@@ -19,32 +18,43 @@ from ttt_bench.tasks import IGNORE
 
 
 def _valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
-    """(N, C, H, W) -> (N, 1, H, W) bool: no channel of the target is ignored."""
+    """Return where no channel of the target is ignored, (N, C, H, W) -> (N, 1, H, W) bool."""
     return (target != ignore_index).all(dim=1, keepdim=True)
 
 
 def _mean_over(values: Tensor, valid: Tensor) -> Tensor:
-    """Sum of `values` where `valid`, over the number of valid pixels; 0 where there is none."""
+    """Return the mean of `values` over the valid pixels, or 0 if no pixel is valid."""
     kept = torch.where(valid, values, torch.zeros_like(values))
     return kept.sum() / valid.sum().clamp(min=1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = IGNORE) -> Tensor:
-    """Mean cross-entropy over valid pixels; logits (N, C, H, W), target (N, H, W) int64. Nats."""
+    """Return the mean cross-entropy in nats over valid pixels (scalar).
+
+    Args:
+        logits: (N, C, H, W).
+        target: (N, H, W) int64.
+        ignore_index: value of ignored pixels.
+    """
     total = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
     return total / (target != ignore_index).sum().clamp(min=1)
 
 
 def l1_loss(
-    prediction: Tensor, target: Tensor, normalize: bool = False, ignore_index: int = IGNORE
+    prediction: Tensor, target: Tensor, *, normalize: bool = False, ignore_index: int = IGNORE
 ) -> Tensor:
-    """Absolute difference, summed over channels, averaged over valid pixels; both (N, C, H, W).
+    """Return the absolute difference, summed over channels and averaged over valid pixels.
 
-    With `normalize` the prediction is made unit length over its channels first; the target is taken
-    as it is.
+    Args:
+        prediction: (N, C, H, W).
+        target: (N, C, H, W).
+        normalize: whether the prediction is first divided by its length over the channels; the
+            target is used as it is.
+        ignore_index: value of ignored pixels.
     """
     if normalize:
         prediction = F.normalize(prediction, dim=1)
+    # (N, C, H, W) -> (N, 1, H, W)
     difference = (prediction - target).abs().sum(dim=1, keepdim=True)
     return _mean_over(difference, _valid_pixels(target, ignore_index))
 
@@ -52,11 +62,13 @@ def l1_loss(
 def balanced_binary_cross_entropy(
     logits: Tensor, target: Tensor, pos_weight: float | None = None, ignore_index: int = IGNORE
 ) -> Tensor:
-    """Cross-entropy of 0/1 targets with weight w on positives and 1 - w on negatives, mean over
-    valid elements.
+    """Return the mean cross-entropy of 0/1 targets, with weight w on positives and 1 - w on others.
 
-    `pos_weight` is w; None takes the share of negatives among the valid elements. Both tensors (N,
-    1, H, W).
+    Args:
+        logits: (N, 1, H, W).
+        target: (N, 1, H, W).
+        pos_weight: w; None for the share of negatives among the valid elements.
+        ignore_index: value of ignored elements.
     """
     valid = target != ignore_index
     count = valid.sum().clamp(min=1)
@@ -69,10 +81,10 @@ def balanced_binary_cross_entropy(
 def cosine_normal_loss(
     prediction: Tensor, target: Tensor, dim: int, ignore_index: int = IGNORE
 ) -> Tensor:
-    """1 - cosine along `dim`, averaged; both (N, 3, H, W).
+    """Return the mean of 1 - cosine of predictions and targets (N, 3, H, W) along `dim`.
 
-    `dim=1` compares vectors and leaves out ignored pixels; `dim=-1` is what S4T's public code
-    computes (along the image's width, without a mask).
+    `dim=1` compares vectors and skips ignored pixels. `dim=-1` does as S4T's public code: along the
+    image's width, without a mask.
     """
     unit = [v / (v.norm(dim=dim, keepdim=True) + 1e-6) for v in (prediction, target)]
     loss = 1 - (unit[0] * unit[1]).sum(dim=dim, keepdim=True)
@@ -91,8 +103,9 @@ def softmax_entropy(logits: Tensor) -> Tensor:
 
 
 def automatic_weighted_loss(losses: Sequence[Tensor], params: Tensor) -> Tensor:
-    """Uncertainty weighting, sum_i L_i / (2 p_i^2) + log(1 + p_i^2) (Liebel and Koerner 2018,
-    eq. 2); params (n,).
+    """Return the uncertainty weighting sum_i L_i / (2 p_i^2) + log(1 + p_i^2); params (n,).
+
+    Liebel and Koerner 2018, eq. 2.
     """
     total = params.new_zeros(())
     for loss, param in zip(losses, params, strict=True):
@@ -104,15 +117,15 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 """(prediction, target) -> scalar."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a source domain's task losses are computed and combined.
+    """Losses of a domain's tasks, and their combination.
 
     Attributes:
+        name: name of the recipe.
         losses: task -> loss.
-        weights: task -> fixed weight (1 each under uncertainty weighting).
-        uncertainty: whether the tasks are combined by trained uncertainties instead of the fixed
-        weights.
+        weights: task -> fixed weight (1 under uncertainty weighting).
+        uncertainty: whether trained uncertainties combine the tasks instead of the fixed weights.
     """
 
     name: str
@@ -121,16 +134,18 @@ class Recipe:
     uncertainty: bool
 
     def combine(self, task_losses: Mapping[str, Tensor], params: Tensor | None = None) -> Tensor:
-        """The joint objective of per-task losses.
+        """Return the joint objective of per-task losses (scalar).
 
         Args:
             task_losses: task -> scalar.
-            params: (n,), the trained uncertainties in the order of `task_losses`; needed where
-            `uncertainty` holds.
+            params: (n,), the trained uncertainties in the order of `task_losses`; required if
+                `uncertainty` is true.
         """
         if self.uncertainty:
             if params is None:
-                raise ValueError(f"recipe {self.name} needs the trained uncertainties")
+                raise ValueError(
+                    f"recipe {self.name} needs the trained uncertainties; pass `params`"
+                )
             return automatic_weighted_loss(list(task_losses.values()), params)
         weighted = [self.weights[task] * loss for task, loss in task_losses.items()]
         return torch.stack(weighted).sum()

@@ -1,7 +1,7 @@
 """What the harness hands to a method: a batch of images, the shared network, a method's modules.
 
 `Network` is the interface of the shared network: its stages' features, their fusion (the
-hypercolumn) and its heads, each on its own. `ttt_bench.model` builds the networks that implement
+hypercolumn) and its heads, each separately. `ttt_bench.model` builds the networks that implement
 it; a method that uses no more than this interface works with every one of them.
 """
 
@@ -62,7 +62,7 @@ class Network(nn.Module, ABC):
     def stages(self, images: Tensor, last: int = STAGES) -> list[Tensor]:
         """Return the features s1..s`last`, each (B, C_l, h_l, w_l), of images (B, 3, H, W).
 
-        Layers behind the last stage are not computed.
+        Layers after the last stage are not computed.
         """
 
     @abstractmethod

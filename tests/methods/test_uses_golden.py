@@ -1,8 +1,12 @@
-"""Every function that a golden vector tests is one that its plugin computes with."""
+"""Every function that a golden vector tests is used by its plugin."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,46 +27,81 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("nc_ttt", "batch_summed_noise"): {"noise": "batch_summed"},
     ("s4t", "tbs_loss_auto_weighted"): {"weighting": "uncertainty"},
 }
-"""Options under which a function is used, where the defaults do without it."""
+"""Options with which a function is used, if the defaults do not use it."""
 FOLDS = {
     ("actmad", "source_statistics"): "AverageStatistics",
     ("tttpp", "source_statistics"): "Accumulator",
 }
-"""Functions of a whole data set in memory: the plugin feeds what they fold through, batch by
-batch.
+"""Functions of a whole data set in memory -> the class through which they fold its batches.
+
+The plugin uses the class directly, batch by batch.
 """
 
 
 @pytest.mark.parametrize(("method", "function"), FUNCTIONS)
-def test_the_plugin_uses_it(method: str, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plugin_uses_it(method: str, function: str) -> None:
+    options = OPTIONS.get((method, function), {})
+    assert counted(method, function) in used(method, tuple(options.items()))
+
+
+@pytest.mark.parametrize(("method", "function"), sorted(FOLDS))
+def test_a_function_of_a_whole_data_set_folds_through_its_class(method: str, function: str) -> None:
     module = importlib.import_module(f"{PREFIX}{method}")
-    calls: list[str] = []
-    counting(module, FOLDS.get((method, function), function), calls, monkeypatch)
-    if (method, function) in FOLDS:
-        features = torch.rand(4, 3, 5, 6) if method == "actmad" else torch.rand(4, 3)
+    features = torch.rand(4, 3, 5, 6) if method == "actmad" else torch.rand(4, 3)
+    with counting(method, [FOLDS[method, function]]) as calls:
         module.source_statistics([features] * 4)
-        assert calls, "the function itself folds through it"
-        calls.clear()
-    for value in vars(module).values():
-        if hasattr(
-            value, "cache_clear"
-        ):  # what an earlier test computed would not be computed again
-            value.cache_clear()
-    subject = Subject.create(
-        METHODS.load(method), OPTIONS.get((method, function), {}), BACKBONE, torch.device("cpu")
-    )
-    images = subject.images()
-    subject.session(begin=images).adapt(images)
     assert calls
 
 
-def counting(module: Any, name: str, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notes every call of a module's function, construction of its class, or `add` of what it
-    folds through.
+def counted(method: str, function: str) -> str:
+    """Return the name of the function or class whose calls show that a function is used."""
+    return FOLDS.get((method, function), function)
+
+
+@cache
+def used(method: str, options: tuple[tuple[str, Any], ...]) -> set[str]:
+    """Return which functions a source training and one adaptation step of a method call."""
+    names = [counted(method, function) for owner, function in FUNCTIONS if owner == method]
+    with counting(method, names) as calls:
+        subject = Subject.create(METHODS.load(method), dict(options), BACKBONE, torch.device("cpu"))
+        images = subject.images()
+        subject.session(begin=images).adapt(images)
+    return calls
+
+
+@contextmanager
+def counting(method: str, names: Iterable[str]) -> Iterator[set[str]]:
+    """Yield a set that gets the name of every function or class of a method that is called.
+
+    A function is replaced in each module of the methods that uses it. Of a class its construction
+    counts, or its `add` if it is one of `FOLDS`.
     """
-    original = getattr(module, name)
-    owner, attribute = (module, name) if not isinstance(original, type) else (original, "__init__")
-    if name in FOLDS.values():
-        attribute = "add"
-    inner = getattr(owner, attribute)
-    monkeypatch.setattr(owner, attribute, lambda *a, **k: (calls.append(name), inner(*a, **k))[1])
+    calls: set[str] = set()
+    module = importlib.import_module(f"{PREFIX}{method}")
+    users = [user for name, user in sys.modules.items() if name.startswith(PREFIX)]
+    with pytest.MonkeyPatch.context() as patch:
+        for user in users:
+            for value in vars(user).values():
+                if hasattr(value, "cache_clear"):  # an earlier test's results would hide calls
+                    value.cache_clear()
+        for name in names:
+            original = getattr(module, name)
+            if isinstance(original, type):
+                attribute = "add" if name in FOLDS.values() else "__init__"
+                inner = getattr(original, attribute)
+                patch.setattr(original, attribute, noting(calls, name, inner))
+                continue
+            for user in users:
+                if vars(user).get(name) is original:
+                    patch.setattr(user, name, noting(calls, name, original))
+        yield calls
+
+
+def noting(calls: set[str], name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that adds `name` to `calls` and calls `inner`."""
+
+    def outer(*args: Any, **kwargs: Any) -> Any:
+        calls.add(name)
+        return inner(*args, **kwargs)
+
+    return outer

@@ -40,9 +40,7 @@ class TinyBackbone(nn.Module):
 
 
 def tiny_net(adapter: Adapter, tasks: dict[str, int] = TASKS, seed: int = 0) -> Net:
-    """A float64 network with random weights and random running statistics, and the method's
-    extra modules.
-    """
+    """Return a float64 network with random weights and statistics, and the method's modules."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = TinyBackbone()
@@ -59,13 +57,15 @@ def tiny_session(
     adapter: Adapter,
     optimiser: Optimiser,
     tasks: dict[str, int] = TASKS,
+    *,
     recipe: str = "weighted",
     batch: int = 2,
     statistics: Mapping[str, Tensor] | None = None,
     images: Tensor | None = None,
 ) -> Session:
-    """A session on a `tiny_net`, at the beginning of batch 0, which is `images`
-    (`random_images()` by default).
+    """Return a session on a `tiny_net` that has begun batch 0.
+
+    `images` is that batch; default: `random_images()`.
     """
     net = tiny_net(adapter, tasks)
     session = Session(
