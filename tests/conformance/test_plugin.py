@@ -1,6 +1,4 @@
-"""A method in somebody else's package: installed for real, found, checked, run; and one that is
-broken.
-"""
+"""Methods of other packages: one that is installed by pip, checked and run, and broken ones."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ RUN = ("run", "--preset", "smoke", "--device", "cpu")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the example has been installed."""
+    """Install the example by pip into a folder; return the folder."""
     folder = tmp_path_factory.mktemp("site")
     install = [
         sys.executable,
@@ -43,14 +41,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The example is installed while a test runs."""
+    """Make the installed example importable during a test."""
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
     yield site
     sys.modules.pop("smooth_depth", None)
 
 
-def test_installing_it_is_all_that_it_takes(installed: Path, tmp_path: Path) -> None:
+def test_installing_it_suffices(installed: Path, tmp_path: Path) -> None:
     listed = {
         record["method"]: record for record in json.loads(call("methods", "list", "--json").stdout)
     }
@@ -73,7 +71,7 @@ def test_it_conforms_and_runs(installed: Path, tmp_path: Path) -> None:
     assert set(read_results(tmp_path).method) == {"base", "smooth"}
 
 
-def test_without_it_nobody_knows_it() -> None:
+def test_without_it_the_method_is_unknown() -> None:
     assert "unknown method 'smooth'" in refused("run", "--methods", "smooth")
 
 
@@ -112,7 +110,7 @@ BROKEN = {
 def broken(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """A package whose method is broken is installed while a test runs; what must be said of it."""
+    """Make a package with a broken method importable; return what must be reported about it."""
     source, message = BROKEN[request.param]
     site = tmp_path / "site"
     info = site / "broken_method-1.0.dist-info"
@@ -143,8 +141,17 @@ def test_a_broken_one_is_named_and_the_others_work_on(broken: str, tmp_path: Pat
 
 
 def test_a_broken_one_fails_the_check_with_its_reason(broken: str) -> None:
+    done = call("methods", "check", "broken", "--json")
+    assert done.returncode == 1
+    (row,) = json.loads(done.stdout)
+    assert (row["method"], row["passed"]) == ("broken", False)
+    assert broken in row["problem"]
+
+
+@pytest.mark.parametrize("broken", ["no_import"], indirect=True)
+def test_others_are_checked_next_to_a_broken_one(broken: str) -> None:
     done = call("methods", "check", "broken", "base", "--json")
     assert done.returncode == 1
-    found = {record["method"]: record for record in json.loads(done.stdout) if not record["passed"]}
-    assert broken in found.pop("broken")["problem"]
-    assert not found
+    rows = json.loads(done.stdout)
+    assert {row["method"] for row in rows if not row["passed"]} == {"broken"}
+    assert len([row for row in rows if row["method"] == "base"]) > 10

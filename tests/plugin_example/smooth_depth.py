@@ -1,7 +1,7 @@
-"""Smooth: a method in a package of its own, which adapts by making the predicted depth smooth."""
+"""Smooth: an example method in its own package. It adapts by making the predicted depth smooth."""
 
 from ttt_bench.adapter import Adapter, Card, Needs, Norm, Options, Plan, StepOut, option
-from ttt_bench.model.batchnorm import BATCH_NORMS, affine_parameters
+from ttt_bench.model import BATCH_NORMS, affine_parameters
 
 
 class SmoothOptions(Options):
@@ -14,9 +14,9 @@ class Smooth(Adapter):
     name = "smooth"
     Options = SmoothOptions
     card = Card(
-        title="Smooth: depth made smooth",
+        title="Smooth: smooth depth",
         paper="none yet",
-        source_training="nothing of its own; Base's source model",
+        source_training="nothing; uses Base's source model",
         moves="scale and shift of every BatchNorm layer",
         sizes="any",
     )
