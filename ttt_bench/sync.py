@@ -1,9 +1,8 @@
-"""How much the tasks move together while a method adapts: step variance, DTW and cosine similarity,
-in numpy.
+"""Synchronisation of the tasks during adaptation: step variance, DTW and cosine similarity.
 
-A *trajectory* is one task's score at adaptation steps 1..T; n of them make an array (n, T). Tensors
-of other libraries are taken as they convert to numpy arrays, and results are float64. Equations 1
-to 4 are those of S4T's supplement.
+A *trajectory* is one task's score at adaptation steps 1..T; n of them are an array (n, T). Inputs
+are converted to NumPy arrays, and results are float64. Equations 1 to 4 are those of S4T's
+supplement.
 """
 
 from __future__ import annotations
@@ -19,31 +18,35 @@ Array = NDArray[np.float64]
 
 
 def peak_steps(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> NDArray[np.int64]:
-    """The step at which each task is best, (n,), counted from 1; the first one on ties.
+    """Return the step at which each task is best, (n,), counted from 1; the first one on ties.
 
-    t_i* = argmax_t Y_i(t), or argmin where lower is better.
+    t_i* = argmax_t Y_i(t), or argmin if lower is better.
     """
+    # (n, T) -> (n,)
     return np.argmax(orient(trajectories, lower_is_better), axis=1).astype(np.int64) + 1
 
 
 def step_variance(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> float:
-    """SV: the spread of the tasks' peak steps, in steps; 0 where all tasks peak together (eq. 1).
+    """Return SV, the spread of the tasks' peak steps, in steps (eq. 1).
 
-    SV = sqrt(1/n sum_i (t_i* - mean t*)^2), the population standard deviation, called a variance in
-    the paper.
+    SV = sqrt(1/n sum_i (t_i* - mean t*)^2), the population standard deviation, which the paper
+    calls a variance. It is 0 if all tasks have their peak at the same step.
     """
     return float(np.std(peak_steps(trajectories, lower_is_better)))
 
 
 def dtw_distance(first: ArrayLike, second: ArrayLike) -> float:
-    """Dynamic-time-warping distance of two trajectories (T,) and (T2,), in the trajectories' unit
-    (eq. 2).
+    """Return the dynamic-time-warping distance of two trajectories, in their unit (eq. 2).
 
-    D(i, j) = |a_i - b_j| + min(D(i-1, j), D(i, j-1), D(i-1, j-1)), from (1, 1) to (T, T2), with neither a window nor a
-    division by the length of the path.
+    D(i, j) = |a_i - b_j| + min(D(i-1, j), D(i, j-1), D(i-1, j-1)), from (1, 1) to (T, T2), without
+    a window and without a division by the length of the path.
+
+    Args:
+        first: (T,).
+        second: (T2,).
 
     Raises:
-        ValueError: an empty trajectory.
+        ValueError: a trajectory is empty.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if not (a.size and b.size):
@@ -58,25 +61,28 @@ def dtw_distance(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def mean_dtw(trajectories: ArrayLike) -> float:
-    """DTW: the mean of `dtw_distance` over unordered pairs of rows of (n, T), on the values as
-    given (eq. 2).
+    """Return DTW, the mean of `dtw_distance` over unordered pairs of rows of (n, T) (eq. 2).
 
     Raises:
-        ValueError: fewer than two rows.
+        ValueError: there are fewer than two rows.
     """
     return _mean_over_pairs(np.asarray(trajectories, dtype=np.float64), dtw_distance)
 
 
 def cosine_similarity(trajectories: ArrayLike, reduction: Literal["sum", "mean"] = "sum") -> float:
-    """CS: how often two tasks move the same way, the mean over unordered pairs of rows of (n, T)
-    (eq. 3 and 4).
+    """Return CS, the agreement of the tasks' directions (eq. 3 and 4).
 
-    With d_i(t) = Y_i(t+1) - Y_i(t), a pair's similarity is sum_t d_i(t) d_j(t) / (|d_i(t)| |d_j(t)|) over the T - 1
-    increments: each adds 1 (same way), -1 (opposite ways) or 0 (one of them stands still). `mean` divides by T - 1, so
-    that the result lies in [-1, 1].
+    With d_i(t) = Y_i(t+1) - Y_i(t), the similarity of two tasks is
+    sum_t d_i(t) d_j(t) / (|d_i(t)| |d_j(t)|) over the T - 1 increments. Each increment adds 1 (same
+    direction), -1 (opposite directions) or 0 (a task does not change). CS is the mean over
+    unordered pairs of tasks.
+
+    Args:
+        trajectories: (n, T).
+        reduction: `sum`, or `mean`, which divides by T - 1, so that CS is in [-1, 1].
 
     Raises:
-        ValueError: fewer than two rows, `mean` of a single step, or another reduction.
+        ValueError: there are fewer than two rows, `mean` of a single step, or another reduction.
     """
     signs = np.sign(np.diff(np.asarray(trajectories, dtype=np.float64), axis=1))
     total = _mean_over_pairs(signs, lambda first, second: float(first @ second))
@@ -90,9 +96,7 @@ def cosine_similarity(trajectories: ArrayLike, reduction: Literal["sum", "mean"]
 
 
 def orient(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> Array:
-    """The trajectories (n, T) with the lower-is-better rows negated, so that higher is better in
-    all.
-    """
+    """Return the trajectories (n, T) with higher is better: the other rows are negated."""
     sign = np.where(np.asarray(lower_is_better, dtype=bool), -1.0, 1.0)
     return np.asarray(trajectories, dtype=np.float64) * sign[:, None]
 
@@ -102,10 +106,13 @@ def normalize(
     method: Literal["none", "minmax", "relative"] = "none",
     base: ArrayLike | None = None,
 ) -> Array:
-    """The trajectories (n, T) on a scale that tasks share.
+    """Return the trajectories (n, T) on a scale that tasks share.
 
-    `none`: as given. `minmax`: (Y - min) / (max - min) of each row; a constant row gives zeros.
-    `relative`: 100 (Y - base) / base, the signed change against `base` (n,), in percent.
+    Args:
+        trajectories: (n, T).
+        method: `none` returns a copy. `minmax` returns (Y - min) / (max - min) of each row; a
+            constant row gives zeros. `relative` returns 100 (Y - base) / base, in percent.
+        base: (n,), for `relative`.
 
     Raises:
         ValueError: `relative` without `base`, or another method.
@@ -114,6 +121,7 @@ def normalize(
     if method == "none":
         return values.copy()
     if method == "minmax":
+        # over the steps: (n, T) -> (n, 1)
         low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
         return np.divide(values - low, high - low, out=np.zeros_like(values), where=high > low)
     if method != "relative":

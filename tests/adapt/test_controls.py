@@ -1,6 +1,4 @@
-"""`--control frozen`: what a method's normalisation mode gives when nothing that it moves can
-move.
-"""
+"""`--control frozen`: the effect of a method's normalisation without updates of parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from ttt_bench.util.progress import Silent
 
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
-    """A run of methods as they are and frozen."""
+    """Return the results of a run without and with the control `frozen`."""
     results = tmp_path_factory.mktemp("frozen")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TTT_BENCH_CACHE", str(room_cache))
@@ -48,13 +46,13 @@ def test_statistics_move_though_parameters_are_frozen(frozen: Path) -> None:
     assert not found.equals(values(rows, "clust3", "none"))
 
 
-def test_what_moves_nothing_is_not_run_twice(frozen: Path) -> None:
+def test_methods_without_moves_are_not_run_twice(frozen: Path) -> None:
     controls = {(m["method"], m["control"]) for _, m in store.cells(frozen)}
     moving = {(method, control) for method in ("tent", "clust3") for control in ("none", "frozen")}
     assert controls == {("base", "none"), ("norm", "none")} | moving
 
 
-def test_it_is_a_row_of_its_own_and_its_rate_is_no_changed_setting(frozen: Path) -> None:
+def test_it_has_its_own_row_and_its_rate_is_not_a_changed_setting(frozen: Path) -> None:
     labels = {record["label"] for record in summary_rows(frozen)}
     assert {"tent", "tent (frozen)", "clust3", "clust3 (frozen)"} <= labels
     assert set(ttt_bench.read_results(frozen).settings) == {""}

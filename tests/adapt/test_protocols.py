@@ -1,6 +1,4 @@
-"""The protocols: when the network is reset, what is scored when, and that target labels are
-never read by a method.
-"""
+"""The protocols: resets, scored batches, resuming, and that methods never read target labels."""
 
 from __future__ import annotations
 
@@ -31,12 +29,16 @@ def measure(
     adapter: Any,
     protocol: str,
     data: Any = None,
+    *,
     size: int = 4,
     start: Any = None,
     stop: int | None = None,
 ) -> Any:
-    """Run a protocol; `stop` interrupts after that unit and returns what was saved, `start` goes
-    on from it.
+    """Run a protocol and return its record.
+
+    Args:
+        stop: interrupt the run after this unit, and return what was saved instead.
+        start: what an interrupted run saved; the run resumes from it.
     """
     data = data or ToyDataset(images=9)
     session = Session(
@@ -121,7 +123,7 @@ def test_online_carries_over_and_its_first_batch_is_the_episodic_one() -> None:
     assert not np.array_equal(
         online.image_sums["depth"][4:, 0], episodic.image_sums["depth"][4:, 0]
     )
-    # what the first batch has gained is there when the second begins
+    # the second batch begins with the gain of the first one
     online_first, episodic_first = (
         {batch: loss for batch, step, _, loss in r.losses if step == 0} for r in (online, episodic)
     )
@@ -173,7 +175,9 @@ def test_totals_are_of_all_images_at_every_step(protocol: str) -> None:
         == [9 * 32 * 32] * 4
     )
     for task, values in record.set_sums.items():
-        assert len(np.unique(values, axis=0)) == STEPS + 1, f"{task} is measured anew at every step"
+        assert len(np.unique(values, axis=0)) == STEPS + 1, (
+            f"{task} is measured again at every step"
+        )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -219,7 +223,7 @@ def test_a_prediction_that_is_not_finite_is_reported_even_where_scoring_hides_it
         measure(Broken(), "episodic")
 
 
-def test_a_method_that_moves_nothing_costs_one_pass_a_batch() -> None:
+def test_a_method_without_moves_makes_one_pass_per_batch() -> None:
     class Still(Toy):
         passes = 0
 

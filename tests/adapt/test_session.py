@@ -126,7 +126,7 @@ def test_predictions_of_step_k_are_made_after_k_updates_with_buffers_moved_k_tim
     )
 
 
-def test_randomness_depends_on_seed_method_and_batch_alone() -> None:
+def test_randomness_depends_on_seed_method_and_batch_only() -> None:
     first, second = session(Drifting()), session(Drifting())
     run(second, number=7)
     second.reset()
@@ -135,7 +135,7 @@ def test_randomness_depends_on_seed_method_and_batch_alone() -> None:
     assert not torch.equal(run(first, number=1)[-1]["depth"], run(second, number=0)[-1]["depth"])
 
 
-def test_a_saved_state_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_restored_state_continues_with_the_same_numbers() -> None:
     for optimiser in (
         Optimiser(lr=1e-3),
         Optimiser(lr=1e-3, momentum=0.9),
@@ -163,16 +163,16 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
         session(Wrong())
 
 
-def test_a_plan_that_moves_nothing_cannot_adapt_under_moving_statistics() -> None:
+def test_a_plan_without_moves_cannot_adapt_with_ema() -> None:
     class Wrong(Toy):
         def bind(self, *args: Any) -> Plan:
             return Plan(moves=(), adapt=Norm.EMA, predict=Norm.RUNNING, exact=False)
 
-    with pytest.raises(BenchError, match="declares no `moves` but adapt=Norm.EMA"):
+    with pytest.raises(BenchError, match=r"declares no `moves` but adapt=Norm\.EMA"):
         session(Wrong())
 
 
-def test_a_plan_that_claims_exact_predictions_must_return_them() -> None:
+def test_an_exact_plan_must_return_predictions() -> None:
     class Wrong(Drifting):
         def bind(self, *args: Any) -> Plan:
             return Plan(moves=("model.*",), adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
@@ -183,7 +183,7 @@ def test_a_plan_that_claims_exact_predictions_must_return_them() -> None:
         run(session(Wrong()))
 
 
-def test_a_learning_rate_a_sample_grows_with_the_batch() -> None:
+def test_a_learning_rate_per_sample_grows_with_the_batch() -> None:
     parameter = [torch.nn.Parameter(torch.zeros(1))]
     assert (
         make_optimiser(parameter, Optimiser(lr=0.25, lr_per_sample=True), 8).param_groups[0]["lr"]

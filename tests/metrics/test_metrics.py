@@ -1,6 +1,4 @@
-"""Metrics and per-image statistics: golden vectors, and plain loops over pixels as a second
-implementation.
-"""
+"""Metrics and the sums of images, against plain loops over pixels as a second implementation."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ UNITS = {"depth": "metres", "edge": "0 or 1"}
 
 
 def draw(task: str, images: int = 3, size: tuple[int, int] = (7, 9)) -> tuple[Tensor, Tensor]:
-    """(prediction, target) float32 with a fifth of the pixels ignored, the second image wholly."""
+    """Return (prediction, target) float32; 20 % of the pixels and the second image are ignored."""
     generator = torch.Generator().manual_seed(len(task))
     channels = {"semseg": CLASSES, "normals": 3}.get(task, 1)
     prediction = torch.randn(images, channels, *size, generator=generator)
@@ -36,7 +34,7 @@ def draw(task: str, images: int = 3, size: tuple[int, int] = (7, 9)) -> tuple[Te
 
 
 def by_loops(task: str, prediction: np.ndarray, target: np.ndarray) -> list[float]:
-    """One image's statistics, pixel by pixel in plain Python floats."""
+    """Return one image's sums, computed pixel by pixel with Python floats."""
     height, width = prediction.shape[1:]
     rows: list[float] = [0.0] * {"semseg": CLASSES**2, "normals": 2}.get(task, 6)
     for y in range(height):
@@ -62,7 +60,7 @@ def by_loops(task: str, prediction: np.ndarray, target: np.ndarray) -> list[floa
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
-def test_statistics_equal_plain_loops_over_pixels(task: str) -> None:
+def test_image_sums_equal_plain_loops_over_pixels(task: str) -> None:
     prediction, target = draw(task)
     found = measurement_of(task).image_sums(prediction, target)
     assert found.dtype == torch.float64
@@ -72,7 +70,7 @@ def test_statistics_equal_plain_loops_over_pixels(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
-def test_statistics_of_an_image_do_not_depend_on_its_batch(task: str) -> None:
+def test_sums_of_an_image_do_not_depend_on_its_batch(task: str) -> None:
     prediction, target = draw(task)
     together = measurement_of(task).image_sums(prediction, target)
     alone = torch.cat(
@@ -87,7 +85,7 @@ def test_statistics_of_an_image_do_not_depend_on_its_batch(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
-def test_what_is_predicted_where_nothing_is_valid_does_not_matter(task: str) -> None:
+def test_predictions_of_invalid_pixels_do_not_matter(task: str) -> None:
     prediction, target = draw(task)
     before = measurement_of(task).image_sums(prediction, target)
     hole = (target if task == "semseg" else target[:, 0]) == 255
@@ -120,7 +118,7 @@ def test_alignment_of_a_constant_is_the_targets_mean() -> None:
     )
 
 
-def test_angles_are_exact_near_their_ends_and_a_zero_vector_stands_at_right_angles() -> None:
+def test_angles_are_exact_near_their_ends_and_a_zero_vector_is_at_right_angles() -> None:
     z = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
     tilted = torch.tensor([1e-5, 0.0, 1.0]).view(1, 3, 1, 1)
     for prediction, degrees in (
@@ -134,7 +132,7 @@ def test_angles_are_exact_near_their_ends_and_a_zero_vector_stands_at_right_angl
     assert math.isnan(metrics.normal_angle_error([z], [torch.full_like(z, 255)]))
 
 
-def test_statistics_lead_to_the_scores_of_the_published_definitions() -> None:
+def test_image_sums_lead_to_the_scores_of_the_published_definitions() -> None:
     for task in ("depth", "edge"):
         prediction, target = draw(task)
         stored = [measurement_of(task).image_sums(prediction, target).numpy()]
@@ -154,7 +152,7 @@ def test_statistics_lead_to_the_scores_of_the_published_definitions() -> None:
     assert found == pytest.approx(100 * expected)
 
 
-def test_scoring_transforms_what_the_target_asks_for_and_leaves_the_rest() -> None:
+def test_scoring_transforms_only_the_outputs_of_such_targets() -> None:
     outputs = {
         "depth": torch.tensor([-1.0, 2.0]),
         "edge": torch.tensor([0.0, 3.0]),
@@ -175,7 +173,7 @@ def test_scoring_transforms_what_the_target_asks_for_and_leaves_the_rest() -> No
     ).keys() == {"semseg"}
 
 
-def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
+def test_the_words_of_a_scoring_name_its_transforms() -> None:
     first, second = (
         Scoring(edge_sigmoid=True, depth_nonnegative=False),
         Scoring(edge_sigmoid=False, depth_nonnegative=True),
@@ -194,7 +192,7 @@ def test_the_words_of_a_scoring_tell_the_transforms_apart() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
-def test_statistics_can_be_captured_as_a_graph(task: str) -> None:
+def test_image_sums_can_be_captured_as_a_graph(task: str) -> None:
     prediction, target = (tensor.cuda() for tensor in draw(task))
     measurement_of(task).image_sums(prediction, target)
     graph = torch.cuda.CUDAGraph()

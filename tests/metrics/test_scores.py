@@ -1,4 +1,4 @@
-"""Scores from sufficient statistics against plain loops over raw pixels."""
+"""Scores from stored sums, against plain loops over raw pixels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ CLASSES = 4
 
 
 def pair_of_maps(seed: int, batches: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(prediction, target) of each batch, (2, 5, 6), a third of the pixels without a target
-    (NaN).
-    """
+    """Return (prediction, target) of each batch, (2, 5, 6), 1/3 of the pixels without target."""
     rng = np.random.default_rng(seed)
     maps = []
     for _ in range(batches):
@@ -34,7 +32,7 @@ def pair_of_maps(seed: int, batches: int = 3) -> list[tuple[np.ndarray, np.ndarr
 
 
 def sums_of(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The stored layout, one row an image: n, sum p, sum t, sum p^2, sum t^2, sum p t."""
+    """Return n, sum p, sum t, sum p^2, sum t^2, sum p t, one row per image, as they are stored."""
     rows = []
     for p, t in zip(prediction, target, strict=True):
         p, t = p[np.isfinite(t)], t[np.isfinite(t)]
@@ -42,7 +40,7 @@ def sums_of(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def test_rmse_is_a_fit_a_batch() -> None:
+def test_rmse_has_one_fit_per_batch() -> None:
     maps = pair_of_maps(0)
     squares, count = 0.0, 0
     for prediction, target in maps:
@@ -59,7 +57,7 @@ def test_rmse_is_a_fit_a_batch() -> None:
 
 
 def old_align(sums: np.ndarray) -> tuple[float, float]:
-    """The alignment with branches, as an independent statement of the formula."""
+    """Return the alignment, computed with branches as an independent statement of the formula."""
     n, sp, st, spp, _, spt = np.asarray(sums, dtype=np.float64)
     if n == 0:
         return 0.0, 0.0
@@ -125,7 +123,7 @@ def test_miou_counts_pixels_over_the_set() -> None:
     for label in range(CLASSES):
         both = ((truth == label) & (predicted == label)).sum()
         either = ((truth == label) | (predicted == label)).sum()
-        # the last class occurs nowhere: it counts as zero and stays in the mean
+        # the last class does not occur: it counts as zero in the mean
         expected.append(both / either if either else 0.0)
     assert np.allclose(class_iou(confusion.sum((0, 1))), expected)
     flat = [batch.reshape(4, -1) for batch in confusion]
@@ -140,7 +138,7 @@ def test_normals_are_a_mean_over_pixels() -> None:
 
 
 def test_the_median_is_found_within_its_bin() -> None:
-    # 2, 4 and 2 angles in the bins from 10, 10.0625 and 20 degrees: half of them lie half way
+    # 2, 4 and 2 angles in the bins from 10, 10.0625 and 20 degrees: half of them are half way
     # through the second
     histogram = np.zeros(ANGLE_BINS)
     histogram[[160, 161, 320]] = 2, 4, 2
@@ -197,7 +195,7 @@ def test_scores_of_classes_by_hand() -> None:
     assert found["miou"] == metrics_of("semseg").score([confusion.reshape(1, 9)])
 
 
-def test_what_no_pixel_tells_is_left_out() -> None:
+def test_undefined_metrics_are_omitted_except_primary_ones() -> None:
     assert metrics_of("semseg").scores([np.zeros((1, 9))], None).keys() == {"miou", "iou"}
     assert metrics_of("depth").scores([np.ones((1, 6))], np.zeros(3)).keys() == {"rmse"}
     assert metrics_of("normals").scores([np.zeros((1, 2))], np.zeros(ANGLE_BINS)).keys() == {"merr"}

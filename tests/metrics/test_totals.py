@@ -1,6 +1,4 @@
-"""Totals against loops over pixels and thresholds: medians, errors after an alignment, edges
-within a tolerance.
-"""
+"""Sums of the set, against loops over pixels and thresholds."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ def test_angles_at_the_ends_are_counted() -> None:
 
 
 def depth_by_loops(prediction: np.ndarray, target: np.ndarray, log: bool) -> list[float]:
-    """Fit, align and compare, pixel by pixel."""
+    """Return the depth errors, with a fit and a comparison pixel by pixel."""
     valid = target != 255
     columns = np.stack([prediction[valid], np.ones(valid.sum())], axis=1)
     (scale, shift), *_ = np.linalg.lstsq(columns, target[valid], rcond=None)
@@ -93,19 +91,19 @@ def test_depth_errors_equal_a_fit_and_a_loop(scoring: Scoring, low: float, high:
     assert 0 < wanted[2] < wanted[0] == 2 * 7 * 11
 
 
-def test_the_alignment_is_the_scores_own() -> None:
+def test_depth_errors_use_the_alignment_of_the_scores() -> None:
     target, prediction = 1 + rand(0, 1, 1, 5, 6), rand(1, 1, 1, 5, 6)
     scale, shift = align(measurement_of("depth").image_sums(prediction, target).sum(0).numpy())
     error = ((scale * prediction.double() + shift - target.double()).abs() / target.double()).sum()
     assert totals("depth", prediction, target)[1] == pytest.approx(float(error), rel=1e-6)
-    # a constant is brought to the target's mean
+    # a constant prediction is aligned to the target's mean
     flat = totals("depth", torch.full_like(target, 0.3), target)
     assert flat[1] == pytest.approx(
         float(((target.mean() - target).abs() / target).sum()), rel=1e-5
     )
 
 
-def test_depth_that_is_not_positive_is_wrong_and_nothing_valid_counts_nothing() -> None:
+def test_predicted_depth_below_zero_is_wrong_and_invalid_pixels_do_not_count() -> None:
     # p + 1 is perfect
     target = torch.tensor([1.0, 2.0, 3.0, 1.0]).view(1, 1, 1, 4)
     prediction = torch.tensor([0.0, 1.0, 2.0, 0.0]).view(1, 1, 1, 4)
@@ -149,9 +147,7 @@ def test_disc_maximum_looks_at_every_pixel_within_the_radius(
 
 
 def edges_by_loops(prediction: np.ndarray, target: np.ndarray) -> float:
-    """The best F in percent: every threshold by itself, every distance measured; inputs (images,
-    H, W).
-    """
+    """Return the best F in percent, from all distances at every threshold, of (images, H, W)."""
     radius = 0.0075 * math.hypot(*target.shape[1:])
     best = 0.0
     for threshold in range(1, 100):
@@ -176,8 +172,7 @@ def test_ods_f_equals_a_loop_over_thresholds(size: tuple[int, int]) -> None:
     moved = torch.roll(target, (1, 1), dims=(2, 3))
     prediction = 0.5 * moved * rand(1, 3, 1, *size) + 0.4 * rand(2, 3, 1, *size) + 0.1 * target
     target[1, :, :2] = 255
-    # one image is answered with more confidence than the others, so that a threshold of its own
-    # would suit it better
+    # predictions of one image are larger, so another threshold would be the best for it alone
     prediction[2] = prediction[2].sqrt()
     together = totals("edge", prediction, target)
     apart = [totals("edge", p[None], t[None]) for p, t in zip(prediction, target, strict=True)]
@@ -207,12 +202,12 @@ def test_edges_by_hand() -> None:
     assert ods_f(levels) == pytest.approx(2 * (2 / 3) * (3 / 4) / (2 / 3 + 3 / 4))
 
 
-def test_edges_without_a_true_one_or_a_predicted_one_score_nothing() -> None:
+def test_f_is_zero_without_a_true_or_a_predicted_edge() -> None:
     nothing = torch.zeros(1, 1, 8, 8)
     for prediction, target in ((nothing, nothing), (nothing, nothing + 1), (nothing + 1, nothing)):
         assert ods_f(totals("edge", prediction, target)) == 0
     assert ods_f(totals("edge", nothing + 1, nothing + 1)) == 1
-    # what is predicted where nothing is known neither counts nor matches
+    # predictions of pixels without a target neither count nor match
     target = torch.zeros(1, 1, 120, 160)
     target[..., 5, 5], target[..., 5, 6] = 1, 255
     prediction = (target == 255).float()
@@ -231,7 +226,7 @@ def test_only_binary_edges_have_totals_and_classes_have_none() -> None:
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth", "normals", "edge"])
-def test_the_statistics_are_those_taken_alone(task: str) -> None:
+def test_measuring_gives_the_same_image_sums(task: str) -> None:
     prediction = rand(0, 2, {"semseg": 4, "normals": 3}.get(task, 1), 6, 7)
     target = (
         torch.randint(0, 4, (2, 6, 7)) if task == "semseg" else rand(1, *prediction.shape).round()

@@ -213,7 +213,7 @@ def test_refusals(results: Path, tmp_path: Path) -> None:
         report(results, tmp_path / "file")
     folder = add_cell(tmp_path / "bad", "tent", state="failed")
     (folder / "manifest.json").write_text('{"schema_version": 1, "state": "failed"}')
-    with pytest.raises(BenchError, match=r"manifest\.json: lacks pair, method"):
+    with pytest.raises(BenchError, match=r"manifest\.json has no pair, method"):
         report(tmp_path / "bad", tmp_path / "out")
 
 

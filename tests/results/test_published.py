@@ -17,7 +17,7 @@ NYUD_BASE = {"semseg": 29.31, "depth": 1.179, "normals": 61.32, "edge": 0.1443}
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_ten_rows_a_pair_and_base_at_zero(pair: str) -> None:
+def test_ten_rows_per_pair_and_base_at_zero(pair: str) -> None:
     table = published.for_pair(pair)
     assert table is not None
     assert len(table.rows) == 10
@@ -54,7 +54,7 @@ def test_other_pairs_have_none() -> None:
     assert published.for_pair("taskonomy:rooms") is None
 
 
-def test_published_numbers_stand_beside_measured_ones(tmp_path: Path) -> None:
+def test_published_numbers_are_next_to_measured_ones(tmp_path: Path) -> None:
     common = {"pair": "taskonomy:pascal", "preset": "paper"}
     base = {"semseg": 27.0, "normals": 63.0, "edge": 0.118}
     add_cell(tmp_path, "base", constant(base), config="a", **common)
@@ -78,7 +78,7 @@ def test_published_numbers_stand_beside_measured_ones(tmp_path: Path) -> None:
 
 
 def source_note(root: Path, steps: int, **identity: str) -> str:
-    """The note on the published table, beside a run of tent."""
+    """Return the note on the published table, next to a run of tent."""
     add_cell(root, "base", constant(NYUD_BASE), pair="taskonomy:nyud", config="a", **identity)
     add_cell(
         root, "tent", constant(NYUD_BASE, steps), pair="taskonomy:nyud", config="b", **identity
@@ -93,7 +93,7 @@ def test_a_run_as_published_needs_no_caveat(tmp_path: Path) -> None:
     assert text.endswith("at the step with the best average Delta_TTT")
 
 
-def test_corrected_data_are_said_to_differ(tmp_path: Path) -> None:
+def test_corrected_data_are_named_as_a_difference(tmp_path: Path) -> None:
     text = source_note(tmp_path, 40, preset="paper", protocol="online")
     assert text.endswith(
         ". This run differs from the published ones: its data handling is corrected, not official. "

@@ -56,7 +56,7 @@ def test_a_cell_is_replaced_whole(tmp_path: Path) -> None:
     )
 
 
-def test_a_write_that_fails_leaves_what_was_there(
+def test_a_write_that_fails_leaves_the_previous_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path)
@@ -116,7 +116,7 @@ def test_today_s_scores_of_old_statistics_are_the_old_rows() -> None:
             assert metrics_of(str(task)).score(batches) == pytest.approx(old[step, task], rel=1e-12)
 
 
-def test_old_and_new_cells_stand_in_one_folder(tmp_path: Path) -> None:
+def test_old_and_new_cells_may_share_a_folder(tmp_path: Path) -> None:
     written(tmp_path)
     shutil.copytree(HISTORIC / "schema_1", tmp_path, dirs_exist_ok=True)
     rows = ttt_bench.read_results(tmp_path)

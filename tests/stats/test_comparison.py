@@ -1,6 +1,4 @@
-"""Which cells share a table, what their rows are called, and which of two cells of one name is
-shown.
-"""
+"""Comparisons: cells that share a table, their labels, and the choice between duplicates."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ def test_the_newest_of_two_cells_is_shown_and_the_other_named(tmp_path: Path) ->
     assert note.endswith("left out: old")
 
 
-def test_base_at_other_steps_is_the_same_base(tmp_path: Path) -> None:
+def test_base_with_other_steps_is_the_same_base(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE, steps=3), config="a")
     add_cell(tmp_path, "base", constant(BASE, steps=9), config="b")
     add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="c")
@@ -86,7 +84,7 @@ def test_frozen_base_serves_where_the_plain_one_is_missing(tmp_path: Path) -> No
     assert comparison.base == "base (frozen)"
 
 
-def test_other_data_or_source_models_are_comparisons_of_their_own(tmp_path: Path) -> None:
+def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="a", manifest={"comparison": "aaaaaabbbb"})
     add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", manifest={"comparison": "aaaaaabbbb"})
     # newer, and of the same name: neither shown in place of the other, nor measured against its
@@ -112,7 +110,8 @@ def test_other_data_or_source_models_are_comparisons_of_their_own(tmp_path: Path
     for table in (main_table.build(first, {}).table, sync_table.build(first)):
         note = dict(table.notes)["Not comparable"]
         assert note.startswith(
-            "the folder has other comparisons of the same names (unknown, cccccc; this one is aaaaaa)"
+            "the folder has other comparisons of the same names "
+            "(unknown, cccccc; this one is aaaaaa)"
         )
     # what no other comparison can be taken for needs no mark
     assert "eeeeee" not in alone.slug + alone.subtitle

@@ -131,10 +131,14 @@ def test_constant_predictor_by_hand() -> None:
 
 def test_best_needs_a_spread_and_ties_within_it() -> None:
     best = summary.indistinguishable_best
-    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], True) == [False, True, True]
-    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], False) == [True, False, False]
-    assert best([10.0, 12.0], [0.1, np.nan], True) == [False, False]
-    assert best([10.0, np.nan, 10.0], [0.0, np.nan, 0.0], True) == [True, False, True]
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], higher_is_better=True) == [False, True, True]
+    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], higher_is_better=False) == [True, False, False]
+    assert best([10.0, 12.0], [0.1, np.nan], higher_is_better=True) == [False, False]
+    assert best([10.0, np.nan, 10.0], [0.0, np.nan, 0.0], higher_is_better=True) == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_main_table_cells(comparison: Comparison) -> None:
@@ -164,7 +168,7 @@ def test_main_table_cells(comparison: Comparison) -> None:
     ]
 
 
-def test_what_cells_score_differently_stands_side_by_side(tmp_path: Path) -> None:
+def test_different_scorings_of_cells_are_both_named(tmp_path: Path) -> None:
     add_cell(
         tmp_path,
         "base",
@@ -224,7 +228,7 @@ def test_sync_by_hand() -> None:
     assert row["constant"] == ()
 
 
-def test_sync_table_dashes_what_does_not_move(comparison: Comparison) -> None:
+def test_sync_table_has_dashes_for_constant_trajectories(comparison: Comparison) -> None:
     table = build_sync(comparison)
     rows = {row.label: row.cells for row in table.sections[0].rows}
     assert list(rows) == ["norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
@@ -238,7 +242,7 @@ def test_sync_table_dashes_what_does_not_move(comparison: Comparison) -> None:
     assert rows["tent"]["cosine_similarity_per_step"] == Number(mean=1.0, sd=0.0)
 
 
-def test_sync_without_base_keeps_what_needs_none(tmp_path: Path) -> None:
+def test_sync_without_base_keeps_measures_without_it(tmp_path: Path) -> None:
     add_cell(tmp_path, "tent", gains(5, 1, 4, 3))
     (comparison,) = compared(tmp_path)
     table = build_sync(comparison)
@@ -277,11 +281,11 @@ def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
         "Compare only rows with the same number (1: tent (1 step); 3: norm, tent)"
     )
     assert notes["One step"] == "tent (1 step): a single step is not a curve to measure"
-    # one step is no curve that stands still
+    # a curve of one step is not a constant curve
     assert notes["Dash"].startswith("norm: ")
 
 
-def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
+def test_online_explains_step_zero(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="a", protocol="online")
     add_cell(tmp_path, "tent", gains(5, 1, 4, 3), config="b", protocol="online")
     (comparison,) = compared(tmp_path)
@@ -295,7 +299,7 @@ def test_online_says_what_step_zero_is(tmp_path: Path) -> None:
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
-    """Rows of one trajectory."""
+    """Return the rows of one trajectory."""
     metric = {"semseg": "miou", "depth": "rmse"}[task]
     return pd.DataFrame(
         [
@@ -313,7 +317,7 @@ def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") 
     )
 
 
-def test_a_single_task_variant_has_its_own_score_and_nothing_to_be_in_step_with(
+def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     tmp_path: Path,
 ) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="b")

@@ -1,5 +1,6 @@
-"""What the harness hands to a method: normalisation modes, seeded randomness, the recipe's
-losses.
+"""The context that the harness passes to a method.
+
+It holds normalisation modes, seeded randomness and the recipe's losses.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ttt_bench.util.seeding import derive_seed
 
 
 class HarnessContext(Context):
-    """The harness's own `Context`.
+    """The implementation of `Context`.
 
     Args:
         net: the network that the method works on.
         recipe: the source's recipe while training, the target's while adapting.
-        source_recipe: the source's; by default `recipe`.
+        source_recipe: the source's recipe; by default `recipe`.
 
     Attributes:
-        generators: `generator`, and one on the network's device if that is no CPU.
+        generators: `generator`, and one on the network's device if that is not the CPU.
     """
 
     def __init__(self, net: Net, recipe: Recipe, source_recipe: Recipe | None = None) -> None:
@@ -39,7 +40,7 @@ class HarnessContext(Context):
         self.generators = [self.generator] if on_cpu else [self.generator, self._on_device]
 
     def seed(self, *parts: object) -> None:
-        """Seed the generators by what they are used for: (seed, method, batch)."""
+        """Seed the generators with their use, such as (seed, method, batch)."""
         for generator in self.generators:
             generator.manual_seed(derive_seed(*parts))
 

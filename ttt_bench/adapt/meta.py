@@ -1,6 +1,4 @@
-"""Networks without memory: to look at layers and parameters, and to ask a method what it would
-do.
-"""
+"""Networks on the meta device (shapes, no values), to inspect them and get a method's plan."""
 
 from __future__ import annotations
 
@@ -18,11 +16,12 @@ from ttt_bench.network import Net
 def meta_net(
     config: ModelConfig, channels: Mapping[str, int], adapter: Adapter | None = None
 ) -> Net:
-    """The network of a configuration, and a method's modules, on PyTorch's meta device: shapes
-    without values.
+    """Return the network of a configuration with a method's modules, without values.
 
     Args:
+        config: the network's configuration.
         channels: task -> output channels.
+        adapter: the method; None for the network alone.
 
     Raises:
         BenchError: the backbone cannot be built.
@@ -33,10 +32,10 @@ def meta_net(
 
 
 def plan_of(net: Net, adapter: Adapter) -> Plan:
-    """What a method would do at test time with a network.
+    """Return what a method declares for test time on a network.
 
     Raises:
-        BenchError: it cannot adapt this network.
+        BenchError: the method cannot adapt this network.
     """
     plan = adapter.bind(net, {})
     moved_parameters(net, plan.moves, adapter.name)

@@ -1,4 +1,4 @@
-"""Optimisers from their settings."""
+"""The construction of optimisers from settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ttt_bench.adapter import Optimiser
 def make_optimiser(
     parameters: Iterable[Tensor], settings: Optimiser, batch: int
 ) -> torch.optim.Optimizer:
-    """The optimiser of these settings; `batch` scales a learning rate that is given per sample."""
+    """Return the optimiser of these settings.
+
+    Args:
+        parameters: the parameters that it updates.
+        settings: its settings.
+        batch: images per batch; it multiplies a learning rate that is given per sample.
+    """
     lr = settings.lr * batch if settings.lr_per_sample else settings.lr
     common: dict[str, Any] = {"lr": lr, "weight_decay": settings.weight_decay}
     if settings.optimiser == "adam":

@@ -115,7 +115,7 @@ class Session:
         yield steps, self.predict(images), {}
 
     def step(self, images: Tensor) -> StepOut:
-        """Return the losses and predictions of one adaptation step, without updating the weights."""
+        """Return the losses and predictions of one adaptation step; the weights are not updated."""
         self.ctx.norms.set(self.plan.adapt)
         return self.adapter.step(self.net, images, self.ctx)
 
@@ -132,7 +132,7 @@ class Session:
             return self.adapter.predict(self.net, images, self.ctx)
 
     def end_batch(self, images: Tensor) -> None:
-        """Tell the method that a batch's last step is done."""
+        """Tell the method that the last step on a batch is done."""
         with torch.no_grad():
             self.adapter.end_batch(self.net, images, self.ctx)
 

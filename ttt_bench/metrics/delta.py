@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 
 def delta_ttt(scores: ArrayLike, base_scores: ArrayLike, lower_is_better: Sequence[bool]) -> float:
-    """Return the mean signed relative change against Base over tasks, in percent (S4T, section 4.1).
+    """Return the mean relative change against Base over tasks, in percent (S4T, section 4.1).
 
     100/n sum_i (-1)^{l_i} (M_i - M_b,i) / M_b,i, with l_i = 1 if lower is better. NaN if a Base
     score is 0.

@@ -87,7 +87,9 @@ def numbers(means: pd.DataFrame, *, higher_is_better: bool) -> list[Number]:
     Args:
         means: rows with `mean` and `sd`.
     """
-    best = indistinguishable_best(means["mean"].tolist(), means["sd"].tolist(), higher_is_better)
+    best = indistinguishable_best(
+        means["mean"].tolist(), means["sd"].tolist(), higher_is_better=higher_is_better
+    )
     cells = zip(means["mean"], means["sd"], best, strict=True)
     return [number(mean, sd, bold=bold) for mean, sd, bold in cells]
 

@@ -157,7 +157,7 @@ def _with_best(means: pd.DataFrame) -> pd.DataFrame:
         if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
             higher = not (quantity in TASKS and metrics_of(quantity).lower_is_better)
             flags = summary.indistinguishable_best(
-                column["mean"].tolist(), column["sd"].tolist(), higher
+                column["mean"].tolist(), column["sd"].tolist(), higher_is_better=higher
             )
             best |= zip(column.index, flags, strict=True)
     return means.assign(best=[best.get(index, False) for index in means.index])

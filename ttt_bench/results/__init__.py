@@ -1,1 +1,1 @@
-"""Results folders: their schema, how cells are written and read, and the published numbers."""
+"""Results folders: schema, writing and reading of cells, and the published numbers."""

@@ -1,6 +1,4 @@
-"""What the report reads from a results folder: one frame of cells, one of rows. Nothing else
-here touches results.
-"""
+"""A results folder as two frames, one of cells and one of rows, for statistics and the report."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ IDENTITY = (
     "seed",
     "steps",
 )
-"""What tells cells apart, in manifests as in rows."""
+"""The columns that identify a cell, in manifests and in rows."""
 
 CELL_COLUMNS = (
     *IDENTITY,
@@ -45,11 +43,11 @@ class Loaded:
     """A results folder in memory.
 
     Attributes:
-        cells: one row a cell: `CELL_COLUMNS` (`comparison`: hash of what cells must share to be
-            compared, empty where the manifest has none; `finished`: UTC time or NaT; `manifest`:
-            the whole dict).
+        cells: one row per cell with `CELL_COLUMNS`. `comparison` is a hash of everything that cells
+            must share to be compared, and may be empty; `finished` is a UTC time or NaT; `manifest`
+            is the whole dict.
         rows: the stored rows of all done cells (`schema.ROW_COLUMNS`) and the `folder` of their
-        cell.
+            cell.
     """
 
     cells: pd.DataFrame
@@ -60,7 +58,7 @@ def load(results: Path) -> Loaded:
     """Read the cells of a results folder and the rows of those that are done.
 
     Raises:
-        BenchError: no such folder, no results in it, or a damaged file (named).
+        BenchError: the folder does not exist or has no results, or a file is damaged.
     """
     records, tables = [], []
     for folder, manifest in store.cells(Path(results)):
@@ -81,7 +79,7 @@ def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if missing:
         path = folder / "manifest.json"
         raise BenchError(
-            f"{path}: lacks {', '.join(missing)}; delete the folder {folder} and run again"
+            f"{path} has no {', '.join(missing)}; delete the folder {folder} and run again"
         )
     return {
         **{name: manifest[name] for name in (*IDENTITY, "state")},
@@ -98,5 +96,5 @@ def _finished(folder: Path) -> str | None:
     try:
         return json.loads((folder / "attempts.json").read_text(encoding="utf-8")).get("finished")
     except (OSError, json.JSONDecodeError):
-        # times only decide between two cells of one name; without them the numbers are still good
+        # times only decide between two cells of one name; numbers do not depend on them
         return None

@@ -1,9 +1,8 @@
-"""The published numbers of a pair, checked: Delta_TTT is computed again from the published per-task
-means.
+"""The published numbers of a pair, with a check: Delta_TTT is recomputed from the per-task means.
 
-`published.csv` holds every number of the tables of TR-TTT (the earlier version of S4T) and S4T:
-`paper, table, pair, method, task, metric, value, std, note`, with mIoU in percent, mErr in degrees,
-`delta_ttt` in percent.
+`published.csv` has every number of the tables of TR-TTT (the earlier version of S4T) and S4T:
+`paper, table, pair, method, task, metric, value, std, note`, with mIoU in percent, mErr in degrees
+and `delta_ttt` in percent.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ from ttt_bench.metrics.delta import delta_ttt
 from ttt_bench.tasks import canonical
 
 TOLERANCE = 0.1
-"""How far, in points, a published Delta_TTT may lie from the recomputed one before it is
-flagged.
-"""
+"""The largest difference, in points, of a published and a recomputed Delta_TTT without a flag."""
 
 STEPS = 40
 """Adaptation steps of the published runs."""
@@ -33,34 +30,33 @@ CAUSES = {
     ("nyud:taskonomy", "tttflow"): "rounding of the printed means",
     ("nyud:taskonomy", "tent"): "rounding of the printed means",
 }
-"""What an audit of the tables made of the published Delta_TTT that do not follow from the
-published means.
-"""
+"""Causes, found by an audit, of published Delta_TTT that differ from the published means."""
 
 _PASCAL = (
-    "the paper swaps the class lists of its two pairs, and calls class 2 'toilet' where the ids of both data sets say "
-    "bottle (scores are unaffected)",
+    "the paper swaps the class lists of its two pairs, and calls class 2 'toilet', although the "
+    "ids of both data sets are those of bottle (scores are unaffected)",
 )
 _NYUD = ("the paper swaps the class lists of its two pairs (scores are unaffected)",)
 _TABLE_NOTES = {
     "TR-TTT": (
-        "TR-TTT names 40,000 training iterations in section 4.1 and 60,000 in its appendix",
+        "TR-TTT states 40,000 training iterations in section 4.1 and 60,000 in its appendix",
     ),
     "S4T": (
-        "for some rows the standard deviations differ in scale between TR-TTT's Table 6 and S4T's Table 4",
+        "for some rows the standard deviations differ in scale between TR-TTT's Table 6 and S4T's "
+        "Table 4",
     ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """What a paper prints for one method.
+    """The printed numbers of one method.
 
     Attributes:
         scores: task -> (mean, standard deviation or NaN).
         delta: the printed Delta_TTT in percent (mean, standard deviation or NaN).
         recomputed: Delta_TTT computed from the printed means.
-        flag: why the printed Delta_TTT is not to be taken as it stands; empty where it is.
+        flag: the reason to doubt the printed Delta_TTT; may be empty.
     """
 
     method: str
@@ -70,9 +66,9 @@ class PublishedRow:
     flag: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublishedTable:
-    """A published main table: one pair, one row a method, in the paper's order."""
+    """A published main table: one pair, one row per method, in the paper's order."""
 
     paper: str
     table: str
@@ -82,23 +78,24 @@ class PublishedTable:
 
     @property
     def name(self) -> str:
+        """Return paper and table."""
         return f"{self.paper}, {self.table}"
 
     def row(self, method: str) -> PublishedRow | None:
-        """The row of a method; None where the paper has none."""
+        """Return the row of a method; None if the paper has none."""
         return next((row for row in self.rows if row.method == method), None)
 
 
 @cache
 def numbers() -> pd.DataFrame:
-    """Every published number, with the columns of `published.csv`."""
+    """Return every published number, with the columns of `published.csv`."""
     with files("ttt_bench.results").joinpath("published.csv").open(encoding="utf-8") as stream:
         return pd.read_csv(stream, keep_default_na=False, na_values={"value": [""], "std": [""]})
 
 
 @cache
 def for_pair(pair: str) -> PublishedTable | None:
-    """The main table of a pair; None where nothing is published for it."""
+    """Return the main table of a pair; None if nothing is published for it."""
     frame = numbers()
     plain = frame[(frame["pair"] == pair) & (frame["note"] == "")]
     base = plain[(plain["method"] == "base") & (plain["metric"] == "delta_ttt")]
@@ -112,12 +109,12 @@ def for_pair(pair: str) -> PublishedTable | None:
         for method, group in chosen.groupby("method", sort=False)
     )
     notes = (*(_PASCAL if "pascal" in pair else _NYUD), *_TABLE_NOTES[paper])
-    return PublishedTable(str(paper), str(table), pair, rows, notes)
+    return PublishedTable(paper=str(paper), table=str(table), pair=pair, rows=rows, notes=notes)
 
 
 @cache
 def published_parameters() -> dict[str, float]:
-    """Method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
+    """Return method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
     frame = numbers()
     chosen = frame[
         (frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")
@@ -146,7 +143,13 @@ def _row(
         if suspicious
         else ""
     )
-    return PublishedRow(method, scores, (value, float(printed["std"])), recomputed, flag)
+    return PublishedRow(
+        method=method,
+        scores=scores,
+        delta=(value, float(printed["std"])),
+        recomputed=recomputed,
+        flag=flag,
+    )
 
 
 def _scores(group: pd.DataFrame) -> dict[str, tuple[float, float]]:

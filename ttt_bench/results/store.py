@@ -118,8 +118,8 @@ def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         if version not in schema.READABLE_VERSIONS:
             known = " and ".join(map(str, schema.READABLE_VERSIONS))
             raise BenchError(
-                f"{path} has schema version {version}, but this version of ttt-bench reads {known}; "
-                "use the version that wrote it, or another results folder"
+                f"{path} has schema version {version}, but this version of ttt-bench reads {known}"
+                "; use the version that wrote it, or another results folder"
             )
         yield path.parent, manifest
 

@@ -1,4 +1,4 @@
-"""Which cells may stand in one table, and what each is called there."""
+"""Comparisons: the cells that may share a table, and the label of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ttt_bench.tasks import canonical
 
 
 class Key(NamedTuple):
-    """What all cells of a comparison share."""
+    """The choices that all cells of a comparison share."""
 
     pair: str
     preset: str
@@ -29,17 +29,17 @@ class Key(NamedTuple):
     comparison: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Cells that differ in method, its own settings, control, steps and seed alone.
+    """Cells that differ only in method, the method's settings, control, steps and seed.
 
     Attributes:
-        cells: one row a cell, with `label`: what its row is called.
+        cells: one row per cell, with `label`, the name of its row.
         rows: the stored rows of its done cells, with `label`.
-        base: the label of the untouched source model; None where it was not run.
-        others: the `mark` of every comparison whose key differs in `comparison` alone: other data
-            or another source model under the same names.
-        notes: what a reader must know about how the cells were chosen.
+        base: the label of the unadapted source model; None if it was not run.
+        others: the `mark` of every comparison whose key differs only in `comparison`: other data
+            or another source model with the same names.
+        notes: notes about the choice of cells.
     """
 
     key: Key
@@ -51,19 +51,23 @@ class Comparison:
 
     @property
     def title(self) -> str:
+        """Return the pair, source and target joined by an arrow."""
         return self.key.pair.replace(":", " → ")
 
     @property
     def subtitle(self) -> str:
-        """Everything else that the cells share, in words."""
+        """Describe everything else that the cells share."""
         key = self.key
-        words = f"preset {key.preset}, {key.protocol}, hparams {key.hparams}, data variant {key.data_variant}"
+        words = (
+            f"preset {key.preset}, {key.protocol}, hparams {key.hparams}, "
+            f"data variant {key.data_variant}"
+        )
         words += f", {key.settings}" if key.settings else ""
         return f"{words}, data and source model {mark(key)}" if self.others else words
 
     @property
     def slug(self) -> str:
-        """A name for folders and anchors, different for different keys."""
+        """Return a name for folders and anchors, unique per key."""
         key = self.key
         words = [
             key.pair.replace(":", "+"),
@@ -78,7 +82,7 @@ class Comparison:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The scored tasks, in canonical order."""
+        """Return the scored tasks, in canonical order."""
         return canonical(self.rows["task"].unique())
 
     @property
@@ -108,17 +112,17 @@ class Comparison:
 
     @property
     def labels(self) -> list[str]:
-        """Every row's name, in table order."""
+        """Return the name of every row, in table order."""
         return list(dict.fromkeys(self.cells["label"]))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the semantic classes, where the manifests have them."""
+        """Return the names of the semantic classes, empty without them."""
         return next((tuple(m["classes"]) for m in self.cells["manifest"] if m.get("classes")), ())
 
 
 def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
-    """Sort cells (`load.CELL_COLUMNS`) and their rows into comparisons, in order of their keys."""
+    """Group cells (`load.CELL_COLUMNS`) and their rows by comparison, in order of their keys."""
     split = [split_settings(s, m) for s, m in zip(cells["settings"], cells["method"], strict=True)]
     named = cells.assign(shared=[shared for shared, _ in split], own=[own for _, own in split])
     names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
@@ -127,15 +131,14 @@ def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
 
 
 def mark(key: Key) -> str:
-    """What tells a comparison from others of the same names: the beginning of its hash."""
+    """Return the start of the hash that tells a comparison from others with the same names."""
     return key.comparison[:6] or "unknown"
 
 
 def split_settings(settings: str, method: str) -> tuple[str, str]:
-    """(what all methods of a run share, what is the method's own, without its prefix) of a
-    `settings` text.
+    """Split a `settings` text into the shared settings and the method's, without its prefix.
 
-    Steps are left out: they are a column of their own.
+    Steps are left out, because they have a separate column.
     """
     shared: list[str] = []
     own: list[str] = []
@@ -147,12 +150,12 @@ def split_settings(settings: str, method: str) -> tuple[str, str]:
 
 
 def method_rank(method: str) -> tuple[int, str]:
-    """Sorting key of a method."""
+    """Return the sorting key of a method."""
     return (METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER), method)
 
 
 def _others(key: Key, keys: Iterable[Key]) -> tuple[str, ...]:
-    """The marks of those keys that differ from this one in `comparison` alone."""
+    """Return the marks of the keys that differ from this one only in `comparison`."""
     return tuple(mark(other) for other in keys if other != key and other[:-1] == key[:-1])
 
 
@@ -167,7 +170,14 @@ def _comparison(
     labels = dict(zip(kept["folder"], kept["label"], strict=True))
     own_rows = rows[rows["folder"].isin(list(labels))]
     own_rows = own_rows.assign(label=own_rows["folder"].map(labels))
-    return Comparison(key, kept, own_rows, _base(kept), others, tuple(notes))
+    return Comparison(
+        key=key,
+        cells=kept,
+        rows=own_rows,
+        base=_base(kept),
+        others=others,
+        notes=tuple(notes),
+    )
 
 
 def _labels(group: pd.DataFrame) -> list[str]:
@@ -186,12 +196,12 @@ def _labels(group: pd.DataFrame) -> list[str]:
 
 
 def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """One cell a label and seed, the one that finished last, and a note where there were more."""
+    """Return the cell that finished last per label and seed, and notes about the cells left out."""
     notes, keep = [], []
     in_time = cells.sort_values("finished", na_position="first", kind="stable")
     for (label, seed), same in in_time.groupby(["label", "seed"]):
         keep.append(same.index[-1])
-        # runs of Base that differ in their number of steps alone hold the same scores
+        # runs of Base that differ only in their number of steps have the same scores
         differ = same["method"].iloc[0] != "base" or same["steps"].nunique() < len(same)
         if len(same) > 1 and differ:
             notes.append(_duplicate_note(str(label), seed, same))
@@ -200,21 +210,16 @@ def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _duplicate_note(label: str, seed: object, same: pd.DataFrame) -> str:
     shown, others = same.iloc[-1], same.iloc[:-1]
-    when = (
-        ""
-        if pd.isna(shown["finished"])
-        else f" (finished {shown['finished']:%Y-%m-%d %H:%M:%S} UTC)"
-    )
+    finished = shown["finished"]
+    when = "" if pd.isna(finished) else f" (finished {finished:%Y-%m-%d %H:%M:%S} UTC)"
     return (
-        f"{label}, seed {seed}: {len(same)} cells have this name; shown is the newest, configuration "
-        f"{shown['config']}{when}; left out: {', '.join(others['config'])}"
+        f"{label}, seed {seed}: {len(same)} cells have this name. The newest is shown, "
+        f"configuration {shown['config']}{when}; left out: {', '.join(others['config'])}"
     )
 
 
 def _base(cells: pd.DataFrame) -> str | None:
-    """The label of Base; its frozen control is the same model, so it serves where the plain one
-    is missing.
-    """
+    """Return the label of Base, or of its frozen control, which is the same model; else None."""
     done = cells[(cells["method"] == "base") & (cells["state"] == "done") & (cells["own"] == "")]
     labels = sorted(done["label"].unique(), key=len)
     return str(labels[0]) if labels else None

@@ -201,7 +201,7 @@ def curve_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
 
 
 def indistinguishable_best(
-    means: Sequence[float], sds: Sequence[float], higher_is_better: bool
+    means: Sequence[float], sds: Sequence[float], *, higher_is_better: bool
 ) -> list[bool]:
     """Return which of several means are the best one, or not distinguishable from it.
 

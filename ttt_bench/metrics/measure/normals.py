@@ -20,7 +20,7 @@ def angles(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -> tu
     """Return the angles in degrees and where they are valid, each (B, H, W).
 
     The angle is 2 atan2(|p - t|, |p + t|) of unit vectors, which is exact near 0 and 180 degrees
-    where the arccosine is not. It is 0 where there is no target.
+    where the arccosine is not. It is 0 for pixels without a target.
 
     Args:
         prediction: (B, 3, H, W) of any length.
