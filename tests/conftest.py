@@ -36,6 +36,18 @@ def room_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
+    """A results folder with some methods under every protocol; tests must not change it."""
+    from support.runs import LINE, run
+
+    results = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTT_BENCH_CACHE", str(room_cache))
+        run(results, methods=LINE, protocol="online,episodic,single-batch")
+    return results
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(room_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTT_BENCH_CACHE", str(room_cache))

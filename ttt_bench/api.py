@@ -30,11 +30,12 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
     """
     from ttt_bench.results.store import read_results
     from ttt_bench.sweep.plan import plan_sweep
+    from ttt_bench.sweep.resolve import resolve
     from ttt_bench.sweep.runner import Runner
 
     request: Request = make_request({}, settings)
     progress = progress or Silent()
-    Runner(plan_sweep(request, progress), progress).run()
+    Runner(plan_sweep(resolve(request), progress), progress).run()
     return read_results(request.results)
 
 

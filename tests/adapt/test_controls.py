@@ -7,15 +7,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.runs import request, run
+from support.runs import plan, run
 
 import ttt_bench
 from ttt_bench.config.merging import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.report.render import summary_rows
 from ttt_bench.results import store
-from ttt_bench.sweep.plan import plan_sweep
-from ttt_bench.util.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def test_it_has_its_own_row_and_its_rate_is_not_a_changed_setting(frozen: Path) 
 
 
 def test_a_frozen_run_alone_still_has_base(tmp_path: Path) -> None:
-    cells = plan_sweep(request(tmp_path, methods="base,tent", control="frozen"), Silent()).cells
+    cells = plan(tmp_path, methods="base,tent", control="frozen").cells
     assert [(cell.method, cell.control) for cell in cells] == [("base", "none"), ("tent", "frozen")]
 
 

@@ -273,7 +273,9 @@ def test_a_table_where_a_value_belongs_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_wrong_choice_is_named_at_once() -> None:
-    with pytest.raises(BenchError, match=r"^unknown control 'frozn'[^;]*;[^;]*; unknown preset 'quik'"):
+    with pytest.raises(
+        BenchError, match=r"^unknown control 'frozn'[^;]*;[^;]*; unknown preset 'quik'"
+    ):
         make_request({}, {"preset": "quik", "control": "frozn"})
 
 

@@ -26,6 +26,7 @@ from ttt_bench.methods import _s4t_network
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer, cut_by_position, visible_patches
 from ttt_bench.network import Batch
 from ttt_bench.sweep.plan import Sweep, plan_sweep
+from ttt_bench.sweep.resolve import resolve
 from ttt_bench.util.progress import Silent
 from ttt_bench.util.seeding import derive_seed
 
@@ -370,7 +371,7 @@ def plan(tmp_path: Path, **options: Any) -> Sweep:
         "device": "cpu",
         "set": settings,
     }
-    return plan_sweep(make_request({}, given), Silent())
+    return plan_sweep(resolve(make_request({}, given)), Silent())
 
 
 def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:

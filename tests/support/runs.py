@@ -9,17 +9,27 @@ import pandas as pd
 
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
-from ttt_bench.sweep.plan import plan_sweep
+from ttt_bench.sweep.plan import Sweep, plan_sweep
+from ttt_bench.sweep.resolve import resolve
 from ttt_bench.sweep.runner import Outcome, Runner
-from ttt_bench.util.progress import Silent
+from ttt_bench.util.progress import Progress, Silent
+
+LINE = ("base", "norm", "tent", "s4t")
+"""A few methods that differ in what they need and do."""
 
 
 def request(results: Path, **given: Any) -> Request:
     return make_request({}, {"preset": "smoke", "results": results, "device": "cpu", **given})
 
 
+def plan(results: Path, progress: Progress | None = None, **given: Any) -> Sweep:
+    """Plan a small run; nothing is computed."""
+    return plan_sweep(resolve(request(results, **given)), progress or Silent())
+
+
 def run(results: Path, **given: Any) -> Outcome:
-    return Runner(plan_sweep(request(results, **given), Silent()), Silent()).run()
+    """Plan a small run and compute it."""
+    return Runner(plan(results, **given), Silent()).run()
 
 
 def primary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from safetensors.torch import save_file
-from support.runs import request, run
+from support.runs import plan, run
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
-from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.train.chain import trains_on_source
 from ttt_bench.util.progress import NoticeRecorder, Silent
 
@@ -24,7 +23,7 @@ TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 def refusal(results: Path, **given: Any) -> str:
     """What a plan is refused with."""
     with pytest.raises(BenchError) as error:
-        plan_sweep(request(results, **given), Silent())
+        plan(results, **given)
     return str(error.value)
 
 
@@ -78,7 +77,7 @@ def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(
 
 def test_a_backbone_without_batch_norm_runs_what_can_run(tmp_path: Path) -> None:
     noting = NoticeRecorder(Silent())
-    cells = plan_sweep(request(tmp_path, set={"model.backbone": "test_convnext"}), noting).cells
+    cells = plan(tmp_path, set={"model.backbone": "test_convnext"}, progress=noting).cells
     reasons = {cell.method: cell.reason for cell in cells}
     assert {method for method, reason in reasons.items() if reason} == {"tent", "actmad"}
     assert "norm will equal base" in noting.notices[0]
@@ -96,7 +95,7 @@ def test_a_model_trained_elsewhere_is_for_methods_that_train_nothing_on_the_sour
     states = {m["method"]: (m["state"], m["reason"]) for _, m in store.cells(results)}
     assert {name for name, (state, _) in states.items() if state == "done"} == set(able)
     for name in set(states) - set(able):
-        assert "trains on the source, and a model given with --source-weights" in str(
+        assert "needs its own source training, which the model from --source-weights" in str(
             states[name][1]
         )
     assert [path.name.split("-")[:2] for path in (results / "checkpoints").iterdir()] == [

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ttt_bench.adapter import Optimiser
 from ttt_bench.config.merging import make_request
-from ttt_bench.losses import RECIPES, Recipe
+from ttt_bench.losses import Recipe
 from ttt_bench.methods.s4t import S4TOptions, tbs_loss
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.plan import plan_sweep
-from ttt_bench.train.chain import training_chain
+from ttt_bench.sweep.resolve import resolve
+from ttt_bench.sweep.settings import recipe_of
 from ttt_bench.util.progress import Silent
 
 PAIRS = ("taskonomy:nyud", "taskonomy:pascal", "nyud:taskonomy", "pascal:taskonomy")
@@ -49,7 +50,7 @@ def plan(root: Path, results: Path, **given: Any) -> list[Cell]:
         "set": {"data.test_subset": "all"},
         **given,
     }
-    return plan_sweep(make_request({}, given), Silent()).cells
+    return plan_sweep(resolve(make_request({}, given)), Silent()).cells
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +62,10 @@ def test_source_models_are_trained_as_published(cells: list[Cell]) -> None:
     """S4T, supplement: Adam at 2e-5 with weight decay 1e-6, polynomial decay, 60,000 iterations
     of 8 images.
     """
-    assert {cell.work.pair.name for cell in cells} == set(PAIRS)
+    assert {cell.opened.pair.name for cell in cells} == set(PAIRS)
     for cell in cells:
-        spec = cell.work.source_spec(cell.seed, cell.settings.adapter)
-        (stage,) = training_chain(spec, cell.settings.adapter)
+        spec = cell.spec
+        (stage,) = cell.chain
         assert stage.iterations == 60_000
         assert stage.optimiser == Optimiser(
             optimiser="adam", lr=2e-5, weight_decay=1e-6, beta1=0.9, beta2=0.999
@@ -72,12 +73,12 @@ def test_source_models_are_trained_as_published(cells: list[Cell]) -> None:
         assert stage.phase.schedule == "polynomial"
         assert (spec.training.batch, spec.training.flip) == (8, True)
         assert (spec.model.backbone, spec.model.pretrained) == ("resnet50", True)
-        assert dict(spec.tasks) == CHANNELS[cell.work.pair.name]
+        assert dict(spec.tasks) == CHANNELS[cell.opened.pair.name]
 
 
 def test_targets_are_adapted_to_as_published(cells: list[Cell]) -> None:
     for cell in cells:
-        assert (cell.work.preset_name, cell.protocol, cell.settings.steps) == (
+        assert (cell.opened.preset_name, cell.protocol, cell.settings.steps) == (
             "paper",
             "online",
             40,
@@ -85,9 +86,12 @@ def test_targets_are_adapted_to_as_published(cells: list[Cell]) -> None:
         assert cell.settings.optimiser == Optimiser(
             optimiser="sgd", lr=2e-5, weight_decay=1e-6, momentum=0.0
         )
-        source, target = cell.work.pair.source.name, cell.work.pair.target.name
-        assert (cell.work.source.size, cell.work.target.size) == (SIZES[source], SIZES[target])
-        assert cell.work.preset.batch == 8
+        source, target = cell.opened.pair.source.name, cell.opened.pair.target.name
+        assert (cell.opened.source_data.size, cell.opened.target_data.size) == (
+            SIZES[source],
+            SIZES[target],
+        )
+        assert cell.opened.preset.batch == 8
 
 
 def by_hand(
@@ -114,8 +118,8 @@ def by_hand(
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_each_source_has_its_losses_and_its_weights(cells: list[Cell], pair: str) -> None:
-    work = next(cell.work for cell in cells if cell.work.pair.name == pair)
-    recipe = RECIPES[work.source_spec(seed=0).recipe]
+    opened = next(cell.opened for cell in cells if cell.opened.pair.name == pair)
+    recipe = recipe_of(opened.pair.source, opened.variant)
     draw = torch.Generator().manual_seed(0)
     predictions = {
         task: torch.randn(2, k, 5, 6, generator=draw) for task, k in CHANNELS[pair].items()
@@ -138,10 +142,10 @@ def test_each_source_has_its_losses_and_its_weights(cells: list[Cell], pair: str
 
 def s4t_on(cells: list[Cell], pair: str) -> tuple[Recipe, S4TOptions]:
     """The target's recipe and S4T's options on a pair."""
-    cell = next(c for c in cells if c.work.pair.name == pair and c.method == "s4t")
+    cell = next(c for c in cells if c.opened.pair.name == pair and c.method == "s4t")
     options = cell.settings.adapter.options
     assert isinstance(options, S4TOptions)
-    return cell.work.target_recipe, options
+    return recipe_of(cell.opened.pair.target, cell.opened.variant), options
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -177,16 +181,20 @@ def test_taskonomys_published_test_set_is_the_default(root: Path, tmp_path: Path
         "results": tmp_path / "results",
     }
     default, spread, everything = (
-        plan(**given, set={"data.test_subset": subset} if subset else {})[0].work
+        plan(**given, set={"data.test_subset": subset} if subset else {})[0].opened
         for subset in ("", "stride10", "all")
     )
     in_order = sorted(stems)
-    assert [work.target_images for work in (default, spread, everything)] == [3, 3, 30]
+    assert [len(opened.target_data) for opened in (default, spread, everything)] == [3, 3, 30]
     assert any(
         "test subset first_tenth: 3 frames, from ihlen" in notice for notice in default.notices
     )
-    for work, wanted in ((default, in_order[:3]), (spread, in_order[::10]), (everything, in_order)):
+    for opened, wanted in (
+        (default, in_order[:3]),
+        (spread, in_order[::10]),
+        (everything, in_order),
+    ):
         seeds = [stems.index(stem) for stem in wanted]
         red = [scene(64, seed).rgb[..., 0].mean() for seed in seeds]
-        found = work.target.batch(range(len(seeds))).images[:, 0].mean(dim=(1, 2)) * 255
+        found = opened.target_data.batch(range(len(seeds))).images[:, 0].mean(dim=(1, 2)) * 255
         assert found.tolist() == pytest.approx(red, rel=0.001)

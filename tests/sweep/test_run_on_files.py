@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from support.command import Done, call, refused
 from support.files import data_roots, nyud_files, taskonomy_files
-from support.runs import request
+from support.runs import plan
 
 from ttt_bench.results import store
-from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.util.progress import NoticeRecorder, Silent
 
 UNCHECKED = "nobody has checked these files; run `ttt-bench data check`"
@@ -250,8 +249,8 @@ def test_what_a_pair_lacks_is_left_out_with_the_reason(root: Path, results: Path
     shutil.rmtree(root / "nyud" / "depth")
     noting = NoticeRecorder(Silent())
     given = {"pair": "taskonomy:nyud", "methods": "base", "data_root": root}
-    (cell,) = plan_sweep(request(results, **given), noting).cells
-    assert cell.work.tasks == ("semseg", "normals", "edge")
+    (cell,) = plan(results, **given, progress=noting).cells
+    assert cell.opened.tasks == ("semseg", "normals", "edge")
     assert any(
         "depth is left out, nyud has no labels for it" in notice for notice in noting.notices
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import save_file
-from support.runs import primary, request, run
+from support.runs import LINE, plan, primary, run
 from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
@@ -28,12 +28,10 @@ from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.registry import METHODS
 from ttt_bench.results import schema, store
-from ttt_bench.sweep.plan import plan_sweep
-from ttt_bench.sweep.runner import Runner, find_device
+from ttt_bench.sweep.device import find_device
+from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import NoticeRecorder, Silent
-
-LINE = ("base", "norm", "tent", "s4t")
 
 
 @pytest.fixture
@@ -45,16 +43,6 @@ def register() -> Iterator[Callable[..., None]]:
             stack.enter_context(METHODS.extended({method.name: method for method in methods}))
 
         yield add
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
-    """A results folder with the real methods under every protocol."""
-    results = tmp_path_factory.mktemp("swept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TTT_BENCH_CACHE", str(room_cache))
-        run(results, methods=LINE, protocol="online,episodic,single-batch")
-    return results
 
 
 def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
@@ -196,7 +184,7 @@ def interrupt(results: Path, **given: Any) -> None:
     """Interrupt a run in the second half of its adaptation; every unit of work is saved."""
     stopping = Stopping(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        Runner(plan_sweep(request(results, **given), Silent()), stopping, save_seconds=0).run()
+        Runner(plan(results, **given), stopping, save_seconds=0).run()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -204,8 +192,8 @@ def test_a_killed_run_resumes_to_the_same_values(
     swept: Path, tmp_path: Path, protocol: str
 ) -> None:
     interrupt(tmp_path, methods="s4t", protocol=protocol)
-    plan = plan_sweep(request(tmp_path, methods="s4t", protocol=protocol), Silent())
-    assert [cell.state(tmp_path) for cell in plan.cells] == ["interrupted"]
+    sweep = plan(tmp_path, methods="s4t", protocol=protocol)
+    assert [cell.state(tmp_path) for cell in sweep.cells] == ["interrupted"]
     assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
     ((folder, _),) = store.cells(tmp_path)
     for name in ("rows", "statistics", "totals", "losses"):
@@ -278,20 +266,20 @@ def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(
     with pytest.raises(
         BenchError, match="unbound cannot be bound to test_resnet: ZeroDivisionError: a bug"
     ):
-        plan_sweep(request(tmp_path, methods="unbound,toy"), Silent())
-    reasons = {cell.method: cell.reason for cell in plan_sweep(request(tmp_path), Silent()).cells}
+        plan(tmp_path, methods="unbound,toy")
+    reasons = {cell.method: cell.reason for cell in plan(tmp_path).cells}
     assert "a bug" in str(reasons["unbound"])
     assert reasons["toy"] is None
 
 
 def test_a_cell_that_fails_midway_resumes_from_its_last_save(swept: Path, tmp_path: Path) -> None:
-    plan = plan_sweep(request(tmp_path, methods="s4t"), Silent())
+    sweep = plan(tmp_path, methods="s4t")
     failing = Stopping(OSError("the disk went away"))
-    assert Runner(plan, failing, save_seconds=0).run().computed == {"failed": 1}
+    assert Runner(sweep, failing, save_seconds=0).run().computed == {"failed": 1}
     assert list(tmp_path.rglob("*.partial.safetensors"))
     resumed = Stopping()
-    plan = plan_sweep(request(tmp_path, methods="s4t"), Silent())
-    assert Runner(plan, resumed).run().computed == {"done": 1}
+    sweep = plan(tmp_path, methods="s4t")
+    assert Runner(sweep, resumed).run().computed == {"done": 1}
     assert (failing.scored, resumed.scored) == (2, 1), "the first batch was not measured again"
     ((folder, _),) = store.cells(tmp_path)
     for name in ("rows", "statistics", "totals", "losses"):
@@ -338,9 +326,7 @@ def test_spelling_out_the_usual_values_computes_nothing_again(swept: Path) -> No
 
 def test_notices_are_said_when_the_plan_is_made(tmp_path: Path) -> None:
     noting = NoticeRecorder(Silent())
-    plan_sweep(
-        request(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}), noting
-    )
+    plan(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}, progress=noting)
     assert noting.notices == ["test_convnext has no BatchNorm layers: norm will equal base"]
 
 
@@ -358,8 +344,8 @@ def test_what_a_method_cannot_do_is_refused_if_named_and_noted_under_all(
     with pytest.raises(
         BenchError, match="demanding needs batches of at least 64 images, the smallest has 4"
     ):
-        plan_sweep(request(tmp_path, methods="demanding"), Silent())
-    reasons = {cell.method: cell.reason for cell in plan_sweep(request(tmp_path), Silent()).cells}
+        plan(tmp_path, methods="demanding")
+    reasons = {cell.method: cell.reason for cell in plan(tmp_path).cells}
     assert "64" in str(reasons.pop("demanding"))
     assert set(reasons.values()) == {None}
 
@@ -369,23 +355,21 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
         BenchError,
         match=r"method 'tnet'; did you mean tent(.|\n)*method 'noorm'; did you mean norm",
     ):
-        plan_sweep(request(tmp_path, methods="tnet,base,noorm"), Silent())
+        plan(tmp_path, methods="tnet,base,noorm")
     with pytest.raises(BenchError, match=r"tent\.lr: (.|\n)*s4t\.mask_ratio: "):
-        plan_sweep(
-            request(tmp_path, methods=LINE, set={"s4t.mask_ratio": 2, "tent.lr": -1}), Silent()
-        )
+        plan(tmp_path, methods=LINE, set={"s4t.mask_ratio": 2, "tent.lr": -1})
     with pytest.raises(
         BenchError, match="unknown pair 'rooms:rooms-mx'; did you mean rooms:rooms-mix"
     ):
-        plan_sweep(request(tmp_path, pair="rooms:rooms-mx"), Silent())
+        plan(tmp_path, pair="rooms:rooms-mx")
 
 
 def test_an_unwritable_results_folder_fails_before_computing(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.touch()
-    plan = plan_sweep(request(blocker / "results", methods="base"), Silent())
+    sweep = plan(blocker / "results", methods="base")
     with pytest.raises(BenchError, match=r"cannot be written.*--results"):
-        Runner(plan, Silent())
+        Runner(sweep, Silent()).run()
 
 
 def test_an_unknown_device_is_refused() -> None:
@@ -413,11 +397,9 @@ def test_a_model_trained_elsewhere_replaces_the_source_training(
     assert (mine == theirs[mine.index]).all()
     with pytest.raises(
         BenchError,
-        match="s4t trains on the source, and a model given with --source-weights has not",
+        match="s4t needs its own source training, which the model from --source-weights has not",
     ):
-        plan_sweep(
-            request(results, methods="s4t", source_weights=tmp_path / "mine.safetensors"), Silent()
-        )
+        plan(results, methods="s4t", source_weights=tmp_path / "mine.safetensors")
 
 
 def test_rows_say_how_many_steps_were_asked_for(tmp_path: Path, register: Any) -> None:

@@ -12,7 +12,7 @@ from ttt_bench.cli.output import Display, show, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
-from ttt_bench.sweep.resolve import check_names
+from ttt_bench.sweep.resolve import resolve
 
 if TYPE_CHECKING:
     from ttt_bench.conformance import Result
@@ -78,7 +78,7 @@ def check_methods(
     """
     wanted = names or list(METHODS.names())
     settings = parse_settings(sets)
-    check_names(Request(methods=tuple(wanted), set=settings))
+    resolve(Request(methods=tuple(wanted), set=settings))
     found = _run_checks(wanted, settings, backbone, device)
     if not as_json:
         columns = ("method", "checks", "failed")
@@ -102,7 +102,7 @@ def _run_checks(
 ) -> dict[str, list[Result]]:
     """Return every method's results; a method that does not load has one failed check."""
     from ttt_bench.conformance import Result, check_method
-    from ttt_bench.sweep.runner import find_device
+    from ttt_bench.sweep.device import find_device
 
     found: dict[str, list[Result]] = {}
     with Display().bar("checking", len(names)) as bar:

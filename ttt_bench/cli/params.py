@@ -9,7 +9,7 @@ import typer
 from ttt_bench.cli.options import Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.request import Request
-from ttt_bench.sweep.resolve import check_names
+from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import TASKS
 
 COLUMNS = (
@@ -46,7 +46,7 @@ def params(
     from ttt_bench.describe.parameters import parameter_rows
 
     settings = parse_settings(sets)
-    check_names(Request(set=settings))
+    resolve(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
     rows = parameter_rows(backbone, names, classes=classes, settings=settings, progress=Display())
     show(

@@ -9,7 +9,7 @@ import typer
 from ttt_bench.cli.options import Json, request_options
 from ttt_bench.cli.output import Display, say, show, show_summary
 from ttt_bench.config.request import Request
-from ttt_bench.sweep.resolve import check_names
+from ttt_bench.sweep.resolve import resolve
 
 if TYPE_CHECKING:
     from ttt_bench.sweep.cell import Cell
@@ -63,12 +63,12 @@ def run(
     A finished cell (one method, pair, protocol, control and seed) is not computed again. Ctrl-C
     stops the run; the same command resumes it. The exit code is 1 if a cell failed.
     """
-    check_names(request)  # a misspelt name is refused before PyTorch is imported
+    resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.sweep.plan import plan_sweep
     from ttt_bench.sweep.runner import Runner
 
     display = Display()
-    sweep = plan_sweep(request, display)
+    sweep = plan_sweep(resolved, display)
     if plan:
         _show_plan(sweep, as_json=as_json)
         return
@@ -98,13 +98,13 @@ def _show_plan(sweep: Sweep, *, as_json: bool) -> None:
 
 def _plan_row(cell: Cell, request: Request) -> dict[str, Any]:
     return {
-        "pair": cell.work.pair.name,
+        "pair": cell.opened.pair.name,
         "method": cell.method,
         "control": cell.control if cell.control != "none" else "",
         "protocol": cell.protocol,
         "seed": cell.seed,
         "steps": cell.settings.steps,
-        "preset": cell.work.preset_name,
+        "preset": cell.opened.preset_name,
         "hparams": request.hparams,
         "settings": cell.identity["settings"],
         "state": "not_applicable" if cell.reason else cell.state(request.results),

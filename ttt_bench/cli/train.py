@@ -5,7 +5,7 @@ from __future__ import annotations
 from ttt_bench.cli.options import Json, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.request import Request
-from ttt_bench.sweep.resolve import check_names
+from ttt_bench.sweep.resolve import resolve
 
 COLUMNS = ("source", "model", "seed", "task", "metric", "score", "prior", "ratio", "checkpoint")
 
@@ -29,12 +29,12 @@ def train(request: Request, *, as_json: Json = False) -> None:
     Next to each score is the prior: the score of the per-pixel mean of the training labels.
     `ttt-bench run` uses the checkpoints.
     """
-    check_names(request)  # a misspelt name is refused before PyTorch is imported
+    resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.sweep.plan import plan_sweep
     from ttt_bench.sweep.source_models import train_sources
 
     display = Display()
-    sweep = plan_sweep(request, display)
+    sweep = plan_sweep(resolved, display)
     show(
         train_sources(sweep, display),
         COLUMNS,

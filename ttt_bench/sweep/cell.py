@@ -1,126 +1,292 @@
-"""A cell of a sweep: its key, its state and its files."""
+"""A cell of a sweep: its key, its files and its manifest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt_bench.adapter import Adapter
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
 from ttt_bench.results import schema, store
+from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.opened import OpenedPair
-from ttt_bench.train.chain import SourceSpec, statistics_key, training_chain
-from ttt_bench.util.hashing import code_hash, hash_file, hash_of
+from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
+from ttt_bench.train.chain import (
+    SourceSpec,
+    TrainingStage,
+    statistics_key,
+    training_chain,
+    trains_own_source,
+)
+from ttt_bench.util.hashing import code_hash, harness_hash, hash_of, versions
 
-CHECKPOINTS = "checkpoints"
-"""The folder below the results that source models are kept in."""
-FORMAT = 1
-"""Raised when a change of the harness makes earlier cells wrong."""
+FORMAT = 2
+"""Raised when a change of the harness invalidates earlier cells."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One method under one protocol, control and seed on one pair.
 
     Attributes:
-        config: everything that the cell's numbers depend on; `hash` identifies it.
-        reason: why the cell does not apply; None where it does.
+        opened: the pair with its data.
+        settings: the method's settings under the control.
+        control: name of the control.
+        protocol: name of the protocol.
+        seed: seed of source training and adaptation.
+        weights: hash of the file of --source-weights; None if the source model is trained here.
+        spec: the settings of source training.
+        chain: the stages of source training.
+        identity: the values of the cell's rows that are the same in all of them.
+        config: everything that the cell's numbers depend on; `hash` is its hash.
+        reason: the reason why the cell does not apply; None if it does.
     """
 
-    work: OpenedPair
+    opened: OpenedPair
     settings: MethodSettings
     control: str
     protocol: str
     seed: int
+    weights: str | None
+    spec: SourceSpec
+    chain: tuple[TrainingStage, ...]
     identity: dict[str, Any]
     config: dict[str, Any]
     reason: str | None
 
     @property
     def method(self) -> str:
+        """Name of the method."""
         return self.settings.adapter.name
 
     @property
     def hash(self) -> str:
+        """Hash of `config`."""
         return str(self.identity["config"])
 
+    @property
+    def parent(self) -> str:
+        """Key of the weights that the method starts from."""
+        return _parent(self.weights, self.chain)
+
     def folder(self, results: Path) -> Path:
-        """Where the cell's files lie."""
-        return store.cell_folder(results, self.work.pair.name, self.method, self.hash)
+        """Return the folder of the cell's files."""
+        return store.cell_folder(results, self.opened.pair.name, self.method, self.hash)
 
     def partial(self, results: Path) -> Path:
-        """Where an unfinished cell is kept."""
+        """Return the file of the unfinished cell."""
         folder = self.folder(results)
         return folder.with_name(f".{folder.name}.partial.safetensors")
 
     def state(self, results: Path) -> str:
-        """One of `schema.STATES`, `interrupted` or `missing`, from the files."""
+        """Return one of `schema.STATES`, `interrupted` or `missing`, derived from the files."""
         manifest = store.read_manifest(self.folder(results))
         if manifest is not None:
             return str(manifest["state"])
         return "interrupted" if self.partial(results).exists() else "missing"
 
 
-def _cell(
-    request: Request,
-    work: OpenedPair,
+def make_cell(
+    opened: OpenedPair,
     settings: MethodSettings,
+    *,
+    request: Request,
+    weights: str | None,
     control: str,
     protocol: str,
     seed: int,
     reason: str | None,
 ) -> Cell:
+    """Return a cell with its key.
+
+    Args:
+        opened: the pair with its data.
+        settings: the method's settings without the control.
+        request: the request.
+        weights: hash of the file of --source-weights; None if the source model is trained here.
+        control: name of the control.
+        protocol: name of the protocol.
+        seed: seed of source training and adaptation.
+        reason: the reason why the cell does not apply; None if it does.
+    """
     changes = describe_changes(
-        settings, work.preset, request, preset_name=work.preset_name, choices=work.unusual
+        settings,
+        opened.preset,
+        request,
+        preset_name=opened.preset_name,
+        choices=_changed_choices(opened),
     )
     settings = controlled(settings, control)
-    adapter, spec = settings.adapter, work.source_spec(seed, settings.adapter)
-    source = source_key(request, spec, adapter)
+    spec = source_spec(opened, seed, settings.adapter)
+    chain = tuple(training_chain(spec, settings.adapter))
     identity = {
-        "pair": work.pair.name,
-        "method": adapter.name,
+        "pair": opened.pair.name,
+        "method": settings.adapter.name,
         "control": control,
         "hparams": request.hparams,
-        "settings": changes,
-        "preset": work.preset_name,
+        "preset": opened.preset_name,
         "protocol": protocol,
-        "data_variant": work.variant.name,
+        "data_variant": opened.variant.name,
         "seed": seed,
         "steps": settings.steps,
     }
     config = {
-        **{
-            key: value for key, value in identity.items() if key != "settings"
-        },  # their values stand below
+        **identity,
+        **fingerprint_fields(opened),
+        **_method_fields(settings, spec, _parent(weights, chain), opened.target_data.size),
+        "tasks": list(spec.tasks),
+    }
+    return Cell(
+        opened=opened,
+        settings=settings,
+        control=control,
+        protocol=protocol,
+        seed=seed,
+        weights=weights,
+        spec=spec,
+        chain=chain,
+        identity={
+            **identity,
+            "settings": changes,
+            "config": hash_of(config),
+            "schema_version": schema.SCHEMA_VERSION,
+        },
+        config=config,
+        reason=reason,
+    )
+
+
+def fingerprint_fields(opened: OpenedPair) -> dict[str, Any]:
+    """Return everything that a cell's numbers depend on besides method and source model."""
+    target, source = opened.pair.target, opened.pair.source
+    return {
+        "target": opened.target_data.fingerprint,
+        "target_images": len(opened.target_data),
+        "target_size": list(opened.target_data.size),
+        "tasks": list(opened.tasks),
+        "label_space": opened.labels.record() if opened.labels else None,
+        "batch": opened.preset.batch,
+        "source_recipe": recipe_of(source, opened.variant).name,
+        "target_recipe": recipe_of(target, opened.variant).name,
+        "target_statistics": normalisation_of(target, opened.variant),
+        "variant": asdict(opened.variant),
+        "scoring": scoring_words(opened),
+        "model": opened.preset.model.model_dump(mode="json", exclude={"weights"}),
+        "precision": "fp32",
+    }
+
+
+def comparison_key(opened: OpenedPair, weights: str | None) -> str:
+    """Return a hash that is equal for cells that can be compared.
+
+    It covers the target's data, the scoring, and the origin of the source models.
+    """
+    training = [
+        source_spec(opened, seed=0).initial(),
+        opened.preset.training.model_dump(),
+        opened.source_data.fingerprint,
+    ]
+    return hash_of([fingerprint_fields(opened), weights or training])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a cell ended.
+
+    Attributes:
+        state: one of `schema.STATES`.
+        reason: the reason why it has no numbers; None if it has.
+        diverged_at: the step or iteration at which it diverged, if it did.
+        own_source_scores: task -> score of the method's own source model before adapting, if it
+            has one.
+        moves: whether the method moved parameters.
+    """
+
+    state: str
+    reason: str | None = None
+    diverged_at: int | None = None
+    own_source_scores: Mapping[str, float] | None = None
+    moves: bool = True
+
+
+def manifest(cell: Cell, ending: Ending, *, request: Request, device: str) -> dict[str, Any]:
+    """Return the manifest of a finished cell.
+
+    Args:
+        cell: the cell.
+        ending: how it ended.
+        request: the request.
+        device: name of the device that computed it.
+    """
+    opened = cell.opened
+    own = trains_own_source(cell.settings.adapter)
+    found = {
+        **cell.identity,
+        "state": ending.state,
+        "reason": ending.reason,
+        "configuration": cell.config,
+        "optimiser": cell.config["optimiser"] if ending.moves else None,
+        "options": cell.config["options"],
+        "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
+        "classes": list(opened.classes),
+        "segments": segments(opened.target_data),
+        "scoring": cell.config["scoring"],
+        "comparison": comparison_key(opened, cell.weights),
+        "notices": list(opened.notices),
+        "source_model": cell.method if own else "base",
+        "images": len(opened.target_data),
+        "provenance": _provenance(cell, request, device),
+    }
+    if ending.diverged_at is not None:
+        found["diverged_at"] = ending.diverged_at
+    if ending.own_source_scores is not None:
+        found["own_source_scores"] = dict(ending.own_source_scores)
+    return found
+
+
+def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
+    weights = request.source_weights
+    return {
+        "harness": harness_hash(),
+        "method": cell.config["code"],
+        "versions": versions(),
+        "device": device,
+        "precision": cell.config["precision"],
+        "source_data": cell.opened.source_data.fingerprint,
+        "target_data": cell.opened.target_data.fingerprint,
+        "checkpoints": [] if weights else [stage.key for stage in cell.chain],
+        "source_weights": str(weights) if weights else None,
+    }
+
+
+def _method_fields(
+    settings: MethodSettings, spec: SourceSpec, parent: str, target_size: tuple[int, int]
+) -> dict[str, Any]:
+    """Return everything that a cell's numbers depend on besides pair and protocol."""
+    adapter = settings.adapter
+    return {
         "evaluation": FORMAT,
         "options": adapter.options.model_dump(mode="json"),
         "optimiser": settings.optimiser.model_dump(),
         "code": code_hash(type(adapter)),
-        "source": source,
-        "statistics": statistics_key(source, spec, adapter, work.target.size),
-        **work.record(),
-        "tasks": list(spec.tasks),
+        "source": parent,
+        "statistics": statistics_key(parent, spec, adapter, target_size),
     }
-    identity = {**identity, "config": hash_of(config), "schema_version": schema.SCHEMA_VERSION}
-    return Cell(work, settings, control, protocol, seed, identity, config, reason)
 
 
-def comparison_key(request: Request, work: OpenedPair) -> str:
-    """Hash of what cells must share to be compared: target data, scoring, and how source models
-    come about.
-    """
-    weights = request.source_weights
-    initial = work.source_spec(seed=0).initial()
-    training = work.preset.training.model_dump()
-    source = hash_file(weights) if weights else [initial, training, work.source.fingerprint]
-    return hash_of([work.record(), source])
+def _parent(weights: str | None, chain: tuple[TrainingStage, ...]) -> str:
+    return f"file {weights}" if weights else chain[-1].key
 
 
-def source_key(request: Request, spec: SourceSpec, adapter: Adapter) -> str:
-    """What names the weights that a method starts from."""
-    if request.source_weights is not None:
-        return f"file {hash_file(request.source_weights)}"
-    return training_chain(spec, adapter)[-1].key
+def _changed_choices(opened: OpenedPair) -> dict[str, str]:
+    """Return stream and label space if they differ from the default."""
+    found: dict[str, str] = {}
+    stream, default = opened.target_data.stream, opened.pair.label_space(None, {})
+    if stream.kind != "fixed":
+        found["stream"] = str(stream)
+    if opened.labels is not None and (default is None or default.name != opened.labels.name):
+        found["label_space"] = opened.labels.name
+    return found

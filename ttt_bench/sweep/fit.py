@@ -1,70 +1,123 @@
-"""Whether a method fits a pair, and a network its images."""
+"""Check whether a network fits the images of a pair, and a method fits the pair."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapter import Adapter
-from ttt_bench.config.method_settings import MethodSettings
-from ttt_bench.config.preset import Preset
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
-from ttt_bench.sweep.cell import CHECKPOINTS
+from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
+from ttt_bench.sweep.problems import attempt
+from ttt_bench.sweep.settings import channels_of
+from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
-from ttt_bench.train import changed_data as seen
 from ttt_bench.train.chain import trains_on_source
 
 
-def _size_problems(work: OpenedPair, network: Network) -> list[str]:
-    height, width = work.target.size
-    smallest = min(len(batch) for batch in work.batches)
-    problems = []
-    if smallest * ceil(height / 32) * ceil(width / 32) < 2:
-        problems.append(
-            f"{work.pair.name}: a batch of {smallest} image of {height}x{width} leaves batch statistics a single value "
-            "at the last stage; use larger images or more of them"
-        )
-    for role, size in (("source", work.source.size), ("target", work.target.size)):
-        try:
-            network(torch.empty(2, 3, *size, device="meta"))
-        except Exception as error:  # whatever timm's networks raise where their size is fixed
-            problems.append(
-                f"{work.pair.name}: {work.preset.model.backbone} cannot take the {role}'s images of "
-                f"{size[0]}x{size[1]} ({error}); take another backbone, or other sizes (--set data.sizes.{role}=[H, W])"
-            )
-    return problems
+@dataclass(frozen=True)
+class NetworkFit:
+    """How the shared network fits a pair.
+
+    Attributes:
+        problems: reasons why it cannot be used.
+        has_batchnorm: whether it has BatchNorm layers.
+    """
+
+    problems: tuple[str, ...]
+    has_batchnorm: bool
 
 
-def _source_problems(request: Request, work: OpenedPair) -> list[str]:
-    """Why the source model that is there cannot be used."""
+@dataclass(frozen=True)
+class MethodFit:
+    """How a method fits a pair.
+
+    Attributes:
+        reason: the reason why it cannot run on the pair; None if it can.
+        moves: whether it moves parameters.
+    """
+
+    reason: str | None
+    moves: bool = True
+
+
+def network_fit(opened: OpenedPair) -> NetworkFit:
+    """Return whether the shared network can take the images of source and target."""
+    network = meta_net(opened.preset.model, channels_of(opened)).model
+    problems = [
+        *_batch_problems(opened),
+        *_size_problems(opened, network, "source", opened.source_data.size),
+        *_size_problems(opened, network, "target", opened.target_data.size),
+    ]
+    return NetworkFit(tuple(problems), _has_batchnorm(network))
+
+
+def source_problems(opened: OpenedPair, request: Request, checkpoints: Path) -> list[str]:
+    """Return the reasons why existing source models or the given weights cannot be used."""
     if request.source_weights is None:
-        changed = seen.changed(request.results / CHECKPOINTS, work)
-        return [changed] if changed else []
+        change, problems = attempt(source_change, opened, checkpoints)
+        return [change] if change else problems
+    model = build_model(opened.preset.model.untrained(), channels_of(opened))
+    return attempt(load_weights, model, request.source_weights)[1]
+
+
+def method_fit(opened: OpenedPair, adapter: Adapter, request: Request) -> MethodFit:
+    """Return whether a method can run on a pair, and whether it moves parameters."""
+    reason = _unmet_need(opened, adapter, request)
+    if reason:
+        return MethodFit(reason)
+    backbone = opened.preset.model.backbone
     try:
-        load_weights(
-            build_model(work.preset.model.untrained(), work.channels()), request.source_weights
-        )
+        net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
+        moves = bool(plan_of(net, adapter).moves)
     except BenchError as error:
-        return [str(error)]
-    return []
+        return MethodFit(f"does not fit: {error}")
+    except Exception as error:  # a plugin may raise anything, and must not stop the others
+        return MethodFit(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
+    needs = adapter.needs()
+    if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
+        return MethodFit(f"needs BatchNorm layers, which {backbone} does not have")
+    if needs.affine and not affine_parameters(net.model, AFFINE_NORMS):
+        return MethodFit(
+            f"needs normalisation layers with scale and shift, which {backbone} does not have"
+        )
+    return MethodFit(None, moves)
 
 
-def _method_notices(
-    settings: list[MethodSettings], network: nn.Module, preset: Preset
+def _batch_problems(opened: OpenedPair) -> list[str]:
+    height, width = opened.target_data.size
+    smallest = _smallest_batch(opened)
+    if smallest * ceil(height / 32) * ceil(width / 32) >= 2:
+        return []
+    return [
+        f"{opened.pair.name}: the last backbone stage has only one value per channel for a batch "
+        f"of {smallest} image of {height}x{width}, so batch statistics are undefined; use larger "
+        "images or a larger batch"
+    ]
+
+
+def _size_problems(
+    opened: OpenedPair, network: Network, role: str, size: tuple[int, int]
 ) -> list[str]:
-    names = [one.adapter.name for one in settings]
-    if "norm" in names and not _has_batchnorm(network):
-        return [f"{preset.model.backbone} has no BatchNorm layers: norm will equal base"]
+    try:
+        network(torch.empty(2, 3, *size, device="meta"))
+    except Exception as error:  # timm's networks of fixed size raise various errors
+        return [
+            f"{opened.pair.name}: {opened.preset.model.backbone} cannot take the {role}'s images "
+            f"of {size[0]}x{size[1]} ({error}); use another backbone or other sizes "
+            f"(--set data.sizes.{role}=[H, W])"
+        ]
     return []
 
 
@@ -72,48 +125,25 @@ def _has_batchnorm(network: nn.Module) -> bool:
     return any(isinstance(module, BATCH_NORMS) for module in network.modules())
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    """Why a method cannot run on a pair (None where it can), and whether it moves any parameter."""
-
-    reason: str | None
-    moves: bool = True
+def _smallest_batch(opened: OpenedPair) -> int:
+    return min(map(len, target_batches(opened.target_data, opened.preset.batch)))
 
 
-def _verdict(request: Request, work: OpenedPair, adapter: Adapter) -> _Verdict:
-    reason = _unmet_need(request, work, adapter)
-    if reason:
-        return _Verdict(reason)
-    needs, backbone = adapter.needs(), work.preset.model.backbone
-    try:
-        net = meta_net(work.preset.model, work.channels(adapter), adapter)
-        moves = bool(plan_of(net, adapter).moves)
-    except BenchError as error:
-        return _Verdict(f"does not fit: {error}")
-    except Exception as error:  # a plugin can fail in any way; the others must go on
-        return _Verdict(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
-    if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
-        return _Verdict(f"needs BatchNorm layers, which {backbone} does not have")
-    if needs.affine and not affine_parameters(net.model, AFFINE_NORMS):
-        return _Verdict(
-            f"needs normalisation layers with a scale and a shift, which {backbone} does not have"
-        )
-    return _Verdict(None, moves)
-
-
-def _unmet_need(request: Request, work: OpenedPair, adapter: Adapter) -> str | None:
+def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str | None:
     needs = adapter.needs()
-    lacking = [task for task in canonical(needs.tasks) if task not in work.tasks]
-    if lacking:
-        return f"needs {', '.join(lacking)}, which the pair does not have"
-    smallest = min(len(batch) for batch in work.batches)
+    missing = [task for task in canonical(needs.tasks) if task not in opened.tasks]
+    if missing:
+        return f"needs {', '.join(missing)}, which the pair does not have"
+    smallest, side = _smallest_batch(opened), min(opened.target_data.size)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
-    if min(work.target.size) < needs.min_side:
-        return f"needs images of at least {needs.min_side} pixels a side, the target's have {min(work.target.size)}"
+    if side < needs.min_side:
+        return (
+            f"needs images of at least {needs.min_side} pixels per side, the target's have {side}"
+        )
     if request.source_weights is not None and trains_on_source(adapter):
         return (
-            "trains on the source, and a model given with --source-weights has not had that training: leave the method "
-            "out, or run it without --source-weights"
+            "needs its own source training, which the model from --source-weights has not had; "
+            "drop the method or --source-weights"
         )
     return None

@@ -1,52 +1,53 @@
-"""A pair with its data opened: what every cell of it has in common, whatever the method."""
+"""Open the data sets of the pairs of a request."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
-from ttt_bench.adapter import Adapter
 from ttt_bench.config.preset import Preset
-from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.batching import split_batches
 from ttt_bench.data.domains import Domain
-from ttt_bench.data.label_spaces import LabelSpace, label_space_from
+from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.open import open_domain
 from ttt_bench.data.pair import Pair
-from ttt_bench.data.shifts.streams import parse_stream
 from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
-from ttt_bench.data.variants import DataVariant, find_variant
+from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
-from ttt_bench.losses import RECIPES, Recipe
-from ttt_bench.metrics.base import Scoring
-from ttt_bench.tasks import TASKS, canonical, output_channels
-from ttt_bench.train.chain import SourceSpec
+from ttt_bench.sweep.problems import attempt
+from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
+from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenedPair:
     """A pair with its data opened.
 
     Attributes:
-        target: what the protocols see: the target's images under their shifts, in the stream's
-        order.
-        tasks: those that both data sets have, in canonical order.
-        labels: the classes of semantic segmentation; None where the pair shares none.
+        pair: the source and the target domain.
+        preset_name: name of the preset.
+        preset: the preset with the request's settings.
+        variant: the data handling.
+        source_data: training images of the source.
+        target_data: images that the protocols use: those of the target under their shifts, in the
+            order of the stream.
+        tasks: tasks of both data sets, in canonical order.
+        labels: the classes of semantic segmentation; None if the pair shares none.
+        notices: what the user should know about the data.
     """
 
     pair: Pair
     preset_name: str
     preset: Preset
     variant: DataVariant
-    source: Dataset
-    target: StreamedDataset
+    source_data: Dataset
+    target_data: StreamedDataset
     tasks: tuple[str, ...]
     labels: LabelSpace | None
     notices: tuple[str, ...]
@@ -56,241 +57,171 @@ class OpenedPair:
         """Names of the semantic classes."""
         return self.labels.classes if self.labels else ()
 
-    @property
-    def unusual(self) -> dict[str, str]:
-        """The target's order and the classes where another choice was made than the usual one."""
-        found = {} if self.target.stream.kind == "fixed" else {"stream": str(self.target.stream)}
-        usual = self.pair.label_space(None, {})
-        if self.labels is not None and (usual is None or usual.name != self.labels.name):
-            found["label_space"] = self.labels.name
-        return found
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A split of a domain as one role of a pair uses it.
+
+    Attributes:
+        domain: the domain.
+        name: train, val, test or tune.
+        role: "source" or "target", which decides the size of the images.
+        preset: number and size of images.
+        labels: the classes of semantic segmentation; None for none.
+        variant: the data handling.
+    """
+
+    domain: Domain
+    name: str
+    role: str
+    preset: Preset
+    labels: LabelSpace | None
+    variant: DataVariant
 
     @property
-    def target_images(self) -> int:
-        """How many images the protocols see."""
-        return len(self.target)
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images."""
+        return self.preset.data.size(self.domain.name, self.role)
 
-    def channels(self, adapter: Adapter | None = None) -> dict[str, int]:
-        """Task -> output channels of the shared network, or of a method's where that has fewer
-        tasks.
+    @property
+    def key(self) -> str:
+        """Return a hash that is equal for splits with equal data."""
+        space = self.labels.record() if self.labels else None
+        settings = self.preset.data.model_dump()
+        return hash_of([self.domain.name, self.name, self.size, space, settings])
+
+    def open(self, data_root: Path | None, progress: Progress) -> Dataset:
+        """Return the data set.
+
+        Args:
+            data_root: the folder that contains the domains' folders.
+            progress: shows long work.
+
+        Raises:
+            BenchError: files are missing or damaged.
         """
-        tasks = adapter.own_tasks(self.tasks) if adapter else self.tasks
-        return output_channels(tasks, len(self.classes))
-
-    def source_spec(self, seed: int, adapter: Adapter | None = None) -> SourceSpec:
-        """Return the settings of source training for a seed, with the tasks of a method."""
-        return SourceSpec(
-            domain=self.pair.source.name,
-            model=self.preset.model,
-            tasks=self.channels(adapter),
-            recipe=self.source_recipe.name,
-            training=self.preset.training,
-            fingerprint=self.source.fingerprint,
-            seed=seed,
-            normalisation=self.normalisation_of(self.pair.source),
+        data = self.preset.data
+        return open_domain(
+            self.domain,
+            self.name,
+            self.size,
+            data.rendered_train if self.name == "train" else data.rendered_target,
+            data_root=data_root,
+            cache=cache_folder(),
+            progress=progress,
+            space=self.labels,
+            variant=self.variant,
+            subset=data.test_subset,
         )
-
-    @property
-    def source_recipe(self) -> Recipe:
-        """How the source model is trained."""
-        return _recipe(self.pair.source, self.variant)
-
-    @property
-    def target_recipe(self) -> Recipe:
-        """How a method that weights tasks does so on the target."""
-        return _recipe(self.pair.target, self.variant)
-
-    def normalisation_of(self, domain: Domain) -> str:
-        """The statistics that the model normalises a domain's images with, a name of
-        `model.NORMALISATIONS`.
-        """
-        apart = self.variant.normalisation == "per_dataset" and domain.unscaled
-        return "unscaled" if apart else "imagenet"
-
-    @property
-    def scoring(self) -> Scoring:
-        """How raw outputs are scored on the target."""
-        target = self.pair.target
-        return Scoring(
-            edge_sigmoid=target.edge_sigmoid,
-            depth_nonnegative=target.depth_nonnegative,
-            to_metres=target.to_metres,
-        )
-
-    def scoring_words(self) -> dict[str, str]:
-        """The same in words."""
-        target = self.pair.target
-        order = (
-            "file order"
-            if self.target.stream.kind == "fixed"
-            else f"the order of the stream {self.target.stream}"
-        )
-        return self.scoring.words(
-            self.tasks,
-            batch=self.preset.batch,
-            units={"depth": target.depth_unit, "edge": target.edge_unit},
-            order=order,
-        )
-
-    @property
-    def batches(self) -> list[list[int]]:
-        """Positions of the stream in every target batch; none is part of two segments that
-        follow each other.
-        """
-        segments: dict[int, list[int]] = {}
-        continual = self.target.stream.kind == "continual"
-        for index, position in enumerate(self.target.positions):
-            segments.setdefault(position.segment if continual else 0, []).append(index)
-        return [
-            [positions[i] for i in batch]
-            for positions in segments.values()
-            for batch in split_batches(len(positions), self.preset.batch)
-        ]
-
-    def segments(self) -> list[dict[str, Any]]:
-        """What a stream under several shifts is made of: each segment's name and its positions;
-        else nothing.
-        """
-        names = self.target.stream.names
-        if len(names) < 2:
-            return []
-        at = [
-            [i for i, position in enumerate(self.target.positions) if position.segment == n]
-            for n in range(len(names))
-        ]
-        return [
-            {"name": name, "positions": positions}
-            for name, positions in zip(names, at, strict=True)
-        ]
-
-    def record(self) -> dict[str, Any]:
-        """What every cell's numbers depend on, beside the method."""
-        return {
-            "target": self.target.fingerprint,
-            "target_images": self.target_images,
-            "target_size": list(self.target.size),
-            "tasks": list(self.tasks),
-            "label_space": self.labels.record() if self.labels else None,
-            "batch": self.preset.batch,
-            "source_recipe": self.source_recipe.name,
-            "target_recipe": self.target_recipe.name,
-            "target_statistics": self.normalisation_of(self.pair.target),
-            "variant": asdict(self.variant),
-            "scoring": self.scoring_words(),
-            "model": self.preset.model.model_dump(mode="json", exclude={"weights"}),
-            "precision": "fp32",
-        }
 
 
 def cache_folder() -> Path:
-    """Where rendered images are kept: `TTT_BENCH_CACHE`, or the user's cache folder."""
+    """Return the folder for rendered images: `TTT_BENCH_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("TTT_BENCH_CACHE") or platformdirs.user_cache_dir("ttt-bench"))
 
 
-def open_pair(
-    pair: Pair,
-    preset_name: str,
-    preset: Preset,
-    request: Request,
-    progress: Progress,
-    known: dict[str, Dataset],
-) -> OpenedPair:
-    """Open both data sets of a pair and find the tasks that both have.
+def open_pairs(resolved: ResolvedRequest, progress: Progress) -> tuple[list[OpenedPair], list[str]]:
+    """Return the pairs that can be opened, and the problems of the others.
 
-    Args:
-        known: what other pairs of the request have opened, to be used again; what is opened here is
-        added.
-
-    Raises:
-        BenchError: data that are missing, a label space that does not fit, or no task in common.
+    A data set that several pairs share is opened once.
     """
-    own = {name: label_space_from(name, table) for name, table in request.label_spaces.items()}
-    labels = pair.label_space(request.label_space, own)
-    opened: list[Dataset] = []
+    datasets, problems = _open_splits(resolved, progress)
+    opened: list[OpenedPair] = []
+    for one in resolved.pairs:
+        source, target = (datasets.get(split.key) for split in _splits(one, resolved.variant))
+        if source is not None and target is not None:
+            pair, new = attempt(_opened, one, resolved, source, target)
+            problems += new
+            opened += [pair] if pair is not None else []
+    return opened, problems
+
+
+def _open_splits(
+    resolved: ResolvedRequest, progress: Progress
+) -> tuple[Mapping[str, Dataset], list[str]]:
+    """Return the data sets of all pairs by `Split.key`."""
+    splits = {
+        split.key: split for one in resolved.pairs for split in _splits(one, resolved.variant)
+    }
+    found: dict[str, Dataset] = {}
     problems: list[str] = []
-    for domain, split, role in (
-        (pair.source, "train", "source"),
-        (pair.target, preset.data.target_split, "target"),
-    ):
-        size, space = preset.data.size(domain.name, role), labels.record() if labels else None
-        key = hash_of([domain.name, split, size, space, preset.data.model_dump()])
-        try:
-            if key not in known:
-                known[key] = open_split(domain, split, role, preset, request, progress, labels)
-            opened.append(known[key])
-        except BenchError as error:
-            problems.append(str(error))
-    if problems:
-        raise BenchError("\n".join(dict.fromkeys(problems)))
-    source, target = opened
+    for key, split in splits.items():
+        dataset, new = attempt(split.open, resolved.request.data_root, progress)
+        problems += new
+        if dataset is not None:
+            found[key] = dataset
+    return found, problems
+
+
+def _splits(one: ResolvedPair, variant: DataVariant) -> tuple[Split, Split]:
+    """Return the training images of the source, and the images of the target."""
+    source, target = one.pair.source, one.pair.target
+    return (
+        Split(
+            domain=source,
+            name="train",
+            role="source",
+            preset=one.preset,
+            labels=one.labels,
+            variant=variant,
+        ),
+        Split(
+            domain=target,
+            name=one.preset.data.target_split,
+            role="target",
+            preset=one.preset,
+            labels=one.labels,
+            variant=variant,
+        ),
+    )
+
+
+def _opened(
+    one: ResolvedPair, resolved: ResolvedRequest, source: Dataset, target: Dataset
+) -> OpenedPair:
     shared = set(source.tasks) & set(target.tasks)
-    tasks = canonical(task for task in shared if labels or not TASKS[task].needs_labels)
+    tasks = canonical(task for task in shared if one.labels or not TASKS[task].needs_labels)
     if not tasks:
         raise BenchError(
-            f"{pair.name}: no task in common; source has {', '.join(source.tasks)}, target {', '.join(target.tasks)}"
+            f"{one.pair.name}: source and target share no task; source has "
+            f"{', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another pair"
         )
-    notices = [
-        f"{pair.name}: {task} is left out, {_lacking(task, pair, source, target)}"
-        for task in pair.tasks
+    stream = _streamed(one, resolved, target)
+    missing = [
+        f"{one.pair.name}: {task} is left out, {_missing(task, one.pair, source, target)}"
+        for task in one.pair.tasks
         if task not in tasks
     ]
-    limit = None if pair.target.embedded else preset.data.target_limit
-    shifted = ShiftedDataset(target, pair.shifts, preset.data.seed) if pair.shifts else target
-    seen = StreamedDataset(shifted, parse_stream(request.stream), preset.data.seed, limit)
-    notices += [*source.notices, *seen.notices]
-    notices += (
-        [labels.footnote]
-        if labels and labels.footnote and any(TASKS[task].needs_labels for task in tasks)
-        else []
-    )
-    variant = find_variant(request.data_variant)
+    notices = [*missing, *source.notices, *stream.notices, *_footnotes(one.labels, tasks)]
     return OpenedPair(
-        pair,
-        preset_name,
-        preset,
-        variant,
-        source,
-        seen,
-        tasks,
-        labels,
-        tuple(dict.fromkeys(notices)),
+        pair=one.pair,
+        preset_name=one.preset_name,
+        preset=one.preset,
+        variant=resolved.variant,
+        source_data=source,
+        target_data=stream,
+        tasks=tasks,
+        labels=one.labels,
+        notices=tuple(dict.fromkeys(notices)),
     )
 
 
-def open_split(
-    domain: Domain,
-    split: str,
-    role: str,
-    preset: Preset,
-    request: Request,
-    progress: Progress,
-    labels: LabelSpace | None,
-) -> Dataset:
-    """A split of a domain at the preset's size for its role ("source" or "target")."""
-    count = preset.data.rendered_train if split == "train" else preset.data.rendered_target
-    return open_domain(
-        domain,
-        split,
-        preset.data.size(domain.name, role),
-        count,
-        data_root=request.data_root,
-        cache=cache_folder(),
-        progress=progress,
-        space=labels,
-        variant=find_variant(request.data_variant),
-        subset=preset.data.test_subset,
-    )
+def _streamed(one: ResolvedPair, resolved: ResolvedRequest, target: Dataset) -> StreamedDataset:
+    """Return the target under the pair's shifts, in the stream's order."""
+    data, shifts = one.preset.data, one.pair.shifts
+    limit = None if one.pair.target.embedded else data.target_limit
+    shifted = ShiftedDataset(target, shifts, data.seed) if shifts else target
+    return StreamedDataset(shifted, resolved.stream, data.seed, limit)
 
 
-def _lacking(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
-    missing = [
-        d.name for d, s in ((pair.source, source), (pair.target, target)) if task not in s.tasks
-    ]
-    if missing:
-        return f"{' and '.join(missing)} has no labels for it"
+def _missing(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
+    datasets = ((pair.source, source), (pair.target, target))
+    without = [domain.name for domain, dataset in datasets if task not in dataset.tasks]
+    if without:
+        return f"{' and '.join(without)} has no labels for it"
     return f"no label space has ids for both {pair.source.name} and {pair.target.name}"
 
 
-def _recipe(domain: Domain, variant: DataVariant) -> Recipe:
-    across = variant.normal_loss_axis == "width" and domain.recipe == "taskonomy"
-    return RECIPES["taskonomy_official" if across else domain.recipe]
+def _footnotes(labels: LabelSpace | None, tasks: tuple[str, ...]) -> Iterator[str]:
+    if labels and labels.footnote and any(TASKS[task].needs_labels for task in tasks):
+        yield labels.footnote

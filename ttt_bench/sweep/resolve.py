@@ -1,88 +1,184 @@
-"""What a request names, from methods to data folders, checked at once and without loading
-PyTorch.
-"""
+"""Resolve a request: parse and check everything that it names, once and without PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ttt_bench.config.preset import SECTIONS
+from ttt_bench.config.preset import SECTIONS, Preset, default_preset, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import folder_of
 from ttt_bench.data.pair import Pair, find_pair
-from ttt_bench.data.shifts.streams import parse_stream
-from ttt_bench.errors import BenchError, unknown
+from ttt_bench.data.shifts.streams import Stream, parse_stream
+from ttt_bench.data.variants import DataVariant, find_variant
+from ttt_bench.errors import unknown
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS
+from ttt_bench.sweep.problems import attempt, raise_problems
 
 
-def check_names(request: Request) -> None:
-    """Refuse methods, pairs, data and settings that nobody knows.
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPair:
+    """A pair with the choices that apply to it.
+
+    Attributes:
+        pair: the source and the target domain.
+        labels: the classes of semantic segmentation; None if the domains share none.
+        preset_name: name of the preset.
+        preset: the preset with the request's settings.
+    """
+
+    pair: Pair
+    labels: LabelSpace | None
+    preset_name: str
+    preset: Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRequest:
+    """A request in which every name is known and every choice is made.
+
+    Attributes:
+        request: the request itself.
+        pairs: its pairs, each once.
+        stream: the order of the target images.
+        variant: the data handling.
+        methods: names of the methods.
+        named: whether the user named the methods. If not, those that do not apply are skipped.
+    """
+
+    request: Request
+    pairs: tuple[ResolvedPair, ...]
+    stream: Stream
+    variant: DataVariant
+    methods: tuple[str, ...]
+    named: bool
+
+
+def resolve(request: Request) -> ResolvedRequest:
+    """Return the resolved request.
 
     Raises:
-        BenchError: one line a problem; of names that are not known with the nearest.
+        BenchError: names are unknown, data folders are missing, or choices do not fit together;
+            one line per problem.
     """
-    problems = list(dict.fromkeys(_problems(request)))
-    if problems:
-        raise BenchError("\n".join(problems))
+    spaces, space_problems = _label_spaces(request)
+    found, pair_problems = _pairs(request)
+    stream, stream_problems = attempt(parse_stream, request.stream)
+    pairs, choice_problems = _resolved_pairs(found, request, spaces)
+    raise_problems(
+        [
+            *_method_problems(request),
+            *pair_problems,
+            *stream_problems,
+            *(_order_problems(stream, request) if stream else []),
+            *space_problems,
+            *choice_problems,
+            *_folder_problems(found, request),
+            *_setting_problems(request),
+        ]
+    )
+    assert stream is not None
+    named = request.methods != ("all",)
+    return ResolvedRequest(
+        request=request,
+        pairs=tuple(pairs),
+        stream=stream,
+        variant=find_variant(request.data_variant),
+        methods=request.methods if named else METHODS.names(),
+        named=named,
+    )
 
 
-def _problems(request: Request) -> Iterator[str]:
-    methods = METHODS.names()
-    for name in request.methods:
-        if name == "all" and len(request.methods) > 1:
-            yield "--methods all stands alone: it means every registered method"
-        elif name != "all" and name not in methods:
-            yield str(unknown("method", name, [*methods, "all"]))
-    pairs = []
+def _method_problems(request: Request) -> list[str]:
+    known = [*METHODS.names(), "all"]
+    problems = [
+        str(unknown("method", name, known)) for name in request.methods if name not in known
+    ]
+    if "all" in request.methods and len(request.methods) > 1:
+        problems.append("--methods all means every method; do not combine it with other names")
+    return problems
+
+
+def _pairs(request: Request) -> tuple[list[Pair], list[str]]:
+    """Return the distinct pairs; the same pair may be written in several ways."""
+    found: dict[str, Pair] = {}
+    problems: list[str] = []
     for name in request.pair:
-        try:
-            pairs.append(find_pair(name))
-        except BenchError as error:
-            yield str(error)
-    yield from _stream_problems(request)
-    yield from _label_problems(request, pairs)
-    for domain in (
-        domain for pair in pairs for domain in (pair.source, pair.target) if not domain.embedded
-    ):
-        try:
-            folder_of(domain, request.data_root)
-        except BenchError as error:
-            yield str(error)
-    known = [*SECTIONS, *methods, "batch"]
-    for key in request.set:
-        if key.partition(".")[0] not in known:
-            yield str(unknown("setting", key.partition(".")[0], known))
+        pair, new = attempt(find_pair, name)
+        problems += new
+        if pair is not None:
+            found[pair.name] = pair
+    return list(found.values()), problems
 
 
-def _stream_problems(request: Request) -> Iterator[str]:
-    try:
-        stream = parse_stream(request.stream)
-    except BenchError as error:
-        yield str(error)
-        return
+def _order_problems(stream: Stream, request: Request) -> list[str]:
     fixed = [name for name in request.protocol if not protocol_of(name).any_order]
-    if stream.kind != "fixed" and fixed:
-        yield (
-            f"--stream {stream} does not go with --protocol {', '.join(fixed)}, which takes the "
-            "images in file order; use --protocol online"
-        )
+    if stream.kind == "fixed" or not fixed:
+        return []
+    return [
+        f"--stream {stream} does not go with --protocol {', '.join(fixed)}, which takes the "
+        "images in file order; use --protocol online"
+    ]
 
 
-def _label_problems(request: Request, pairs: Sequence[Pair]) -> Iterator[str]:
-    own: dict[str, LabelSpace] = {}
+def _label_spaces(request: Request) -> tuple[dict[str, LabelSpace], list[str]]:
+    """Return the request's custom label spaces by name."""
+    spaces: dict[str, LabelSpace] = {}
+    problems: list[str] = []
     for name, table in request.label_spaces.items():
-        try:
-            own[name] = label_space_from(name, table)
-        except BenchError as error:
-            yield str(error)
+        space, new = attempt(label_space_from, name, table)
+        problems += new
+        if space is not None:
+            spaces[name] = space
+    wanted, known = request.label_space, [*LABEL_SPACES, *request.label_spaces]
+    if wanted is not None and wanted not in known:
+        problems.append(str(unknown("label space", wanted, known)))
+    return spaces, problems
+
+
+def _resolved_pairs(
+    pairs: list[Pair], request: Request, spaces: Mapping[str, LabelSpace]
+) -> tuple[list[ResolvedPair], list[str]]:
+    presets, problems = _presets(pairs, request)
     wanted = request.label_space
-    if wanted is not None and wanted not in {*LABEL_SPACES, *request.label_spaces}:
-        yield str(unknown("label space", wanted, [*LABEL_SPACES, *request.label_spaces]))
-    elif wanted is None or wanted in {*LABEL_SPACES, *own}:
-        for pair in pairs:
-            try:
-                pair.label_space(wanted, own)
-            except BenchError as error:
-                yield str(error)
+    resolved: list[ResolvedPair] = []
+    for pair in pairs if wanted is None or wanted in {*LABEL_SPACES, *spaces} else []:
+        labels, new = attempt(pair.label_space, wanted, spaces)
+        problems += new
+        name = _preset_name(pair, request)
+        if name in presets:
+            resolved.append(
+                ResolvedPair(pair=pair, labels=labels, preset_name=name, preset=presets[name])
+            )
+    return resolved, problems
+
+
+def _presets(pairs: list[Pair], request: Request) -> tuple[dict[str, Preset], list[str]]:
+    presets: dict[str, Preset] = {}
+    problems: list[str] = []
+    for name in dict.fromkeys(_preset_name(pair, request) for pair in pairs):
+        preset, new = attempt(resolve_preset, name, request.set)
+        problems += new
+        if preset is not None:
+            presets[name] = preset
+    return presets, problems
+
+
+def _preset_name(pair: Pair, request: Request) -> str:
+    return request.preset or default_preset(embedded=pair.embedded)
+
+
+def _folder_problems(pairs: list[Pair], request: Request) -> list[str]:
+    problems: list[str] = []
+    for domain in [domain for pair in pairs for domain in (pair.source, pair.target)]:
+        if not domain.embedded:
+            problems += attempt(folder_of, domain, request.data_root)[1]
+    return problems
+
+
+def _setting_problems(request: Request) -> list[str]:
+    known = [*SECTIONS, *METHODS.names(), "batch"]
+    owners = [key.partition(".")[0] for key in request.set]
+    return [str(unknown("setting", owner, known)) for owner in owners if owner not in known]

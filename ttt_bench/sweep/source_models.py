@@ -1,96 +1,138 @@
-"""Training source models alone, and what they score on held-out source images."""
+"""Train source models alone, and score them on held-out source images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from ttt_bench.adapt.evaluate import evaluate
 from ttt_bench.adapter import Norm
+from ttt_bench.data.base import Dataset
 from ttt_bench.data.batching import split_batches
 from ttt_bench.metrics.base import Scoring, metrics_of
 from ttt_bench.model.batchnorm import set_norm
+from ttt_bench.results import store
 from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.opened import open_split
+from ttt_bench.sweep.device import find_device, full_precision
+from ttt_bench.sweep.opened import OpenedPair, Split
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.sweep.runner import Runner
-from ttt_bench.train.chain import training_chain
-from ttt_bench.train.changed_data import note
+from ttt_bench.sweep.settings import channels_of, scoring_of
+from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.prior import position_prior, prior_predictor
+from ttt_bench.train.trainer import Trainer
 from ttt_bench.util.progress import Progress
 
-Priors = dict[tuple[str, tuple[str, ...]], dict[str, float]]
-"""Of source data (their fingerprint) and tasks: what the per-pixel mean of the training labels
-scores.
-"""
 
+def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
+    """Train every source model of a sweep; return one row per model and task.
 
-def train_sources(plan: Sweep, progress: Progress) -> list[dict[str, Any]]:
-    """Train every source model of a plan; one record a model and task.
+    In a row, `prior` is the score of the position prior (the mean of the training labels at every
+    pixel), and `ratio` is the model's score divided by it.
 
-    `prior` is the score of the per-pixel mean of the training labels, `ratio` the model's score
-    over it.
+    Args:
+        sweep: the cells whose source models are trained.
+        progress: shows long work.
 
     Raises:
         BenchError: training diverged, or data are missing or damaged.
     """
-    runner = Runner(plan, progress)
-    records: list[dict[str, Any]] = []
-    priors: Priors = {}
-    seen: set[str] = set()
-    for cell in plan.cells:
-        adapter = cell.settings.adapter
-        key = training_chain(cell.work.source_spec(cell.seed, adapter), adapter)[-1].key
-        if cell.reason is None and key not in seen:
-            seen.add(key)
-            records += _train_one(runner, cell, key, priors, progress)
-    return records
+    device = find_device(sweep.request.device)
+    store.check_writable(sweep.request.results)
+    trainer = Trainer(folder=sweep.checkpoints, device=device, progress=progress)
+    training = _SourceTraining(sweep=sweep, trainer=trainer, progress=progress)
+    models: dict[str, Cell] = {}  # the first cell of each model
+    for cell in sweep.cells:
+        if cell.reason is None:
+            models.setdefault(cell.chain[-1].key, cell)
+    with full_precision():
+        return [row for cell in models.values() for row in training.rows(cell)]
 
 
-def _train_one(
-    runner: Runner, cell: Cell, key: str, known_priors: Priors, progress: Progress
-) -> list[dict[str, Any]]:
-    work, adapter = cell.work, cell.settings.adapter
-    spec, source = work.source_spec(cell.seed, adapter), work.pair.source
-    held_out = open_split(
-        source, "val", "source", work.preset, runner.request, progress, work.labels
+@dataclass(kw_only=True)
+class _SourceTraining:
+    """The source models of a sweep, and the priors that they are compared with."""
+
+    sweep: Sweep
+    trainer: Trainer
+    progress: Progress
+    _priors: dict[tuple[str, tuple[str, ...]], dict[str, float]] = field(
+        default_factory=dict, init=False
     )
-    note(runner.trainer.folder, work)
-    for dataset in (work.source, held_out):
-        dataset.prepare(progress)
-    net = runner.trainer.source_model(spec, adapter, work.source, work.preset.data.workers).eval()
-    set_norm(net.model, Norm.RUNNING)
-    batches = split_batches(len(held_out), work.preset.batch)
-    own = Scoring(edge_sigmoid=source.edge_sigmoid, depth_nonnegative=source.depth_nonnegative)
-    # the prior is made of targets already, so nothing has to be transformed
-    plain = Scoring(edge_sigmoid=False, depth_nonnegative=False)
-    scores = evaluate(
-        net.model,
-        held_out,
-        batches=batches,
-        tasks=tuple(spec.tasks),
-        scoring=own,
-        device=runner.device,
-    )
-    what = (work.source.fingerprint, work.tasks)
-    if what not in known_priors:
-        means = position_prior(work.source, work.channels(), work.preset.training.batch, progress)
-        prior = prior_predictor(means, runner.device)
-        known_priors[what] = evaluate(
-            prior, held_out, batches=batches, tasks=work.tasks, scoring=plain, device=runner.device
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.device
+
+    def rows(self, cell: Cell) -> list[dict[str, Any]]:
+        """Train or load the source model of a cell; return one row per task."""
+        opened = cell.opened
+        held_out = self._held_out(opened)
+        remember_source(opened, self.trainer.folder)
+        for dataset in (opened.source_data, held_out):
+            dataset.prepare(self.progress)
+        scores = self._scores(cell, held_out)
+        priors = self._prior_scores(opened, held_out)
+        return [
+            {
+                "source": opened.pair.source.name,
+                "model": cell.chain[-1].name,
+                "seed": cell.seed,
+                "task": task,
+                "metric": metrics_of(task).primary.name,
+                "score": scores[task],
+                "prior": priors[task],
+                "ratio": scores[task] / priors[task] if priors[task] else None,
+                "checkpoint": cell.chain[-1].key,
+            }
+            for task in cell.spec.tasks
+        ]
+
+    def _held_out(self, opened: OpenedPair) -> Dataset:
+        split = Split(
+            domain=opened.pair.source,
+            name="val",
+            role="source",
+            preset=opened.preset,
+            labels=opened.labels,
+            variant=opened.variant,
         )
-    priors = known_priors[what]
-    model = training_chain(spec, adapter)[-1].name
-    return [
-        {
-            "source": source.name,
-            "model": model,
-            "seed": cell.seed,
-            "task": task,
-            "metric": metrics_of(task).primary.name,
-            "score": scores[task],
-            "prior": priors[task],
-            "ratio": scores[task] / priors[task] if priors[task] else None,
-            "checkpoint": key,
-        }
-        for task in spec.tasks
-    ]
+        return split.open(self.sweep.request.data_root, self.progress)
+
+    def _scores(self, cell: Cell, held_out: Dataset) -> dict[str, float]:
+        """Return task -> score of the cell's source model."""
+        opened = cell.opened
+        net = self.trainer.source_model(
+            cell.spec, cell.settings.adapter, opened.source_data, opened.preset.data.workers
+        ).eval()
+        set_norm(net.model, Norm.RUNNING)
+        return evaluate(
+            net.model,
+            held_out,
+            batches=split_batches(len(held_out), opened.preset.batch),
+            tasks=tuple(cell.spec.tasks),
+            scoring=scoring_of(opened.pair.source),
+            device=self.device,
+        )
+
+    def _prior_scores(self, opened: OpenedPair, held_out: Dataset) -> dict[str, float]:
+        """Return task -> score of the position prior; computed once per source data and tasks."""
+        key = (opened.source_data.fingerprint, opened.tasks)
+        if key not in self._priors:
+            means = position_prior(
+                opened.source_data,
+                channels_of(opened),
+                opened.preset.training.batch,
+                self.progress,
+            )
+            self._priors[key] = evaluate(
+                prior_predictor(means, self.device),
+                held_out,
+                batches=split_batches(len(held_out), opened.preset.batch),
+                tasks=opened.tasks,
+                # the prior consists of targets, so no output transform applies
+                scoring=Scoring(edge_sigmoid=False, depth_nonnegative=False),
+                device=self.device,
+            )
+        return self._priors[key]

@@ -1,8 +1,7 @@
-"""Which data the source models of a folder were trained on, so that files that have changed since
-are noticed.
+"""Detect data files that have changed since the source models of a folder were trained.
 
-A source model is found by what it depends on, the fingerprint of its data among them. So files that
-have changed would give another model beside the first one, and a table could hold numbers of both.
+Checkpoints are keyed by the data's fingerprint, among others. If the files change, a second source
+model would be trained without notice and one table could mix both. This module detects that.
 """
 
 from __future__ import annotations
@@ -11,62 +10,47 @@ import json
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
-from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.util import tensor_file
 from ttt_bench.util.atomic import atomic_file
-from ttt_bench.util.hashing import hash_of
 
 NAME = "data.json"
-"""Beside the checkpoints: what was opened -> the fingerprint of what it gave."""
+"""The file next to the checkpoints: label of the training data -> their fingerprint."""
 
 
-def changed(folder: Path, work: OpenedPair) -> str | None:
-    """What is wrong where a pair's source data are not those of the models in this folder; None
-    where they are.
+def data_change(folder: Path, label: str, fingerprint: str) -> str | None:
+    """Return the problem if models in the folder were trained on other data of this label, or None.
+
+    Args:
+        folder: the folder of checkpoints.
+        label: the training data: domain, size, variant and classes.
+        fingerprint: identifies the data that the label has now.
 
     Raises:
         BenchError: a file in the folder is damaged.
     """
-    if work.pair.source.embedded:  # such data follow from the code
-        return None
-    source = work.source
-    before = _read(folder / NAME).get(_label(work))
-    if before in (None, source.fingerprint) or not _models(folder, str(before)):
+    before = _read(folder / NAME).get(label)
+    if before in (None, fingerprint) or not _has_models(folder, str(before)):
         return None
     return (
-        f"the data of {_label(work)} have the fingerprint {source.fingerprint}, but the source models in {folder} were "
-        f"trained on data with the fingerprint {before}: put the files back as they were, or train anew in another "
-        "folder (--results)"
+        f"the data of {label} have the fingerprint {fingerprint}, but the source models in "
+        f"{folder} were trained on data with the fingerprint {before}: restore the files, or "
+        "train in another folder (--results)"
     )
 
 
-def note(folder: Path, work: OpenedPair) -> None:
-    """Remember what a pair's source models are trained on.
+def remember_data(folder: Path, label: str, fingerprint: str) -> None:
+    """Store the fingerprint of the data that a label has now; see `data_change`.
 
     Raises:
-        BenchError: a file in the folder is damaged, or cannot be written.
+        BenchError: the file is damaged, or cannot be written.
     """
-    if work.pair.source.embedded:
-        return
     known = _read(folder / NAME)
-    if known.get(_label(work)) != work.source.fingerprint:
-        _write(folder / NAME, {**known, _label(work): work.source.fingerprint})
+    if known.get(label) != fingerprint:
+        _write(folder / NAME, {**known, label: fingerprint})
 
 
-def _label(work: OpenedPair) -> str:
-    """What decides a source's fingerprint, its files apart."""
-    height, width = work.source.size
-    label = f"{work.source.domain} at {height}x{width}, variant {work.variant.name}"
-    # another table may have the same name
-    return label + (
-        f", classes of {work.labels.name} ({hash_of(work.labels.record(), 4)})"
-        if work.labels
-        else ""
-    )
-
-
-def _models(folder: Path, fingerprint: str) -> bool:
-    """Whether anything was trained on data with this fingerprint and kept."""
+def _has_models(folder: Path, fingerprint: str) -> bool:
+    """Return whether the folder has a checkpoint trained on data with this fingerprint."""
     return any(
         tensor_file.description(path).get("data") == fingerprint
         for path in folder.glob("*.safetensors")

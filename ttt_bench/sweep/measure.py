@@ -1,0 +1,218 @@
+"""Measure one cell: prepare the source model, adapt, and collect the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ttt_bench.adapt.evaluate import evaluate
+from ttt_bench.adapt.protocol_run import ProtocolRun
+from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.run_progress import RunProgress
+from ttt_bench.adapt.session import Session
+from ttt_bench.adapter import Norm
+from ttt_bench.errors import BenchError
+from ttt_bench.model.batchnorm import set_norm
+from ttt_bench.model.weights import load_weights
+from ttt_bench.network import Net
+from ttt_bench.protocols import protocol_of
+from ttt_bench.results import schema
+from ttt_bench.sweep.batches import target_batches
+from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of
+from ttt_bench.train.chain import trains_own_source
+from ttt_bench.train.net import build_net
+from ttt_bench.train.trainer import Trainer
+from ttt_bench.util import tensor_file
+from ttt_bench.util.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The numbers of a cell.
+
+    Attributes:
+        record: everything measured.
+        rows: the scores.
+        own_source_scores: task -> score of the method's own source model before adapting; None if
+            it starts from Base's.
+        moves: whether the method moved parameters.
+    """
+
+    record: Record
+    rows: pd.DataFrame
+    own_source_scores: dict[str, float] | None
+    moves: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRun:
+    """A cell while it is measured.
+
+    Attributes:
+        cell: the cell.
+        results: the results folder, for the unfinished cell's file.
+        source_weights: file of a source model trained elsewhere; None to use `trainer`.
+        trainer: trains and finds source models.
+        progress: shows one bar.
+        save_seconds: seconds between two saves of the unfinished cell.
+    """
+
+    cell: Cell
+    results: Path
+    source_weights: Path | None
+    trainer: Trainer
+    progress: Progress
+    save_seconds: float
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return self.trainer.device
+
+    def measure(self) -> Measured:
+        """Adapt and score under the cell's protocol; an unfinished cell is resumed.
+
+        Raises:
+            DivergedError: training or adapting diverged.
+            BenchError: a file is damaged, or a task has no valid pixel.
+        """
+        cell = self.cell
+        net = self._source_model()
+        statistics = self._source_statistics(net)
+        target = normalisation_of(cell.opened.pair.target, cell.opened.variant)
+        if target != cell.spec.normalisation:
+            # otherwise the model keeps its own, which a model trained elsewhere may contain
+            net.model.normalise_by(target)
+        own_scores = self._own_scores(net) if trains_own_source(cell.settings.adapter) else None
+        session = self._session(net, statistics)
+        record = Record(batches=self._batches(), steps=cell.settings.steps)
+        start = self._resume(session, record)
+        self._protocol_run(session, record).run(protocol_of(cell.protocol), start)
+        return Measured(
+            record=record,
+            rows=self._rows(record),
+            own_source_scores=own_scores,
+            moves=bool(session.moved),
+        )
+
+    def _source_model(self) -> Net:
+        cell, opened = self.cell, self.cell.opened
+        if self.source_weights is None:
+            return self.trainer.source_model(
+                cell.spec,
+                cell.settings.adapter,
+                opened.source_data,
+                opened.preset.data.workers,
+            )
+        net = build_net(cell.spec, cell.settings.adapter, pretrained=False).to(self.device)
+        load_weights(net.model, self.source_weights)
+        return net
+
+    def _source_statistics(self, net: Net) -> dict[str, Tensor]:
+        cell, opened = self.cell, self.cell.opened
+        return self.trainer.source_statistics(
+            net,
+            cell.spec,
+            cell.settings.adapter,
+            opened.source_data,
+            parent=cell.parent,
+            target_size=opened.target_data.size,
+            workers=opened.preset.data.workers,
+        )
+
+    def _own_scores(self, net: Net) -> dict[str, float]:
+        """Return the scores of the method's source model before adapting."""
+        set_norm(net.eval().model, Norm.RUNNING)
+        return evaluate(
+            net.model,
+            self.cell.opened.target_data,
+            batches=self._batches(),
+            tasks=tuple(self.cell.spec.tasks),
+            scoring=scoring_of(self.cell.opened.pair.target),
+            device=self.device,
+        )
+
+    def _session(self, net: Net, statistics: dict[str, Tensor]) -> Session:
+        cell, pair, variant = self.cell, self.cell.opened.pair, self.cell.opened.variant
+        return Session(
+            net,
+            cell.settings.adapter,
+            optimiser=cell.settings.optimiser,
+            statistics=statistics,
+            recipe=recipe_of(pair.target, variant),
+            batch=cell.opened.preset.batch,
+            seed=cell.seed,
+            source_recipe=recipe_of(pair.source, variant),
+        )
+
+    def _batches(self) -> list[list[int]]:
+        return target_batches(self.cell.opened.target_data, self.cell.opened.preset.batch)
+
+    def _protocol_run(self, session: Session, record: Record) -> ProtocolRun:
+        cell, pair = self.cell, self.cell.opened.pair
+        title = f"{cell.method} on {pair.name}, {cell.protocol}, seed {cell.seed}"
+        return ProtocolRun(
+            session=session,
+            dataset=cell.opened.target_data,
+            tasks=cell.spec.tasks,
+            scoring=scoring_of(pair.target),
+            record=record,
+            device=self.device,
+            progress=RunProgress(
+                display=self.progress,
+                title=title,
+                save=self._saver(session, record),
+                save_seconds=self.save_seconds,
+            ),
+            keep_examples=pair.target.embedded,
+        )
+
+    def _saver(self, session: Session, record: Record) -> Callable[[int], None]:
+        def save(unit: int) -> None:
+            state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
+            about = {"unit": unit, "losses": record.losses, "schema_version": schema.SCHEMA_VERSION}
+            tensor_file.save(self.cell.partial(self.results), state, about)
+
+        return save
+
+    def _resume(self, session: Session, record: Record) -> int:
+        """Restore an unfinished cell; return the first unit of work that is left."""
+        partial = self.cell.partial(self.results)
+        if not partial.exists():
+            return 0
+        state, about = tensor_file.load(partial)
+        if about.get("schema_version") != schema.SCHEMA_VERSION:
+            return 0  # an earlier version measured less, so the cell starts again
+        session.restore(state)
+        record.from_tensors(tensor_file.below_prefix("record.", state))
+        record.losses = [tuple(entry) for entry in about["losses"]]
+        return int(about["unit"])
+
+    def _rows(self, record: Record) -> pd.DataFrame:
+        rows = record.rows(self.cell.identity, self.cell.opened.classes)
+        empty = rows[~np.isfinite(rows["value"])]["task"].unique()
+        if len(empty):
+            raise BenchError(
+                f"no valid target pixel of {', '.join(empty)} in the {record.images} target images"
+            )
+        return rows
+
+
+def tables(measured: Measured) -> dict[str, Any]:
+    """Return the tables and examples that are stored for a measured cell, by name."""
+    record = measured.record
+    return {
+        "rows": measured.rows,
+        "statistics": record.statistics_table(),
+        "losses": record.losses_table(),
+        "examples": record.examples or None,
+        "totals": record.totals_table(),
+    }
