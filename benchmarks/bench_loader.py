@@ -1,13 +1,12 @@
-"""How fast training is fed from a Taskonomy cache of 256x256 files, what that time goes into, and
-the index's memory.
+"""Speed of loading training batches from a Taskonomy cache, cost per part, memory of the index.
 
-Images with all labels, augmented, in batches of 8, from one worker process: what training does with
-data.workers=1 (aim: at least 100 images a second). The frames are generated ones and, where they
-are beside the project, genuine ones, which have no classes; `data prepare`'s own code makes the
-cache of either. A worker's first batch, and with it its start, does not count towards the time.
-What a second of the processor gives is said beside it, since that does not depend on what else the
-machine is doing (though on what shares its caches). Run alone with `python -m pytest
-benchmarks/bench_loader.py -s`; the figures stand in the benchmark's extra info.
+The benchmark loads images of 256x256 with all labels, augmented, in batches of 8, in this process
+and in one worker process, as training does with data.workers=1. The aim is at least 100 images per
+second. The frames are generated, and genuine if the samples are available; these have no classes.
+The code of `data prepare` makes the cache. The first batch, which includes the start of the worker,
+is not timed. Images per processor second are reported too, since they depend less on the machine's
+load. Run it alone: `python -m pytest benchmarks/bench_loader.py -s`. The figures are in the
+benchmark's extra info.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from support.files.taskonomy_files import write
 
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.data.taskonomy.dataset import Taskonomy
@@ -37,17 +37,13 @@ SAMPLES = HERE.parents[1] / "shared" / "samples" / "taskonomy"
 FRAMES, BATCH, BATCHES, SIZE = 48, 8, 40, 256
 INDEXED = 300_000
 
-sys.path.insert(0, str(HERE.parent / "tests" / "data"))
-
 
 def _generated(folder: Path) -> None:
-    from taskonomy_files import write
-
     write(folder, {"hanson": [f"point_{number}_view_0" for number in range(FRAMES)]}, size=512)
 
 
 def _genuine(folder: Path) -> None:
-    """The samples over and over, under other names."""
+    """Copy the sample frames repeatedly, under other names."""
     stems = sorted({path.name.partition("_domain_")[0] for path in SAMPLES.rglob("point_*.png")})
     for path in SAMPLES.rglob("point_*.png"):
         stem, _, domain = path.name.partition("_domain_")
@@ -64,9 +60,9 @@ def _genuine(folder: Path) -> None:
 
 @pytest.fixture(scope="module", params=["generated", "genuine"])
 def frames(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Taskonomy:
-    """A cache of 256x256 files, opened as training does."""
+    """Return a cache of 256x256 files, opened as for training."""
     if request.param == "genuine" and not SAMPLES.is_dir():
-        pytest.skip("the genuine samples are not beside the project")
+        pytest.skip("the genuine samples are not available")
     folder = tmp_path_factory.mktemp(request.param)
     {"generated": _generated, "genuine": _genuine}[request.param](folder / "full")
     write_cache(folder / "full", folder / "small", CacheOptions(size=SIZE), Silent())
@@ -83,10 +79,8 @@ def test_feeding_training(benchmark: BenchmarkFixture, frames: Taskonomy, worker
     processors: list[float] = []
 
     def feed() -> None:
-        batches, before = (
-            loader(frames, order, workers, seeds=range(BATCHES)),
-            _processor_seconds(workers),
-        )
+        batches = loader(frames, order, workers, seeds=range(BATCHES))
+        before = _processor_seconds(workers)
         next(batches)
         start = time.perf_counter()
         count = sum(len(batch.images) for batch in batches)
@@ -131,7 +125,7 @@ from pathlib import Path
 from ttt_bench.data.taskonomy import index
 from ttt_bench.data.taskonomy.selection import select
 from ttt_bench.data.taskonomy.splits import wanted
-from ttt_bench.progress import Silent
+from ttt_bench.util.progress import Silent
 
 names = wanted("train")
 each = COUNT // len(names) + 1
@@ -164,18 +158,19 @@ def test_memory_of_an_index(benchmark: BenchmarkFixture) -> None:
     megabytes = {key: round(found[key] / 1e6, 1) for key in ("held", "peak")}
     benchmark.extra_info |= {"frames": found["frames"], **megabytes}
     print(
-        f"\nindex of {found['frames']} frames, MB allocated: held {megabytes['held']}, peak {megabytes['peak']}"
+        f"\nindex of {found['frames']} frames, MB allocated: held {megabytes['held']}, "
+        f"peak {megabytes['peak']}"
     )
 
 
 def _processor_seconds(workers: int) -> float:
-    """Of this process, or of its workers that have ended."""
+    """Return the processor time of this process, or of its workers that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN if workers else resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def _best(work: Callable[[int], Any]) -> float:
-    """Seconds of some work on a frame: of five passes over the frames, the mean of the fastest."""
+    """Return the mean seconds per frame in the fastest of five passes over the frames."""
 
     def passed() -> float:
         start = time.perf_counter()

@@ -1,9 +1,8 @@
-"""Peak memory of adapting: it should not grow with the number of steps or of batches.
+"""Peak memory of adapting, which must not grow with the number of steps or batches.
 
-Each measurement is a process of its own; what is reported is the peak resident size beyond that of
-the same process with one batch and two steps, as a share of it. The processes give large blocks
-back to the system at once: with glibc's defaults its own fragments add some megabytes a step,
-though nothing more is in use.
+Each measurement runs in a separate process. The reported growth is the peak resident size relative
+to that of one batch and two steps. The processes return large blocks to the system at once
+(MALLOC_MMAP_THRESHOLD_): with glibc's default, fragmentation adds some megabytes per step.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from pytest_benchmark.fixture import BenchmarkFixture
 PROGRAM = """
 import sys
 import bench_trajectory as bench
-from ttt_bench.config import ModelConfig
+from ttt_bench.config.preset import ModelConfig
 
 name, protocol, batches, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 session = bench.session(name, ModelConfig(backbone="test_resnet"))
 bench.evaluate(session, protocol, batches, steps)
-# of this program alone: what getrusage says goes back to the process that started it
+# of this program alone: getrusage would include the process that started it
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 """
 
 
 def _peak(name: str, protocol: str, batches: int, steps: int) -> int:
-    """Peak resident size in KiB."""
+    """Return the peak resident size in KiB."""
     command = [sys.executable, "-c", PROGRAM, name, protocol, str(batches), str(steps)]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     folder = __file__.rpartition("/")[0]

@@ -1,7 +1,7 @@
-"""How many images with labels are rendered in a second: 64x64, into a cache, as a first run does
-it.
+"""Speed of rendering images of 64x64 with labels into a cache, as a first run does.
 
-Run with `pytest benchmarks/bench_render.py`; the rate stands in the benchmark's extra info.
+Run with `pytest benchmarks/bench_render.py`. The images per second are in the benchmark's extra
+info.
 """
 
 from __future__ import annotations

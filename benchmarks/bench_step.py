@@ -1,13 +1,11 @@
-"""What one adaptation step costs over the bare passes that a method states: ResNet-50, 256x256,
-batch 8.
+"""Time of one adaptation step relative to the bare passes that a method states.
 
-Bare passes, in plain PyTorch: as many forwards and backwards of the network (as far as the last
-stage that the method reaches, with the heads where it runs them) as `passes` says, of the method's
-own modules where these are networks in their own right (S4T's synchronizer, TTTFlow's flow), and a
-forward for the prediction where the plan is not exact. A
-step does the same and everything else: views, losses, bookkeeping, the update. Both are measured in
-turn; the ratio of the fastest ones stands in the benchmark's extra info (aim: at most 1.10).
-TTT_BENCH_SIZE sets another image size.
+The network is ResNet-50 with images of 256x256 in batches of 8 (TTT_BENCH_SIZE sets another size).
+The bare passes are plain PyTorch: the forward and backward passes that `passes` states, up to the
+last stage that the method uses, with the heads if the method runs them. They include the method's
+own networks (S4T's synchronizer, TTTFlow's flow), and one forward pass for the prediction if the
+plan is not exact. A step also makes views, losses and the update. Both are measured alternately;
+the ratio of the fastest ones is in the benchmark's extra info (aim: at most 1.10).
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -47,17 +46,15 @@ OWN_NETWORKS: dict[str, Callable[[Any, list[Tensor]], Tensor]] = {
     "s4t": _synchronizer,
     "tttflow": _flow,
 }
-"""What the methods add that is a network in its own right."""
+"""Method -> forward pass of the network that it adds."""
 
 
 def _runs_heads(one: Session, images: Tensor) -> bool:
-    """Whether a step runs the main heads."""
-    model, calls = one.net.model, []
-    outputs = model.outputs
-    model.__dict__["outputs"] = lambda *arguments: (calls.append(1), outputs(*arguments))[1]
-    one.adapt(images)
-    del model.__dict__["outputs"]
-    return bool(calls)
+    """Return whether a step runs the main heads."""
+    model = one.net.model
+    with patch.object(model, "outputs", wraps=model.outputs) as outputs:
+        one.adapt(images)
+    return bool(outputs.called)
 
 
 def _bare(name: str, one: Session, images: Tensor) -> Callable[[], None]:
@@ -110,7 +107,7 @@ def test_step_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     step, bare = _step(one, images), _bare(name, one, images)
     bare()
     step()
-    # in turn, because a machine's speed drifts by more than what is measured
+    # alternately, because the machine's speed drifts by more than the difference measured
     pairs = [(_seconds(bare), _seconds(step)) for _ in range(ROUNDS)]
     best_bare, best = (min(times) for times in zip(*pairs, strict=True))
     benchmark.pedantic(step, rounds=1)

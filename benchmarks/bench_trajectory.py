@@ -1,9 +1,9 @@
-"""What the harness adds to a trajectory: episodic, ResNet-50, 256x256, batch 8, over the bare
-passes of the method.
+"""Time of an episodic trajectory relative to the bare passes of the method.
 
-Bare passes: 40 x (forward + backward + update) and n forwards, n = 1 where the plan is exact, 41
-where it is not. Both are measured in turn, three times; the ratio of the fastest ones stands in the
-benchmark's extra info (aim: at most 1.05). Steps can be fewer with TTT_BENCH_STEPS.
+The network is ResNet-50 with images of 256x256 in batches of 8. The bare passes are 40 times
+(forward + backward + update), and n forward passes: n = 1 if the plan is exact, else 41. Both are
+measured alternately, three times; the ratio of the fastest ones is in the benchmark's extra info
+(aim: at most 1.05). TTT_BENCH_STEPS sets the number of steps, TTT_BENCH_SIZE the image size.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TRAINING = TrainingSettings(
 
 
 class Noise(Dataset):
-    """One batch of random images and targets."""
+    """A data set of one batch of random images and targets."""
 
     domain, size, tasks, fingerprint = "noise", (SIZE, SIZE), tuple(TASKS), "noise"
 
@@ -76,14 +76,12 @@ class Noise(Dataset):
 
 
 def settings_of(name: str) -> MethodSettings:
-    """A method under the paper's protocol."""
+    """Return the settings of a method under the paper's protocol."""
     return resolve_method(METHODS.load(name), resolve_preset("paper", {}), make_request({}, {}))
 
 
 def session(name: str, model: ModelConfig) -> Session:
-    """A method bound to an untrained network; how long a step takes does not depend on the
-    weights.
-    """
+    """Return a method bound to an untrained network; times do not depend on the weights."""
     settings = settings_of(name)
     adapter = settings.adapter
     spec = SourceSpec(
@@ -108,7 +106,7 @@ def session(name: str, model: ModelConfig) -> Session:
 
 
 def statistics(net: Net, adapter: Adapter) -> dict[str, Tensor]:
-    """Source statistics of a few noise batches, where the method has some."""
+    """Return the method's source statistics of a few batches of noise; empty if it needs none."""
     wanted = adapter.source_pass()
     if wanted is None:
         return {}
@@ -120,7 +118,7 @@ def statistics(net: Net, adapter: Adapter) -> dict[str, Tensor]:
 
 
 def evaluate(one: Session, protocol: str, batches: int, steps: int) -> None:
-    """Adapt and score as a run does."""
+    """Adapt and score, as a run does."""
     record = Record(
         batches=[list(range(i * BATCH, (i + 1) * BATCH)) for i in range(batches)], steps=steps
     )
@@ -140,7 +138,7 @@ def _harness(name: str) -> Callable[[], None]:
 
 
 def _bare(name: str) -> Callable[[], None]:
-    """The method's own passes and nothing else: no scoring, no resetting, no records."""
+    """Return the method's passes alone: without scoring, resets and records."""
     one = session(name, RESNET50)
     images = Noise().whole.images.to(DEVICE)
     moved, plan, net = list(one.moved.values()), one.plan, one.net
@@ -154,8 +152,7 @@ def _bare(name: str) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(STEPS):
-            one.ctx.norms.set(plan.adapt)
-            out = one.adapter.step(net, images, one.ctx)
+            out = one.step(images)
             optimiser.zero_grad(set_to_none=True)
             sum(out.losses.values(), torch.zeros((), device=DEVICE)).backward()
             optimiser.step()
@@ -178,7 +175,7 @@ def _seconds(run: Callable[[], None]) -> float:
 def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> None:
     harness, bare = _harness(name), _bare(name)
     bare_seconds: list[float] = []
-    # in turn, because a machine's speed drifts by more than what is measured
+    # alternately, because the machine's speed drifts by more than the difference measured
     benchmark.pedantic(harness, setup=lambda: bare_seconds.append(_seconds(bare)), rounds=ROUNDS)
     seconds, bare_best = benchmark.stats.stats.min, min(bare_seconds)
     benchmark.extra_info |= {
@@ -187,5 +184,6 @@ def test_trajectory_over_bare_passes(benchmark: BenchmarkFixture, name: str) -> 
         "ratio": round(seconds / bare_best, 3),
     }
     print(
-        f"\n{name}: {seconds:.1f} s over {bare_best:.1f} s bare = {seconds / bare_best:.3f} ({STEPS} steps)"
+        f"\n{name}: {seconds:.1f} s over {bare_best:.1f} s bare = {seconds / bare_best:.3f} "
+        f"({STEPS} steps)"
     )
