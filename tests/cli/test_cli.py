@@ -1,4 +1,4 @@
-"""The command line as a person meets it: what it prints, where, and with which exit code."""
+"""The command line: its output, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support.command import call, refused
+from support.command import Signalling, call, refused
 from support.paths import SAMPLES
 
 from ttt_bench import read_results
@@ -255,47 +255,42 @@ def test_data_show_writes_a_sheet(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_stopped_three_times_resumes_and_ends_the_same(
-    tmp_path: Path, results: Path
+    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "results"
     command = (*SMOKE, "--results", str(folder))
-    for kill in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        code, errors = stop_at_next_file(folder, command, kill)
-        if kill != signal.SIGKILL and code != 0:
-            assert code == 130
-            assert "the same command resumes" in errors
-            assert "Traceback" not in errors
+    for kill, bar in ((signal.SIGINT, "training"), (signal.SIGTERM, "online")):
+        with monkeypatch.context() as patch:
+            display = Signalling(kill, bar)
+            patch.setattr("ttt_bench.cli.run.Display", lambda display=display: display)
+            done = call(*command)
+        assert done.returncode == 130, done.stderr
+        assert "the same command resumes" in done.stderr
+        assert "Traceback" not in done.stderr
+    kill_at_next_file(folder, command)
     assert call(*command).returncode == 0
     first, second = (read_results(path) for path in (folder, results))
     columns: list[Any] = ["method", "step", "task", "value"]
     assert first[columns].equals(second[columns])
 
 
-def stop_at_next_file(
-    folder: Path, command: tuple[str, ...], kill: signal.Signals
-) -> tuple[int, str]:
-    """Run a command, send it a signal when it has written a file, and return its code and stderr.
-
-    The first file is a checkpoint; the next ones are those of cells.
-    """
-    before = stored(folder)
+def kill_at_next_file(folder: Path, command: tuple[str, ...]) -> None:
+    """Run a command in a process, and kill that process when it has written a cell's file."""
+    before = set(folder.glob("cells/*/*/*"))
     program = subprocess.Popen(
         [sys.executable, "-m", "ttt_bench.cli.main", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 50
-    while time.monotonic() < deadline and stored(folder) <= before and program.poll() is None:
+    while (
+        time.monotonic() < deadline
+        and set(folder.glob("cells/*/*/*")) <= before
+        and program.poll() is None
+    ):
         time.sleep(0.02)
-    program.send_signal(kill)
-    _, errors = program.communicate(timeout=50)
-    return program.returncode, errors
-
-
-def stored(folder: Path) -> set[Path]:
-    """Return the checkpoints and the files of cells in a results folder."""
-    return {path for path in folder.glob("*/*") if path.is_file()} | set(folder.glob("*/*/*"))
+    program.kill()
+    program.wait(timeout=50)
 
 
 @pytest.mark.samples

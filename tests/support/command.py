@@ -1,31 +1,38 @@
-"""`ttt-bench` called in this process, as its entry point would."""
+"""Call `ttt-bench` in this process, as its entry point does."""
 
 from __future__ import annotations
 
 import io
+import signal
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
 import pytest
 
 from ttt_bench.cli.main import main
+from ttt_bench.util.progress import Bar, Silent
 
 
 class Done(NamedTuple):
-    """How a call ended."""
+    """Exit code and output of a call."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-def call(*arguments: str | Path, **environment: str) -> Done:
-    """Run `ttt-bench` in this process, as its entry point would."""
+def call(*arguments: str, **environment: str) -> Done:
+    """Run a command and return its exit code and output.
+
+    Args:
+        arguments: Those after `ttt-bench`.
+        environment: Environment variables; a terminal is 120 columns wide by default.
+    """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
+        patch.setattr(sys, "argv", ["ttt-bench", *arguments])
         for name, value in {"COLUMNS": "120", **environment}.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as stop:
@@ -33,9 +40,10 @@ def call(*arguments: str | Path, **environment: str) -> Done:
     return Done(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def refused(*arguments: str | Path, **environment: str) -> str:
-    """What a call that ends with exit code 2 says: its last line is the message, and there is no
-    traceback.
+def refused(*arguments: str, **environment: str) -> str:
+    """Run a command that must end with exit code 2, and return its message.
+
+    The message is the last line of standard error, which has no traceback.
     """
     done = call(*arguments, **environment)
     assert done.returncode == 2, done.stderr
@@ -44,3 +52,23 @@ def refused(*arguments: str | Path, **environment: str) -> str:
     *before, last = done.stderr.strip().splitlines()
     assert last.startswith("error: "), done.stderr
     return "\n".join([*before, last.removeprefix("error: ")])
+
+
+class Signalling(Silent):
+    """A display that sends this process a signal when a bar first advances.
+
+    Args:
+        number: The signal.
+        title: A part of that bar's title.
+    """
+
+    def __init__(self, number: signal.Signals, title: str) -> None:
+        self._number, self._title = number, title
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        with super().bar(title, total, done) as bar:
+            yield self if self._title in title else bar
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        signal.raise_signal(self._number)
