@@ -136,7 +136,7 @@ def listed(folder):
     return [f"point_{n // 4}_view_{n % 4}_domain_{suffix}.png" for n in range(each)]
 index.os.listdir = listed
 tracemalloc.start()
-frames = select(folders, "train", "first_tenth", Silent())
+frames = select(folders, "train", "first_tenth", Silent()).frames
 held, peak = tracemalloc.get_traced_memory()
 print(json.dumps({"frames": len(frames), "held": held, "peak": peak}))
 """

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ttt_bench.tasks import IGNORE
+from ttt_bench.tasks import IGNORE, TASKONOMY, WEIGHTED
 
 
 def _valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
@@ -155,7 +155,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            name="weighted",  # NYUD-v2, PASCAL-Context and the embedded domains
+            name=WEIGHTED,  # NYUD-v2, PASCAL-Context and the embedded domains
             losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,
@@ -166,7 +166,7 @@ RECIPES = {
             uncertainty=False,
         ),
         Recipe(
-            name="taskonomy",
+            name=TASKONOMY,
             losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,

@@ -47,6 +47,10 @@ TASKS: dict[str, Task] = {
 }
 """Every task in canonical order."""
 
+WEIGHTED, TASKONOMY = "weighted", "taskonomy"
+RECIPES = (WEIGHTED, TASKONOMY)
+"""Names of the ways to train a source model; `ttt_bench.losses.RECIPES` holds their losses."""
+
 
 def canonical(names: Iterable[str]) -> tuple[str, ...]:
     """Return the given task names in canonical order, each once.

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -7,7 +10,7 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, find_label_spa
 from ttt_bench.errors import BenchError
 
 
-def test_the_seven_classes_and_their_native_ids():
+def test_the_seven_classes_and_their_native_ids() -> None:
     space = find_label_space("taskonomy_nyud_7")
     assert space.classes == ("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair")
     table = space.table("taskonomy")
@@ -20,8 +23,8 @@ def test_the_seven_classes_and_their_native_ids():
     assert space.table("nyud")[[24, 7, 33, 6, 4, 34, 5]].tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_several_native_ids_may_fold_into_one_class():
-    space = LabelSpace("mine", ("seat", "bed"), {"taskonomy": ((3, 4), (6,))})
+def test_several_native_ids_may_fold_into_one_class() -> None:
+    space = LabelSpace(name="mine", classes=("seat", "bed"), native={"taskonomy": ((3, 4), (6,))})
     assert space.table("taskonomy")[[3, 4, 6, 7]].tolist() == [0, 0, 1, 255]
 
 
@@ -34,13 +37,13 @@ def test_several_native_ids_may_fold_into_one_class():
         (((), ()), "no class has"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused(native, words):
+def test_a_table_that_cannot_be_is_refused(native: Any, words: str) -> None:
     with pytest.raises(BenchError, match=words) as caught:
-        LabelSpace("mine", ("seat", "bed"), {"taskonomy": native})
+        LabelSpace(name="mine", classes=("seat", "bed"), native={"taskonomy": native})
     assert "mine" in str(caught.value)
 
 
-def test_the_six_classes_and_their_native_ids():
+def test_the_six_classes_and_their_native_ids() -> None:
     space = find_label_space("taskonomy_pascal_6")
     assert space.classes == ("table", "tv", "bottle", "sofa", "potted plant", "chair")
     assert space.table("taskonomy")[[7, 9, 2, 4, 5, 3]].tolist() == [0, 1, 2, 3, 4, 5]
@@ -50,7 +53,7 @@ def test_the_six_classes_and_their_native_ids():
     assert "bottle" in space.footnote
 
 
-def test_true_toilets_are_context_labels():
+def test_true_toilets_are_context_labels() -> None:
     space = find_label_space("taskonomy_pascal_6_toilet")
     context = space.table("pascal_context")
     assert context.shape == (460,)
@@ -61,7 +64,7 @@ def test_true_toilets_are_context_labels():
     assert "not comparable" in space.footnote
 
 
-def test_the_four_classes_of_nyud_and_pascal():
+def test_the_four_classes_of_nyud_and_pascal() -> None:
     space = find_label_space("nyud_pascal_4")
     assert space.classes == ("person", "sofa", "chair", "table")
     assert (
@@ -71,13 +74,13 @@ def test_the_four_classes_of_nyud_and_pascal():
     )
 
 
-def test_records_tell_spaces_apart_and_name_every_id():
+def test_records_tell_spaces_apart_and_name_every_id() -> None:
     records = [space.record() for space in LABEL_SPACES.values()]
     assert len({str(record) for record in records}) == len(LABEL_SPACES)
     assert records[0]["native"]["nyud"] == [[24], [7], [33], [6], [4], [34], [5]]
 
 
-def test_a_space_of_ones_own_from_a_config_table():
+def test_a_space_of_ones_own_from_a_config_table() -> None:
     table = {
         "classes": ["seat", "bed"],
         "taskonomy": [[3, 4], 6],
@@ -86,51 +89,63 @@ def test_a_space_of_ones_own_from_a_config_table():
     }
     space = label_space_from("mine", table)
     assert space == LabelSpace(
-        "mine", ("seat", "bed"), {"taskonomy": ((3, 4), (6,)), "nyud": ((5, 6), (4,))}, "Mine."
+        name="mine",
+        classes=("seat", "bed"),
+        native={"taskonomy": ((3, 4), (6,)), "nyud": ((5, 6), (4,))},
+        footnote="Mine.",
     )
 
 
 @pytest.mark.parametrize(
     ("name", "table", "words"),
     [
-        ("taskonomy_nyud_7", {"classes": ["a"], "nyud": [1]}, "ships with the harness"),
-        ("mine", ["a"], "is no table"),
+        ("taskonomy_nyud_7", {"classes": ["a"], "nyud": [1]}, "is part of the harness"),
+        ("mine", ["a"], "is not a table"),
         ("mine", {"nyud": [1]}, "classes must be a list of names, got None"),
         ("mine", {"classes": "seat", "nyud": [1]}, "classes must be a list of names"),
         ("mine", {"classes": ["seat", 3], "nyud": [1, 2]}, "classes must be a list of names"),
         ("mine", {"classes": [], "nyud": []}, "0 classes"),
         ("mine", {"classes": ["a", "a"], "nyud": [1, 2]}, "class a is given twice"),
         ("mine", {"classes": ["a"]}, "no data set"),
-        ("mine", {"classes": ["a"], "nyud": 3}, "data set nyud: 3 is no list"),
-        ("mine", {"classes": ["a"], "nyud": ["chair"]}, "'chair' is no native id"),
-        ("mine", {"classes": ["a"], "nyud": [[True]]}, "True is no native id"),
+        ("mine", {"classes": ["a"], "nyud": 3}, "data set nyud: 3 is not a list"),
+        ("mine", {"classes": ["a"], "nyud": ["chair"]}, "'chair' is not a native id"),
+        ("mine", {"classes": ["a"], "nyud": [[True]]}, "True is not a native id"),
         ("mine", {"classes": ["a"], "nyud": [41]}, "native id 41 is not in 0..40"),
         ("mine", {"classes": ["a"], "pascal": [255]}, "native id 255 is not in 0..20"),
         ("mine", {"classes": ["a", "b"], "nyud": [1]}, "1 entries for 2 classes"),
         ("mine", {"classes": ["a"], "nyud": [1], "footnote": 3}, "footnote must be a text"),
     ],
 )
-def test_a_table_of_ones_own_that_cannot_be(name, table, words):
+def test_a_table_of_ones_own_that_cannot_be(name: str, table: object, words: str) -> None:
     with pytest.raises(BenchError) as caught:
         label_space_from(name, table)
     assert name in str(caught.value)
     assert words in str(caught.value)
 
 
-def test_unknown_names():
+def test_unknown_names() -> None:
     with pytest.raises(BenchError, match="taskonomy_nyud_7"):
         find_label_space("taskonomy_nyud")
     with pytest.raises(BenchError, match="pascal"):
         find_label_space("taskonomy_nyud_7").table("pascal")
 
 
-def test_names_and_splits_need_no_torch():
-    modules = "ttt_bench.data.label_spaces, ttt_bench.data.taskonomy.selection, ttt_bench.metrics.colours, "
-    modules += (
-        "ttt_bench.data.variants, ttt_bench.data.images.augment_sample, ttt_bench.data.nyud.index, "
-    )
-    modules += (
-        "ttt_bench.data.nyud.decode, ttt_bench.data.pascal.decode, ttt_bench.data.pascal.edges"
-    )
+TORCH_FREE = (
+    "data.label_spaces",
+    "data.domains",
+    "data.splits",
+    "data.taskonomy.selection",
+    "metrics.colours",
+    "data.variants",
+    "data.images.augment_sample",
+    "data.nyud.index",
+    "data.nyud.decode",
+    "data.pascal.decode",
+    "data.pascal.edges",
+)
+
+
+def test_names_and_splits_need_no_torch() -> None:
+    modules = ", ".join(f"ttt_bench.{name}" for name in TORCH_FREE)
     code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

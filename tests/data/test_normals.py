@@ -1,4 +1,8 @@
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ from ttt_bench.errors import BenchError, DataError
 VECTORS = np.float32([[[1.0]], [[2.0]], [[3.0]]])
 
 
-def test_every_axes_is_another_signed_permutation():
+def test_every_axes_is_another_signed_permutation() -> None:
     assert len(set(EVERY_AXES)) == 48
     found = {tuple(to_harness(VECTORS, axes)[:, 0, 0]) for axes in EVERY_AXES}
     assert len(found) == 48
@@ -34,17 +38,17 @@ def test_every_axes_is_another_signed_permutation():
         ("down / backward / left", (-3, 1, -2)),
     ],
 )
-def test_axes_name_where_the_channels_point(axes, expected):
+def test_axes_name_where_the_channels_point(axes: Any, expected: tuple[int, int, int]) -> None:
     assert tuple(to_harness(VECTORS, axes)[:, 0, 0]) == expected
 
 
 @pytest.mark.parametrize("axes", ["right / down", "right / left / up", "right/down/forward", ""])
-def test_axes_that_are_none(axes):
+def test_axes_that_are_none(axes: str) -> None:
     with pytest.raises(BenchError, match="right / down / forward"):
         to_harness(VECTORS, axes)
 
 
-def test_vectors_of_any_length_become_unit_vectors():
+def test_vectors_of_any_length_become_unit_vectors() -> None:
     vectors = np.zeros((3, 1, 2), np.float32)
     vectors[:, 0, 0] = (0, 0.3, 0.4)
     normals = unit_normals(vectors, NYUD_AXES)
@@ -52,7 +56,7 @@ def test_vectors_of_any_length_become_unit_vectors():
     assert (normals[:, 0, 1] == 255).all()
 
 
-def test_middle_grey_is_no_vector_unless_asked_for():
+def test_middle_grey_is_no_vector_unless_asked_for() -> None:
     rgb = np.array([[[128, 127, 128], [255, 0, 127]]], np.uint8)
     masked = file_vectors(rgb)
     assert (masked[:, 0, 0] == 0).all()
@@ -60,12 +64,14 @@ def test_middle_grey_is_no_vector_unless_asked_for():
     assert (file_vectors(rgb, masked=False)[:, 0, 0] != 0).all()
 
 
-def test_a_manifest_is_kept_beside_the_data(tmp_path):
+def test_a_manifest_is_kept_beside_the_data(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == Manifest()
     (tmp_path / NAME).write_text(json.dumps({"something": "of a later version"}))
     update_manifest(tmp_path, {"normal_axes": NYUD_AXES})
     update_manifest(tmp_path, {"derived": {"edge": "from labels"}})
-    assert read_manifest(tmp_path) == Manifest(NYUD_AXES, {"edge": "from labels"})
+    assert read_manifest(tmp_path) == Manifest(
+        normal_axes=NYUD_AXES, derived={"edge": "from labels"}
+    )
     assert json.loads((tmp_path / NAME).read_text())["something"] == "of a later version"
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
@@ -73,12 +79,12 @@ def test_a_manifest_is_kept_beside_the_data(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"normal_axes": "left"}', '{"derived": ["edge"]}']
 )
-def test_a_damaged_manifest_says_what_to_do(tmp_path, text):
+def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with pytest.raises(DataError, match=r"ttt-bench\.json is damaged.*delete it.*data check"):
         read_manifest(tmp_path)
 
 
-def test_a_manifest_that_cannot_be_written(tmp_path):
+def test_a_manifest_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot be written"):
         update_manifest(tmp_path / "nowhere", {})

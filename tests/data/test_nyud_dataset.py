@@ -1,13 +1,18 @@
 """NYUD-v2 from files in the formats of both releases: targets, padding, splits, messages."""
 
+from __future__ import annotations
+
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.files.nyud_files import IDS, file_of, view, write, write_libmtl, write_view
-from support.files.taskonomy_files import Notices, cut
+from support.files.taskonomy_files import cut
+from support.notices import Notices
 from support.paths import SAMPLES
 
 from ttt_bench.data.images.sample import Placement
@@ -23,17 +28,17 @@ CLASSES = {24: 0, 7: 1, 33: 2, 6: 3, 4: 4, 34: 5, 5: 6}
 SIZE = (48, 64)
 
 
-def opened(root, split="test", size=SIZE, **kwargs):
+def opened(root: Path, split: str = "test", size: tuple[int, int] = SIZE, **kwargs: Any) -> NYUD:
     return NYUD.open(root, split, size, Silent(), **kwargs)
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     return write(tmp_path / "nyud")
 
 
 @pytest.mark.parametrize("style", ["atrc", "vandenhende"])
-def test_the_targets_are_those_of_the_frame(tmp_path, style):
+def test_the_targets_are_those_of_the_frame(tmp_path: Path, style: str) -> None:
     data = opened(write(tmp_path / "t", style))
     assert (data.domain, data.size, data.tasks, len(data)) == ("nyud", SIZE, ALL, 2)
     batch, shown = data.batch([1]), view(SIZE, seed=4)
@@ -58,7 +63,7 @@ def test_the_targets_are_those_of_the_frame(tmp_path, style):
     np.testing.assert_array_equal(batch.targets["edge"][0, 0].numpy(), shown.edges)
 
 
-def test_the_published_size_is_padded_as_published(tmp_path):
+def test_the_published_size_is_padded_as_published(tmp_path: Path) -> None:
     root = write(tmp_path / "t", ids={"train": ["a"], "val": ["b"]}, size=(425, 560))
     data = opened(root, "test", (448, 576))
     assert not any("larger" in notice or "480x640" in notice for notice in data.notices)
@@ -81,7 +86,7 @@ def test_the_published_size_is_padded_as_published(tmp_path):
 
 
 @pytest.mark.parametrize("style", ["atrc", "vandenhende"])
-def test_uncropped_frames_are_the_wrong_release(tmp_path, style):
+def test_uncropped_frames_are_the_wrong_release(tmp_path: Path, style: str) -> None:
     root = write(tmp_path / "t", style, {"train": ["a"], "val": ["b"]}, (480, 640))
     data = opened(root, "test", (448, 576))
     (notice,) = (n for n in data.notices if "480x640" in n)
@@ -96,13 +101,13 @@ def test_uncropped_frames_are_the_wrong_release(tmp_path, style):
     assert depth[depth != 255].max() == pytest.approx(view((480, 640), 1).metres.max(), rel=1e-6)
 
 
-def test_smaller_images_than_wanted_are_never_enlarged(tree):
+def test_smaller_images_than_wanted_are_never_enlarged(tree: Path) -> None:
     data = opened(tree, "test", (60, 81))
-    assert data.placement(1) == Placement((48, 64), (48, 64), 6, 8)
+    assert data.placement(1) == Placement(original=(48, 64), scaled=(48, 64), top=6, left=8)
     assert not any("larger" in notice for notice in data.notices)
 
 
-def test_the_other_archive_is_named(tmp_path):
+def test_the_other_archive_is_named(tmp_path: Path) -> None:
     assert any(
         "NYUD_MT" in n and "NYUDv2" in n
         for n in opened(write(tmp_path / "v", "vandenhende")).notices
@@ -110,7 +115,7 @@ def test_the_other_archive_is_named(tmp_path):
     assert not any("NYUD_MT" in n for n in opened(write(tmp_path / "a")).notices)
 
 
-def test_splits_are_the_published_lists(tree):
+def test_splits_are_the_published_lists(tree: Path) -> None:
     names = {split: opened(tree, split).listing.ids for split in ("train", "val", "test", "tune")}
     assert names == {
         "train": IDS["train"],
@@ -120,27 +125,27 @@ def test_splits_are_the_published_lists(tree):
     }
     assert any("lists 3 images" in n and "795" in n for n in opened(tree, "train").notices)
     assert any("lists 2 images" in n and "654" in n for n in opened(tree, "test").notices)
-    assert any("held out" in n for n in opened(tree, "val").notices)
-    assert any("no result uses" in n for n in opened(tree, "tune").notices)
+    assert any("no model is trained on" in n for n in opened(tree, "val").notices)
+    assert any("choose settings on" in n for n in opened(tree, "tune").notices)
     with pytest.raises(BenchError, match=r"unknown split 'tset'; did you mean test"):
         opened(tree, "tset")
 
 
 @pytest.mark.parametrize("inner", ["", "NYUDv2", "NYUD_MT", "mine"])
-def test_the_folder_is_found_from_above(tmp_path, inner):
+def test_the_folder_is_found_from_above(tmp_path: Path, inner: str) -> None:
     write(tmp_path / "nyud" / inner)
     assert opened(tmp_path / "nyud").listing.root == tmp_path / "nyud" / inner
 
 
-def test_the_published_archive_comes_first(tmp_path):
+def test_the_published_archive_comes_first(tmp_path: Path) -> None:
     for inner in ("NYUD_MT", "NYUDv2", "a"):
         write(tmp_path / inner)
     assert opened(tmp_path).listing.root == tmp_path / "NYUDv2"
 
 
-def test_axes_are_those_of_the_manifest_or_assumed_with_a_notice(tree):
+def test_axes_are_those_of_the_manifest_or_assumed_with_a_notice(tree: Path) -> None:
     assumed = opened(tree)
-    assert any("left / up / backward" in n and "nobody has measured" in n for n in assumed.notices)
+    assert any("left / up / backward" in n and "not measured" in n for n in assumed.notices)
     update_manifest(tree, {"normal_axes": "right / up / backward"})
     measured = opened(tree)
     assert not any("measured" in n for n in measured.notices)
@@ -152,35 +157,37 @@ def test_axes_are_those_of_the_manifest_or_assumed_with_a_notice(tree):
     assert (other[0][:, ~there] == 255).all()
 
 
-def test_derived_targets_are_said(tree):
+def test_derived_targets_are_said(tree: Path) -> None:
     update_manifest(tree, {"derived": {"edge": "where labels or instances differ"}})
     assert any(
         "edge targets are derived" in n and "instances differ" in n for n in opened(tree).notices
     )
 
 
-def test_middle_grey_is_no_normal_unless_as_published(tree):
+def test_middle_grey_is_no_normal_unless_as_published(tree: Path) -> None:
     hole = view(SIZE, 3).hole
     assert (opened(tree).batch([0]).targets["normals"][0][:, hole] == 255).all()
     kept = opened(tree, variant=OFFICIAL).batch([0]).targets["normals"][0]
     assert (kept != 255).all()
 
 
-def test_a_label_space_of_ones_own(tree):
-    space = LabelSpace("mine", ("seat", "rest"), {"nyud": ((5, 6), (0, 4))})
+def test_a_label_space_of_ones_own(tree: Path) -> None:
+    space = LabelSpace(name="mine", classes=("seat", "rest"), native={"nyud": ((5, 6), (0, 4))})
     labels = opened(tree, space=space).batch([0]).targets["semseg"][0].numpy()
     native = view(SIZE, 3).labels
     assert set(labels[np.isin(native, (5, 6))]) == {0}
     assert set(labels[np.isin(native, (0, 4))]) == {1}
     assert set(labels[native == 7]) == {255}
     assert opened(tree, space=space).fingerprint != opened(tree).fingerprint
-    shared = LabelSpace("mine", space.classes, {**space.native, "elsewhere": ((1,), (2,))})
+    shared = LabelSpace(
+        name="mine", classes=space.classes, native={**space.native, "elsewhere": ((1,), (2,))}
+    )
     assert opened(tree, space=shared).fingerprint == opened(tree, space=space).fingerprint
     with pytest.raises(BenchError, match="nyud"):
         opened(tree, space=find_label_space("taskonomy_pascal_6"))
 
 
-def test_only_what_the_tasks_read_is_required(tmp_path):
+def test_only_what_the_tasks_read_is_required(tmp_path: Path) -> None:
     root = write(tmp_path / "t", folders=("images", "depth", "edge"))
     data = opened(root)
     assert data.tasks == ("depth", "edge")
@@ -189,7 +196,7 @@ def test_only_what_the_tasks_read_is_required(tmp_path):
     data.prepare(Silent())
 
 
-def test_a_missing_file_is_an_error_that_names_it(tree):
+def test_a_missing_file_is_an_error_that_names_it(tree: Path) -> None:
     file_of(tree, "0002_x", "depth").unlink()
     with pytest.raises(DataError) as caught:
         opened(tree)
@@ -204,7 +211,7 @@ def test_a_missing_file_is_an_error_that_names_it(tree):
     assert len(opened(tree, "train")) == 3
 
 
-def test_targets_of_another_resolution_are_resized(tree):
+def test_targets_of_another_resolution_are_resized(tree: Path) -> None:
     small = view(SIZE, 3).labels[::2, ::2]
     Image.fromarray(small).save(file_of(tree, "0001", "segmentation"))
     normals = view(SIZE, 3)
@@ -219,7 +226,7 @@ def test_targets_of_another_resolution_are_resized(tree):
     assert np.median(cosine) > 0.9999
 
 
-def test_a_target_that_was_not_cropped_with_its_image_is_refused(tmp_path):
+def test_a_target_that_was_not_cropped_with_its_image_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "t", ids={"train": ["a"], "val": ["b"]}, size=(425, 560))
     write_view(root, "b", view((480, 640)), folders=("depth",))
     with pytest.raises(
@@ -228,7 +235,7 @@ def test_a_target_that_was_not_cropped_with_its_image_is_refused(tmp_path):
         opened(root, size=(448, 576)).prepare(Silent())
 
 
-def test_damage_is_reported_all_at_once_and_remembered(tree):
+def test_damage_is_reported_all_at_once_and_remembered(tree: Path) -> None:
     cut(file_of(tree, "0001", "images"))
     file_of(tree, "0001", "depth").write_bytes(b"")
     Image.fromarray(np.full(SIZE, 77, np.uint8)).save(file_of(tree, "0002_x", "segmentation"))
@@ -248,7 +255,7 @@ def test_damage_is_reported_all_at_once_and_remembered(tree):
         data.batch([0])
 
 
-def test_it_travels_to_workers(tree):
+def test_it_travels_to_workers(tree: Path) -> None:
     data = opened(tree)
     copy = pickle.loads(pickle.dumps(data))
     assert copy.fingerprint == data.fingerprint
@@ -257,7 +264,7 @@ def test_it_travels_to_workers(tree):
     assert data.fingerprint != opened(tree, variant=OFFICIAL).fingerprint
 
 
-def test_training_views_follow_the_recipe_and_the_seed_alone(tree):
+def test_training_views_follow_the_recipe_and_the_seed_alone(tree: Path) -> None:
     data = opened(tree, "train", (40, 40))
     first, again, other = (
         data.augmented([0, 1], 7),
@@ -277,7 +284,7 @@ def test_training_views_follow_the_recipe_and_the_seed_alone(tree):
     assert depth[depth != 255].max() > 1.2 * metres.max()
 
 
-def test_other_forms_are_refused_by_name(tmp_path):
+def test_other_forms_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"LibMTL / MTAN.*288x384.*13 classes.*NYUDv2"):
         opened(write_libmtl(tmp_path / "libmtl"))
     with pytest.raises(DataError, match="LibMTL / MTAN"):
@@ -288,10 +295,10 @@ def test_other_forms_are_refused_by_name(tmp_path):
         opened(tmp_path / "raw")
 
 
-def test_what_is_not_the_data_set_is_listed(tmp_path):
+def test_what_is_not_the_data_set_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist.*--data-root.*TTT_BENCH_DATA.*nyud/"):
         opened(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="holds nothing"):
+    with pytest.raises(DataError, match="contains nothing"):
         opened(tmp_path)
     (tmp_path / "NYUDv2.tar.gz").touch()
     with pytest.raises(
@@ -300,7 +307,7 @@ def test_what_is_not_the_data_set_is_listed(tmp_path):
         opened(tmp_path)
 
 
-def test_lists_that_cannot_be_used(tree):
+def test_lists_that_cannot_be_used(tree: Path) -> None:
     (tree / "gt_sets" / "val.txt").write_text("\n \n")
     with pytest.raises(DataError, match="lists no id"):
         opened(tree)
@@ -313,7 +320,7 @@ def test_lists_that_cannot_be_used(tree):
 
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
-def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path):
+def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path: Path) -> None:
     for folder, sample in (
         ("images", "image"),
         ("segmentation", "segmentation40"),
@@ -324,7 +331,7 @@ def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path):
     (tmp_path / "gt_sets").mkdir()
     (tmp_path / "gt_sets" / "val.txt").write_text("a")
     update_manifest(tmp_path, {"normal_axes": "forward / down / right"})
-    space = LabelSpace("mine", ("wall", "table"), {"nyud": ((1,), (7,))})
+    space = LabelSpace(name="mine", classes=("wall", "table"), native={"nyud": ((1,), (7,))})
     data = opened(tmp_path, size=(512, 682), space=space)
     data.prepare(Silent())
     targets = data.batch([0]).targets

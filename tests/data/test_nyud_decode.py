@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,14 +15,14 @@ from ttt_bench.errors import DataError
 DRAW = np.random.default_rng(0)
 
 
-def fails(path, part, *words):
+def fails(path: Path, part: str, *words: str) -> None:
     with pytest.raises(DataError) as caught:
         decode.read(path, part)
     for word in (str(path), *words):
         assert word in str(caught.value)
 
 
-def saved(path, array):
+def saved(path: Path, array: np.ndarray) -> Any:
     if path.suffix == ".npy":
         np.save(path, array)
     else:
@@ -25,7 +30,7 @@ def saved(path, array):
     return path
 
 
-def test_photographs_of_either_kind(tmp_path):
+def test_photographs_of_either_kind(tmp_path: Path) -> None:
     rgb = DRAW.integers(0, 255, (8, 12, 3), dtype=np.uint8)
     assert np.array_equal(decode.read(saved(tmp_path / "a.png", rgb), "image"), rgb)
     assert decode.read(saved(tmp_path / "a.jpg", rgb), "image").shape == (8, 12, 3)
@@ -35,7 +40,7 @@ def test_photographs_of_either_kind(tmp_path):
     fails(tmp_path / "none.jpg", "image", "no such file")
 
 
-def test_labels_grey_or_palette(tmp_path):
+def test_labels_grey_or_palette(tmp_path: Path) -> None:
     labels = np.array(LABELS, np.uint8).reshape(2, 4)
     path = saved(tmp_path / "l.png", labels)
     assert np.array_equal(decode.read(path, "semseg"), labels)
@@ -49,7 +54,7 @@ def test_labels_grey_or_palette(tmp_path):
 
 
 @pytest.mark.parametrize("void", [254, 255])
-def test_labels_that_were_lowered_already(tmp_path, void):
+def test_labels_that_were_lowered_already(tmp_path: Path, void: int) -> None:
     lowered = np.array([[0, 3, 39], [void, 6, 23]], np.uint8)
     fails(saved(tmp_path / "l.png", lowered), "semseg", "lowered by one already", "VainF", "1..40")
     # with 40 among them they are not lowered, just wrong
@@ -59,7 +64,7 @@ def test_labels_that_were_lowered_already(tmp_path, void):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
 @pytest.mark.parametrize("channels", [(), (1,)])
-def test_depth_of_any_float_and_either_shape(tmp_path, dtype, channels):
+def test_depth_of_any_float_and_either_shape(tmp_path: Path, dtype: Any, channels: Any) -> None:
     metres = np.array([[0.0, 1.5], [9.75, 3.25]])
     read = decode.read(
         saved(tmp_path / "d.npy", metres.reshape(2, 2, *channels).astype(dtype)), "depth"
@@ -81,11 +86,11 @@ def test_depth_of_any_float_and_either_shape(tmp_path, dtype, channels):
         (np.ones(4), "of shape (4,)"),
     ],
 )
-def test_depth_that_is_none(tmp_path, array, words):
+def test_depth_that_is_none(tmp_path: Path, array: np.ndarray, words: str) -> None:
     fails(saved(tmp_path / "d.npy", array), "depth", words)
 
 
-def test_arrays_that_are_damaged(tmp_path):
+def test_arrays_that_are_damaged(tmp_path: Path) -> None:
     path = saved(tmp_path / "d.npy", np.ones((40, 40)))
     cut(path)
     fails(path, "depth", "truncated")
@@ -102,7 +107,7 @@ def test_arrays_that_are_damaged(tmp_path):
     fails(path, "depth", "an archive of arrays")
 
 
-def test_normals_of_either_form(tmp_path):
+def test_normals_of_either_form(tmp_path: Path) -> None:
     vectors = np.array([[[0.0, 0.0, 0.0], [0.6, 0.0, -0.8]]])
     read = decode.read(saved(tmp_path / "n.npy", vectors), "normals")
     np.testing.assert_array_equal(read, vectors.astype(np.float32))
@@ -119,7 +124,7 @@ def test_normals_of_either_form(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32])
-def test_edges_of_either_form(tmp_path, dtype):
+def test_edges_of_either_form(tmp_path: Path, dtype: Any) -> None:
     edges = np.array([[0, 1, 1], [1, 0, 0]])
     read = decode.read(saved(tmp_path / "e.npy", edges.astype(dtype)), "edge")
     assert read.dtype == np.float32
@@ -129,7 +134,7 @@ def test_edges_of_either_form(tmp_path, dtype):
     )
 
 
-def test_edges_that_are_none(tmp_path):
+def test_edges_that_are_none(tmp_path: Path) -> None:
     fails(saved(tmp_path / "e.npy", np.full((2, 2), 255.0)), "edge", "not all in 0..1")
     fails(saved(tmp_path / "e.npy", np.full((2, 2), "1")), "edge", "not all in 0..1")
     fails(

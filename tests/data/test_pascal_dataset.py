@@ -1,6 +1,10 @@
 """PASCAL-Context from files in the real formats: targets, padding, fallbacks, messages."""
 
+from __future__ import annotations
+
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +23,7 @@ from support.files.pascal_files import (
     write,
     write_labels,
 )
-from support.files.taskonomy_files import Notices
+from support.notices import Notices
 
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
 from ttt_bench.data.listed.layout import find_listing
@@ -36,23 +40,25 @@ SIZE = (100, 110)
 CLASSES = {11: 0, 20: 1, 5: 2, 18: 3, 16: 4, 9: 5}
 
 
-def opened(root, split="test", size=SIZE, **kwargs):
+def opened(
+    root: Path, split: str = "test", size: tuple[int, int] = SIZE, **kwargs: Any
+) -> PascalContext:
     return PascalContext.open(root, split, size, Silent(), **kwargs)
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     return write(tmp_path / "pascal")
 
 
-def inner(target, size):
+def inner(target: Any, size: tuple[int, int]) -> Any:
     """The part of a padded target that the image covers."""
     top, left = (SIZE[0] - size[0]) // 2, (SIZE[1] - size[1]) // 2
     return target[..., top : top + size[0], left : left + size[1]]
 
 
 @pytest.mark.parametrize(("index", "seed", "voc"), [(0, 2, True), (1, 3, False)])
-def test_the_targets_are_those_of_the_image(tree, index, seed, voc):
+def test_the_targets_are_those_of_the_image(tree: Path, index: int, seed: int, voc: bool) -> None:
     data = opened(tree)
     assert (data.domain, data.tasks, len(data)) == ("pascal", ALL, 3)
     size = SIZES[seed % 2]
@@ -87,7 +93,7 @@ def test_the_targets_are_those_of_the_image(tree, index, seed, voc):
     assert np.abs(on - steps - 0.5).max() < 1
 
 
-def test_the_published_size_is_padded_with_the_mean(tree):
+def test_the_published_size_is_padded_with_the_mean(tree: Path) -> None:
     data = opened(tree, size=(512, 512))
     batch = data.batch([1])
     place = data.placement(1)
@@ -97,14 +103,14 @@ def test_the_published_size_is_padded_with_the_mean(tree):
     assert (batch.targets["edge"] == 255).sum() == 512 * 512 - 6700
 
 
-def test_saliency_parts_and_other_lists_are_not_needed(tree):
+def test_saliency_parts_and_other_lists_are_not_needed(tree: Path) -> None:
     assert not any(
         (tree / name).exists() for name in ("sal_distill", "human_parts", "ImageSets/Parts")
     )
     opened(tree).prepare(Silent())
 
 
-def test_an_image_without_any_semantic_map_is_an_error(tree):
+def test_an_image_without_any_semantic_map_is_an_error(tree: Path) -> None:
     file_of(tree, IDS["val"][0], "semseg/VOC12").unlink()
     with pytest.raises(DataError) as caught:
         opened(tree)
@@ -119,13 +125,13 @@ def test_an_image_without_any_semantic_map_is_an_error(tree):
     assert "data prepare pascal" in str(caught.value)
 
 
-def test_voc_masks_come_before_derived_ones(tree):
+def test_voc_masks_come_before_derived_ones(tree: Path) -> None:
     name = IDS["val"][0]
     write_labels(tree, name, np.zeros(SIZES[0], np.uint8), voc=False)
     assert (opened(tree).batch([0]).targets["semseg"] == 0).any()
 
 
-def test_without_normals_the_other_tasks_run(tmp_path):
+def test_without_normals_the_other_tasks_run(tmp_path: Path) -> None:
     data = opened(
         write(tmp_path / "t", folders=("JPEGImages", "pascal-context/trainval", "semseg/VOC12"))
     )
@@ -140,13 +146,13 @@ def test_without_normals_the_other_tasks_run(tmp_path):
         assert words in notice
 
 
-def test_without_context_labels_only_semantics_run(tmp_path):
+def test_without_context_labels_only_semantics_run(tmp_path: Path) -> None:
     data = opened(write(tmp_path / "t", folders=("JPEGImages", "semseg/VOC12", "normals_distill")))
     assert data.tasks == ("semseg",)
     assert sum("no Context labels" in n for n in data.notices) == 2
 
 
-def test_true_toilets_come_from_the_context_labels(tree):
+def test_true_toilets_come_from_the_context_labels(tree: Path) -> None:
     space = find_label_space("taskonomy_pascal_6_toilet")
     labels = inner(opened(tree, space=space).batch([1]).targets["semseg"][0].numpy(), SIZES[1])
     context = view(SIZES[1], 3).context
@@ -159,9 +165,11 @@ def test_true_toilets_come_from_the_context_labels(tree):
     }  # fmt: skip
 
 
-def test_a_space_of_context_ids_alone_needs_no_21_class_maps(tmp_path):
+def test_a_space_of_context_ids_alone_needs_no_21_class_maps(tmp_path: Path) -> None:
     root = write(tmp_path / "t", folders=("JPEGImages", "pascal-context/trainval"))
-    space = LabelSpace("mine", ("wall", "sky"), {"pascal_context": ((440,), (360, 158))})
+    space = LabelSpace(
+        name="mine", classes=("wall", "sky"), native={"pascal_context": ((440,), (360, 158))}
+    )
     data = opened(root, space=space)
     assert data.tasks == ("semseg", "edge")
     labels = inner(data.batch([0]).targets["semseg"][0].numpy(), SIZES[0])
@@ -172,7 +180,7 @@ def test_a_space_of_context_ids_alone_needs_no_21_class_maps(tmp_path):
         opened(root, space=find_label_space("taskonomy_nyud_7"))
 
 
-def test_targets_of_another_resolution_are_resized(tree):
+def test_targets_of_another_resolution_are_resized(tree: Path) -> None:
     name, shown = IDS["val"][0], view(SIZES[0], 2)
     path = file_of(tree, name, "normals_distill")
     before = opened(tree).batch([0]).targets
@@ -189,9 +197,9 @@ def test_targets_of_another_resolution_are_resized(tree):
     assert set(torch.unique(after["semseg"]).tolist()) == {0, 1, 2, 3, 4, 5, 255}
 
 
-def test_kept_edges_are_those_that_are_made(tree):
+def test_kept_edges_are_those_that_are_made(tree: Path) -> None:
     made = opened(tree)
-    assert any("made from the labels whenever" in n for n in made.notices)
+    assert any("made from the labels each time" in n for n in made.notices)
     expected = made.batch([0, 1, 2]).targets["edge"]
     listing = find_listing(LAYOUT, tree, "test")
     notices = Notices()
@@ -210,7 +218,7 @@ def test_kept_edges_are_those_that_are_made(tree):
         kept.batch([0])
 
 
-def test_edges_lie_on_boundaries_and_are_one_pixel_wide():
+def test_edges_lie_on_boundaries_and_are_one_pixel_wide() -> None:
     labels = np.full((60, 80), 5, np.uint16)
     rows, columns = np.mgrid[:60, :80]
     labels[(rows - 30) ** 2 + (columns - 40) ** 2 < 400] = 459
@@ -229,8 +237,10 @@ def test_edges_lie_on_boundaries_and_are_one_pixel_wide():
 
 
 @pytest.mark.parametrize("module", ["scipy", "skimage"])
-def test_a_missing_package_is_named_before_work_starts(tree, monkeypatch, module):
-    def absent(name):
+def test_a_missing_package_is_named_before_work_starts(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    def absent(name: str) -> Any:
         if name.startswith(module):
             raise ImportError(f"No module named {name!r}")
         return real(name)
@@ -244,7 +254,7 @@ def test_a_missing_package_is_named_before_work_starts(tree, monkeypatch, module
     assert 'pip install "ttt-bench[data]"' in str(caught.value)
 
 
-def test_the_archive_is_found_from_above_and_voc_alone_is_refused(tmp_path):
+def test_the_archive_is_found_from_above_and_voc_alone_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a" / "PASCAL_MT")
     assert opened(tmp_path / "a").listing.root == tmp_path / "a" / "PASCAL_MT"
     (tmp_path / "b" / "VOCdevkit" / "VOC2010" / "JPEGImages").mkdir(parents=True)
@@ -252,7 +262,7 @@ def test_the_archive_is_found_from_above_and_voc_alone_is_refused(tmp_path):
         opened(tmp_path / "b")
 
 
-def test_it_can_be_pickled_and_augmented_anywhere(tree):
+def test_it_can_be_pickled_and_augmented_anywhere(tree: Path) -> None:
     update_manifest(tree, {"normal_axes": "left / up / backward"})
     data = opened(tree, "train")
     assert not any("measured" in notice for notice in data.notices)

@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.io
@@ -9,7 +14,7 @@ from ttt_bench.data.pascal import decode, ids
 from ttt_bench.errors import DataError
 
 
-def fails(path, part, *words):
+def fails(path: Path, part: str, *words: str) -> None:
     with pytest.raises(DataError) as caught:
         decode.read(path, part)
     for word in (str(path), *words):
@@ -17,20 +22,20 @@ def fails(path, part, *words):
 
 
 @pytest.fixture
-def mat(tmp_path):
+def mat(tmp_path: Path) -> Any:
     path = tmp_path / "a.mat"
     scipy.io.savemat(path, {"LabelMap": view().context}, do_compression=True)
     return path
 
 
-def test_the_palette_is_that_of_voc():
+def test_the_palette_is_that_of_voc() -> None:
     palette = np.array(voc_palette()).reshape(256, 3)
     assert palette[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert palette[15].tolist() == [192, 128, 128]
     assert palette[255].tolist() == [224, 224, 192]
 
 
-def test_palette_pictures_give_their_indices(tmp_path):
+def test_palette_pictures_give_their_indices(tmp_path: Path) -> None:
     write_labels(tmp_path, "a", view().voc, voc=True)
     path = tmp_path / "semseg" / "VOC12" / "a.png"
     assert Image.open(path).mode == "P"
@@ -44,7 +49,7 @@ def test_palette_pictures_give_their_indices(tmp_path):
     fails(path, "semseg", "label 21 is out of range, expected 0..20 or 255")
 
 
-def test_label_maps_read_back(mat):
+def test_label_maps_read_back(mat: Any) -> None:
     read = decode.read(mat, "context")
     assert read.dtype == np.uint16
     assert np.array_equal(read, view().context)
@@ -52,7 +57,7 @@ def test_label_maps_read_back(mat):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float64])
-def test_label_maps_of_any_number_type(tmp_path, dtype):
+def test_label_maps_of_any_number_type(tmp_path: Path, dtype: Any) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"LabelMap": np.array([[1, 7], [0, 200]], dtype)})
     assert decode.read(tmp_path / "a.mat", "context").tolist() == [[1, 7], [0, 200]]
 
@@ -66,12 +71,12 @@ def test_label_maps_of_any_number_type(tmp_path, dtype):
         (np.array([["a"]]), "expected integers"),
     ],
 )
-def test_label_maps_that_are_none(tmp_path, labels, words):
+def test_label_maps_that_are_none(tmp_path: Path, labels: np.ndarray, words: str) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"LabelMap": labels})
     fails(tmp_path / "a.mat", "context", words)
 
 
-def test_label_files_that_are_damaged(mat, tmp_path):
+def test_label_files_that_are_damaged(mat: Any, tmp_path: Path) -> None:
     whole = mat.read_bytes()
     cut(mat)
     fails(mat, "context", "truncated")
@@ -87,7 +92,7 @@ def test_label_files_that_are_damaged(mat, tmp_path):
     fails(mat, "context", "no variable LabelMap")
 
 
-def test_the_ids_are_as_published():
+def test_the_ids_are_as_published() -> None:
     assert len(ids.CONTEXT_OF_VOC) == 21
     assert len(ids.NORMALS_VALID) == len(set(ids.NORMALS_VALID)) == 170
     assert list(ids.NORMALS_VALID) == sorted(ids.NORMALS_VALID)

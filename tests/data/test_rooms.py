@@ -180,7 +180,10 @@ def test_streams_do_not_share_numbers() -> None:
 
 
 def test_looks_are_read_without_torch() -> None:
-    code = "import sys, ttt_bench.data.rooms.looks as looks; print(sorted(looks.LOOKS), 'torch' in sys.modules)"
+    code = (
+        "import sys, ttt_bench.data.rooms.looks as looks; "
+        "print(sorted(looks.LOOKS), 'torch' in sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -186,3 +186,20 @@ def test_splits_share_no_image(tmp_path: Path) -> None:
 def test_what_cannot_be_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BenchError):
         _open(tmp_path, **changes)
+
+
+def test_a_comment_renders_nothing_again_and_a_change_of_code_does(tmp_path: Path) -> None:
+    module = tmp_path / "renderer.py"
+
+    def hash_with(source: str) -> str:
+        module.write_text(source)
+        rooms_cache.code_fingerprint.cache_clear()
+        return rooms_cache.code_fingerprint(tmp_path)
+
+    plain = hash_with("def f(x):\n    return x + 1\n")
+    documented = 'def f(x):\n    """Add one."""\n    # a comment\n    return (x\n        + 1)\n'
+    assert hash_with(documented) == plain
+    assert hash_with("def f(x):\n    return x + 2\n") != plain
+    (tmp_path / "other.py").write_text("")
+    assert hash_with(documented) != plain
+    rooms_cache.code_fingerprint.cache_clear()

@@ -57,7 +57,10 @@ def _looking_ahead(pitch: float = 0.0, height: float = 1.25) -> View:
 
 def _placed(piece: Piece, x: float, y: float, yaw: float) -> Placed:
     return Placed(
-        piece, (x, y, 0.0), (math.sin(yaw), math.cos(yaw)), draw(LOOK, 1, 0).placed[0].materials
+        piece=piece,
+        position=(x, y, 0.0),
+        turn=(math.sin(yaw), math.cos(yaw)),
+        materials=draw(LOOK, 1, 0).placed[0].materials,
     )
 
 
@@ -142,7 +145,7 @@ def _world_points(view: View, size: int, depth: torch.Tensor) -> Points:
 
 
 def _crate(yaw: float) -> tuple[Placed, Inside]:
-    piece = Piece("crate", UNLABELLED, (0.8, 0.5, 0.6))
+    piece = Piece(name="crate", label=UNLABELLED, size=(0.8, 0.5, 0.6))
     piece.box(Slot.MAIN, (-0.4, 0.4), (-0.25, 0.25), (0.4, 1.0))
     at = np.array([0.2, 2.8, 0.7])
 
@@ -163,7 +166,7 @@ def _crate(yaw: float) -> tuple[Placed, Inside]:
 
 
 def _drum() -> tuple[Placed, Inside]:
-    piece = Piece("plant", UNLABELLED, (0.8, 0.5, 0.6))
+    piece = Piece(name="plant", label=UNLABELLED, size=(0.8, 0.5, 0.6))
     piece.cylinder(Slot.MAIN, (0.0, 0.0), (0.4, 0.3), (0.0, 0.6), taper=0.3)
 
     def inside(p: Points) -> NDArray[np.bool_]:

@@ -1,10 +1,14 @@
 """What a data set of one's own gets by giving one image with its targets at a time."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from support.files.scenes import scene
-from support.files.taskonomy_files import Notices
+from support.notices import Notices
 
 from ttt_bench.data.images.file_dataset import SampledDataset
 from ttt_bench.errors import DataError
@@ -13,7 +17,7 @@ from ttt_bench.util.progress import Silent
 TASKS = ("semseg", "depth", "normals", "edge")
 
 
-def sound(height=20, width=30):
+def sound(height: int = 20, width: int = 30) -> Any:
     """Arrays that keep every convention."""
     rows, columns = np.mgrid[:height, :width]
     return {
@@ -30,20 +34,20 @@ class Given(SampledDataset):
 
     domain, tasks, fingerprint = "given", TASKS, "given"
 
-    def __init__(self, *samples, size=(32, 40)):
+    def __init__(self, *samples: Any, size: tuple[int, int] = (32, 40)) -> None:
         self.samples, self.size = samples, size
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return len(self.samples)
 
-    def sample(self, index):
+    def sample(self, index: int) -> Any:
         found = self.samples[index]
         if isinstance(found, Exception):
             raise found
         return found
 
 
-def test_images_of_any_size_lie_in_the_middle_of_a_batch():
+def test_images_of_any_size_lie_in_the_middle_of_a_batch() -> None:
     batch = Given(sound(20, 30), sound(32, 40), sound(64, 80)).batch([0, 1, 2])
     assert batch.images.shape == (3, 3, 32, 40)
     assert batch.targets["semseg"].dtype == torch.int64
@@ -59,7 +63,7 @@ def test_images_of_any_size_lie_in_the_middle_of_a_batch():
     np.testing.assert_array_equal(batch.targets["semseg"][2], sound(64, 80)["semseg"][1::2, 1::2])
 
 
-def test_training_views_depend_on_the_seed_and_the_position_alone():
+def test_training_views_depend_on_the_seed_and_the_position_alone() -> None:
     data = Given(sound(), sound(40, 60))
     one, again = data.augmented([0, 1, 1], 7), data.augmented([0, 1, 1], 7)
     assert torch.equal(one.images, again.images)
@@ -96,7 +100,9 @@ def test_training_views_depend_on_the_seed_and_the_position_alone():
         ),
     ],
 )
-def test_arrays_of_another_form_are_refused_wherever_they_are_used(change, message):
+def test_arrays_of_another_form_are_refused_wherever_they_are_used(
+    change: Any, message: str
+) -> None:
     data = Given(sound(), {**sound(), **change})
     for attempt in (
         lambda: data.batch([1]),
@@ -112,13 +118,15 @@ def test_arrays_of_another_form_are_refused_wherever_they_are_used(change, messa
 @pytest.mark.parametrize(
     ("task", "value", "message"),
     [
-        ("depth", np.nan, "depth holds values that are not finite"),
-        ("edge", np.inf, "edge holds values that are not finite"),
-        ("depth", -1.0, "depth is negative somewhere"),
+        ("depth", np.nan, "depth has values that are not finite"),
+        ("edge", np.inf, "edge has values that are not finite"),
+        ("depth", -1.0, "depth has negative values"),
         ("normals", 0.0, "normals have lengths from 0 to 1"),
     ],
 )
-def test_values_that_no_target_may_have_are_found_before_a_run(task, value, message):
+def test_values_that_no_target_may_have_are_found_before_a_run(
+    task: str, value: Any, message: str
+) -> None:
     bad = sound()
     bad[task][..., 3, 4] = value
     with pytest.raises(DataError) as caught:
@@ -128,7 +136,7 @@ def test_values_that_no_target_may_have_are_found_before_a_run(task, value, mess
     Given(sound(), bad).prepare(Silent())
 
 
-def test_all_files_are_looked_at_once_and_the_first_problems_are_named():
+def test_all_files_are_looked_at_once_and_the_first_problems_are_named() -> None:
     broken = [DataError(f"file {number}: empty file (0 bytes)") for number in range(8)]
     data, notices = Given(sound(), *broken), Notices()
     for _ in range(2):

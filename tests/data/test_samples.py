@@ -2,13 +2,17 @@
 hand.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 
 from ttt_bench.data.images import augment_sample
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.augment_sample import augmented_sample, random_crop
-from ttt_bench.data.images.sample import Placement, placement
+from ttt_bench.data.images.sample import Placement, Sample, placement
 from ttt_bench.model.network import NORMALISATIONS
 
 DRAW = np.random.default_rng(0)
@@ -17,20 +21,22 @@ DRAW = np.random.default_rng(0)
 class Scripted:
     """A generator that gives what it is told."""
 
-    def __init__(self, *, uniform=(), random=(), integers=()):
+    def __init__(
+        self, *, uniform: tuple[()] = (), random: tuple[()] = (), integers: tuple[()] = ()
+    ) -> None:
         self.values = {"uniform": list(uniform), "random": list(random), "integers": list(integers)}
 
-    def uniform(self, low, high):
+    def uniform(self, low: Any, high: Any) -> Any:
         return self.values["uniform"].pop(0)
 
-    def random(self):
+    def random(self) -> Any:
         return self.values["random"].pop(0)
 
-    def integers(self, low, high):
+    def integers(self, low: Any, high: Any) -> Any:
         return self.values["integers"].pop(0)
 
 
-def sample(height=12, width=16):
+def sample(height: int = 12, width: int = 16) -> Sample:
     vectors = DRAW.normal(size=(3, height, width))
     normals = (vectors / np.linalg.norm(vectors, axis=0)).astype(np.float32)
     normals[:, 0, 0] = 255
@@ -45,14 +51,22 @@ def sample(height=12, width=16):
     }
 
 
-def test_images_are_placed_as_published():
-    assert placement((425, 560), (448, 576)) == Placement((425, 560), (425, 560), 11, 8)
-    assert placement((375, 500), (512, 512)) == Placement((375, 500), (375, 500), 68, 6)
-    assert placement((480, 640), (448, 576)) == Placement((480, 640), (432, 576), 8, 0)
-    assert placement((1, 500), (50, 50)) == Placement((1, 500), (1, 50), 24, 0)
+def test_images_are_placed_as_published() -> None:
+    assert placement((425, 560), (448, 576)) == Placement(
+        original=(425, 560), scaled=(425, 560), top=11, left=8
+    )
+    assert placement((375, 500), (512, 512)) == Placement(
+        original=(375, 500), scaled=(375, 500), top=68, left=6
+    )
+    assert placement((480, 640), (448, 576)) == Placement(
+        original=(480, 640), scaled=(432, 576), top=8, left=0
+    )
+    assert placement((1, 500), (50, 50)) == Placement(
+        original=(1, 500), scaled=(1, 50), top=24, left=0
+    )
 
 
-def test_padding_is_the_networks_zero_around_images_and_255_around_targets():
+def test_padding_is_the_networks_zero_around_images_and_255_around_targets() -> None:
     whole = sample()
     padded = samples.padded(whole, (15, 17))
     mean, _ = NORMALISATIONS["imagenet"]
@@ -69,11 +83,11 @@ def test_padding_is_the_networks_zero_around_images_and_255_around_targets():
         assert padded[task].dtype == whole[task].dtype
 
 
-def test_enlarging_twice_halves_depth_and_keeps_other_targets():
+def test_enlarging_twice_halves_depth_and_keeps_other_targets() -> None:
     whole = sample()
     twice = samples.zoomed(whole, 2.0)
 
-    def doubled(values):
+    def doubled(values: Any) -> Any:
         return np.repeat(np.repeat(values, 2, axis=-2), 2, axis=-1)
 
     for task in ("semseg", "normals", "edge"):
@@ -88,7 +102,7 @@ def test_enlarging_twice_halves_depth_and_keeps_other_targets():
 
 
 @pytest.mark.parametrize("size", [(5, 7), (24, 16), (13, 31), (1, 1)])
-def test_the_nearest_pixel_is_the_one_that_the_middle_falls_into(size):
+def test_the_nearest_pixel_is_the_one_that_the_middle_falls_into(size: tuple[int, int]) -> None:
     values = np.arange(12 * 16).reshape(12, 16)
     expected = [
         [
@@ -100,7 +114,7 @@ def test_the_nearest_pixel_is_the_one_that_the_middle_falls_into(size):
     np.testing.assert_array_equal(samples.nearest(values, size), expected)
 
 
-def test_mirrored_twice_is_the_identity_and_once_turns_x():
+def test_mirrored_twice_is_the_identity_and_once_turns_x() -> None:
     whole = sample()
     once = samples.mirrored(whole)
     np.testing.assert_array_equal(once["normals"][1:], whole["normals"][1:, :, ::-1])
@@ -113,7 +127,7 @@ def test_mirrored_twice_is_the_identity_and_once_turns_x():
         np.testing.assert_array_equal(again[name], value)
 
 
-def test_a_crop_is_drawn_again_until_no_class_fills_it():
+def test_a_crop_is_drawn_again_until_no_class_fills_it() -> None:
     whole = sample(4, 40)
     whole["semseg"][:] = 1
     whole["semseg"][:, 30:] = 255
@@ -126,7 +140,7 @@ def test_a_crop_is_drawn_again_until_no_class_fills_it():
     assert draw.values["integers"] == [0, 10]
 
 
-def test_three_quarters_are_not_too_much():
+def test_three_quarters_are_not_too_much() -> None:
     whole = sample(4, 12)
     whole["semseg"][:] = 3
     whole["semseg"][:, 6:8] = 255
@@ -139,14 +153,14 @@ def test_three_quarters_are_not_too_much():
     assert draw.values["integers"] == [0, 0], "one pixel more, and all ten places are tried"
 
 
-def test_the_share_is_of_all_pixels_and_255_is_no_class():
+def test_the_share_is_of_all_pixels_and_255_is_no_class() -> None:
     labels = np.full((2, 4), 255, np.uint8)
     assert augment_sample.largest_share(labels) == 0
     labels[0, :3], labels[1, 0] = 6, 1
     assert augment_sample.largest_share(labels) == 3 / 8
 
 
-def test_ten_places_are_tried_and_the_last_is_taken():
+def test_ten_places_are_tried_and_the_last_is_taken() -> None:
     whole = sample(1, 30)
     whole["semseg"][:] = 0
     places = [value for column in range(12) for value in (0, column)]
@@ -159,13 +173,13 @@ def test_ten_places_are_tried_and_the_last_is_taken():
     assert len(one.values["integers"]) == 22
 
 
-def test_small_images_are_not_cropped():
+def test_small_images_are_not_cropped() -> None:
     whole = sample()
     crop = random_crop(whole, (20, 10), Scripted(integers=[0, 3]), balanced=False)
     np.testing.assert_array_equal(crop["semseg"], whole["semseg"][:, 3:13])
 
 
-def test_a_view_keeps_image_and_targets_together():
+def test_a_view_keeps_image_and_targets_together() -> None:
     # the image says where each pixel came from, and so do the targets
     rows, columns = np.mgrid[:40, :60]
     whole = {
@@ -188,7 +202,7 @@ def test_a_view_keeps_image_and_targets_together():
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_brightness_and_contrast(early):
+def test_brightness_and_contrast(early: bool) -> None:
     image = np.array([[[0, 100, 250]]], np.uint8).repeat(3, 0)
     changed = augment_sample.recoloured(
         image, Scripted(random=[0.0 if early else 0.9, 0.1, 0.1, 0.9, 0.9], uniform=[-20.0, 1.5])
@@ -196,7 +210,7 @@ def test_brightness_and_contrast(early):
     np.testing.assert_array_equal(changed[0, 0], [0, 120, 255])
 
 
-def test_hue_turns_in_steps_of_two_degrees_and_saturation_scales():
+def test_hue_turns_in_steps_of_two_degrees_and_saturation_scales() -> None:
     red = np.array([200, 0, 0], np.uint8).reshape(3, 1, 1)
     for turn, expected in ((60, [0, 200, 0]), (-60, [0, 0, 200]), (0, [200, 0, 0])):
         assert (
@@ -209,7 +223,7 @@ def test_hue_turns_in_steps_of_two_degrees_and_saturation_scales():
     np.testing.assert_array_equal(augment_sample.tinted(grey, 1.5, 18), grey)
 
 
-def test_views_range_over_the_published_scales():
+def test_views_range_over_the_published_scales() -> None:
     whole = {"image": DRAW.integers(0, 256, (3, 20, 20), dtype=np.uint8)}
     heights = [
         augmented_sample(whole, (99, 99), np.random.default_rng(seed))["image"].shape[1]

@@ -85,8 +85,8 @@ def test_published_noise_levels_are_allowed() -> None:
         ("fog@0.3", ["fog@0.3", "fog takes a severity, such as fog@s3"]),
         ("fog@s0", ["fog@s0: no severity s0", "fog has s1, s2, s3, s4, s5"]),
         ("jpeg@s6", ["jpeg@s6: no severity s6", "jpeg has s1: 25", "s5: 7"]),
-        ("jpeg@S3", ["'S3' is no number", "jpeg@s3"]),
-        ("jpeg@thirty", ["'thirty' is no number", "quality"]),
+        ("jpeg@S3", ["'S3' is not a number", "jpeg@s3"]),
+        ("jpeg@thirty", ["'thirty' is not a number", "quality"]),
         ("jpeg@0", ["takes a whole number from 1 to 100", "got 0"]),
         ("jpeg@30.5", ["takes a whole number from 1 to 100", "got 30.5"]),
         (
@@ -139,7 +139,8 @@ def test_all_wrong_shifts_are_named_at_once() -> None:
 
 def test_names_are_checked_without_torch() -> None:
     code = (
-        "import sys; from ttt_bench.data.shifts.kinds import parse_target; from ttt_bench.data.shifts.streams import parse_stream; "
+        "import sys; from ttt_bench.data.shifts.kinds import parse_target; "
+        "from ttt_bench.data.shifts.streams import parse_stream; "
         "parse_target('rooms+jpeg@30'), parse_stream('continual:fog@s1,jpeg@30'); "
         "print([name for name in ('torch', 'numpy', 'PIL') if name in sys.modules])"
     )

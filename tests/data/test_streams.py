@@ -53,8 +53,8 @@ def test_segments_have_names() -> None:
     [
         ("shufled", ["unknown stream 'shufled'", "did you mean shuffled"]),
         ("", ["unknown stream ''", "continual, fixed, mixed, shuffled"]),
-        ("continual", ["continual needs its shifts", "such as continual:fog@s3,snow@s3"]),
-        ("mixed:", ["mixed needs its shifts"]),
+        ("continual", ["continual needs shifts", "such as continual:fog@s3,snow@s3"]),
+        ("mixed:", ["mixed needs shifts"]),
         ("fixed:fog@s3", ["fixed takes no shifts", "DOMAIN+SHIFT@STRENGTH"]),
         ("shuffled:", ["shuffled takes no shifts"]),
         (

@@ -1,19 +1,16 @@
+from __future__ import annotations
+
 import math
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.files.scenes import rays, scene
-from support.files.taskonomy_files import (
-    DOMAINS,
-    IN_STRING_ORDER,
-    Notices,
-    cut,
-    file_of,
-    rewrite,
-    write,
-)
+from support.files.taskonomy_files import DOMAINS, IN_STRING_ORDER, cut, file_of, rewrite, write
+from support.notices import Notices
 from support.paths import SAMPLES
 from torch.utils.data import DataLoader
 
@@ -29,26 +26,26 @@ ALL = ("semseg", "depth", "normals", "edge")
 class _Images(torch.utils.data.Dataset):
     """One batch's images, as a worker would make them."""
 
-    def __init__(self, data):
+    def __init__(self, data: Any) -> None:
         self.data = data
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> torch.Tensor:
         return self.data.batch([1, 0]).images
 
 
-def opened(root, size=(32, 40), **given):
+def opened(root: Path, size: tuple[int, int] = (32, 40), **given: Any) -> Taskonomy:
     return Taskonomy.open(root, "test", size, Silent(), subset="all", **given)
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     return write(tmp_path, ["ihlen"])
 
 
-def test_a_batch_keeps_the_contract(tree):
+def test_a_batch_keeps_the_contract(tree: Path) -> None:
     data = opened(tree)
     assert (data.domain, data.size, data.tasks, len(data)) == ("taskonomy", (32, 40), ALL, 4)
     batch = data.batch([0, 3])
@@ -68,7 +65,7 @@ def test_a_batch_keeps_the_contract(tree):
     assert {batch.targets[task].dtype for task in ALL[1:]} == {torch.float32}
 
 
-def test_samples_come_in_the_order_asked_for_whatever_the_batch(tree):
+def test_samples_come_in_the_order_asked_for_whatever_the_batch(tree: Path) -> None:
     data = opened(tree)
     both, alone = data.batch([2, 1]), data.batch([1])
     assert torch.equal(both.images[1:], alone.images)
@@ -77,7 +74,7 @@ def test_samples_come_in_the_order_asked_for_whatever_the_batch(tree):
     assert not torch.equal(both.images[:1], alone.images)
 
 
-def test_the_targets_are_those_of_the_frame(tree):
+def test_the_targets_are_those_of_the_frame(tree: Path) -> None:
     # frames are written in the order 0/0, 0/1, 2/0, 10/0 with seeds 0..3; index 2 is 10/0
     view = scene(64, seed=3)
     batch = opened(tree, (64, 64)).batch([2])
@@ -95,7 +92,7 @@ def test_the_targets_are_those_of_the_frame(tree):
     )
 
 
-def test_one_frame_at_the_published_sizes(tmp_path):
+def test_one_frame_at_the_published_sizes(tmp_path: Path) -> None:
     write(tmp_path, {"mine": ["point_0_view_0"]}, size=512)
     batch = opened(tmp_path, (256, 256)).batch([0])
     view = scene(512)
@@ -109,14 +106,14 @@ def test_one_frame_at_the_published_sizes(tmp_path):
     assert set(torch.unique(batch.targets["semseg"]).tolist()) == {0, 1, 2, 3, 4, 5, 6, 255}
 
 
-def test_tasks_are_those_whose_domains_are_there(tmp_path):
+def test_tasks_are_those_whose_domains_are_there(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"], domains=("rgb", "edge_occlusion", "normal"))
     data = opened(tmp_path)
     assert data.tasks == ("normals", "edge")
     assert tuple(data.batch([0]).targets) == ("normals", "edge")
 
 
-def test_it_travels_to_workers(tree):
+def test_it_travels_to_workers(tree: Path) -> None:
     data = opened(tree)
     copy = pickle.loads(pickle.dumps(data))
     assert torch.equal(copy.batch([1]).images, data.batch([1]).images)
@@ -126,7 +123,7 @@ def test_it_travels_to_workers(tree):
     assert torch.equal(images, data.batch([1, 0]).images)
 
 
-def test_sound_files_pass_and_the_result_is_remembered(tree):
+def test_sound_files_pass_and_the_result_is_remembered(tree: Path) -> None:
     notices = Notices()
     data = opened(tree)
     data.prepare(notices)
@@ -134,7 +131,7 @@ def test_sound_files_pass_and_the_result_is_remembered(tree):
     assert notices.titles.count("checking Taskonomy's files") == 1
 
 
-def test_damage_is_reported_all_at_once(tree):
+def test_damage_is_reported_all_at_once(tree: Path) -> None:
     cut(file_of(tree, "ihlen", "point_0_view_0", "rgb"))
     file_of(tree, "ihlen", "point_0_view_1", "normal").write_bytes(b"")
     rewrite(file_of(tree, "ihlen", "point_2_view_0", "depth_zbuffer"), np.zeros((64, 64), np.uint8))
@@ -152,14 +149,14 @@ def test_damage_is_reported_all_at_once(tree):
             data.prepare(Silent())
         text = str(caught.value)
         for words in (
-            "5 bad files among 4 frames",
+            "5 bad files among 4 images",
             "point_0_view_0_domain_rgb.png: truncated",
             "point_0_view_1_domain_normal.png: empty file",
             "8-bit grey, expected 16-bit grey",
             "32x32 pixels, but the frame's rgb has 64x64",
             "label 40 is out of range",
             "Download them again",
-            "deleted",
+            "delete it",
         ):
             assert words in text
     with pytest.raises(DataError, match="truncated"):
@@ -168,7 +165,7 @@ def test_damage_is_reported_all_at_once(tree):
         data.batch([2])
 
 
-def test_a_long_list_of_damage_is_cut(tree):
+def test_a_long_list_of_damage_is_cut(tree: Path) -> None:
     for stem in IN_STRING_ORDER:
         for domain in DOMAINS[:2]:
             file_of(tree, "ihlen", stem, domain).write_bytes(b"")
@@ -176,7 +173,9 @@ def test_a_long_list_of_damage_is_cut(tree):
         opened(tree).prepare(Silent())
 
 
-def test_a_large_selection_is_sampled_but_all_headers_are_read(tree, monkeypatch):
+def test_a_large_selection_is_sampled_but_all_headers_are_read(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_DECODE_ALL", 2)
     monkeypatch.setattr(module, "_DECODED_SAMPLE", 2)
     labels = file_of(tree, "ihlen", IN_STRING_ORDER[1], "segment_semantic")
@@ -189,7 +188,7 @@ def test_a_large_selection_is_sampled_but_all_headers_are_read(tree, monkeypatch
         opened(tree).prepare(Silent())
 
 
-def test_deleting_a_bad_file_leaves_its_frame_out(tree):
+def test_deleting_a_bad_file_leaves_its_frame_out(tree: Path) -> None:
     bad = file_of(tree, "ihlen", "point_10_view_0", "normal")
     cut(bad, 0.3)
     with pytest.raises(DataError):
@@ -204,14 +203,14 @@ def test_deleting_a_bad_file_leaves_its_frame_out(tree):
     ]
 
 
-def test_a_missing_root_names_the_option(tmp_path):
+def test_a_missing_root_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data-root.*TTT_BENCH_DATA"):
         opened(tmp_path / "taskonomy")
 
 
 @pytest.mark.samples
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
-def test_genuine_samples_keep_the_contract():
+def test_genuine_samples_keep_the_contract() -> None:
     notices = Notices()
     data = Taskonomy.open(SAMPLES / "taskonomy", "test", (256, 256), notices)
     data.prepare(Silent())
@@ -238,21 +237,26 @@ def test_genuine_samples_keep_the_contract():
     assert 3 < edge.max() < 40
 
 
-def test_the_fingerprint_changes_with_the_size(tree):
+def test_the_fingerprint_changes_with_the_size(tree: Path) -> None:
     small, large = opened(tree, (32, 32)), opened(tree, (32, 48))
     assert small.fingerprint != large.fingerprint
 
 
-def test_the_fingerprint_follows_its_own_ids_of_a_label_space(tree):
+def test_the_fingerprint_follows_its_own_ids_of_a_label_space(tree: Path) -> None:
     ids = {"taskonomy": ((3, 4), (6,)), "elsewhere": ((1,), (2,))}
     classes = ("seat", "bed")
-    mark = opened(tree, space=LabelSpace("mine", classes, ids)).fingerprint
+    mark = opened(tree, space=LabelSpace(name="mine", classes=classes, native=ids)).fingerprint
     assert (
-        opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ids["taskonomy"]})).fingerprint
+        opened(
+            tree,
+            space=LabelSpace(name="mine", classes=classes, native={"taskonomy": ids["taskonomy"]}),
+        ).fingerprint
         == mark
     )
     assert (
-        opened(tree, space=LabelSpace("mine", classes, {"taskonomy": ((3,), (6,))})).fingerprint
+        opened(
+            tree, space=LabelSpace(name="mine", classes=classes, native={"taskonomy": ((3,), (6,))})
+        ).fingerprint
         != mark
     )
     assert opened(tree).fingerprint != mark

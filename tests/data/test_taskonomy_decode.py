@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,11 +22,11 @@ DOMAIN = {
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "point_0_view_0_domain_x.png"
 
 
-def fails(path, part, *words):
+def fails(path: Path, part: str, *words: str) -> None:
     with pytest.raises(DataError) as caught:
         decode.read(path, part)
     for word in (str(path), *words):
@@ -30,7 +34,7 @@ def fails(path, part, *words):
 
 
 @pytest.mark.parametrize("part", DOMAIN)
-def test_every_part_reads_back_exactly(path, part):
+def test_every_part_reads_back_exactly(path: Path, part: str) -> None:
     rewrite(path, NATIVE[DOMAIN[part]])
     read = decode.read(path, part)
     assert read.dtype == NATIVE[DOMAIN[part]].dtype
@@ -39,7 +43,7 @@ def test_every_part_reads_back_exactly(path, part):
 
 
 @pytest.mark.parametrize("part", DOMAIN)
-def test_a_truncated_file(path, part):
+def test_a_truncated_file(path: Path, part: str) -> None:
     noise = (
         np.random.default_rng(0)
         .integers(0, 200, NATIVE[DOMAIN[part]].shape)
@@ -50,7 +54,7 @@ def test_a_truncated_file(path, part):
     fails(path, part, "truncated or damaged")
 
 
-def test_empty_missing_and_foreign_files(path):
+def test_empty_missing_and_foreign_files(path: Path) -> None:
     fails(path, "rgb", "no such file")
     path.touch()
     fails(path, "rgb", "empty file (0 bytes)")
@@ -58,13 +62,13 @@ def test_empty_missing_and_foreign_files(path):
     fails(path, "rgb", "not a PNG or JPEG image")
 
 
-def test_eight_bit_depth_is_refused(path):
+def test_eight_bit_depth_is_refused(path: Path) -> None:
     rewrite(path, (NATIVE["depth_zbuffer"] // 256).astype(np.uint8))
     fails(path, "depth", "8-bit grey, expected 16-bit grey")
     fails(path, "edge", "8-bit grey, expected 16-bit grey")
 
 
-def test_other_modes_are_refused(path):
+def test_other_modes_are_refused(path: Path) -> None:
     rewrite(path, NATIVE["rgb"])
     fails(path, "semseg", "8-bit RGB, expected 8-bit with one channel")
     rewrite(path, NATIVE["rgb"][..., 0])
@@ -75,7 +79,7 @@ def test_other_modes_are_refused(path):
     fails(path, "normals", "with alpha, expected 8-bit RGB")
 
 
-def test_palette_labels_read_as_indices(path):
+def test_palette_labels_read_as_indices(path: Path) -> None:
     picture = Image.fromarray(NATIVE["segment_semantic"]).convert("P")
     picture.putdata(NATIVE["segment_semantic"].ravel().tolist())
     picture.putpalette([value for colour in range(256) for value in (255 - colour, colour, 7)])
@@ -84,14 +88,14 @@ def test_palette_labels_read_as_indices(path):
     assert np.array_equal(decode.read(path, "semseg"), NATIVE["segment_semantic"])
 
 
-def test_labels_out_of_range(path):
+def test_labels_out_of_range(path: Path) -> None:
     labels = NATIVE["segment_semantic"].copy()
     labels[3, 3] = 18
     rewrite(path, labels)
     fails(path, "semseg", "label 18 is out of range, expected 0..17")
 
 
-def test_all_sixteen_bit_counts_survive(path):
+def test_all_sixteen_bit_counts_survive(path: Path) -> None:
     counts = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     rewrite(path, counts)
     assert np.array_equal(decode.read(path, "depth"), counts)

@@ -1,15 +1,19 @@
+from __future__ import annotations
+
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.files.taskonomy_files import (
     DOMAINS,
     IN_STRING_ORDER,
-    Notices,
     file_of,
     folder_of,
     write,
     write_empty,
 )
+from support.notices import Notices
 
 from ttt_bench.data.taskonomy.index import Folders, find_folders, list_frames
 from ttt_bench.errors import DataError
@@ -24,13 +28,13 @@ PARTS = {
 }
 
 
-def listed(root):
+def listed(root: Path) -> Any:
     folders = find_folders(root)
     return folders, list_frames(folders, folders.buildings, Silent())
 
 
 @pytest.mark.parametrize("layout", "ABCDE")
-def test_every_layout_gives_the_same_frames(tmp_path, layout):
+def test_every_layout_gives_the_same_frames(tmp_path: Path, layout: str) -> None:
     buildings = ["ihlen"] if layout == "D" else ["ihlen", "hanson"]
     write(tmp_path, buildings, layout)
     folders, frames = listed(tmp_path)
@@ -47,7 +51,7 @@ def test_every_layout_gives_the_same_frames(tmp_path, layout):
     assert frames.strays == (0, "")
 
 
-def test_frames_below_data_are_found(tmp_path):
+def test_frames_below_data_are_found(tmp_path: Path) -> None:
     write(tmp_path / "data", ["ihlen"])
     (tmp_path / "data" / "splits_taskonomy").mkdir()
     folders, frames = listed(tmp_path)
@@ -55,7 +59,7 @@ def test_frames_below_data_are_found(tmp_path):
     assert len(frames) == 4
 
 
-def test_either_spelling_of_the_semantic_domain(tmp_path):
+def test_either_spelling_of_the_semantic_domain(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"])
     folder = folder_of(tmp_path, "A", "ihlen", "segment_semantic")
     one = folder / "point_0_view_0_domain_segmentsemantic.png"
@@ -68,7 +72,7 @@ def test_either_spelling_of_the_semantic_domain(tmp_path):
     assert frames.path(0, "semseg").is_file()
 
 
-def test_a_missing_file_shifts_no_pairing(tmp_path):
+def test_a_missing_file_shifts_no_pairing(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"])
     file_of(tmp_path, "ihlen", "point_0_view_1", "normal").unlink()
     _, frames = listed(tmp_path)
@@ -78,7 +82,7 @@ def test_a_missing_file_shifts_no_pairing(tmp_path):
         assert stems == {IN_STRING_ORDER[index]}
 
 
-def test_what_is_no_frame_is_ignored(tmp_path):
+def test_what_is_no_frame_is_ignored(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"])
     folder = folder_of(tmp_path, "A", "ihlen", "depth_zbuffer")
     for name in (
@@ -95,10 +99,10 @@ def test_what_is_no_frame_is_ignored(tmp_path):
     assert frames.strays[0] == 3
     assert folders.buildings == ("ihlen",)
     assert {path.name for path in folders.leftovers} == {"tmpabc123", "tmpdef"}
-    assert all("temporary folder left over" in notice for notice in folders.notices)
+    assert all("temporary folder of an interrupted" in notice for notice in folders.notices)
 
 
-def test_two_layouts_are_both_read_with_a_notice(tmp_path):
+def test_two_layouts_are_both_read_with_a_notice(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"], "A", domains=DOMAINS[:3])
     write(tmp_path, ["ihlen"], "E", domains=DOMAINS[3:])
     folders, frames = listed(tmp_path)
@@ -106,14 +110,14 @@ def test_two_layouts_are_both_read_with_a_notice(tmp_path):
     assert any("several layouts (A, E)" in notice for notice in folders.notices)
 
 
-def test_a_missing_root_says_where_and_what_to_do(tmp_path):
+def test_a_missing_root_says_where_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_folders(tmp_path / "nowhere")
     for words in (str(tmp_path / "nowhere"), "does not exist", "--data-root", "TTT_BENCH_DATA"):
         assert words in str(caught.value)
 
 
-def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path):
+def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path: Path) -> None:
     (tmp_path / "normals" / "ihlen").mkdir(parents=True)
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError) as caught:
@@ -128,12 +132,12 @@ def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path):
         assert words in str(caught.value)
 
 
-def test_an_empty_root_is_no_layout(tmp_path):
-    with pytest.raises(DataError, match="holds nothing"):
+def test_an_empty_root_is_no_layout(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="contains nothing"):
         find_folders(tmp_path)
 
 
-def test_listing_is_compact_and_reports_progress(tmp_path):
+def test_listing_is_compact_and_reports_progress(tmp_path: Path) -> None:
     write_empty(tmp_path, "hanson", [f"point_{p}_view_0" for p in range(300)])
     notices = Notices()
     frames = list_frames(find_folders(tmp_path), ["hanson"], notices)
@@ -142,12 +146,14 @@ def test_listing_is_compact_and_reports_progress(tmp_path):
     assert notices.titles == ["listing Taskonomy's files"]
 
 
-def test_memory_grows_by_a_few_bytes_a_frame(tmp_path, monkeypatch):
-    def listed(folder):
+def test_memory_grows_by_a_few_bytes_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(folder: Path) -> Any:
         suffix = {"segment_semantic": "segmentsemantic"}.get(folder.name, folder.name)
         return [f"point_{n}_view_{v}_domain_{suffix}.png" for n in range(2000) for v in range(4)]
 
-    def allocated(buildings):
+    def allocated(buildings: Any) -> Any:
         names = [f"house{number}" for number in range(buildings)]
         paths = {
             (name, part): tmp_path / name / domain
@@ -155,7 +161,9 @@ def test_memory_grows_by_a_few_bytes_a_frame(tmp_path, monkeypatch):
             for part, domain in PARTS.items()
         }
         tracemalloc.start()
-        frames = list_frames(Folders(tmp_path, ("E",), paths, ()), names, Silent())
+        frames = list_frames(
+            Folders(root=tmp_path, layouts=("E",), paths=paths, leftovers=()), names, Silent()
+        )
         held, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(frames) == 8000 * buildings

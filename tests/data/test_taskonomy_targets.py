@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ TABLE = LABEL_SPACES["taskonomy_nyud_7"].table("taskonomy")
 VIEW = scene(64)
 
 
-def test_the_image_is_rgb_between_zero_and_one():
+def test_the_image_is_rgb_between_zero_and_one() -> None:
     rgb = np.zeros((8, 8, 3), np.uint8)
     rgb[..., 0], rgb[:4, :, 2] = 255, 51
     image = targets.image(rgb, (2, 4))
@@ -25,7 +28,7 @@ def test_the_image_is_rgb_between_zero_and_one():
     assert targets.image(rgb, (8, 8))[2, 0, 0] == pytest.approx(0.2)
 
 
-def test_depth_of_511_counts_is_nine_sixteenths():
+def test_depth_of_511_counts_is_nine_sixteenths() -> None:
     depth = targets.depth(np.full((16, 16), 511, np.uint16), (8, 8))
     assert depth.shape == (1, 8, 8)
     assert depth.dtype == np.float32
@@ -33,7 +36,7 @@ def test_depth_of_511_counts_is_nine_sixteenths():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (24, 40), (96, 128)])
-def test_no_invalid_depth_reaches_a_target(size):
+def test_no_invalid_depth_reaches_a_target(size: tuple[int, int]) -> None:
     depth = targets.depth(VIEW.depth, size)[0]
     valid = depth != 255
     assert 0 < (~valid).mean() < 0.3
@@ -45,7 +48,7 @@ def test_no_invalid_depth_reaches_a_target(size):
     assert depth[valid].max() <= high + 1e-3
 
 
-def test_invalid_depth_takes_four_pixels_around_it():
+def test_invalid_depth_takes_four_pixels_around_it() -> None:
     counts = np.full((40, 40), 1000, np.uint16)
     counts[20, 20] = NO_DEPTH
     kept = targets.depth(counts, (40, 40))[0] != 255
@@ -53,12 +56,12 @@ def test_invalid_depth_takes_four_pixels_around_it():
     assert kept.sum() == 40 * 40 - 81
 
 
-def test_counts_from_65036_on_are_invalid():
+def test_counts_from_65036_on_are_invalid() -> None:
     for count, valid in ((65035, True), (65036, False)):
         assert (targets.depth(np.full((8, 8), count, np.uint16), (8, 8)) != 255).all() == valid
 
 
-def test_depth_next_to_a_hole_is_the_mean_of_what_is_valid():
+def test_depth_next_to_a_hole_is_the_mean_of_what_is_valid() -> None:
     counts = np.full((64, 64), 2000, np.uint16)
     counts[:, 40:] = NO_DEPTH
     depth = targets.depth(counts, (16, 16))[0]
@@ -67,12 +70,12 @@ def test_depth_next_to_a_hole_is_the_mean_of_what_is_valid():
 
 
 @pytest.mark.parametrize("make", [targets.depth, targets.edge])
-def test_the_integer_type_that_pillow_gives_makes_no_difference(make):
+def test_the_integer_type_that_pillow_gives_makes_no_difference(make: Any) -> None:
     counts = VIEW.depth if make is targets.depth else VIEW.edge
     assert np.array_equal(make(counts, (32, 32)), make(counts.astype(np.int32), (32, 32)))
 
 
-def test_labels_are_never_mixed():
+def test_labels_are_never_mixed() -> None:
     expected = {14: 0, 7: 1, 8: 2, 4: 3, 6: 4, 13: 5, 3: 6}
     native = targets.semseg(VIEW.labels, TABLE, (64, 64))
     for ident in range(18):
@@ -86,12 +89,12 @@ def test_labels_are_never_mixed():
         assert set(np.unique(small)) == {1, 6}  # bilinear would give 5, a potted plant
 
 
-def test_a_frame_without_objects_is_all_255():
+def test_a_frame_without_objects_is_all_255() -> None:
     assert (targets.semseg(np.tile(np.uint8([[0, 1]]), (8, 4)), TABLE, (4, 4)) == 255).all()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (24, 40)])
-def test_normals_are_unit_vectors_in_the_files_axes(size):
+def test_normals_are_unit_vectors_in_the_files_axes(size: tuple[int, int]) -> None:
     normals = targets.normals(VIEW.normals, size)
     valid = (normals != 255).all(axis=0)
     assert normals.shape == (3, *size)
@@ -100,7 +103,7 @@ def test_normals_are_unit_vectors_in_the_files_axes(size):
     np.testing.assert_allclose(np.linalg.norm(normals, axis=0)[valid], 1, rtol=1e-5)
 
 
-def test_normals_decode_to_the_scene_and_stay_valid_beyond_the_depth_range():
+def test_normals_decode_to_the_scene_and_stay_valid_beyond_the_depth_range() -> None:
     normals = targets.normals(VIEW.normals, (64, 64))
     assert (normals[:, VIEW.hole] == 255).all()
     assert (normals[:, ~VIEW.hole] != 255).all()
@@ -111,7 +114,7 @@ def test_normals_decode_to_the_scene_and_stay_valid_beyond_the_depth_range():
     assert normals[2, 32, 60] < -0.9
 
 
-def test_normals_agree_with_the_depth():
+def test_normals_agree_with_the_depth() -> None:
     big = scene(128)
     normals = targets.normals(big.normals, (128, 128))
     from_depth = normals_from_depth(big.metres)
@@ -124,20 +127,20 @@ def test_normals_agree_with_the_depth():
 
 
 @pytest.mark.parametrize("grey", [127, 128])
-def test_missing_normals_are_recognised_as_either_middle_grey(grey):
+def test_missing_normals_are_recognised_as_either_middle_grey(grey: int) -> None:
     rgb = np.full((8, 8, 3), grey, np.uint8)
     assert (targets.normals(rgb, (4, 4)) == 255).all()
     rgb[0, 0, 1] = grey + 2 if grey == 128 else grey - 2
     assert targets.normals_mask(rgb).sum() == 1
 
 
-def test_opposite_normals_that_cancel_are_no_target():
+def test_opposite_normals_that_cancel_are_no_target() -> None:
     rgb = np.zeros((8, 8, 3), np.uint8)
     rgb[:, ::2] = 255
     assert (targets.normals(rgb, (1, 1)) == 255).all()
 
 
-def test_edges_without_an_edge_are_minus_one_and_scale_as_published():
+def test_edges_without_an_edge_are_minus_one_and_scale_as_published() -> None:
     flat = targets.edge(np.zeros((64, 64), np.uint16), (32, 32))
     np.testing.assert_allclose(flat, -1, rtol=1e-5)
     np.testing.assert_allclose(
@@ -145,7 +148,7 @@ def test_edges_without_an_edge_are_minus_one_and_scale_as_published():
     )
 
 
-def test_the_blur_is_a_gaussian_of_four_pixels_at_256():
+def test_the_blur_is_a_gaussian_of_four_pixels_at_256() -> None:
     counts = np.zeros((256, 256), np.uint16)
     counts[128, 100] = 65535
     blurred = targets.edge(counts, (256, 256))[0].astype(np.float64) + 1
@@ -161,7 +164,7 @@ def test_the_blur_is_a_gaussian_of_four_pixels_at_256():
         )
 
 
-def test_the_blur_grows_with_the_size_and_mirrors_the_border():
+def test_the_blur_grows_with_the_size_and_mirrors_the_border() -> None:
     counts = np.zeros((512, 512), np.uint16)
     counts[:, 256] = 4096
     blurred = targets.edge(counts, (512, 512))[0] + 1
@@ -174,7 +177,7 @@ def test_the_blur_grows_with_the_size_and_mirrors_the_border():
 
 
 @given(st.integers(1, 70), st.integers(1, 70))
-def test_any_size_is_made(height, width):
+def test_any_size_is_made(height: int, width: int) -> None:
     for target in (
         targets.depth(VIEW.depth, (height, width)),
         targets.edge(VIEW.edge, (height, width)),

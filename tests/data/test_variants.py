@@ -1,7 +1,11 @@
 """The published quirks of Taskonomy's handling, each against what the defect is said to do."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from support.files.taskonomy_files import file_of, rewrite, write
 from ttt_bench.data.images.augment_batch import hflip
 from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.dataset import Taskonomy
-from ttt_bench.data.variants import CORRECTED, OFFICIAL, find_variant
+from ttt_bench.data.variants import CORRECTED, OFFICIAL, DataVariant, find_variant
 from ttt_bench.errors import BenchError
 from ttt_bench.util.progress import Silent
 
@@ -21,16 +25,16 @@ SIZE = (64, 64)
 VIEW = scene(64)
 
 
-def opened(root, variant, size=SIZE):
+def opened(root: Path, variant: DataVariant, size: tuple[int, int] = SIZE) -> Taskonomy:
     return Taskonomy.open(root, "test", size, Silent(), subset="all", variant=variant)
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     return write(tmp_path, {"ihlen": ["point_0_view_0"]})
 
 
-def test_names_and_options():
+def test_names_and_options() -> None:
     assert find_variant("corrected") is CORRECTED
     assert find_variant("official") is OFFICIAL
     differing = {key for key, value in asdict(OFFICIAL).items() if value != asdict(CORRECTED)[key]}
@@ -41,7 +45,7 @@ def test_names_and_options():
         find_variant("oficial")
 
 
-def test_every_option_changes_the_fingerprint(tree):
+def test_every_option_changes_the_fingerprint(tree: Path) -> None:
     marks = {opened(tree, CORRECTED).fingerprint}
     marks |= {
         opened(tree, replace(CORRECTED, **{key: value})).fingerprint
@@ -50,7 +54,7 @@ def test_every_option_changes_the_fingerprint(tree):
     assert len(marks) == 1 + len(asdict(OFFICIAL))
 
 
-def test_bilinear_labels_put_a_plant_between_chair_and_table(tree):
+def test_bilinear_labels_put_a_plant_between_chair_and_table(tree: Path) -> None:
     labels = np.full((64, 64), 3, np.uint8)
     labels[:, 31:] = 7
     path = file_of(tree, "ihlen", "point_0_view_0", "segment_semantic")
@@ -69,7 +73,7 @@ def test_bilinear_labels_put_a_plant_between_chair_and_table(tree):
     assert torch.equal(opened(tree, OFFICIAL, (32, 32)).batch([0]).targets["semseg"], clean)
 
 
-def test_invalid_depth_is_one_and_scored(tree):
+def test_invalid_depth_is_one_and_scored(tree: Path) -> None:
     depth = opened(tree, OFFICIAL).batch([0]).targets["depth"][0, 0].numpy()
     assert (depth != 255).all()
     np.testing.assert_allclose(depth[VIEW.hole | VIEW.beyond], 1.0, rtol=1e-6)
@@ -83,13 +87,13 @@ def test_invalid_depth_is_one_and_scored(tree):
     assert (smaller != 255).all()
 
 
-def test_missing_normals_are_scored(tree):
+def test_missing_normals_are_scored(tree: Path) -> None:
     normals = opened(tree, OFFICIAL).batch([0]).targets["normals"][0].numpy()
     np.testing.assert_allclose(normals[:, VIEW.hole], 0.5 / 127.5, rtol=1e-4)
     assert (normals[:, ~VIEW.hole] * VIEW.vectors[:, ~VIEW.hole]).sum(0).min() > 0.99
 
 
-def test_measured_axes_are_used(tree):
+def test_measured_axes_are_used(tree: Path) -> None:
     before = opened(tree, CORRECTED).batch([0]).targets["normals"]
     update_manifest(tree, {"normal_axes": "left / up / backward"})
     data = opened(tree, CORRECTED)
@@ -102,7 +106,7 @@ def test_measured_axes_are_used(tree):
     ].min() > 0.99
 
 
-def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree):
+def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree: Path) -> None:
     data = opened(tree, OFFICIAL)
     plain = data.batch([0])
     seen = set()
@@ -120,7 +124,7 @@ def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree):
     assert len(seen) == 8
 
 
-def _moved(view, plain, down, right, flipped):
+def _moved(view: Any, plain: Any, down: Any, right: Any, flipped: Any) -> bool:
     """Whether a view is the plain batch moved so far, zeros coming in, then mirrored with
     normals as they were.
     """
@@ -137,7 +141,7 @@ def _moved(view, plain, down, right, flipped):
     return True
 
 
-def test_corrected_training_views_are_flips_alone(tree):
+def test_corrected_training_views_are_flips_alone(tree: Path) -> None:
     data = opened(tree, CORRECTED)
     plain = data.batch([0, 0])
     for seed in range(6):

@@ -1,6 +1,4 @@
-"""My rooms: photographs in a folder, each with a picture of class numbers and one of depth in
-millimetres.
-"""
+"""My rooms: photographs with an image of class numbers and one of depth in millimetres."""
 
 import numpy as np
 
@@ -22,7 +20,7 @@ DOMAIN = Domain(
 
 
 class MyRooms(SampledDataset):
-    """DATA_ROOT/myrooms/SPLIT/images/NAME.png, with classes/NAME.png and depth/NAME.png beside."""
+    """DATA_ROOT/myrooms/SPLIT/images/NAME.png, with classes/NAME.png and depth/NAME.png."""
 
     domain = "myrooms"
 
@@ -30,9 +28,8 @@ class MyRooms(SampledDataset):
         self.folder, self.size = root / split, size
         self.names = sorted(path.stem for path in (self.folder / "images").glob("*.png"))
         if not self.names:
-            raise DataError(
-                f"my rooms: there is no image NAME.png in {self.folder / 'images'}; put some there"
-            )
+            folder = self.folder / "images"
+            raise DataError(f"my rooms: {folder} has no image NAME.png; put images into it")
         self.tasks = ("semseg", "depth") if space else ("depth",)
         self.classes = space.table("myrooms") if space else None
         files = fingerprint(self, ("images", "classes", "depth"), "looking at my rooms", progress)
@@ -52,6 +49,7 @@ class MyRooms(SampledDataset):
         image = read_image(self.path(index, "images"), PHOTO)
         millimetres = read_image(self.path(index, "depth"), GREY16)
         metres = np.where(millimetres == 0, 255, millimetres / 1000)
+        # (H, W, 3) -> (3, H, W), and (H, W) -> (1, H, W)
         sample = {"image": image.transpose(2, 0, 1), "depth": metres[None].astype("float32")}
         if self.classes is not None:
             sample["semseg"] = self.classes[read_image(self.path(index, "classes"), LABELS)]

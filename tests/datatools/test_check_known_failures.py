@@ -123,7 +123,7 @@ def test_an_extraction_was_interrupted(tmp_path: Path) -> None:
     code, findings = checked(tmp_path)
     assert code == 0
     assert said(
-        findings, "warning", "tmpabc123: temporary folder left over from an interrupted extraction"
+        findings, "warning", "tmpabc123: temporary folder of an interrupted extraction"
     )
 
 

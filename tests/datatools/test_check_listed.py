@@ -230,4 +230,4 @@ def test_fingerprints_are_those_of_the_data_sets(
     assert read_manifest(tmp_path).checked == tuple(sorted(marks))
     (tmp_path / "ttt-bench.json").unlink()
     data = dataset.open(tmp_path, "test", (64, 64), Silent())
-    assert any("nobody has checked these files" in notice for notice in data.notices)
+    assert any("these files were not checked" in notice for notice in data.notices)

@@ -74,7 +74,7 @@ def test_every_real_data_set_is_drawn_with_its_classes(
     for index in range(len(LABEL_SPACES[space].classes)):
         assert there[colours.CLASS_COLOURS[index]], f"class {index} is in the legend"
     assert there[colours.NO_TARGET]
-    assert "nobody has checked these files" in said, "notices are shown"
+    assert "these files were not checked" in said, "notices are shown"
 
 
 def test_what_a_variant_masks_is_grey(show: Show) -> None:

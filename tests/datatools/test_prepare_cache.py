@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from support.files.raw_files import Stopping, half_written, tree
-from support.files.taskonomy_files import Notices, cut, file_of, rewrite, write
+from support.files.taskonomy_files import cut, file_of, rewrite, write
+from support.notices import Notices
 from support.paths import SAMPLES
 
 from ttt_bench.data.listed.manifest import update_manifest

@@ -23,7 +23,8 @@ from support.files.raw_files import (
     write_mat,
     write_splits,
 )
-from support.files.taskonomy_files import Notices, cut
+from support.files.taskonomy_files import cut
+from support.notices import Notices
 
 from ttt_bench.data.nyud.dataset import NYUD
 from ttt_bench.datatools.check import check, exit_code

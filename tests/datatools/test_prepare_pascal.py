@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from support.files import pascal_files
 from support.files.raw_files import Stopping, half_written, pack, tree, write_voc
-from support.files.taskonomy_files import Notices, cut
+from support.files.taskonomy_files import cut
+from support.notices import Notices
 
 from ttt_bench.data.pascal.dataset import PascalContext
 from ttt_bench.datatools.prepare.pascal import PascalSources, complete, prepare_archive, prepare_raw

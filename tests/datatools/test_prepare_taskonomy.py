@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.files.raw_files import Stopping, half_written, pack, tree
-from support.files.taskonomy_files import DOMAINS, Notices, cut, file_of, folder_of, rewrite, write
+from support.files.taskonomy_files import DOMAINS, cut, file_of, folder_of, rewrite, write
+from support.notices import Notices
 from support.paths import SAMPLES
 
 from ttt_bench.data.listed.manifest import read_manifest, update_manifest

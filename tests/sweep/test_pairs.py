@@ -265,7 +265,7 @@ def test_the_notices_name_the_footnote_of_the_six_classes_and_what_nobody_has_ch
     for domain in ran.name.split(":"):
         assert (
             said.count(
-                f"note: {titles[domain]}: nobody has checked these files; run `ttt-bench data check`"
+                f"note: {titles[domain]}: these files were not checked; run `ttt-bench data check`"
             )
             == 1
         )

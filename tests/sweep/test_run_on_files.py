@@ -16,7 +16,7 @@ from support.runs import plan
 from ttt_bench.results import store
 from ttt_bench.util.progress import NoticeRecorder, Silent
 
-UNCHECKED = "nobody has checked these files; run `ttt-bench data check`"
+UNCHECKED = "these files were not checked; run `ttt-bench data check`"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_run_on_files_that_nobody_has_checked_says_so(root: Path, results: Pat
     done = run(root, results)
     for title in ("Taskonomy", "NYUD-v2"):
         assert f"note: {title}: {UNCHECKED}" in done.stderr
-        assert f"note: {title}: normal axes are taken as " in done.stderr
+        assert f"note: {title}: normal axes are assumed to be " in done.stderr
     _, manifest = next(store.cells(results))
     assert sum(UNCHECKED in notice for notice in manifest["notices"]) == 2
 
@@ -198,8 +198,8 @@ def test_every_missing_folder_is_named_with_where_it_was_looked_for(
     for name in ("nyud", "pascal"):
         shutil.rmtree(root / name)
     said = refused("run", *arguments(root, results, "--pair", "pascal:taskonomy"))
-    assert f"nyud: looked for {root / 'nyud'}, which is no folder" in said
-    assert f"pascal: looked for {root / 'pascal'}, which is no folder" in said
+    assert f"nyud: the folder {root / 'nyud'} does not exist" in said
+    assert f"pascal: the folder {root / 'pascal'} does not exist" in said
     assert "taskonomy: looked for" not in said
 
 

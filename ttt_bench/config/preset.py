@@ -18,6 +18,8 @@ SECTIONS = ("model", "data", "training")
 """Sections of a preset that `--set SECTION.key=value` changes."""
 
 Size = tuple[int, int]
+TestSubset = Literal["first_tenth", "stride10", "all"]
+"""Subsets of a target's test images: as published, every tenth, or all of them."""
 """(H, W) in pixels."""
 
 
@@ -50,7 +52,8 @@ class DataSettings(Strict):
             held-out source images.
         target_limit: largest number of images of a real target, the first ones; None for all.
         target_split: the target images: "test", or "tune", other images to choose settings on.
-        test_subset: the test frames of Taskonomy: first_tenth (as published), stride10 or all.
+        test_subset: the test frames of data sets with subsets (Taskonomy): first_tenth (as
+            published), stride10 or all.
         seed: seeds the target's shifts and its stream; the same for every seed of a run.
         workers: number of worker processes that decode real images while training.
         sizes: (H, W) by name of a domain, else by role: "source" or "target".
@@ -60,7 +63,7 @@ class DataSettings(Strict):
     rendered_target: int = Field(gt=0)
     target_limit: int | None = Field(None, gt=0)
     target_split: Literal["test", "tune"] = "test"
-    test_subset: Literal["first_tenth", "stride10", "all"] = "first_tenth"
+    test_subset: TestSubset = "first_tenth"
     seed: int = 0
     workers: int = Field(0, ge=0)
     sizes: dict[str, Size]

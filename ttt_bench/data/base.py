@@ -1,14 +1,15 @@
-"""What every data set gives: batches of images in [0, 1] with per-task targets.
+"""The interface of every data set: batches of images in [0, 1] with per-task targets.
 
-Conventions, stated once:
+Conventions of all batches:
 
-* `images` (B, 3, H, W) float32 RGB in [0, 1]; the model normalises, the data do not.
-* `semseg` (B, H, W) int64, class index or 255.
-* `depth` (B, 1, H, W) float32, distance along the optical axis; 255 where there is none. Metres,
-  except on Taskonomy (its log encoding, as published).
-* `normals` (B, 3, H, W) float32 unit vectors in the camera frame, x right, y down, z forward,
-  pointing towards the camera; 255 in all three channels where there is none.
-* `edge` (B, 1, H, W) float32, 0 or 1 (a real value on Taskonomy); 255 where there is none.
+* `images` (B, 3, H, W) float32 RGB in [0, 1]. The model normalises images, data sets do not.
+* `semseg` (B, H, W) int64, a class index; 255 marks a pixel without a target.
+* `depth` (B, 1, H, W) float32, the distance along the optical axis; 255 marks a pixel without a
+  target. Values are metres, except for Taskonomy (its log encoding, as published).
+* `normals` (B, 3, H, W) float32 unit vectors in the camera frame (x right, y down, z forward) that
+  point towards the camera; 255 in all three channels marks a pixel without a target.
+* `edge` (B, 1, H, W) float32, 0 or 1 (a real value for Taskonomy); 255 marks a pixel without a
+  target.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class Dataset(ABC):
     """A split of a domain at one size.
 
     Attributes:
-        domain: the domain's name.
-        size: (H, W) of every image.
-        tasks: the tasks it has targets for, in canonical order.
-        fingerprint: a hash that changes when anything that it gives does.
-        notices: what a reader of its results has to know: what was left out, assumed or chosen.
+        domain: name of the domain.
+        size: (H, W) of every image, in pixels.
+        tasks: tasks with targets, in canonical order.
+        fingerprint: hash of everything that the images and targets depend on.
+        notices: sentences for readers of the results: what was left out, assumed or chosen.
     """
 
     domain: str
@@ -47,26 +48,30 @@ class Dataset(ABC):
 
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The samples at these indices, in this order; deterministic, whatever the batch."""
+        """Return the samples at these indices, in this order.
+
+        A sample depends on its index alone, not on the rest of the batch.
+
+        Raises:
+            DataError: a file is missing, damaged or out of range.
+        """
 
     def name(self, index: int) -> str:
-        """What a picture of it is called, such as the name of its file."""
+        """Return a name for an image, such as the name of its file."""
         return f"image {index}"
 
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
-        """The samples at these indices, randomly changed for training, their targets with them.
+        """Return the samples at these indices, changed at random for training with their targets.
 
-        Here each is mirrored with probability 1/2; a data set may have a recipe of its own. What
-        comes out depends on the indices, the seed and each sample's position in the batch,
-        whichever process makes it.
+        By default each sample is mirrored with probability 1/2. The result depends on the indices,
+        the seed and each sample's position in the batch, not on the process that makes it.
         """
         return hflip(self.batch(indices), coin(len(indices), torch.Generator().manual_seed(seed)))
 
     def prepare(self, progress: Progress) -> None:
-        """Make ready before hours of work: render what is not in the cache, look for damage in
-        files.
+        """Do the work that must precede a long run: render missing images, check files for damage.
 
         Raises:
-            DataError: a file that is missing, damaged or out of range, named with what is wrong.
+            DataError: files are missing, damaged or out of range; names them.
         """
         return

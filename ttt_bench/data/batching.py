@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def split_batches(images: int, size: int) -> list[list[int]]:
-    """Consecutive indices in batches; a last batch of one image joins the one before it.
+    """Return consecutive indices in batches; a last batch of one image joins the previous one.
 
     >>> split_batches(9, 4)
     [[0, 1, 2, 3], [4, 5, 6, 7, 8]]

@@ -1,47 +1,46 @@
-"""Domains and pairs by name, with what the harness must know before any image is read. Imports
-no torch.
-"""
+"""Domains: properties that the harness needs before it reads an image. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.rooms.looks import LOOKS
 from ttt_bench.data.taskonomy import depth as taskonomy_depth
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import RECIPES, TASKS
 
-RECIPES = ("weighted", "taskonomy")
-"""How a source model may be trained on a domain; `ttt_bench.losses.RECIPES` holds what each name
-means.
-"""
+__all__ = ["BUILT_IN", "RECIPES", "Domain", "shared_labels"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Domain:
-    """Where images come from.
+    """A source of images.
 
     Attributes:
-        opener: what opens a split of its files and gives a `Dataset`, `module:object`; called with
-            (its folder, split, size, progress, space=, variant=) as `open_domain` describes them,
-            `space` being None where a pair shares no classes. Empty if embedded.
-        tasks: what it can have targets for, in canonical order; what a root lacks is left out when
-        it is opened.
-        recipe: how a source model is trained on it, a name in `RECIPES`.
-        edge_sigmoid: its edge targets are 0/1, so that an edge output is scored through a sigmoid.
-        depth_nonnegative: a depth output is clamped at 0 before scoring.
-        depth_unit: what depth targets are given in.
-        edge_unit: the values of edge targets.
-        folder: the data root's folder that holds it; None if embedded.
-        to_metres: decodes tensors of its depth targets to metres; None if they are in metres.
-        labels: under which name label spaces have its native ids; by default its own.
-        label_ids: native ids of label spaces that ship with the harness: the space's name -> one
-        group a class.
-        unscaled: its own code normalises images to [-1, 1], not by ImageNet's statistics (data
-        variant official).
+        name: name in pairs and options; for a plug-in, the name of its entry point.
+        description: one line for listings.
+        tasks: tasks that can have targets, in canonical order; tasks without files in a data root
+            are left out when it is opened.
+        recipe: name in `RECIPES`: how a source model is trained on the domain.
+        edge_sigmoid: whether edge targets are 0 or 1, so that a sigmoid is applied to edge outputs
+            before scoring.
+        depth_nonnegative: whether depth outputs are clamped at 0 before scoring.
+        depth_unit: unit of depth targets, in words.
+        edge_unit: values of edge targets, in words.
+        folder: folder of the files in the data root; None for an embedded domain.
+        opener: `module:object`, a callable that opens a split and returns a `Dataset`. It is called
+            with (folder, split, size, progress, space=, variant=), as `open_domain` describes
+            them; `space` is None if the pair shares no classes. Empty for an embedded domain.
+        open_options: further keyword arguments of the opener; supported: "subset".
+        to_metres: decodes tensors of depth targets to metres; None if they are in metres.
+        labels: the name under which label spaces list the domain's native ids; its own by default.
+        label_ids: native ids for label spaces of the harness: name of the space -> one tuple of
+            ids per class.
+        unscaled: whether the data variant `official` normalises images to [-1, 1] instead of by
+            ImageNet's statistics.
     """
 
     name: str
@@ -54,6 +53,7 @@ class Domain:
     edge_unit: str = "0 or 1"
     folder: str | None = None
     opener: str = ""
+    open_options: tuple[str, ...] = ()
     to_metres: Callable[[Any], Any] | None = None
     labels: str = ""
     label_ids: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -61,26 +61,24 @@ class Domain:
 
     @property
     def embedded(self) -> bool:
-        """Made here, so that nothing has to be downloaded."""
+        """Whether the images are rendered by the harness, so that no files are needed."""
         return self.folder is None
 
     def ids_of(self, space: LabelSpace) -> tuple[tuple[int, ...], ...] | None:
-        """Its native ids for each class of a label space; None where the space says nothing of
-        it.
-        """
+        """Return the native ids of each class of a label space, or None if it has none."""
         return self.label_ids.get(space.name, space.native.get(self.labels or self.name))
 
 
 BUILT_IN: dict[str, Domain] = {
     # the embedded rooms use NYUD-v2's encodings, losses, masks and scoring
     **{
-        name: Domain(name, look.description, tuple(TASKS), labels="rooms")
+        name: Domain(name=name, description=look.description, tasks=tuple(TASKS), labels="rooms")
         for name, look in LOOKS.items()
     },
     "taskonomy": Domain(
-        "taskonomy",
-        "Taskonomy (tiny): real rooms with measured depth and normals",
-        tuple(TASKS),
+        name="taskonomy",
+        description="Taskonomy (tiny): real rooms with measured depth and normals",
+        tasks=tuple(TASKS),
         recipe="taskonomy",
         edge_sigmoid=False,
         depth_nonnegative=False,
@@ -88,41 +86,43 @@ BUILT_IN: dict[str, Domain] = {
         edge_unit="blurred gradients, -1 on flat areas",
         folder="taskonomy",
         opener="ttt_bench.data.taskonomy.dataset:Taskonomy.open",
+        open_options=("subset",),
         to_metres=taskonomy_depth.to_metres,
         unscaled=True,
     ),
     "nyud": Domain(
-        "nyud",
-        "NYUD-v2, multi-task form: rooms seen by a Kinect",
-        tuple(TASKS),
+        name="nyud",
+        description="NYUD-v2, multi-task form: rooms seen by a Kinect",
+        tasks=tuple(TASKS),
         folder="nyud",
         opener="ttt_bench.data.nyud.dataset:NYUD.open",
     ),
     "pascal": Domain(
-        "pascal",
-        "PASCAL-Context, multi-task form: photographs of everything, without depth",
-        ("semseg", "normals", "edge"),
+        name="pascal",
+        description="PASCAL-Context, multi-task form: photographs of everything, without depth",
+        tasks=("semseg", "normals", "edge"),
         folder="pascal",
         opener="ttt_bench.data.pascal.dataset:PascalContext.open",
     ),
 }
-"""The domains that ship with the harness."""
+"""The domains of the harness by name."""
 
 
 def shared_labels(
     domains: Sequence[Domain], name: str | None, own: Mapping[str, LabelSpace]
 ) -> LabelSpace | None:
-    """The label space of the given name, or the first one that all of these domains have ids in.
+    """Return the label space of a name, or the first one with ids for all of these domains.
 
     Args:
-        own: the user's own label spaces.
+        name: the label space that is asked for; None for the first one that fits.
+        own: custom label spaces of the user.
 
     Returns:
-        The space with the ids of all these domains filled in; None where no space has them and none
-        was asked for.
+        The space, with the ids of all these domains filled in. None if no name was given and no
+        space has ids for all of them.
 
     Raises:
-        BenchError: no such space, or one that lacks one of the domains.
+        BenchError: the name is unknown, or the space lacks one of the domains.
     """
     spaces = {**LABEL_SPACES, **own}
     if name is not None and name not in spaces:
@@ -132,7 +132,7 @@ def shared_labels(
         lacking = [domain.name for domain, ids in found if ids is None]
         if not lacking:
             native = {domain.labels or domain.name: ids for domain, ids in found if ids is not None}
-            return LabelSpace(space.name, space.classes, {**space.native, **native}, space.footnote)
+            return replace(space, native={**space.native, **native})
         if name is not None:
             raise BenchError(
                 f"{':'.join(domain.name for domain in domains)}: label space {name} has no ids for "

@@ -1,13 +1,13 @@
-"""Label spaces as data: which classes there are, and which native ids of each data set mean them.
-Imports no torch.
+"""Label spaces: the classes that data sets share, with the native ids of each. Imports no torch.
 
-Whatever a space does not name, background and void included, becomes 255.
+All ids that a space does not name, including background and void, become 255.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,29 +23,29 @@ MAX_IDS: dict[str, int] = {
     "pascal_context": 459,
     "rooms": 6,
 }
-"""The largest native id of each data set. NYUD's are those of the 40-class maps as stored, 1..40;
-PASCAL-Context has the ids of the 21-class maps and, as `pascal_context`, those of the 459-label
-maps, which take precedence.
+"""The largest native id of each data set.
+
+NYUD's ids are those of the 40-class maps as stored, 1..40. PASCAL-Context has the ids of the
+21-class maps and, as `pascal_context`, those of the 459-label maps, which take precedence.
 """
 
-_MAX_ID = 254  # of any other data set, whose maps are bytes
+_MAX_ID = 254  # for all other data sets, whose maps are bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelSpace:
     """Classes that several data sets share.
 
     Attributes:
-        name: what rows and options call it.
+        name: name in rows and options.
         classes: class names, in label order.
-        native: of each data set, the native ids that mean each class, in the order of `classes`;
-            several ids may fold into one class, and a class may have none.
-        footnote: what a reader of scores over these classes should know; empty where there is
-        nothing.
+        native: data set -> the native ids of each class, in the order of `classes`; a class may
+            have several ids, or none.
+        footnote: a sentence for readers of scores on these classes; may be empty.
 
     Raises:
-        BenchError: there are no classes, or names occur twice; a data set's ids are not one entry a
-            class, none at all, out of range, or mean two classes.
+        BenchError: there are no classes, or names are repeated; the ids of a data set are not one
+            entry per class, all missing, out of range, or mean two classes.
     """
 
     name: str
@@ -69,9 +69,10 @@ class LabelSpace:
     def _check(self, dataset: str, groups: tuple[tuple[int, ...], ...], where: str) -> None:
         if len(groups) != len(self.classes):
             raise BenchError(
-                f"{where}: {len(groups)} entries for {len(self.classes)} classes; give one a class"
+                f"{where}: {len(groups)} entries for {len(self.classes)} classes; "
+                "give one per class"
             )
-        ids = [native for group in groups for native in group]
+        ids = list(chain(*groups))
         if not ids:
             raise BenchError(f"{where}: no class has a native id; leave the data set out")
         largest = MAX_IDS.get(dataset, _MAX_ID)
@@ -80,12 +81,11 @@ class LabelSpace:
                 raise BenchError(f"{where}: native id {native} is not in 0..{largest}")
             if ids.count(native) > 1:
                 raise BenchError(
-                    f"{where}: native id {native} is given twice; an id means one class"
+                    f"{where}: native id {native} is given twice; an id can mean only one class"
                 )
 
     def table(self, dataset: str) -> NDArray[np.uint8]:
-        """(256,) or longer: the class index of each native id of a data set, 255 where it means
-        none.
+        """Return (256,) or longer: the class index of each native id of a data set, 255 for none.
 
         Raises:
             BenchError: the space has no ids for that data set.
@@ -98,19 +98,21 @@ class LabelSpace:
         return table
 
     def record(self, only: Collection[str] | None = None) -> dict[str, Any]:
-        """Everything that a label depends on, as JSON-like values; of every data set, or only of
-        these.
+        """Return everything that a label depends on, as JSON-like values.
+
+        Args:
+            only: the data sets that matter; None for all.
         """
         native = {
-            dataset: [list(group) for group in groups]
+            dataset: list(map(list, groups))
             for dataset, groups in self.native.items()
             if only is None or dataset in only
         }
         return {"name": self.name, "classes": list(self.classes), "native": native}
 
 
-def _ids(*groups: int | None) -> tuple[tuple[int, ...], ...]:
-    """One id a class, None where a class has none."""
+def _ids(groups: Sequence[int | None]) -> tuple[tuple[int, ...], ...]:
+    """Return one group of ids per class from one id per class, None for a class without ids."""
     return tuple(() if native is None else (native,) for native in groups)
 
 
@@ -119,47 +121,51 @@ LABEL_SPACES: dict[str, LabelSpace] = {
     for space in (
         # the ids of S4T's public code
         LabelSpace(
-            "taskonomy_nyud_7",
-            ("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair"),
-            {
-                "taskonomy": _ids(14, 7, 8, 4, 6, 13, 3),
-                "nyud": _ids(24, 7, 33, 6, 4, 34, 5),
-                "rooms": _ids(0, 1, 2, 3, 4, 5, 6),
+            name="taskonomy_nyud_7",
+            classes=("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair"),
+            native={
+                "taskonomy": _ids([14, 7, 8, 4, 6, 13, 3]),
+                "nyud": _ids([24, 7, 33, 6, 4, 34, 5]),
+                "rooms": _ids([0, 1, 2, 3, 4, 5, 6]),
             },
         ),
         LabelSpace(
-            "taskonomy_pascal_6",
-            ("table", "tv", "bottle", "sofa", "potted plant", "chair"),
-            {"taskonomy": _ids(7, 9, 2, 4, 5, 3), "pascal": _ids(11, 20, 5, 18, 16, 9)},
-            "The papers and their code print the class bottle as toilet; the ids on both sides are those of bottles, "
-            "and PASCAL's 21 classes have no toilet.",
+            name="taskonomy_pascal_6",
+            classes=("table", "tv", "bottle", "sofa", "potted plant", "chair"),
+            native={"taskonomy": _ids([7, 9, 2, 4, 5, 3]), "pascal": _ids([11, 20, 5, 18, 16, 9])},
+            footnote=(
+                "The papers and their code print the class bottle as toilet; the ids on both sides "
+                "are those of bottles, and PASCAL's 21 classes have no toilet."
+            ),
         ),
         LabelSpace(
-            "taskonomy_pascal_6_toilet",
-            ("table", "tv", "toilet", "sofa", "potted plant", "chair"),
-            {
-                "taskonomy": _ids(7, 9, 8, 4, 5, 3),
-                "pascal": _ids(11, 20, None, 18, 16, 9),
-                "pascal_context": _ids(None, None, 408, None, None, None),
+            name="taskonomy_pascal_6_toilet",
+            classes=("table", "tv", "toilet", "sofa", "potted plant", "chair"),
+            native={
+                "taskonomy": _ids([7, 9, 8, 4, 5, 3]),
+                "pascal": _ids([11, 20, None, 18, 16, 9]),
+                "pascal_context": _ids([None, None, 408, None, None, None]),
             },
-            "Toilets are those of the 459 Context labels, where the published numbers have bottles under that name; "
-            "not comparable with published numbers.",
+            footnote=(
+                "Toilets are those of the 459 Context labels, where the published numbers have "
+                "bottles under that name; not comparable with published numbers."
+            ),
         ),
         LabelSpace(
-            "nyud_pascal_4",
-            ("person", "sofa", "chair", "table"),
-            {"nyud": _ids(31, 6, 5, 7), "pascal": _ids(15, 18, 9, 11)},
+            name="nyud_pascal_4",
+            classes=("person", "sofa", "chair", "table"),
+            native={"nyud": _ids([31, 6, 5, 7]), "pascal": _ids([15, 18, 9, 11])},
         ),
     )
 }
-"""Every label space that ships with the harness."""
+"""The label spaces of the harness by name."""
 
 
 def find_label_space(name: str) -> LabelSpace:
-    """The label space of that name.
+    """Return the label space of a name.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the name is unknown.
     """
     if name not in LABEL_SPACES:
         raise unknown("label space", name, LABEL_SPACES)
@@ -167,24 +173,27 @@ def find_label_space(name: str) -> LabelSpace:
 
 
 def label_space_from(name: str, table: Mapping[str, Any]) -> LabelSpace:
-    """A label space of the user's own, from a table of a config file such as
+    """Return a custom label space from a table of a config file.
+
+    An example of a table:
 
         classes = ["seat", "bed"]
         taskonomy = [[3, 4], 6]
         nyud = [[5, 6], 4]
 
-    The entries beside `classes` and `footnote` are data sets, each with a native id or a list of
-    them for each class.
+    All entries except `classes` and `footnote` are data sets, each with a native id or a list of
+    native ids per class.
 
     Raises:
-        BenchError: what is wrong with it, and where.
+        BenchError: the table is invalid; says where.
     """
     where = f"label space {name}"
     if name in LABEL_SPACES:
-        raise BenchError(f"{where} ships with the harness; give yours another name")
+        raise BenchError(f"{where} is part of the harness; give yours another name")
     if not isinstance(table, Mapping):
         raise BenchError(
-            f"{where}: {table!r} is no table; write classes = [...] and a list of ids for each data set"
+            f"{where}: {table!r} is not a table; "
+            "write classes = [...] and a list of ids per data set"
         )
     classes, footnote = table.get("classes"), table.get("footnote", "")
     if not isinstance(classes, list | tuple) or not all(
@@ -200,18 +209,18 @@ def label_space_from(name: str, table: Mapping[str, Any]) -> LabelSpace:
     }
     if not native:
         raise BenchError(
-            f"{where}: no data set; give the native ids of each one, such as taskonomy = [[3, 4], 6]"
+            f"{where}: no data set; give the native ids for each, such as taskonomy = [[3, 4], 6]"
         )
-    return LabelSpace(name, tuple(classes), native, footnote)
+    return LabelSpace(name=name, classes=tuple(classes), native=native, footnote=footnote)
 
 
 def _groups(entries: Any, where: str) -> tuple[tuple[int, ...], ...]:
     if not isinstance(entries, list | tuple):
         raise BenchError(
-            f"{where}: {entries!r} is no list; give a native id, or a list of them, for each class"
+            f"{where}: {entries!r} is not a list; give a native id, or a list of them, per class"
         )
     groups = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in entries]
-    for native in (native for group in groups for native in group):
+    for native in chain(*groups):
         if not isinstance(native, int) or isinstance(native, bool):
-            raise BenchError(f"{where}: {native!r} is no native id; ids are whole numbers")
+            raise BenchError(f"{where}: {native!r} is not a native id; ids are whole numbers")
     return tuple(groups)

@@ -1,4 +1,4 @@
-"""Opening a split of a domain."""
+"""Open a split of a domain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt_bench.data.domains import BUILT_IN, Domain
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
@@ -14,34 +15,33 @@ from ttt_bench.util.progress import Progress
 
 if TYPE_CHECKING:
     from ttt_bench.data.base import Dataset
-from ttt_bench.data.domains import BUILT_IN, Domain
 
 ROOMS_SPACE = "taskonomy_nyud_7"
 """The label space that the rooms are rendered with."""
 
 
 def is_there(domain: Domain, data_root: Path | None) -> bool:
-    """Whether a domain's folder lies below the data root, or it needs none."""
+    """Return whether a domain's folder is below the data root, or the domain needs no files."""
     return domain.folder is None or (data_root is not None and (data_root / domain.folder).is_dir())
 
 
 def folder_of(domain: Domain, data_root: Path | None) -> Path:
-    """Where a domain's files lie below the data root.
+    """Return the folder of a domain's files below the data root.
 
     Raises:
-        BenchError: there is no data root, or it has no such folder.
+        BenchError: the data root is not given, or does not contain the folder.
     """
     assert domain.folder is not None
     if data_root is None:
         raise BenchError(
-            f"{domain.name} needs its files: give the folder that holds {domain.folder}/ with --data-root or in the "
-            "environment variable TTT_BENCH_DATA"
+            f"{domain.name} needs its files: give the folder that contains {domain.folder}/ with "
+            "--data-root or in the environment variable TTT_BENCH_DATA"
         )
     folder = data_root / domain.folder
     if not folder.is_dir():
         raise BenchError(
-            f"{domain.name}: looked for {folder}, which is no folder; --data-root (or TTT_BENCH_DATA) must name the "
-            f"folder that holds {domain.folder}/"
+            f"{domain.name}: the folder {folder} does not exist; --data-root (or TTT_BENCH_DATA) "
+            f"must name the folder that contains {domain.folder}/"
         )
     return folder
 
@@ -55,42 +55,30 @@ def open_domain(
     data_root: Path | None,
     cache: Path,
     progress: Progress,
-    space: LabelSpace | None = None,
     variant: DataVariant,
+    space: LabelSpace | None = None,
     subset: str = "first_tenth",
 ) -> Dataset:
-    """A split of a domain at one size.
+    """Return a split of a domain at one size.
 
     Args:
-        split: train (source training), val (held-out source), test (the target) or tune (other
-        target images).
-        size: (H, W).
-        count: how many images an embedded domain renders; real domains give what they have.
-        data_root: the folder that holds the real domains' folders.
-        cache: where rendered images are kept.
-        space: the label space of `semseg`; None for the data set's own choice.
-        variant: whose data handling.
-        subset: which of Taskonomy's test frames.
+        split: a name in `ttt_bench.data.splits.SPLITS`.
+        size: (H, W) in pixels.
+        count: number of images that an embedded domain renders; other domains give all they have.
+        data_root: the folder that contains the folders of the domains with files.
+        cache: the folder for rendered images.
+        variant: the data handling.
+        space: the label space of `semseg`; None for the data set's default.
+        subset: the subset of the test images, for domains that have several.
 
     Raises:
-        BenchError: missing or damaged files, named.
+        BenchError: files are missing or damaged; names them.
     """
     if domain.embedded:
-        from ttt_bench.data.rooms.dataset import Rooms
-        from ttt_bench.data.shifts.views import RelabelledDataset
-
-        rooms = Rooms(domain.name, split, size, count, cache)
-        own = (
-            space is None
-            or space.native[domain.labels] == LABEL_SPACES[ROOMS_SPACE].native[domain.labels]
-        )
-        return (
-            rooms
-            if own or space is None
-            else RelabelledDataset(rooms, space.table(domain.labels), space.record())
-        )
-    options = {"subset": subset} if domain.name == "taskonomy" else {}
+        return _rendered(domain, split, size, count, cache=cache, space=space)
     folder = folder_of(domain, data_root)
+    offered = {"subset": subset}
+    options = {name: offered[name] for name in domain.open_options}
     opener = _opener(domain.opener)
     try:
         return opener(folder, split, size, progress, space=space, variant=variant, **options)
@@ -99,15 +87,37 @@ def open_domain(
     except Exception as error:
         if domain.name in BUILT_IN:
             raise
-        # a package can fail in any way
-        raise BenchError(
-            f"{domain.name}: {domain.opener} failed: {type(error).__name__}: {error}"
-        ) from error
+        # the code of another package can raise any error
+        reason = f"{type(error).__name__}: {error}"
+        raise BenchError(f"{domain.name}: {domain.opener} failed: {reason}") from error
+
+
+def _rendered(
+    domain: Domain,
+    split: str,
+    size: tuple[int, int],
+    count: int,
+    *,
+    cache: Path,
+    space: LabelSpace | None,
+) -> Dataset:
+    """Return rendered rooms, with the classes of the label space."""
+    from ttt_bench.data.rooms.dataset import Rooms
+    from ttt_bench.data.shifts.views import RelabelledDataset
+
+    rooms = Rooms(domain.name, split, size, count, cache)
+    own_ids = LABEL_SPACES[ROOMS_SPACE].native[domain.labels]
+    if space is None or space.native[domain.labels] == own_ids:
+        return rooms
+    return RelabelledDataset(rooms, space.table(domain.labels), space.record())
 
 
 @cache
 def _opener(name: str) -> Any:
+    """Return the object `module:object` that opens a data set."""
     try:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BenchError(f"what opens the data set, {name}, cannot be had: {error}") from error
+        raise BenchError(
+            f"the opener {name} of the data set cannot be imported: {error}; check its package"
+        ) from error

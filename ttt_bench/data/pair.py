@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LabelSpace
+from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.shifts.kinds import Shift, parse_target
 from ttt_bench.errors import BenchError, unknown
-
-if TYPE_CHECKING:
-    pass
-from ttt_bench.data.domains import Domain, shared_labels
-from ttt_bench.data.registry import DATASETS
 
 LISTED_PAIRS = (
     "rooms:rooms-mix",
@@ -22,12 +18,12 @@ LISTED_PAIRS = (
     "nyud:taskonomy",
     "pascal:taskonomy",
 )
-"""The pairs that a listing shows; any ordered pair of domains runs."""
+"""The pairs in listings; every ordered pair of domains can be run."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A source and a target domain, and the shifts that the target's images are under."""
+    """A source and a target domain, and the shifts of the target's images."""
 
     source: Domain
     target: Domain
@@ -35,27 +31,29 @@ class Pair:
 
     @property
     def name(self) -> str:
+        """The pair as `find_pair` reads it."""
         return ":".join([self.source.name, "+".join([self.target.name, *map(str, self.shifts)])])
 
     @property
     def embedded(self) -> bool:
+        """Whether the images of both domains are rendered by the harness."""
         return self.source.embedded and self.target.embedded
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks of both domains, in canonical order; a data root may hold fewer."""
+        """Tasks of both domains, in canonical order; a data root may have files for fewer."""
         return tuple(task for task in self.source.tasks if task in self.target.tasks)
 
     def label_space(self, name: str | None, own: Mapping[str, LabelSpace]) -> LabelSpace | None:
-        """The classes that both domains share, as `shared_labels` says."""
+        """Return the label space that both domains share; see `shared_labels`."""
         return shared_labels((self.source, self.target), name, own)
 
 
 def find_pair(text: str) -> Pair:
-    """The pair `source:target`, or `source:target+shift@strength`.
+    """Return the pair `source:target`, or `source:target+shift@strength`.
 
     Raises:
-        BenchError: not of that form, an unknown domain, or a shift that is none or out of range.
+        BenchError: the text has another form, or a domain or a shift is invalid.
     """
     source, colon, rest = text.partition(":")
     if not colon or ":" in rest:

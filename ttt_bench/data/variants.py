@@ -1,13 +1,12 @@
-"""Whose data handling: S4T's public code, or the same with its plain defects corrected. Imports no
-torch.
+"""Data variants: the data handling of S4T's public code, with or without its defects.
 
-A variant is a name for a set of options; results record the options beside the name. What the
-published setting chooses on purpose (the test subset, training on the validation buildings, the
-padding) is the same in both.
+A variant is a name for a set of options; results record the options in addition to the name. Both
+variants share the deliberate choices of the published setting: the test subset, training on the
+validation buildings, the padding. This module imports no torch.
 
-Two defects of the public code cannot be had here. It pairs the files of a frame by their position
-in sorted listings, and puts the neighbour's file in an unreadable one's place; both come to light
-only on incomplete or damaged folders, and what they give there depends on the damage.
+Two defects of the public code are not reproduced. It pairs the files of a frame by their position
+in sorted listings, and it replaces an unreadable file by its neighbour. Both matter only for
+incomplete or damaged folders, where their effect depends on the damage.
 """
 
 from __future__ import annotations
@@ -18,31 +17,30 @@ from typing import Literal
 from ttt_bench.errors import unknown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataVariant:
-    """How images and targets are made, and what of their handling lies with the model and the
-    losses.
+    """Options for images and targets, and for model and losses where they depend on them.
 
     Attributes:
-        name: what `--data-variant` and the rows call it.
-        normalisation: the statistics that the model normalises images with: ImageNet's for all, or
-            `per_dataset` (Taskonomy to [-1, 1], the others ImageNet's, so that a model sees other
-            statistics while it adapts).
-        label_resize: how label maps of Taskonomy change their size. Bilinear mixes ids into ids of
-            other classes; pictures with a palette take the nearest all the same, since Pillow does
-            so.
-        flip_negates_x: whether a mirrored normal of Taskonomy changes the sign of its x.
-        normal_loss_axis: what Taskonomy's cosine loss on normals sums over: the vector's channels,
-            or the picture's width.
+        name: name in `--data-variant` and in rows.
+        normalisation: the statistics that the model normalises images with: ImageNet's for all data
+            sets, or `per_dataset` (Taskonomy to [-1, 1], ImageNet's for the others, so that a model
+            adapts under other statistics than it was trained with).
+        label_resize: the filter that resizes label maps of Taskonomy. Bilinear mixes ids into ids
+            of other classes. Images with a palette are always resized to the nearest pixel, as
+            Pillow does.
+        flip_negates_x: whether mirroring negates the x of Taskonomy's normals.
+        normal_loss_axis: the axis that Taskonomy's cosine loss on normals sums over: the vector's
+            channels, or the image's width.
         one_pixel_crop: whether training images of Taskonomy are moved by 0 or 1 pixel on each axis,
-        zeros coming in.
-        mask_invalid: whether depth out of range and missing normals of Taskonomy, and the middle
-            grey that stands for a missing normal in 8-bit maps, are left out. Otherwise they are
-            trained on and scored.
+            with zeros at the border.
+        mask_invalid: whether to leave out depth out of range and missing normals of Taskonomy, and
+            the middle grey that marks a missing normal in 8-bit maps. Otherwise they are trained on
+            and scored.
         balanced_crop: whether a random crop of NYUD-v2 and PASCAL-Context is drawn again, up to ten
-            times, where a single class fills more than three quarters of it. The public code looks
-            at the edges instead of the classes, which never meets the rule, so that the last of ten
-            draws is taken.
+            times, if one class fills more than three quarters of it. The public code applies the
+            rule to edges instead of classes, which never meet it, so that it takes the last of ten
+            draws.
     """
 
     name: str
@@ -56,7 +54,7 @@ class DataVariant:
 
 
 CORRECTED = DataVariant(
-    "corrected",
+    name="corrected",
     normalisation="imagenet",
     label_resize="nearest",
     flip_negates_x=True,
@@ -66,7 +64,7 @@ CORRECTED = DataVariant(
     balanced_crop=True,
 )
 OFFICIAL = DataVariant(
-    "official",
+    name="official",
     normalisation="per_dataset",
     label_resize="bilinear",
     flip_negates_x=False,
@@ -77,14 +75,14 @@ OFFICIAL = DataVariant(
 )
 
 VARIANTS: dict[str, DataVariant] = {variant.name: variant for variant in (CORRECTED, OFFICIAL)}
-"""Every variant by its name; the first is the default."""
+"""Every variant by name; the first is the default."""
 
 
 def find_variant(name: str) -> DataVariant:
-    """The variant of that name.
+    """Return the variant of a name.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the name is unknown.
     """
     if name not in VARIANTS:
         raise unknown("data variant", name, VARIANTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,29 +13,6 @@ from support.files.scenes import scene
 STEMS = ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0")
 IN_STRING_ORDER = ("point_0_view_0", "point_0_view_1", "point_10_view_0", "point_2_view_0")
 DOMAINS = ("rgb", "depth_zbuffer", "normal", "edge_occlusion", "segment_semantic")
-
-
-class Notices:
-    """A progress display that keeps what was said and how far bars came."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-        self.titles: list[str] = []
-
-    @contextmanager
-    def bar(self, title, total, done=0):
-        self.titles.append(title)
-        yield self
-
-    def advance(self, amount=1, note=""):
-        pass
-
-    def notice(self, message: str) -> None:
-        self.notices.append(message)
-
-    def heard(self, *words: str) -> bool:
-        """Whether one notice holds all these words."""
-        return any(all(word in message for word in words) for message in self.notices)
 
 
 def folder_of(root: Path, layout: str, building: str, domain: str) -> Path:

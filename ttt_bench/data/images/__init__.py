@@ -1,1 +1,1 @@
-"""Samples as arrays: reading, resizing, augmenting, normals."""
+"""Images with their targets as arrays: reading, resizing, augmenting, normals."""

@@ -1,8 +1,6 @@
-"""Training views of a sample: the published augmentation of NYUD-v2 and PASCAL-Context. Imports no
-torch.
+"""Augmentation of samples: the published recipe for NYUD-v2 and PASCAL-Context. Imports no torch.
 
-Source: the recipe that ATRC, InvPT and S4T's public code share. Every function takes one sample and
-a generator.
+Source: the recipe that ATRC, InvPT and S4T's public code share.
 """
 
 from __future__ import annotations
@@ -20,38 +18,37 @@ from ttt_bench.tasks import IGNORE
 SCALES = (0.5, 2.0)
 CROP_TRIES = 10
 LARGEST_SHARE = 0.75
-"""A crop is drawn again where one class fills more of it."""
+"""A crop is drawn again if one class fills a larger share of it."""
 BRIGHTNESS = 32.0
-"""Most that is added to every channel, of 255."""
+"""Largest value that is added to every channel, of 255."""
 CONTRAST = (0.5, 1.5)
 SATURATION = (0.5, 1.5)
 HUE = 18
-"""Most that the hue is turned by, in steps of 2 degrees."""
+"""Largest rotation of the hue, in steps of 2 degrees."""
 
 
 def augmented_sample(
-    sample: Sample, size: Size, draw: np.random.Generator, balanced: bool = True
+    sample: Sample, size: Size, draw: np.random.Generator, *, balanced: bool = True
 ) -> Sample:
-    """Scale, crop, mirror and recolour a sample at random; what comes out is nowhere larger than
-    `size`.
+    """Return a sample, scaled, cropped, mirrored and recoloured at random; at most `size`.
 
     Args:
-        balanced: draw a crop again where one class fills most of it.
+        balanced: draw a crop again if one class fills most of it.
     """
     view = zoomed(sample, draw.uniform(*SCALES))
-    view = random_crop(view, size, draw, balanced)
+    view = random_crop(view, size, draw, balanced=balanced)
     if draw.random() < 0.5:
         view = mirrored(view)
     return {**view, IMAGE: recoloured(view[IMAGE], draw)}
 
 
 def random_crop(
-    sample: Sample, size: Size, draw: np.random.Generator, balanced: bool = True
+    sample: Sample, size: Size, draw: np.random.Generator, *, balanced: bool = True
 ) -> Sample:
-    """At most `size` of a sample, from a random place.
+    """Return a crop of a sample of at most `size` at a random position.
 
-    If `balanced`, up to `CROP_TRIES` places are tried until no class of `semseg` fills more than
-    `LARGEST_SHARE` of the crop; the last one is taken if none does.
+    If `balanced`, up to `CROP_TRIES` positions are drawn until no class of `semseg` fills more than
+    `LARGEST_SHARE` of the crop; otherwise the last one is taken.
     """
     height, width = image_size(sample)
     tries = CROP_TRIES if balanced and "semseg" in sample else 1
@@ -65,16 +62,16 @@ def random_crop(
 
 
 def largest_share(labels: NDArray[np.uint8]) -> float:
-    """The share of all pixels that the most frequent class has; 0 where there is no class."""
+    """Return the share of all pixels with the most frequent class; 0 without any class."""
     counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     return float(counts[:IGNORE].max()) / labels.size
 
 
 def recoloured(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
-    """Change brightness, contrast, saturation and hue of an image (3, H, W), each with probability
-    1/2.
+    """Return an image (3, H, W) with random brightness, contrast, saturation and hue.
 
-    Contrast comes before saturation and hue or after them, with equal chance.
+    Each is changed with probability 1/2. Contrast is changed before saturation and hue, or after
+    them, with equal probability.
     """
     early = draw.random() < 0.5
     if draw.random() < 0.5:
@@ -89,18 +86,20 @@ def recoloured(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[n
 
 
 def tinted(image: NDArray[np.uint8], saturation: float, turn: int) -> NDArray[np.uint8]:
-    """An image (3, H, W) with its saturation multiplied and its hue turned by so many steps of 2
-    degrees.
+    """Return an image (3, H, W) with its saturation multiplied and its hue rotated.
+
+    Args:
+        turn: rotation in steps of 2 degrees.
     """
     if saturation == 1.0 and turn == 0:
         return image
-    hue, strength, value = np.asarray(_picture("RGB", image).convert("HSV")).transpose(2, 0, 1)
+    hue, strength, value = np.asarray(_merged("RGB", image).convert("HSV")).transpose(2, 0, 1)
     hue = ((hue.astype(np.int32) + round(turn * 256 / 180)) % 256).astype(np.uint8)
     changed = np.stack([hue, _shaded(strength, saturation, 0.0), value])
-    return np.asarray(_picture("HSV", changed).convert("RGB")).transpose(2, 0, 1)
+    return np.asarray(_merged("HSV", changed).convert("RGB")).transpose(2, 0, 1)
 
 
-def _picture(mode: str, planes: NDArray[np.uint8]) -> Image.Image:
+def _merged(mode: str, planes: NDArray[np.uint8]) -> Image.Image:
     return Image.merge(mode, [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes])
 
 

@@ -1,13 +1,12 @@
-"""Data sets whose images are files: what it takes beside reading one image with its targets.
+"""Data sets whose images are files: batches, augmentation, and the check for damaged files.
 
-This is what a data set of your own derives from (docs/adding-a-dataset.md).
+A custom data set derives from `SampledDataset` (docs/adding-a-dataset.md).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import DataError
 from ttt_bench.network import Batch
 from ttt_bench.tasks import IGNORE
+from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
 _ARRAYS = {
@@ -28,108 +28,130 @@ _ARRAYS = {
     "normals": ((3,), np.float32),
     "edge": ((1,), np.float32),
 }
-"""Of the image and each task, the axes before rows and columns, and the type."""
+"""The axes before rows and columns, and the type, of the image and of each task's target."""
 _LISTED = 5  # problems that a message names
-_THREADS = 4  # Pillow decodes outside the interpreter's lock
 
 
-class SampledDataset(Dataset):
-    """Images of any size, each in the middle of `size` and nowhere enlarged.
-
-    An image that is larger than `size` is scaled down to fit, its metric depth unchanged.
+class FileDataset(Dataset):
+    """A data set whose images are files, which `prepare` checks for damage.
 
     Attributes:
-        title: what messages call it; the domain's name where there is none.
-        hint: what to do about a file that is bad.
-        balanced_crop: whether a random crop is drawn again where one class fills most of it.
+        title: name of the data set in messages; the domain's name if empty.
+        hint: what the user can do about bad files; the end of the message of `prepare`.
     """
 
     title: str = ""
-    hint: str = "Replace them, or take their images out of the data set"
-    balanced_crop: bool = True
-    _problems: list[str] | None = None
+    hint: str = "Replace them, or remove their images from the data set"
+    _problems: tuple[str, ...] | None = None
+    """The problems that `prepare` has found; None before its first call."""
 
     @abstractmethod
-    def sample(self, index: int) -> Sample:
-        """An image with its targets, at the image's own size, in the arrays that
-        `ttt_bench.data.images.sample` describes.
+    def at_size(self, index: int) -> Sample:
+        """Return an image with its targets at `size`, the image float32 in [0, 1].
 
         Raises:
             DataError: a file is missing, damaged or out of range.
         """
+
+    @abstractmethod
+    def problems(self, index: int) -> list[str]:
+        """Return the problems of an image's files, each with the path of the file."""
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Images and targets of `ttt_bench.data.base`.
+        """Return images and targets as `ttt_bench.data.base` describes them.
 
         Raises:
             DataError: a file is missing, damaged or out of range.
         """
-        return batched([samples.padded(self._fitted(index), self.size) for index in indices])
-
-    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
-        """The same, each scaled, cropped, mirrored and recoloured at random (`augment_sample`)."""
-        views = []
-        for position, index in enumerate(indices):
-            draw = np.random.default_rng([seed, position])
-            views.append(augmented_sample(self._fitted(index), self.size, draw, self.balanced_crop))
-        return batched([samples.padded(view, self.size) for view in views])
+        return batched([self.at_size(index) for index in indices])
 
     def prepare(self, progress: Progress) -> None:
-        """Decode every file that is used; what was found is remembered, so that asking again costs
-        nothing.
+        """Check the files that are used. The result is kept, so that a second call is free.
 
         Raises:
-            DataError: names the first problems, how many there are in all, and what to do.
+            DataError: names the first problems, their number, and what to do.
         """
         if self._problems is None:
             self._problems = self._inspect(progress)
         if self._problems:
-            shown = "".join(f"\n  {problem}" for problem in self._problems[:_LISTED])
+            count = f"{len(self._problems)} bad files among {len(self)} images"
             more = len(self._problems) - _LISTED
-            raise DataError(
-                f"{self.title or self.domain}: {len(self._problems)} bad files among {len(self)} images:{shown}"
-                + (f"\n  and {more} more" if more > 0 else "")
-                + f"\n{self.hint}"
+            lines = [f"{self.label}: {count}:", *(f"  {one}" for one in self._problems[:_LISTED])]
+            lines += [f"  and {more} more"] if more > 0 else []
+            raise DataError("\n".join([*lines, self.hint]))
+
+    @property
+    def label(self) -> str:
+        """The name of the data set in messages."""
+        return self.title or self.domain
+
+    def _inspect(self, progress: Progress) -> tuple[str, ...]:
+        title = f"checking {self.label}'s files"
+        found = map_in_threads(self.problems, range(len(self)), title, progress)
+        return tuple(problem for problems in found for problem in problems)
+
+
+class SampledDataset(FileDataset):
+    """Images of any size, each centred in `size`. Images are scaled down to fit, but never up.
+
+    Metric depth does not change when an image is scaled down.
+
+    Attributes:
+        balanced_crop: whether a random crop is drawn again if one class fills most of it.
+    """
+
+    balanced_crop: bool = True
+
+    @abstractmethod
+    def sample(self, index: int) -> Sample:
+        """Return an image with its targets at the image's own size.
+
+        The arrays are described in `ttt_bench.data.images.sample`.
+
+        Raises:
+            DataError: a file is missing, damaged or out of range.
+        """
+
+    def at_size(self, index: int) -> Sample:
+        return samples.padded(self._fitted(index), self.size)
+
+    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
+        """Return the samples, each scaled, cropped, mirrored and recoloured at random.
+
+        See `ttt_bench.data.images.augment_sample`.
+        """
+        views = []
+        for position, index in enumerate(indices):
+            draw = np.random.default_rng([seed, position])
+            views.append(
+                augmented_sample(self._fitted(index), self.size, draw, balanced=self.balanced_crop)
             )
+        return batched([samples.padded(view, self.size) for view in views])
 
     def problems(self, index: int) -> list[str]:
-        """What is wrong with an image's files, each with its path."""
         try:
             sample = self._checked(index)
         except DataError as error:
             return [str(error)]
-        return [
-            f"{self.title or self.domain}, {self.name(index)}: {problem}"
-            for problem in value_problems(sample)
-        ]
+        return [f"{self.label}, {self.name(index)}: {found}" for found in value_problems(sample)]
 
     def _checked(self, index: int) -> Sample:
+        """Return the sample of an image; raise a DataError if its arrays are not as described."""
         sample = self.sample(index)
         problems = list(array_problems(sample, self.tasks))
         if problems:
-            raise DataError(
-                f"{self.title or self.domain}, {self.name(index)}: {'; '.join(problems)}"
-            )
+            raise DataError(f"{self.label}, {self.name(index)}: {'; '.join(problems)}")
         return sample
 
     def _fitted(self, index: int) -> Sample:
+        """Return the sample of an image, scaled down to fit into `size`."""
         sample = self._checked(index)
-        return samples.resized(
-            sample, samples.placement(samples.image_size(sample), self.size).scaled
-        )
-
-    def _inspect(self, progress: Progress) -> list[str]:
-        found: list[str] = []
-        title = f"checking {self.title or self.domain}'s files"
-        with progress.bar(title, len(self)) as bar, ThreadPoolExecutor(_THREADS) as pool:
-            for problems in pool.map(self.problems, range(len(self))):
-                found += problems
-                bar.advance()
-        return found
+        scaled = samples.placement(samples.image_size(sample), self.size).scaled
+        return samples.resized(sample, scaled)
 
 
 def array_problems(sample: Sample, tasks: Sequence[str]) -> Iterator[str]:
-    """In which arrays a sample is not what `ttt_bench.data.images.sample` describes."""
+    """Yield the differences of a sample's arrays from `ttt_bench.data.images.sample`."""
     lacking = [name for name in (IMAGE, *tasks) if name not in sample]
     if lacking or len(sample) != 1 + len(tasks):
         yield f"the sample holds {', '.join(sample)}, expected {', '.join((IMAGE, *tasks))}"
@@ -142,26 +164,29 @@ def array_problems(sample: Sample, tasks: Sequence[str]) -> Iterator[str]:
 
 
 def value_problems(sample: Sample) -> Iterator[str]:
-    """Which targets hold what no target may: values that are not finite, depth below 0, normals
-    of another length.
-    """
+    """Yield the invalid values of targets: not finite, negative depth, normals of other lengths."""
     for name in sample.keys() - {IMAGE, "semseg"}:
         if not np.isfinite(sample[name]).all():
-            yield f"{name} holds values that are not finite; 255 marks a pixel without a target"
+            yield f"{name} has values that are not finite; 255 marks a pixel without a target"
     if "depth" in sample and (sample["depth"] < 0).any():
-        yield "depth is negative somewhere; 255 marks a pixel without a target"
+        yield "depth has negative values; 255 marks a pixel without a target"
     if "normals" in sample:
+        # (3, H, W) -> (H, W) -> (N,), the lengths of all normals
         there = (sample["normals"] != IGNORE).any(axis=0)
         lengths = np.linalg.norm(sample["normals"], axis=0)[there]
         if (np.abs(lengths - 1) > 0.01).any():
-            yield f"normals have lengths from {lengths.min():.3g} to {lengths.max():.3g}, expected 1, or 255 thrice"
+            yield (
+                f"normals have lengths from {lengths.min():.3g} to {lengths.max():.3g}, "
+                "expected 1, or 255 in all three channels"
+            )
 
 
-def batched(padded: Sequence[Sample]) -> Batch:
-    """Samples of one size as a batch."""
-    stacked = {
-        name: torch.from_numpy(np.stack([sample[name] for sample in padded])) for name in padded[0]
-    }
+def batched(sized: Sequence[Sample]) -> Batch:
+    """Return samples of one size as a batch."""
+    stacked = {}
+    for name in sized[0]:
+        arrays = [sample[name] for sample in sized]
+        stacked[name] = torch.from_numpy(np.stack(arrays))  # (B, ...)
     if "semseg" in stacked:
         stacked["semseg"] = stacked["semseg"].long()
     return Batch(stacked.pop(IMAGE), stacked)

@@ -1,6 +1,4 @@
-"""Files to arrays with every property checked, and what identifies a set of files. Imports no
-torch.
-"""
+"""Read files to arrays with checks, and fingerprint sets of files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,12 +19,18 @@ from ttt_bench.util.progress import Progress
 Size = tuple[int, int]
 """(H, W) in pixels."""
 
-_HASHED = 16  # frames whose contents go into a fingerprint
+_HASHED = 16  # frames whose contents are part of a fingerprint
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What a picture must be: in words, Pillow's modes for it, and the file formats."""
+    """The required kind of an image file.
+
+    Attributes:
+        words: the kind, in words.
+        modes: Pillow's modes of the kind.
+        containers: file formats.
+    """
 
     words: str
     modes: tuple[str, ...]
@@ -37,9 +41,8 @@ RGB = ImageFormat("8-bit RGB", ("RGB",))
 PHOTO = ImageFormat("8-bit RGB", ("RGB",), ("PNG", "JPEG"))
 LABELS = ImageFormat("8-bit with one channel (grey or palette)", ("L", "P"))
 GREY = ImageFormat("8-bit grey", ("L",))
-GREY16 = ImageFormat(
-    "16-bit grey", ("I;16", "I;16B", "I")
-)  # which of them depends on Pillow's version
+# the mode of 16-bit files depends on the version of Pillow
+GREY16 = ImageFormat("16-bit grey", ("I;16", "I;16B", "I"))
 
 _MODE_WORDS = {
     "1": "1-bit",
@@ -54,17 +57,17 @@ _MODE_WORDS = {
 
 
 class Problem(NamedTuple):
-    """A file that cannot be used, and what to say of it (the path included)."""
+    """A file that cannot be used, with a message that contains the path."""
 
     path: Path
     message: str
 
 
 def read_image(path: Path, wanted: ImageFormat) -> NDArray[Any]:
-    """A picture as it is: (H, W) or (H, W, 3); of a palette picture the indices.
+    """Return an image unchanged, (H, W) or (H, W, 3); for a palette image, the indices.
 
     Raises:
-        DataError: missing, damaged or of the wrong kind; names the file and says what is wrong.
+        DataError: the file is missing, damaged or of the wrong kind.
     """
     with open_image(path, wanted) as image:
         try:
@@ -74,20 +77,20 @@ def read_image(path: Path, wanted: ImageFormat) -> NDArray[Any]:
 
 
 def image_file_size(path: Path, wanted: ImageFormat) -> Size:
-    """(H, W) of a picture, from its header alone.
+    """Return (H, W) of an image file, from its header.
 
     Raises:
-        DataError: missing, not a picture, or of the wrong kind.
+        DataError: the file is missing, not an image, or of the wrong kind.
     """
     with open_image(path, wanted) as image:
         return image.height, image.width
 
 
 def open_image(path: Path, wanted: ImageFormat) -> Image.Image:
-    """A picture whose header has been read, still to be closed.
+    """Return an open image whose header has been read; the caller closes it.
 
     Raises:
-        DataError: missing, not a picture, or of the wrong kind.
+        DataError: the file is missing, not an image, or of the wrong kind.
     """
     try:
         image = Image.open(path, formats=wanted.containers)
@@ -108,10 +111,10 @@ def open_image(path: Path, wanted: ImageFormat) -> Image.Image:
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """The array of a .npy file, without objects in it.
+    """Return the array of a .npy file; arrays of Python objects are refused.
 
     Raises:
-        DataError: missing, damaged, or no such file.
+        DataError: the file is missing, damaged, or not a .npy file.
     """
     content = read_bytes(path)
     try:
@@ -128,10 +131,10 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """Return the content of a file.
 
     Raises:
-        DataError: missing, unreadable or empty.
+        DataError: the file is missing, unreadable or empty.
     """
     try:
         content = path.read_bytes()
@@ -143,7 +146,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 class Indexed(Protocol):
-    """Frames in an order, each with a file of every part."""
+    """An ordered set of frames, each with one file per part."""
 
     def __len__(self) -> int: ...
 
@@ -153,14 +156,13 @@ class Indexed(Protocol):
 
 
 def fingerprint(frames: Indexed, parts: Sequence[str], title: str, progress: Progress) -> str:
-    """Hex digest over each frame's name and its files' sizes in bytes, in order, and the contents
-    of a few frames.
+    """Return a hex digest of the frames' names, their files' sizes, and some contents.
 
-    It does not depend on where the files lie. A change that keeps a file's size is seen only in
-    what is hashed.
+    The contents are those of a few frames, evenly spread. The digest does not depend on the folder.
+    A change that keeps the size of a file is noticed only in the frames whose contents count.
 
     Args:
-        title: of the progress bar.
+        title: title of the progress bar.
 
     Raises:
         DataError: a file is missing or cannot be read.
@@ -185,7 +187,7 @@ def _bytes_in(path: Path) -> int:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most so many of `range(count)`, evenly spread, the same every time."""
+    """Return at most `most` indices of `range(count)`, evenly spread and deterministic."""
     return list(range(count)) if count <= most else [index * count // most for index in range(most)]
 
 

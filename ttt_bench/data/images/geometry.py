@@ -1,9 +1,9 @@
 """Surface normals from a depth map. Imports no torch.
 
-A plane seen through a pinhole is linear in inverse depth, so a straight-line fit of inverse depth
-over a window is an exact fit of a plane, however slanted. The unit of depth cancels, and the focal
-length enters the normal as a factor of
-its first two components alone: so a fit can be made once and tried with many fields of view.
+In a pinhole camera, inverse depth of a plane is a linear function of the pixel. So a linear fit of
+inverse depth over a window is an exact fit of a plane at any angle. The unit of depth cancels. The
+focal length is only a factor of the normal's first two components, so one fit serves for many
+fields of view.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ Point = tuple[float, float]
 
 
 def middle(size: tuple[int, ...]) -> Point:
-    """The middle of a picture of (H, W), where a camera without calibration is taken to point."""
+    """Return the centre of an image (H, W), the principal point of an uncalibrated camera."""
     return (size[1] - 1) / 2, (size[0] - 1) / 2
 
 
 def focal_length(width: int, degrees: float) -> float:
-    """In pixels, of a camera that sees so many degrees from left to right."""
+    """Return the focal length in pixels of a camera with a horizontal field of view in degrees."""
     return float(width / 2 / np.tan(np.radians(degrees / 2)))
 
 
 def surface_slopes(
     depth: NDArray[Any], valid: Mask, centre: Point, radius: int, most_bend: float
 ) -> tuple[NDArray[np.float64], Mask]:
-    """Planes through the windows around each pixel.
+    """Fit a plane to the window around each pixel.
 
     Args:
         depth: (H, W) along the optical axis, in any unit; positive where valid.
         valid: (H, W).
         centre: the principal point.
         radius: windows have 2 radius + 1 rows and columns.
-        most_bend: where inverse depth leaves the plane by more than this share (root mean square
-            over the window), as at a jump of depth, there is no normal.
+        most_bend: largest deviation of inverse depth from the plane, as a share of its mean (root
+            mean square over the window). Pixels with a larger one, such as at a jump of depth, get
+            no normal.
 
     Returns:
-        (3, H, W) for `facing_normals`; (H, W) where there is a plane.
+        The planes (3, H, W) for `facing_normals`, and whether each pixel has one (H, W).
     """
     height, width = depth.shape
     inverse = np.where(valid, 1.0 / np.where(valid, depth, 1.0), 0.0)
@@ -66,10 +67,10 @@ def surface_slopes(
 
 
 def facing_normals(slopes: NDArray[np.float64], focal: Point) -> Floats:
-    """(3, ...) of `surface_slopes` -> (3, ...) unit normals towards the camera, x right, y down, z
-    forward.
+    """Return (3, ...) unit normals towards the camera (x right, y down, z forward).
 
     Args:
+        slopes: (3, ...) planes of `surface_slopes`.
         focal: the focal lengths in pixels.
     """
     scaled = slopes * np.array([*focal, 1.0]).reshape(3, *[1] * (slopes.ndim - 1))
@@ -80,7 +81,7 @@ def facing_normals(slopes: NDArray[np.float64], focal: Point) -> Floats:
 def _filtered(
     values: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> Any:
-    """Correlated with a separable filter; only where it fits in."""
+    """Return the correlation with a separable filter, where it fits into the image."""
     high, wide = values.shape[0] - len(rows) + 1, values.shape[1] - len(columns) + 1
     partial = sum(weight * values[at : at + high] for at, weight in enumerate(rows))
     return sum(weight * partial[:, at : at + wide] for at, weight in enumerate(columns))

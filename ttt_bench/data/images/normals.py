@@ -1,9 +1,8 @@
-"""Surface normals: the axes that files store them in, and the way to the harness's axes. Imports no
-torch.
+"""Surface normals: the axes of files, and the conversion to the harness's axes. Imports no torch.
 
-The harness's axes are x right, y down, z forward, towards the camera. A file's axes are written as
-where its three channels point, such as "left / up / backward". Nothing in a file says which they
-are, so they are measured, or assumed.
+The harness's axes are x right, y down, z forward; normals point towards the camera. The axes of a
+file are written as the directions of its three channels, such as "left / up / backward". Files do
+not state their axes, so they are measured or assumed.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _AXIS_AND_SIGN = {
 }
 
 HARNESS_AXES = "right / down / forward"
-"""What every data set's normals are converted to; Taskonomy's files are assumed to have it."""
+"""The axes of all targets; Taskonomy's files are assumed to have them."""
 NYUD_AXES = "left / up / backward"
-"""What NYUD-v2 and PASCAL-Context are assumed to have: S4T's public code negates Taskonomy's
-normals to match them.
+"""The assumed axes of NYUD-v2 and PASCAL-Context: S4T's public code negates Taskonomy's normals to
+match them.
 """
 EVERY_AXES: tuple[str, ...] = tuple(
     " / ".join(words) for triple in permutations(_DIRECTIONS) for words in product(*triple)
@@ -40,15 +39,16 @@ EVERY_AXES: tuple[str, ...] = tuple(
 
 
 def to_harness(vectors: Floats, axes: str) -> Floats:
-    """(3, ...) in a file's axes -> (3, ...) right / down / forward.
+    """Return vectors (3, ...) in a file's axes as right / down / forward.
 
     Raises:
         BenchError: `axes` does not name one direction for each of the three axes.
     """
     if axes not in EVERY_AXES:
         raise BenchError(
-            f"normal axes {axes!r} are none: write where the three channels point, one of right or left, one of down "
-            f"or up, one of forward or backward, such as {HARNESS_AXES!r}"
+            f"normal axes {axes!r} are invalid: give the directions of the three channels, one of "
+            "right or left, one of down or up, one of forward or backward, such as "
+            f"{HARNESS_AXES!r}"
         )
     converted = np.empty_like(vectors)
     for channel, word in enumerate(axes.split(" / ")):
@@ -58,30 +58,29 @@ def to_harness(vectors: Floats, axes: str) -> Floats:
 
 
 def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
-    """(H, W, 3) uint8 -> (3, H, W): (v - 127.5) / 127.5, of about unit length."""
-    planes = np.ascontiguousarray(
-        rgb.transpose(2, 0, 1)
-    )  # all that follows is faster on whole planes
+    """Return (3, H, W), (v - 127.5) / 127.5 of (H, W, 3) uint8; vectors of about unit length."""
+    # (H, W, 3) -> (3, H, W); later steps are faster on contiguous planes
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
     return (planes.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
 
 
 def normals_mask(rgb: NDArray[np.uint8]) -> Mask:
-    """(H, W): where there is a normal; 8-bit maps hold middle grey, 127 or 128 in each channel,
-    where there is none.
+    """Return (H, W): whether a pixel of an 8-bit map (H, W, 3) has a normal.
+
+    Pixels without a normal are middle grey, 127 or 128 in each channel.
     """
-    far = (
-        rgb - np.uint8(127)
-    ) > 1  # below 127 wraps around; several times faster than `any` over so short an axis
+    # values below 127 wrap around; `|` is several times faster than `any` over three values
+    far = (rgb - np.uint8(127)) > 1
     return np.asarray(far[..., 0] | far[..., 1] | far[..., 2])
 
 
-def file_vectors(normals: NDArray[Any], masked: bool = True) -> Floats:
-    """(H, W, 3), an 8-bit picture or float vectors -> (3, H, W) in the file's axes, zero where
-    there is no normal.
+def file_vectors(normals: NDArray[Any], *, masked: bool = True) -> Floats:
+    """Return (3, H, W) vectors in the file's axes, zero without a normal.
 
     Args:
-        masked: whether middle grey is no normal in a picture. None of its values decodes to exactly
-            zero, so that otherwise every pixel has one.
+        normals: (H, W, 3), an 8-bit image or float vectors.
+        masked: whether middle grey of an image marks a missing normal. Otherwise every pixel has
+            one, since no 8-bit value decodes to exactly zero.
     """
     if normals.dtype != np.uint8:
         return np.ascontiguousarray(normals.transpose(2, 0, 1))
@@ -90,8 +89,11 @@ def file_vectors(normals: NDArray[Any], masked: bool = True) -> Floats:
 
 
 def unit_normals(vectors: Floats, axes: str) -> Floats:
-    """(3, H, W) in a file's axes, of any length -> unit vectors in the harness's; 255 where the
-    length is zero.
+    """Return unit vectors (3, H, W) in the harness's axes, 255 where the length is zero.
+
+    Args:
+        vectors: (3, H, W) of any length, in the file's axes.
+        axes: the file's axes.
     """
     converted = to_harness(vectors, axes)
     length = np.sqrt(np.square(converted).sum(axis=0))

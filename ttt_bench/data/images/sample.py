@@ -1,9 +1,9 @@
-"""One image with its targets as arrays, and the changes of size and place that all of them follow.
+"""One image with its targets as arrays, and geometric changes of all of them. Imports no torch.
 
-A `Sample` holds, by the names of the image and the tasks, arrays whose last two axes are rows and
-columns: `image` (3, H, W) uint8 RGB; `semseg` (H, W) uint8 class indices; `depth` and `edge` (1, H,
-W) and `normals` (3, H, W) float32. Targets hold what `ttt_bench.data.base` says: 255 where there is
-none, normals right / down / forward. Imports no torch.
+A `Sample` maps the names of the image and the tasks to arrays: `image` (3, H, W) uint8 RGB;
+`semseg` (H, W) uint8 class indices; `depth` and `edge` (1, H, W) float32; `normals` (3, H, W)
+float32. Targets follow `ttt_bench.data.base`: 255 marks pixels without a target, and the axes of
+normals are right / down / forward.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Sample = dict[str, NDArray[Any]]
 
 IMAGE = "image"
 MEAN_COLOUR = (0.485, 0.456, 0.406)
-"""ImageNet's mean, which pads images: it is 0 once the network has normalised it."""
+"""ImageNet's mean, the colour of padding: it is 0 after the network's normalisation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where an image lies in what the network sees.
+    """The position of an image inside the network's input.
 
     Attributes:
         original: (H, W) of the file.
-        scaled: (H, W) that it was scaled to; equal to `original` unless that was larger than the
-        size wanted.
-        top, left: rows above it and columns to its left.
+        scaled: (H, W) after scaling; equal to `original` unless that is larger than the input.
+        top: rows above the image.
+        left: columns to the left of the image.
     """
 
     original: Size
@@ -43,28 +43,33 @@ class Placement:
 
 
 def placement(original: Size, size: Size) -> Placement:
-    """An image is never enlarged; what is missing is divided evenly, the odd row or column below
-    or to the right.
+    """Return the position of an image (H, W) = `original` inside an input of `size`.
+
+    Images are never enlarged. Padding is even on both sides; an odd row or column is added below or
+    to the right.
     """
     shrink = min(1.0, size[0] / original[0], size[1] / original[1])
     height, width = (max(1, round(length * shrink)) for length in original)
-    return Placement(original, (height, width), (size[0] - height) // 2, (size[1] - width) // 2)
+    return Placement(
+        original=original,
+        scaled=(height, width),
+        top=(size[0] - height) // 2,
+        left=(size[1] - width) // 2,
+    )
 
 
 def image_size(sample: Sample) -> Size:
-    """(H, W) of a sample's image."""
+    """Return (H, W) of a sample's image."""
     height, width = sample[IMAGE].shape[-2:]
     return height, width
 
 
 def resized(sample: Sample, size: Size) -> Sample:
-    """The sample at another size: the image bilinear, every target to the nearest pixel, no
-    value changed.
-    """
+    """Return the sample at another size: the image bilinear, every target to the nearest pixel."""
     if image_size(sample) == size:
         return sample
-    picture = Image.fromarray(np.ascontiguousarray(sample[IMAGE].transpose(1, 2, 0)))
-    image = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)).transpose(
+    whole = Image.fromarray(np.ascontiguousarray(sample[IMAGE].transpose(1, 2, 0)))
+    image = np.asarray(whole.resize((size[1], size[0]), Image.Resampling.BILINEAR)).transpose(
         2, 0, 1
     )
     return {
@@ -73,17 +78,17 @@ def resized(sample: Sample, size: Size) -> Sample:
 
 
 def nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
-    """(..., H, W) -> (..., *size), each pixel the one that its middle falls into."""
+    """Return values (..., H, W) at (..., *size); each pixel is the one that contains its centre."""
     rows, columns = (
         (np.arange(new) * 2 + 1) * old // (2 * new)
         for new, old in zip(size, values.shape[-2:], strict=True)
     )
-    # one axis after the other is several times faster than both at once
+    # one axis after the other is several times faster than both together
     return values.take(rows, axis=-2).take(columns, axis=-1)
 
 
 def cubic(planes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """(C, H, W) -> (C, *size), bicubic."""
+    """Return planes (C, H, W) at (C, *size), bicubic."""
     images = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
     return np.stack(
         [np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC)) for image in images]
@@ -91,7 +96,7 @@ def cubic(planes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
 
 
 def resized_vectors(vectors: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """(3, H, W) -> (3, *size), bicubic; zero, no vector, where the nearest one is."""
+    """Return vectors (3, H, W) at (3, *size), bicubic; zero where the nearest vector is zero."""
     if vectors.shape[1:] == size:
         return vectors
     there = nearest((vectors != 0).any(axis=0), size)
@@ -99,9 +104,7 @@ def resized_vectors(vectors: NDArray[np.float32], size: Size) -> NDArray[np.floa
 
 
 def zoomed(sample: Sample, factor: float) -> Sample:
-    """The sample enlarged by a factor, as if the camera were so much nearer: depth is divided by
-    it.
-    """
+    """Return the sample enlarged by a factor, as by a closer camera; depth is divided by it."""
     height, width = image_size(sample)
     larger = resized(sample, (max(1, round(height * factor)), max(1, round(width * factor))))
     if "depth" in larger:
@@ -111,7 +114,7 @@ def zoomed(sample: Sample, factor: float) -> Sample:
 
 
 def cropped(sample: Sample, top: int, left: int, size: Size) -> Sample:
-    """At most `size` of the sample, from this row and column on."""
+    """Return at most `size` of the sample, from a row and a column on."""
     return {
         name: value[..., top : top + size[0], left : left + size[1]]
         for name, value in sample.items()
@@ -119,7 +122,7 @@ def cropped(sample: Sample, top: int, left: int, size: Size) -> Sample:
 
 
 def mirrored(sample: Sample) -> Sample:
-    """The sample with left and right exchanged; the x of a normal changes its sign."""
+    """Return the sample mirrored horizontally, with the x of its normals negated."""
     turned = {name: value[..., ::-1] for name, value in sample.items()}
     if "normals" in turned:
         x, *rest = turned["normals"]
@@ -128,8 +131,9 @@ def mirrored(sample: Sample) -> Sample:
 
 
 def padded(sample: Sample, size: Size) -> Sample:
-    """The sample in the middle of one of `size`, which is nowhere smaller: the image in [0, 1],
-    255 around targets.
+    """Return the sample centred in `size`, which must not be smaller.
+
+    The image becomes float32 in [0, 1], with `MEAN_COLOUR` around it; targets have 255 around them.
     """
     place = placement(image_size(sample), size)
     rows = slice(place.top, place.top + place.scaled[0])

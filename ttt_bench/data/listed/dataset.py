@@ -1,4 +1,4 @@
-"""What data sets of listed ids have in common: finding their files, reading them, notices."""
+"""Common base of data sets with published lists of ids: finding files, reading them, notices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from numpy.typing import NDArray
 
@@ -19,13 +19,21 @@ from ttt_bench.data.images.sample import IMAGE, Placement
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
 from ttt_bench.data.listed.layout import ListedLayout, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
+from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
 from ttt_bench.util.hashing import hash_of
-from ttt_bench.util.progress import NoticeRecorder, Progress
+from ttt_bench.util.progress import Progress
 
 FORMAT = 1
-"""Raised when the targets that are made of the same files change."""
+"""Raised when the targets made from the same files change."""
+
+
+class FoundTasks(NamedTuple):
+    """Tasks with files, in canonical order, and notices on the tasks without."""
+
+    tasks: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 class ListedDataset(SampledDataset):
@@ -37,25 +45,27 @@ class ListedDataset(SampledDataset):
         tasks: tasks to give targets for, in canonical order.
         files_fingerprint: the fingerprint of the files.
         space: the label space of `semseg`.
-        variant: whose data handling.
+        variant: the data handling.
         axes: the axes of the files' normals, as in `ttt_bench.data.images.normals`.
+        notices: sentences for readers of the results.
 
     Attributes:
-        parts: the image, and what the targets are made of.
+        parts: the image, and the parts that the targets are made from.
     """
 
     hint = "Take them from the archive again"
     layout: ClassVar[ListedLayout]
     labels: ClassVar[str]
-    """The label space that is taken where none is given."""
+    """The default label space."""
     id_sets: ClassVar[tuple[str, ...]]
-    """Under which names a label space may have ids for the data set."""
+    """The names under which a label space may have ids for the data set."""
 
     def __init__(
         self,
         listing: Listing,
         size: Size,
         tasks: tuple[str, ...],
+        *,
         files_fingerprint: str,
         space: LabelSpace,
         variant: DataVariant = CORRECTED,
@@ -63,12 +73,8 @@ class ListedDataset(SampledDataset):
         notices: tuple[str, ...] = (),
     ) -> None:
         self.listing, self.size, self.tasks, self.notices = listing, size, tasks, notices
-        self.files_fingerprint, self.space, self.variant, self.axes = (
-            files_fingerprint,
-            space,
-            variant,
-            axes,
-        )
+        self.files_fingerprint = files_fingerprint
+        self.space, self.variant, self.axes = space, variant, axes
         labels = space.record(self.id_sets)
         self.fingerprint = hash_of(
             [FORMAT, self.domain, files_fingerprint, size, labels, asdict(variant), axes], 16
@@ -84,45 +90,49 @@ class ListedDataset(SampledDataset):
         size: Size,
         progress: Progress,
         space: LabelSpace | None = None,
+        *,
         variant: DataVariant = CORRECTED,
     ) -> Self:
-        """Find a split's files.
+        """Find the files of a split.
 
         Args:
-            root: the data set's folder, or one that holds it.
-            split: train, val, test or tune (`listing.SPLITS` says which list each is).
+            root: the data set's folder, or a folder that contains it.
+            split: train, val, test or tune; `layout.LIST_OF` gives the list of each.
             size: (H, W) of images and targets.
+            space: the label space of `semseg`; None for the data set's default.
 
         Raises:
-            DataError: no such folder, another form of the data set, or an image of the list that
-            lacks a file.
-            BenchError: no such split, or a label space without ids for this data set.
+            DataError: the folder does not exist or has another form of the data set, or an image of
+                the list lacks a file.
+            BenchError: the split is unknown, or the label space has no ids for the data set.
         """
-        noting = NoticeRecorder(progress)
         space = space or find_label_space(cls.labels)
         if not any(name in space.native for name in cls.id_sets):
-            space.table(cls.domain)  # says what it has ids for
+            space.table(cls.domain)  # raises the error that lists the space's data sets
         listing = find_listing(cls.layout, root, split)
         manifest = read_manifest(listing.root)
-        tasks = cls.tasks_of(listing, space, noting)
+        tasks, missing = cls.tasks_of(listing, space)
         parts = cls.parts_of(tasks, listing, space)
         for part in parts:
             listing.require(part)
-        sizes = image_sizes(listing, noting)
-        for notice in (
+        sizes, title = image_sizes(listing, progress), cls.layout.title
+        notices = [
+            *missing,
             *_about_list(listing, split),
             *cls.about(listing, parts, sizes),
-            *_about_size(cls.layout.title, sizes, size),
-        ):
-            noting.notice(notice)
-        files_fingerprint = fingerprint(
-            listing, parts, f"fingerprinting {cls.layout.title}", noting
-        )
-        for notice in _about_targets(cls.layout.title, tasks, manifest, files_fingerprint):
-            noting.notice(notice)
-        axes = manifest.normal_axes or NYUD_AXES
+            *_about_size(title, sizes, size),
+        ]
+        found = fingerprint(listing, parts, f"fingerprinting {title}", progress)
+        notices += _about_targets(title, tasks, manifest, found)
         return cls(
-            listing, size, tasks, files_fingerprint, space, variant, axes, tuple(noting.notices)
+            listing,
+            size,
+            tasks,
+            files_fingerprint=found,
+            space=space,
+            variant=variant,
+            axes=manifest.normal_axes or NYUD_AXES,
+            notices=tuple(notices),
         )
 
     def __len__(self) -> int:
@@ -132,41 +142,43 @@ class ListedDataset(SampledDataset):
         return self.listing.name(index)
 
     def placement(self, index: int) -> Placement:
-        """Where an image lies in what `batch` gives.
+        """Return the position of an image inside what `batch` gives.
 
         Raises:
             DataError: its file is missing or damaged.
         """
-        return samples.placement(image_file_size(self.listing.path(index, IMAGE), PHOTO), self.size)
+        original = image_file_size(self.listing.path(index, IMAGE), PHOTO)
+        return samples.placement(original, self.size)
 
     @classmethod
     @abstractmethod
     def needed(cls, task: str, listing: Listing, space: LabelSpace) -> tuple[str, ...]:
-        """The parts that a task's target is made of."""
+        """Return the parts that a task's target is made from."""
 
     @staticmethod
     @abstractmethod
     def decode(path: Path, part: str) -> NDArray[Any]:
-        """A part's file as an array, (H, W) or (H, W, 3).
+        """Return the file of a part as an array, (H, W) or (H, W, 3).
 
         Raises:
-            DataError: what is wrong with it.
+            DataError: the file is missing, damaged or out of range.
         """
 
     @classmethod
     def about(cls, listing: Listing, parts: Sequence[str], sizes: Sequence[Size]) -> Iterable[str]:
-        """Further notices on a split, whose images have these sizes.
+        """Return further notices on a split, whose images have these sizes.
 
         Raises:
-            DataError: a package is missing that its files need.
+            DataError: a package that its files need is missing.
         """
         return ()
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
-        """The native arrays of every part that is used.
+        """Return the native arrays of every part that is used.
 
         Raises:
-            DataError: a file is missing, damaged or out of range, or a target is not the image's.
+            DataError: a file is missing, damaged or out of range, or a target does not fit its
+                image.
         """
         arrays: dict[str, NDArray[Any]] = {}
         for part in self.parts:
@@ -175,37 +187,40 @@ class ListedDataset(SampledDataset):
 
     @classmethod
     def parts_of(cls, tasks: Sequence[str], listing: Listing, space: LabelSpace) -> tuple[str, ...]:
-        """The image, and what the targets of these tasks are made of."""
+        """Return the image, and the parts that the targets of these tasks are made from."""
         needed = (part for task in tasks for part in cls.needed(task, listing, space))
         return tuple(dict.fromkeys([IMAGE, *needed]))
 
     @classmethod
-    def tasks_of(cls, listing: Listing, space: LabelSpace, progress: Progress) -> tuple[str, ...]:
-        """The tasks that there are files for, in canonical order; what the others lack is said.
+    def tasks_of(cls, listing: Listing, space: LabelSpace) -> FoundTasks:
+        """Return the tasks that have files.
 
         Raises:
-            DataError: there are files for none.
+            DataError: no task has files.
         """
-        layout, found = cls.layout, []
-        for task in layout.tasks:
-            absent = [
-                part
-                for part in cls.needed(task, listing, space)
-                if len(listing.lacking(part)) == len(listing)
-            ]
-            if absent:
-                why = layout.missing_notes.get(
-                    absent[0], f"no {absent[0]} files (looked for {layout.places(absent[0])})"
-                )
-                progress.notice(f"{layout.title}: {why}; the task {task} cannot run")
+        tasks, notices = [], []
+        for task in cls.layout.tasks:
+            why = cls._missing(task, listing, space)
+            if why is None:
+                tasks.append(task)
             else:
-                found.append(task)
-        if not found:
+                notices.append(f"{cls.layout.title}: {why}; the task {task} cannot run")
+        if not tasks:
+            looked_for = ", ".join(cls.layout.places(part) for part in cls.layout.parts)
             raise DataError(
-                f"{layout.title}: {listing.root} has no targets for the ids of {listing.list_name}.txt; looked for "
-                + ", ".join(layout.places(part) for part in layout.parts)
+                f"{cls.layout.title}: {listing.root} has no targets for the ids of "
+                f"{listing.list_name}.txt; looked for {looked_for}"
             )
-        return tuple(found)
+        return FoundTasks(tuple(tasks), tuple(notices))
+
+    @classmethod
+    def _missing(cls, task: str, listing: Listing, space: LabelSpace) -> str | None:
+        """Return why no image has a target of a task, or None if some have."""
+        for part in cls.needed(task, listing, space):
+            if len(listing.lacking(part)) == len(listing):
+                looked_for = f"no {part} files (looked for {cls.layout.places(part)})"
+                return cls.layout.missing_notes.get(part, looked_for)
+        return None
 
     def problems(self, index: int) -> list[str]:
         found: list[str] = []
@@ -219,18 +234,20 @@ class ListedDataset(SampledDataset):
         return found
 
     def _read_part(self, index: int, part: str, image: NDArray[Any] | None) -> NDArray[Any]:
+        """Return the array of a part; raise a DataError if its shape does not fit the image's."""
         path = self.listing.path(index, part)
         array = self.decode(path, part)
         if image is not None and not same_view(array.shape, image.shape):
             raise DataError(
-                f"{path}: {array.shape[0]} rows and {array.shape[1]} columns, but its image has {image.shape[0]} and "
-                f"{image.shape[1]}, another shape: one of them has been cropped. Take both from the same archive"
+                f"{path}: {array.shape[0]} rows and {array.shape[1]} columns, but its image has "
+                f"{image.shape[0]} and {image.shape[1]}, another shape: one of them has been "
+                "cropped. Take both from the same archive"
             )
         return array
 
 
 def image_sizes(listing: Listing, progress: Progress) -> list[Size]:
-    """The sizes of all images whose headers can be read; the others are for `prepare` to name."""
+    """Return the sizes of all images with a readable header; `prepare` reports the others."""
     sizes = []
     with progress.bar(f"looking at {listing.layout.title}'s images", len(listing)) as bar:
         for index in range(len(listing)):
@@ -244,20 +261,23 @@ def _about_list(listing: Listing, split: str) -> Iterator[str]:
     layout, name = listing.layout, listing.list_name
     expected = layout.published[name]
     if len(listing) != expected:
-        yield f"{layout.title}: {layout.lists}/{name}.txt lists {len(listing)} images, the published list {expected}"
-    if split in ("val", "tune"):
-        role = (
-            "images held out of training" if split == "val" else "target images that no result uses"
+        yield (
+            f"{layout.title}: {layout.lists}/{name}.txt lists {len(listing)} images, "
+            f"the published list {expected}"
         )
-        yield f"{layout.title}: {split} ({role}) is the published list {name}, since the two lists are all there is"
+    if split in ("val", "tune"):
+        yield (
+            f"{layout.title}: {split} ({SPLITS[split]}) is the published list {name}, since the "
+            "data set has only two lists"
+        )
 
 
 def _about_size(title: str, sizes: Sequence[Size], size: Size) -> Iterator[str]:
     larger = sum(samples.placement(one, size).scaled != one for one in sizes)
     if larger:
         yield (
-            f"{title}: {larger} of {len(sizes)} images are larger than {size[0]}x{size[1]} and are scaled down to fit "
-            "(published: never scaled)"
+            f"{title}: {larger} of {len(sizes)} images are larger than {size[0]}x{size[1]} and are "
+            "scaled down to fit (published: never scaled)"
         )
 
 
@@ -265,5 +285,5 @@ def _about_targets(
     title: str, tasks: Sequence[str], manifest: Manifest, files_fingerprint: str
 ) -> Iterator[str]:
     if "normals" in tasks and manifest.normal_axes is None:
-        yield f"{title}: normal axes are taken as {NYUD_AXES}; nobody has measured them on these files"
+        yield f"{title}: normal axes are assumed to be {NYUD_AXES}; they were not measured"
     yield from manifest.notices(title, tasks, files_fingerprint)

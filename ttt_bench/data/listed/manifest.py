@@ -1,7 +1,7 @@
-"""What has been found out about a data set's files, kept beside them. Imports no torch.
+"""The manifest of a data set's files: properties that were measured or chosen. Imports no torch.
 
-`data check` and `data prepare` write it; loaders read it. It is a JSON file in the data set's
-folder; entries that this version does not know are kept as they are.
+It is a JSON file in the data set's folder. `data check` and `data prepare` write it, and loaders
+read it. Entries that this version does not know are kept.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ NAME = "ttt-bench.json"
 """The file's name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What loaders go by.
+    """Properties of a data set's files.
 
     Attributes:
         normal_axes: the axes of the normal maps as measured on the files, such as "left / up /
-            backward"; None where nobody has measured them.
-        derived: targets that were made here instead of being the published ones: of each task, how.
-        resized: (H, W) of the files where they are a cache of smaller ones, whose invalid pixels
-            were masked before they were resized.
-        checked: the fingerprints of the files that `data check` has looked over.
+            backward"; None if they were not measured.
+        derived: task -> how its targets were made, for targets that are not the published ones.
+        resized: (H, W) of the files if they are a cache of smaller ones, whose invalid pixels were
+            masked before resizing; else None.
+        checked: fingerprints of the files that `data check` has checked.
     """
 
     normal_axes: str | None = None
@@ -40,26 +40,30 @@ class Manifest:
     checked: tuple[str, ...] = ()
 
     def notices(self, title: str, tasks: Iterable[str], files_fingerprint: str) -> Iterator[str]:
-        """What a reader of results over these tasks has to know.
+        """Yield sentences for readers of results on these tasks.
 
         Args:
-            title: what messages call the data set.
+            title: name of the data set in messages.
             files_fingerprint: the fingerprint of the files that are used.
         """
         for task in tasks:
             if task in self.derived:
-                yield f"{title}: {task} targets are derived, not the published ones: {self.derived[task]}"
+                how = self.derived[task]
+                yield f"{title}: {task} targets are derived, not the published ones: {how}"
         if not self.checked:
-            yield f"{title}: nobody has checked these files; run `ttt-bench data check`"
+            yield f"{title}: these files were not checked; run `ttt-bench data check`"
         elif files_fingerprint not in self.checked:
-            yield f"{title}: these files are not the ones that were checked; run `ttt-bench data check` again"
+            yield (
+                f"{title}: these files are not the ones that were checked; "
+                "run `ttt-bench data check` again"
+            )
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest in a data set's folder; an empty one where there is none.
+    """Return the manifest in a data set's folder; an empty one if the file is missing.
 
     Raises:
-        DataError: it is damaged, or holds what cannot be.
+        DataError: it is damaged, or has invalid entries.
     """
     entries = _entries(folder)
     axes, derived, checked = (
@@ -73,11 +77,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise _damaged(folder, f"derived is {derived!r}")
     if not isinstance(checked, list) or not all(isinstance(one, str) for one in checked):
         raise _damaged(folder, f"checked is {checked!r}")
-    return Manifest(axes, derived, _resized(folder, entries.get("cache")), tuple(checked))
+    return Manifest(
+        normal_axes=axes,
+        derived=derived,
+        resized=_resized(folder, entries.get("cache")),
+        checked=tuple(checked),
+    )
 
 
 def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
-    """Set these entries and keep the others; the file is replaced whole.
+    """Set these entries of the manifest and keep the others.
 
     Raises:
         DataError: the existing file is damaged.
@@ -115,7 +124,7 @@ def _entries(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _damaged(folder, str(error)) from error
     if not isinstance(entries, dict):
-        raise _damaged(folder, "it is no JSON object")
+        raise _damaged(folder, "it is not a JSON object")
     return entries
 
 

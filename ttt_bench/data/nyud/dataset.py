@@ -53,7 +53,7 @@ class NYUD(ListedDataset):
 
     def _target(self, task: str, native: NDArray[Any], size: Size) -> NDArray[Any]:
         if task == "normals":
-            vectors = file_vectors(native, self.variant.mask_invalid)
+            vectors = file_vectors(native, masked=self.variant.mask_invalid)
             return unit_normals(samples.resized_vectors(vectors, size), self.axes)
         native = samples.nearest(native, size)
         if task == "semseg":

@@ -1,6 +1,4 @@
-"""NYUD-v2's native files to arrays, with every property checked that a target relies on. Imports
-no torch.
-"""
+"""Decode NYUD-v2's native files, and check all that targets rely on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,22 +15,21 @@ from ttt_bench.errors import DataError
 MAX_LABEL = 40
 """The largest native semantic id; 0 is void."""
 MAX_DEPTH = 100.0
-"""Metres; no room is as large, and a target of 255 would stand for none."""
+"""Metres. No room is as large, and a target of 255 would mean a missing depth."""
 
 _MAX_COMPONENT = 1.02
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
-    """A part's file as it is.
+    """Return the file of a part as an array.
 
     Returns:
         `image` (H, W, 3) uint8; `semseg` (H, W) uint8 native ids, 0..40; `depth` (H, W) float32
-        metres, 0 where there is none; `normals` (H, W, 3), uint8 as in the picture or float32
-        vectors; `edge` (H, W) float32 in 0..1.
+        metres, 0 for missing; `normals` (H, W, 3), uint8 as in the image or float32 vectors;
+        `edge` (H, W) float32 in 0..1.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
-        is wrong.
+        DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     if part == IMAGE:
         return read_image(path, PHOTO)
@@ -40,10 +37,9 @@ def read(path: Path, part: str) -> NDArray[Any]:
 
 
 def shifted(labels: NDArray[np.uint8]) -> bool:
-    """Whether labels have been lowered by one already, so that 1..40 became 0..39 and void 255 (or
-    254, lowered again).
+    """Return whether labels were lowered by one: 1..40 to 0..39, and void to 255 (or 254).
 
-    Only a map with void pixels shows it.
+    This can be told only from a map with void pixels.
     """
     large = labels >= 254
     return bool(large.any()) and bool((labels[~large] < MAX_LABEL).all())
@@ -53,9 +49,10 @@ def _labels(path: Path) -> NDArray[Any]:
     labels = read_image(path, LABELS)
     if shifted(labels):
         raise DataError(
-            f"{path}: labels 0..{MAX_LABEL - 1} and 254 or 255: they have been lowered by one already (the VainF "
-            "toolkit writes them so), and lowering them again would make void a class and walls void. Use the "
-            "archive's own label maps, where void is 0 and the classes are 1..40"
+            f"{path}: labels 0..{MAX_LABEL - 1} and 254 or 255: they have been lowered by one "
+            "already (the VainF toolkit writes them so), and lowering them again would make void a "
+            "class and walls void. Use the archive's label maps, where void is 0 and the classes "
+            "are 1..40"
         )
     if labels.max(initial=0) > MAX_LABEL:
         raise DataError(f"{path}: label {labels.max()} is out of range, expected 0..{MAX_LABEL}")
@@ -108,7 +105,7 @@ def _edge(path: Path) -> NDArray[Any]:
 
 
 def _plane(path: Path) -> NDArray[Any]:
-    """(H, W) from an array (H, W) or (H, W, 1)."""
+    """Return (H, W) of a file with an array (H, W) or (H, W, 1)."""
     array = read_npy(path)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

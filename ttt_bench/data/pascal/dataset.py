@@ -20,16 +20,12 @@ from ttt_bench.data.pascal.edges import label_edges
 from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
 from ttt_bench.util.extras import import_optional
 
-_LABELS = {
-    "pascal": "semseg",
-    "pascal_context": CONTEXT,
-}  # which part holds the ids that a label space names so
+_LABELS = {"pascal": "semseg", "pascal_context": CONTEXT}
+"""The part with the native ids that a label space lists under a name."""
 
 
 class PascalContext(ListedDataset):
-    """PASCAL-Context: semantic classes, another network's normals on indoor things, edges
-    between Context labels.
-    """
+    """PASCAL-Context: semantic classes, predicted normals of indoor objects, edges of labels."""
 
     domain = "pascal"
     layout = LAYOUT
@@ -55,8 +51,8 @@ class PascalContext(ListedDataset):
             if "edge" not in parts:
                 import_optional("skimage.morphology", "making PASCAL-Context's edges from labels")
                 yield (
-                    "PASCAL-Context: edges are made from the labels whenever an image is read; "
-                    "`ttt-bench data prepare pascal` makes them once"
+                    "PASCAL-Context: edges are made from the labels each time an image is read; "
+                    "`ttt-bench data prepare pascal` makes and stores them once"
                 )
 
     def sample(self, index: int) -> Sample:
@@ -73,7 +69,7 @@ class PascalContext(ListedDataset):
             labels = {ids: samples.nearest(native[part], size) for ids, part in parts.items()}
             return targets.semseg(self.space, labels)
         if task == "normals":
-            vectors = file_vectors(native["normals"], self.variant.mask_invalid)
+            vectors = file_vectors(native["normals"], masked=self.variant.mask_invalid)
             context = samples.nearest(native[CONTEXT], size)
             return unit_normals(
                 targets.trusted(samples.resized_vectors(vectors, size), context), self.axes

@@ -1,6 +1,4 @@
-"""PASCAL-Context's native files to arrays, with every property checked that a target relies on.
-Imports no torch.
-"""
+"""Decode PASCAL-Context's native files, and check all that targets rely on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,20 +17,19 @@ from ttt_bench.errors import DataError
 from ttt_bench.util.extras import import_optional
 
 VARIABLE = "LabelMap"
-"""What the Context label maps are called in their files."""
+"""The name of the Context label maps in their files."""
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
-    """A part's file as it is.
+    """Return the file of a part as an array.
 
     Returns:
-        `image` and `normals` (H, W, 3) uint8; `semseg` (H, W) uint8 VOC ids, 0..20 and 255 (a
-        palette picture's indices); `context` (H, W) uint16, 0..459; `edge` (H, W) bool, as kept by
-        `edges.keep`.
+        `image` and `normals` (H, W, 3) uint8; `semseg` (H, W) uint8 VOC ids, 0..20 and 255 (the
+        indices of a palette image); `context` (H, W) uint16, 0..459; `edge` (H, W) bool, as stored
+        by `edges.keep`.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
-        is wrong.
+        DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     if part in (IMAGE, "normals"):
         return read_image(path, PHOTO if part == IMAGE else RGB)
@@ -44,7 +41,8 @@ def _labels(path: Path) -> NDArray[Any]:
     strange = labels[(labels >= len(CONTEXT_OF_VOC)) & (labels != VOC_VOID)]
     if strange.size:
         raise DataError(
-            f"{path}: label {strange[0]} is out of range, expected 0..{len(CONTEXT_OF_VOC) - 1} or {VOC_VOID}"
+            f"{path}: label {strange[0]} is out of range, expected "
+            f"0..{len(CONTEXT_OF_VOC) - 1} or {VOC_VOID}"
         )
     return labels
 
@@ -54,14 +52,15 @@ def _context(path: Path) -> NDArray[Any]:
     raw = BytesIO(read_bytes(path))
     try:
         content = io.loadmat(raw, variable_names=[VARIABLE])
-    except Exception as error:  # scipy and zlib raise what they like on damaged files
+    except Exception as error:  # scipy and zlib raise various errors for damaged files
         raise DataError(f"{path}: not a MATLAB 5 file, or truncated ({error})") from error
     if VARIABLE not in content:
         raise DataError(f"{path}: has no variable {VARIABLE}")
     labels = np.asarray(content[VARIABLE])
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uif":
         raise DataError(
-            f"{path}: {VARIABLE} is {labels.dtype} of shape {labels.shape}, expected integers (H, W)"
+            f"{path}: {VARIABLE} is {labels.dtype} of shape {labels.shape}, "
+            "expected integers (H, W)"
         )
     whole = labels.astype(np.uint16)
     if (whole != labels).any() or whole.max() > MAX_CONTEXT:
@@ -75,6 +74,6 @@ def _edge(path: Path) -> NDArray[Any]:
     edges = read_image(path, GREY)
     if not np.isin(edges, (0, 255)).all():
         raise DataError(
-            f"{path}: edges other than 0 and 255; delete the file, edges are made from the labels"
+            f"{path}: edges other than 0 and 255; delete the file, to make edges from labels"
         )
     return np.asarray(edges > 0)

@@ -1,4 +1,4 @@
-"""PASCAL-Context's edges: where any two Context labels meet, one pixel wide. Imports no torch."""
+"""PASCAL-Context's edges: borders between Context labels, one pixel wide. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _THREADS = 4
 
 
 def label_edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """(H, W) labels -> (H, W): where their Laplacian is not zero, thinned to one pixel.
+    """Return (H, W): whether the Laplacian of labels (H, W) is not zero, thinned to one pixel.
 
-    The Laplacian is that of the four neighbours, borders mirrored without repeating the outermost
-    row and column.
+    The Laplacian uses the four neighbours. Borders are mirrored without repeating the outermost row
+    and column.
 
     Raises:
         DataError: scikit-image is not installed.
@@ -39,11 +39,10 @@ def label_edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def keep(listing: Listing, progress: Progress) -> int:
-    """Make the edges of every image of a list that has labels and no edges yet, and keep them
-    beside the data.
+    """Make and store the edges of all images of a list that have labels but no edges.
 
     Returns:
-        How many were made.
+        The number of images whose edges were made.
 
     Raises:
         DataError: a label file is damaged.

@@ -1,4 +1,4 @@
-"""Where PASCAL-Context's files lie. Imports no torch."""
+"""PASCAL-Context's folders. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.listed.layout import ListedLayout, PartFolder
 
 CONTEXT = "context"
-"""The part that holds the 459 Context labels, from which edges are made and by which normals are
-masked.
-"""
+"""The part with the 459 Context labels, from which edges are made and which mask normals."""
 EDGES = PartFolder("edge", (".png",))
-"""Where edges are kept once they have been made."""
+"""The folder that stores edges after they have been made."""
 
 
 def other_form(folder: Path) -> str | None:
-    """What is wrong with a folder that holds the images of PASCAL VOC, but not the Context data
-    set.
-    """
+    """Return why PASCAL VOC without the Context data cannot be used, or None for other folders."""
     inner = next(
         (
             path
@@ -30,8 +26,9 @@ def other_form(folder: Path) -> str | None:
     if inner is None:
         return None
     return (
-        f"{inner} holds images of PASCAL VOC without the Context lists (ImageSets/Context/train.txt and val.txt); "
-        "`ttt-bench data prepare pascal` makes the data set from them and the Context annotations"
+        f"{inner} has images of PASCAL VOC without the Context lists (ImageSets/Context/train.txt "
+        "and val.txt); `ttt-bench data prepare pascal` makes the data set from them and the "
+        "Context annotations"
     )
 
 
@@ -55,14 +52,15 @@ LAYOUT = ListedLayout(
     other_form=other_form,
     missing_notes={
         "normals": (
-            "normals_distill missing: 10,103 files expected, which cannot be made anew; other archives have them"
+            "normals_distill missing: 10,103 files expected, which cannot be made again; other "
+            "archives have them"
         ),
         CONTEXT: "no Context labels (looked for pascal-context/trainval/ID.mat)",
     },
     hints={
         "semseg": (
-            "`ttt-bench data prepare pascal` makes semseg/pascal-context from the Context labels, or take these ids "
-            "out of the list"
+            "`ttt-bench data prepare pascal` makes semseg/pascal-context from the Context labels, "
+            "or take these ids out of the list"
         ),
     },
 )

@@ -1,6 +1,4 @@
-"""PASCAL-Context's native arrays to targets: pure functions, numpy in and numpy out, at the
-files' own size.
-"""
+"""Make targets from PASCAL-Context's native arrays, at the files' size."""
 
 from __future__ import annotations
 
@@ -17,20 +15,22 @@ from ttt_bench.tasks import IGNORE
 
 
 def semseg(space: LabelSpace, ids: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """VOC ids (`pascal`), Context ids (`pascal_context`) or both, (H, W) -> (H, W) class indices,
-    255 for none.
+    """Return (H, W) class indices, 255 for none.
 
-    Where a Context id means a class, that is the pixel's class; elsewhere the VOC id decides.
+    A pixel has the class of its Context id, if that means one, else the class of its VOC id.
+
+    Args:
+        ids: VOC ids (`pascal`), Context ids (`pascal_context`) or both, each (H, W).
     """
     found = [space.table(name)[ids[name]] for name in ("pascal_context", "pascal") if name in ids]
     return found[0] if len(found) == 1 else np.where(found[0] == IGNORE, found[1], found[0])
 
 
 def trusted(vectors: Floats, context: NDArray[Any]) -> Floats:
-    """(3, H, W) vectors, zero where the Context label (H, W) is of nothing that occurs indoors."""
+    """Return vectors (3, H, W), zero where the Context label (H, W) is not an indoor object."""
     return np.where(normals_valid()[context], vectors, np.float32(0.0))
 
 
 def edge(edges: NDArray[np.bool_]) -> Floats:
-    """(H, W) -> (1, H, W), 0 or 1; every pixel is valid."""
+    """Return (1, H, W) edges, 0 or 1, of (H, W); every pixel is valid."""
     return edges.astype(np.float32)[None]

@@ -1,9 +1,10 @@
-"""Rooms that are rendered here: an embedded source domain and its targets, with exact labels for all four tasks.
+"""Rendered rooms: an embedded source domain and its targets, with exact labels for all four tasks.
 
-`render` makes images from nothing but (look, seed, indices, size); `Rooms` keeps a split of them in a cache folder and
-reads batches from there. What a domain looks like is data, in `looks`.
+`render` makes images from (look, seed, indices, size) alone. `Rooms` stores a split of them in a
+cache folder and reads batches from it. The appearance of a domain is data, in `looks`.
 
-Torch is imported with `render` and `Rooms`, not before, so that a listing of domains can read `looks` at no cost.
+Torch is imported with `render` and `Rooms`, not before, so that listings of domains can read
+`looks` quickly.
 """
 
 from __future__ import annotations

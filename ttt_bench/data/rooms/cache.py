@@ -1,14 +1,17 @@
-"""Rendered images on disk: plain .npy arrays that are mapped into memory, whole or not there at all."""
+"""Rendered images on disk: plain .npy arrays that are mapped into memory.
+
+A folder of arrays is complete or missing.
+"""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +23,37 @@ from ttt_bench.data.rooms.looks import Look
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Batch
 from ttt_bench.util.atomic import atomic_folder
+from ttt_bench.util.hashing import hash_of, hash_source
 from ttt_bench.util.progress import Progress
 
 FORMAT = 1
-CHUNK_PIXELS = (
-    1 << 16
-)  # rendered at once: what fits a processor's second-level cache, and little memory
+CHUNK_PIXELS = 1 << 16  # rendered together: fits into the second-level cache of a processor
 MILLIMETRES = 1000.0
 UNIT = 32767.0
 
 Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
 Arrays = dict[str, NDArray[Any]]
 
-_HINT = "free some space or make the folder writable, or set TTT_BENCH_CACHE to a folder on another disk"
+_HINT = (
+    "free some space or make the folder writable, or set TTT_BENCH_CACHE to a folder on another "
+    "disk"
+)
 
 
 def fingerprint(look: Look, seed: int, size: tuple[int, int], count: int) -> str:
-    """A hash of everything that decides the content: the renderer's own source, the look and what is asked of it."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    """Return a hash of everything that the content depends on: the renderer's code and the request.
+
+    Comments and docstrings of the code do not count.
+    """
     request = {"format": FORMAT, "look": asdict(look), "seed": seed, "size": size, "count": count}
-    digest.update(json.dumps(request, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+    return hash_of([code_fingerprint(Path(__file__).parent), request], 16)
+
+
+@cache
+def code_fingerprint(folder: Path) -> str:
+    """Return a hash of the code in a folder without its comments and docstrings."""
+    files = sorted(folder.glob("*.py"))
+    return hash_of([(path.name, hash_source(path.read_text(encoding="utf-8"))) for path in files])
 
 
 def _layout(size: tuple[int, int], count: int) -> dict[str, tuple[type, tuple[int, ...]]]:
@@ -57,7 +68,7 @@ def _layout(size: tuple[int, int], count: int) -> dict[str, tuple[type, tuple[in
 
 
 def _encode(batch: Batch) -> Arrays:
-    """A batch as it is stored: images in 1/255, depth in millimetres, normals in 1/32767."""
+    """Return a batch as stored: images in 1/255, depth in millimetres, normals in 1/32767."""
     targets = {name: value.numpy() for name, value in batch.targets.items()}
     return {
         "images": np.rint(batch.images.numpy() * 255.0).astype(np.uint8),
@@ -71,7 +82,7 @@ def _encode(batch: Batch) -> Arrays:
 
 
 def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
-    """Stored samples as a batch, in this order."""
+    """Return stored samples as a batch, in the order of `indices`."""
     rows = np.asarray(indices, dtype=np.int64)
 
     def take(name: str) -> torch.Tensor:
@@ -93,7 +104,7 @@ def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
 
 
 def load(folder: Path, size: tuple[int, int], count: int) -> Arrays | None:
-    """The arrays in a folder as memory maps, or None where anything about them is not as it was written."""
+    """Return the arrays in a folder as memory maps, or None if they are missing or damaged."""
     try:
         written = json.loads((folder / "meta.json").read_text())["bytes"]
         arrays: Arrays = {}
@@ -114,17 +125,16 @@ def open_or_render(
     seed: int,
     size: tuple[int, int],
     count: int,
-    cache: Path,
+    *,
+    folder: Path,
     progress: Progress,
     render: Render,
 ) -> Arrays:
-    """The arrays, rendered first where they are missing or damaged.
+    """Return the arrays of a folder; render them first if they are missing or damaged.
 
     Raises:
         BenchError: the cache cannot be written.
     """
-    mark = fingerprint(look, seed, size, count)
-    folder = cache / "rooms" / mark
     arrays = load(folder, size, count)
     if arrays is None:
         if folder.exists():
@@ -132,11 +142,11 @@ def open_or_render(
             shutil.rmtree(folder, ignore_errors=True)
         # another process may render the same meanwhile; the first to finish is kept
         with atomic_folder(folder, _HINT, keep_existing=True) as draft:
-            _render_into(draft, look, seed, size, count, progress, render)
+            _render_into(draft, look, seed, size, count, progress=progress, render=render)
         arrays = load(folder, size, count)
     if arrays is None:
         raise BenchError(
-            f"{folder} reads back otherwise than it was written; set TTT_BENCH_CACHE to another disk"
+            f"{folder} differs from what was written; set TTT_BENCH_CACHE to another disk"
         )
     return arrays
 
@@ -147,6 +157,7 @@ def _render_into(
     seed: int,
     size: tuple[int, int],
     count: int,
+    *,
     progress: Progress,
     render: Render,
 ) -> None:
@@ -184,8 +195,11 @@ def _render_into(
 
 
 def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[int]:
-    """Work on chunks side by side, one operation at a time in each thread: the renderer's operations are too short
-    to be worth splitting, and split ones stall where other programs keep a core busy."""
+    """Work on chunks in parallel, with one thread per operation.
+
+    The renderer's operations are too short to be split among threads, and split operations stall
+    when other programs use a core.
+    """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -196,7 +210,7 @@ def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[i
 
 
 def _require_space(folder: Path, needed: int) -> None:
-    # A full disk would kill the process where it writes into the map, without a message; so it is asked beforehand.
+    # a write into the map on a full disk kills the process without a message; check before
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB free")

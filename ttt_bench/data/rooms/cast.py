@@ -1,8 +1,9 @@
-"""Ray casting: which primitive each pixel shows, and at what depth.
+"""Ray casting: the primitive and the depth of each pixel.
 
-Instead of testing every primitive at every pixel, each primitive's bounding box is projected and only the pixels inside
-its rectangle are candidates. Only exactly rounded operations are used (no matrix product, no fused multiply-add), so a
-pixel's value does not depend on where in a tensor it stands.
+Not every primitive is tested at every pixel. Each primitive's bounding box is projected, and only
+the pixels inside its rectangle are candidates. Only exactly rounded operations are used (no matrix
+product, no fused multiply-add), so that a pixel's value does not depend on its position in a
+tensor.
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ from torch import Tensor
 from ttt_bench.data.rooms.furniture import Kind
 from ttt_bench.data.rooms.pack import Tables, gather, where
 
-NEAR = 0.05  # metres; nothing nearer is seen
+NEAR = 0.05  # metres; nearer surfaces are invisible
 FAR = 1e9
-TINY = 1e-12  # keeps a zero in a ray's direction from being divided by
+TINY = 1e-12  # replaces a zero in a ray's direction, to avoid division by zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rays:
-    """The camera's rays (x, y, 1): x and y (N,) float32 and each one's image (N,) int64, N = B * H * W."""
+    """The camera's rays (x, y, 1), with N = B * H * W.
+
+    Attributes:
+        x: (N,) float32.
+        y: (N,) float32.
+        image: (N,) int64, the image of each ray.
+        size: (H, W).
+    """
 
     x: Tensor
     y: Tensor
@@ -34,14 +42,14 @@ class Rays:
 
 @dataclass(frozen=True)
 class Hits:
-    """What every pixel shows: depth (N,) float32 in metres and the primitive's row (N,) int64."""
+    """Depth (N,) float32 in metres, and row of the visible primitive (N,) int64, per pixel."""
 
     depth: Tensor
     primitive: Tensor
 
 
 def camera_rays(tables: Tables, size: tuple[int, int]) -> Rays:
-    """Rays through the pixels' middles, row by row."""
+    """Return the rays through the centres of the pixels, row by row."""
     height, width = size
     images = len(tables.fov)
     pitch = tables.fov * (2.0 / min(size))  # a pixel's width at depth 1
@@ -50,14 +58,14 @@ def camera_rays(tables: Tables, size: tuple[int, int]) -> Rays:
     x = (pitch[:, None] * columns)[:, None, :].expand(images, height, width)
     y = (pitch[:, None] * rows)[:, :, None].expand(images, height, width)
     image = torch.arange(images).repeat_interleave(height * width)
-    return Rays(x.reshape(-1), y.reshape(-1), image, size)
+    return Rays(x=x.reshape(-1), y=y.reshape(-1), image=image, size=size)
 
 
 def cast(tables: Tables, rays: Rays) -> Hits:
-    """The nearest surface along every ray; the room makes sure that there is one."""
+    """Return the nearest surface on every ray. There is always one, since a room is closed."""
     pixel, candidate, order = _candidates(tables, rays)
-    # Depth in the upper half (a positive float's bits order like an integer), the primitive in the lower: one
-    # order-independent minimum finds both.
+    # The upper half of a key is depth (bits of positive floats order like integers), the lower half
+    # is the primitive: one minimum, independent of the order, finds both.
     nearest = torch.full((len(rays.x),), torch.iinfo(torch.int64).max)
     start = 0
     for kind, count in order:
@@ -76,7 +84,7 @@ def cast(tables: Tables, rays: Rays) -> Hits:
 
 
 def _candidates(tables: Tables, rays: Rays) -> tuple[Tensor, Tensor, list[tuple[Kind, int]]]:
-    """(pixel, primitive) pairs of the projected bounds' rectangles, sorted by kind, and how many of each kind."""
+    """Return (pixel, primitive) pairs of the projected bounds by kind, and counts per kind."""
     height, width = rays.size
     x, y, z = tables.corners
     images = tables.image.numpy()
@@ -96,7 +104,7 @@ def _candidates(tables: Tables, rays: Rays) -> tuple[Tensor, Tensor, list[tuple[
     (left, right), (top, bottom) = bounds(u, width), bounds(v, height)
     columns = np.maximum(right - left, 0)
     lines = np.where(behind | (columns == 0), 0, np.maximum(bottom - top, 0))
-    # First one entry a row of each rectangle, then one a pixel; this needs no division.
+    # first one entry per row of each rectangle, then one per pixel; this needs no division
     primitive = np.repeat(np.arange(len(lines)), lines)
     line = np.arange(len(primitive)) - np.repeat(np.cumsum(lines) - lines, lines) + top[primitive]
     run = columns[primitive]
@@ -120,14 +128,14 @@ Local = tuple[Triple, Triple, Tensor]
 
 
 def _local_rays(tables: Tables, primitive: Tensor, x: Tensor, y: Tensor) -> Local:
-    """Origin, direction and taper in the primitives' own frames."""
+    """Return origin, direction and taper in the frames of the primitives."""
     m = gather(tables.frames, primitive)
     direction = tuple(m[3 * j] * x + m[3 * j + 1] * y + m[3 * j + 2] for j in range(3))
     return (m[9], m[10], m[11]), direction, m[12]  # type: ignore[return-value]
 
 
 def _slabs(origin: Triple, direction: Triple) -> tuple[Tensor, Tensor]:
-    """Where a ray enters and leaves the unit box's three slabs at once."""
+    """Return where a ray enters and leaves the three slabs of the unit box."""
     near, far = zip(*(_slab(o, d) for o, d in zip(origin, direction, strict=True)), strict=True)
     enter = torch.maximum(torch.maximum(near[0], near[1]), near[2])
     return enter, torch.minimum(torch.minimum(far[0], far[1]), far[2])
@@ -140,18 +148,18 @@ def _slab(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def intersect_box(origin: Triple, direction: Triple, taper: Tensor) -> Tensor:
-    """Depth at which the rays enter the unit box, infinite where they miss it; all arguments (K,)."""
+    """Return the depth (K,) at which rays enter the unit box, infinite for a miss."""
     enter, leave = _slabs(origin, direction)
     return torch.where(enter < leave, enter, torch.inf)
 
 
 def intersect_room(origin: Triple, direction: Triple, taper: Tensor) -> Tensor:
-    """Depth at which the rays leave the unit box that they start in."""
+    """Return the depth at which rays leave the unit box that they begin in."""
     return _slabs(origin, direction)[1]
 
 
 def intersect_ball(origin: Triple, direction: Triple, taper: Tensor) -> Tensor:
-    """Depth at which the rays enter the unit ball, infinite where they miss it."""
+    """Return the depth at which rays enter the unit ball, infinite for a miss."""
     (ox, oy, oz), (dx, dy, dz) = origin, direction
     a = dx * dx + dy * dy + dz * dz
     b = ox * dx + oy * dy + oz * dz
@@ -161,9 +169,9 @@ def intersect_ball(origin: Triple, direction: Triple, taper: Tensor) -> Tensor:
 
 
 def intersect_cylinder(origin: Triple, direction: Triple, taper: Tensor) -> Tensor:
-    """Depth at which the rays enter the tapered cylinder |z| <= 1, x^2 + y^2 <= (1 + taper z)^2, infinite for a miss.
+    """Return the depth at which rays enter a tapered cylinder, infinite for a miss.
 
-    Rays start outside of it; |taper| < 1.
+    The cylinder is |z| <= 1, x^2 + y^2 <= (1 + taper z)^2 with |taper| < 1. Rays begin outside it.
     """
     (ox, oy, oz), (dx, dy, dz) = origin, direction
     ro, rd = 1.0 + taper * oz, taper * dz
@@ -179,7 +187,7 @@ def intersect_cylinder(origin: Triple, direction: Triple, taper: Tensor) -> Tens
         best = torch.where(
             (z.abs() <= 1.0) & (side > 0.0) & ~missed, torch.minimum(best, side), best
         )
-    # The nearer cap only: a convex body is entered once.
+    # only the nearer cap: rays enter a convex body once
     rising = dz + TINY
     cap = (torch.where(rising > 0, -1.0, 1.0) - oz) / rising
     x, y = ox + cap * dx, oy + cap * dy

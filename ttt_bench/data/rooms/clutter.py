@@ -1,4 +1,4 @@
-"""Things that no class names: semseg 255. Frames and units as in `furniture`."""
+"""Objects without a class: semseg 255. Frames and units as in `furniture`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _extents(
 
 def _cupboard(dice: Dice, layout: Layout) -> Piece:
     w, d, h = _extents(dice, layout, dice.choose(((1.0, 0.5, 1.85), (1.1, 0.45, 0.85))))
-    piece = Piece("cupboard", UNLABELLED, (w, d, h))
+    piece = Piece(name="cupboard", label=UNLABELLED, size=(w, d, h))
     x, front = w / 2, -d / 2
     piece.box(Slot.MAIN, (-x, x), (front + 0.03, d / 2), (0.05, h))
     piece.box(Slot.SECOND, (-x - 0.02, x + 0.02), (front, d / 2), (h - 0.04, h))
@@ -31,7 +31,7 @@ def _cupboard(dice: Dice, layout: Layout) -> Piece:
 
 def _shelf(dice: Dice, layout: Layout) -> Piece:
     w, d, h = _extents(dice, layout, (0.85, 0.32, 1.7))
-    piece = Piece("shelf", UNLABELLED, (w, d, h))
+    piece = Piece(name="shelf", label=UNLABELLED, size=(w, d, h))
     x, front, back = w / 2, -d / 2, d / 2
     piece.box(Slot.MAIN, (-x, x), (back - 0.02, back), (0.0, h))
     for side in (-x, x - 0.03):
@@ -55,7 +55,7 @@ def _shelf(dice: Dice, layout: Layout) -> Piece:
 
 def _lamp(dice: Dice, layout: Layout) -> Piece:
     w, d, h = _extents(dice, layout, (0.4, 0.4, 1.55))
-    piece = Piece("lamp", UNLABELLED, (w, d, h))
+    piece = Piece(name="lamp", label=UNLABELLED, size=(w, d, h))
     piece.cylinder(Slot.METAL, (0, 0), (0.14, 0.14), (0.0, 0.03))
     piece.cylinder(Slot.METAL, (0, 0), (0.018, 0.018), (0.03, h - 0.2))
     piece.cylinder(Slot.GLOW, (0, 0), (0.45 * w, 0.45 * d), (h - 0.3, h), taper=-0.25)
@@ -64,7 +64,7 @@ def _lamp(dice: Dice, layout: Layout) -> Piece:
 
 def _crate(dice: Dice, layout: Layout) -> Piece:
     w, d, h = _extents(dice, layout, (0.45, 0.38, 0.34))
-    piece = Piece("crate", UNLABELLED, (w, d, h))
+    piece = Piece(name="crate", label=UNLABELLED, size=(w, d, h))
     piece.box(Slot.MAIN, (-w / 2, w / 2), (-d / 2, d / 2), (0.0, h))
     piece.box(Slot.SECOND, (-0.04, 0.04), (-d / 2 - 0.002, d / 2 + 0.002), (0.0, h + 0.002))
     return piece
@@ -72,7 +72,7 @@ def _crate(dice: Dice, layout: Layout) -> Piece:
 
 def _plant(dice: Dice, layout: Layout) -> Piece:
     w, d, h = _extents(dice, layout, (0.5, 0.5, 1.0))
-    piece = Piece("plant", UNLABELLED, (w, d, h))
+    piece = Piece(name="plant", label=UNLABELLED, size=(w, d, h))
     piece.cylinder(Slot.SECOND, (0, 0), (0.14, 0.14), (0.0, 0.28), taper=0.22)
     piece.cylinder(Slot.DARK, (0, 0), (0.02, 0.02), (0.28, 0.6 * h))
     for _ in range(5):
@@ -83,7 +83,7 @@ def _plant(dice: Dice, layout: Layout) -> Piece:
 
 def _rug(dice: Dice, layout: Layout) -> Piece:
     w, d, _ = _extents(dice, layout, (1.7, 1.2, 1.0))
-    piece = Piece("rug", UNLABELLED, (w, d, 0.006))
+    piece = Piece(name="rug", label=UNLABELLED, size=(w, d, 0.006))
     piece.box(Slot.MAIN, (-w / 2, w / 2), (-d / 2, d / 2), (0.0, 0.005))
     piece.box(
         Slot.SECOND, (-w / 2 + 0.14, w / 2 - 0.14), (-d / 2 + 0.14, d / 2 - 0.14), (0.0, 0.006)
@@ -95,7 +95,7 @@ def _picture(dice: Dice, layout: Layout) -> Piece:
     w, _, h = _extents(
         dice, layout, dice.choose(((0.7, 1.0, 0.5), (0.45, 1.0, 0.6), (1.0, 1.0, 0.6)))
     )
-    piece = Piece("picture", UNLABELLED, (w, 0.04, h))
+    piece = Piece(name="picture", label=UNLABELLED, size=(w, 0.04, h))
     z = dice.between(1.35, 1.6)
     piece.box(Slot.SECOND, (-w / 2, w / 2), (-0.01, 0.02), (z - h / 2, z + h / 2))
     piece.box(
@@ -113,7 +113,7 @@ def _picture(dice: Dice, layout: Layout) -> Piece:
 
 def _window(dice: Dice, layout: Layout) -> Piece:
     w, _, h = _extents(dice, layout, (1.2, 1.0, 1.1))
-    piece = Piece("window", UNLABELLED, (w, 0.06, h))
+    piece = Piece(name="window", label=UNLABELLED, size=(w, 0.06, h))
     z0 = dice.between(0.85, 1.0)
     piece.box(Slot.SECOND, (-w / 2, w / 2), (-0.01, 0.03), (z0, z0 + h))
     bar = 0.05
@@ -126,7 +126,7 @@ def _window(dice: Dice, layout: Layout) -> Piece:
 def _door(dice: Dice, layout: Layout) -> Piece:
     w, _, h = _extents(dice, layout, (0.9, 1.0, 2.0))
     h = min(h, 2.15)
-    piece = Piece("door", UNLABELLED, (w, 0.06, h))
+    piece = Piece(name="door", label=UNLABELLED, size=(w, 0.06, h))
     piece.box(Slot.SECOND, (-w / 2 - 0.08, w / 2 + 0.08), (-0.015, 0.03), (0.0, h + 0.08))
     piece.box(Slot.MAIN, (-w / 2, w / 2), (-0.025, 0.03), (0.0, h))
     for low, high in ((0.12, 0.46), (0.54, 0.92)):
@@ -136,8 +136,8 @@ def _door(dice: Dice, layout: Layout) -> Piece:
 
 
 def on_top(dice: Dice, height: float, reach: tuple[float, float]) -> Piece:
-    """Something small that stands at `height`, within `reach` of the middle: a bowl, a vase or a pile of books."""
-    piece = Piece("trinket", UNLABELLED, (0.2, 0.2, height))
+    """Return a small object at `height`, within `reach` of the centre: a bowl, a vase or books."""
+    piece = Piece(name="trinket", label=UNLABELLED, size=(0.2, 0.2, height))
     x, y = dice.about(0, reach[0]), dice.about(0, reach[1])
     form = dice.whole(0, 2)
     if form == 0:
@@ -154,8 +154,8 @@ def on_top(dice: Dice, height: float, reach: tuple[float, float]) -> Piece:
 
 
 def ceiling_lamp(height: float) -> Piece:
-    """The shade around the room's light; `height` is that of the ceiling."""
-    piece = Piece("ceiling lamp", UNLABELLED, (0.4, 0.4, height))
+    """Return the shade around the room's light; `height` is that of the ceiling."""
+    piece = Piece(name="ceiling lamp", label=UNLABELLED, size=(0.4, 0.4, height))
     piece.cylinder(Slot.GLOW, (0, 0), (0.2, 0.2), (height - 0.12, height), taper=0.15)
     return piece
 
@@ -165,4 +165,4 @@ AGAINST_WALL: dict[str, Builder] = {"cupboard": _cupboard, "shelf": _shelf}
 STANDING: dict[str, Builder] = {"lamp": _lamp, "crate": _crate, "plant": _plant}
 HANGING: dict[str, Builder] = {"picture": _picture, "window": _window, "door": _door}
 LYING: dict[str, Builder] = {"rug": _rug}
-"""What makes each thing, by where it may be put."""
+"""The functions that make each object, by where it can be placed."""

@@ -1,4 +1,4 @@
-"""A split of rendered rooms as a data set."""
+"""Rendered rooms as a `Dataset`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ttt_bench.util.progress import Progress, Silent
 
 
 class Rooms(Dataset):
-    """A split of a look, rendered once and read from memory maps afterwards.
+    """A split of a look, rendered once and then read from memory maps.
 
-    Nothing is rendered until `prepare` is called or a first batch is read, so that a plan can be made at no cost.
+    Images are rendered by `prepare` or by the first batch, so that planning a run is fast.
 
     Args:
         domain: a name in `LOOKS`.
         split: a name in `SPLITS`; splits share no image.
         size: (H, W) in pixels.
-        count: how many images, the first ones of the split.
-        cache: the folder that keeps them, in `rooms/<fingerprint>/`.
+        count: number of images, the first ones of the split.
+        cache: the cache folder; images are in `rooms/<fingerprint>/` below it.
 
     Raises:
-        BenchError: an unknown domain or split, or no images asked for.
+        BenchError: the domain or split is unknown, or count or size is below 1.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class Rooms(Dataset):
             raise unknown("split", split, SPLITS)
         if count < 1 or min(size) < 1:
             raise BenchError(
-                f"{domain}/{split}: {count} images of {size[0]}x{size[1]} pixels are none; ask for more"
+                f"{domain}/{split}: count and size must be at least 1, got {count} images of "
+                f"{size[0]}x{size[1]} pixels"
             )
         self.domain = domain
         self.size = size
@@ -53,20 +54,26 @@ class Rooms(Dataset):
         return self._count
 
     def prepare(self, progress: Progress) -> None:
-        """Render what is not in the cache, or is damaged there.
+        """Render images that are missing or damaged in the cache.
 
         Raises:
             BenchError: the cache cannot be written.
         """
         look, seed = LOOKS[self.domain], SPLITS[self._split]
         self._arrays = open_or_render(
-            look, seed, self.size, self._count, self._cache, progress, renderer.render
+            look,
+            seed,
+            self.size,
+            self._count,
+            folder=self._cache / "rooms" / self.fingerprint,
+            progress=progress,
+            render=renderer.render,
         )
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The samples at these indices, in this order.
+        """Return the samples at these indices, in this order.
 
-        Depth is rounded to millimetres and normals to 1/32767, from when they were stored.
+        Stored depth is rounded to millimetres and normals to 1/32767.
         """
         if self._arrays is None:
             self.prepare(Silent())

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but (seed, index, stream)."""
+"""Random numbers that depend only on (seed, index, stream)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Stream(IntEnum):
-    """One stream a part of the look, so that exchanging one part leaves what the others drew as it was."""
+    """One stream per part of the look, so that parts can be exchanged independently."""
 
     LIGHT = 0
     SENSOR = 1
@@ -23,46 +23,48 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, index: int, stream: Stream) -> np.random.Generator:
-    """The generator of one image's stream: a counter-based one keyed by all three, so no two overlap."""
+    """Return the generator of one image's stream, keyed by all three, so that none overlap."""
     return np.random.Generator(np.random.Philox(key=[(seed << 32) | index, int(stream)]))
 
 
 class Dice:
-    """Scalar draws in plain Python, made in blocks because a single draw from numpy costs more than a piece of
-    furniture."""
+    """Scalar draws in plain Python.
+
+    Draws are made in blocks, because a single draw from NumPy costs more than a piece of furniture.
+    """
 
     def __init__(self, seed: int, index: int, stream: Stream) -> None:
         self._generator = generator(seed, index, stream)
         self._block: list[float] = []
 
     def unit(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         if not self._block:
             self._block = self._generator.random(192).tolist()
         return self._block.pop()
 
     def between(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """Return a number in [low, high)."""
         return low + (high - low) * self.unit()
 
     def about(self, centre: float, spread: float) -> float:
-        """A number within `spread` of `centre`."""
+        """Return a number within `spread` of `centre`."""
         return centre + spread * (2.0 * self.unit() - 1.0)
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
+        """Return a whole number from low to high, both included."""
         return low + min(int((high - low + 1) * self.unit()), high - low)
 
     def chance(self, share: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self.unit() < share
 
     def choose(self, items: Sequence[T]) -> T:
-        """One of the items."""
+        """Return one of the items."""
         return items[self.whole(0, len(items) - 1)]
 
     def weighted(self, weights: Sequence[float]) -> int:
-        """An index, with these weights."""
+        """Return an index, drawn with these weights."""
         rest = self.unit() * sum(weights)
         for index, weight in enumerate(weights):
             rest -= weight
@@ -71,8 +73,6 @@ class Dice:
         return len(weights) - 1
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """The items in a random order."""
-        return [
-            item
-            for _, item in sorted(((self.unit(), item) for item in items), key=lambda pair: pair[0])
-        ]
+        """Return the items in a random order."""
+        keyed = [(self.unit(), item) for item in items]
+        return [item for _, item in sorted(keyed, key=lambda pair: pair[0])]

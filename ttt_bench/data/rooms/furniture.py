@@ -1,7 +1,7 @@
-"""The seven classes' pieces and the unlabelled things, as lists of primitives.
+"""Furniture of the seven classes, as lists of primitives.
 
-A piece stands in its own frame: x to its right, y away from who looks at it (its back, if it has one, is at +y),
-z up, the origin on the floor in the middle of its footprint. Metres.
+Each piece has a frame: x to its right, y away from the viewer (its back, if any, is at +y), z up,
+the origin on the floor at the centre of its footprint. Lengths are in metres.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNLABELLED = 255
 
 
 class Kind(IntEnum):
-    """Primitive shapes; each fills the box of its half extents. The room is a box seen from inside."""
+    """Primitive shapes, each in the box of its half extents; a room is a box seen from inside."""
 
     BOX = 0
     CYLINDER = 1
@@ -27,7 +27,7 @@ class Kind(IntEnum):
 
 
 class Slot(IntEnum):
-    """What a primitive is made of; the style decides what that looks like for this piece."""
+    """Material slots of a primitive; the style chooses the material of a slot for each piece."""
 
     MAIN = 0
     SECOND = 1
@@ -38,12 +38,12 @@ class Slot(IntEnum):
 
 
 Primitive = tuple[float, ...]
-"""kind, slot, centre x y z, half extents x y z, sine and cosine of the pitch (about x), taper."""
+"""Kind, slot, centre x y z, half extents x y z, sine and cosine of the pitch (about x), taper."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Piece:
-    """One thing: what it is, its extents (width, depth, height) and its primitives."""
+    """A piece: its name, label, extents (width, depth, height) and primitives."""
 
     name: str
     label: int
@@ -58,7 +58,7 @@ class Piece:
         z: tuple[float, float],
         pitch: float = 0.0,
     ) -> None:
-        """A box between these bounds, then turned about its own middle."""
+        """Add a box between these bounds, rotated by `pitch` about its centre."""
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         middle, half = (
             ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2),
@@ -72,10 +72,14 @@ class Piece:
         at: tuple[float, float],
         radius: tuple[float, float],
         z: tuple[float, float],
+        *,
         taper: float = 0.0,
         pitch: float = 0.0,
     ) -> None:
-        """An upright elliptic cylinder; at height h in [-1, 1] of itself its radius is (1 + taper h) times `radius`."""
+        """Add an upright elliptic cylinder.
+
+        At height h in [-1, 1] its radius is (1 + taper h) times `radius`.
+        """
         self.primitives.append(
             (
                 Kind.CYLINDER,
@@ -97,11 +101,13 @@ class Piece:
         radius: tuple[float, float, float],
         pitch: float = 0.0,
     ) -> None:
-        """An ellipsoid."""
+        """Add an ellipsoid."""
         self.primitives.append((Kind.BALL, slot, *at, *radius, sin(pitch), cos(pitch), 0.0))
 
-    def legs(self, slot: Slot, x: float, y: float, top: float, thick: float, round_: bool) -> None:
-        """Four legs under the corners (+-x, +-y)."""
+    def legs(
+        self, slot: Slot, x: float, y: float, *, top: float, thick: float, round_: bool
+    ) -> None:
+        """Add four legs under the corners (+-x, +-y)."""
         half = thick / 2
         for sx in (-x, x):
             for sy in (-y, y):
@@ -116,7 +122,7 @@ def _piece(
 ) -> tuple[Piece, bool]:
     width, depth, height = (extent * dice.between(*layout.stretch) for extent in size)
     label = CLASSES.index(name) if name in CLASSES else UNLABELLED
-    return Piece(name, label, (width, depth, height)), dice.chance(layout.modern)
+    return Piece(name=name, label=label, size=(width, depth, height)), dice.chance(layout.modern)
 
 
 def _refrigerator(dice: Dice, layout: Layout) -> Piece:
@@ -166,7 +172,14 @@ def _table(dice: Dice, layout: Layout) -> Piece:
                 (edge - 0.012, edge + 0.012),
                 (h - 0.14, h - 0.05),
             )
-        piece.legs(Slot.SECOND, w / 2 - inset, d / 2 - inset, h - 0.05, 0.075, dice.chance(0.3))
+        piece.legs(
+            Slot.SECOND,
+            w / 2 - inset,
+            d / 2 - inset,
+            top=h - 0.05,
+            thick=0.075,
+            round_=dice.chance(0.3),
+        )
     return piece
 
 
@@ -219,7 +232,7 @@ def _sofa(dice: Dice, layout: Layout) -> Piece:
         piece.box(Slot.SECOND, (x0, x1), (front - 0.01, back - 0.2), (seat - 0.13, seat))
         piece.box(Slot.SECOND, (x0, x1), (back - 0.36, back - 0.2), (seat, h + 0.03), pitch=-0.14)
     if modern:
-        piece.legs(Slot.METAL, x - 0.1, d / 2 - 0.08, low, 0.05, False)
+        piece.legs(Slot.METAL, x - 0.1, d / 2 - 0.08, top=low, thick=0.05, round_=False)
     if dice.chance(0.6):
         at = (x - arm - 0.2) * (1 if dice.chance(0.5) else -1)
         piece.box(
@@ -244,7 +257,7 @@ def _bed(dice: Dice, layout: Layout) -> Piece:
         piece.box(Slot.DARK, (-x + 0.1, x - 0.1), (foot + 0.1, head), (0.0, 0.14))
     else:
         piece.box(Slot.SECOND, (-x, x), (foot, foot + 0.06), (0.0, 0.62))
-        piece.legs(Slot.SECOND, x - 0.05, d / 2 - 0.06, 0.14, 0.08, False)
+        piece.legs(Slot.SECOND, x - 0.05, d / 2 - 0.06, top=0.14, thick=0.08, round_=False)
     piece.box(Slot.ACCENT, (-x + 0.03, x - 0.03), (foot + 0.06, head - 0.07), (0.3, top))
     fold = head - 0.32 * d
     piece.box(Slot.MAIN, (-x - 0.01, x + 0.01), (foot + 0.05, fold), (0.27, top + 0.035))
@@ -291,7 +304,7 @@ def _chair(dice: Dice, layout: Layout) -> Piece:
     piece, modern = _piece("chair", dice, layout, (0.46, 0.48, 0.92))
     w, d, h = piece.size
     x, back, seat = w / 2, d / 2, 0.46
-    piece.legs(Slot.SECOND, x - 0.03, back - 0.03, seat - 0.04, 0.045, modern)
+    piece.legs(Slot.SECOND, x - 0.03, back - 0.03, top=seat - 0.04, thick=0.045, round_=modern)
     piece.box(Slot.MAIN, (-x, x), (-back, back), (seat - 0.045, seat))
     if modern:  # a shell
         piece.box(
@@ -333,4 +346,4 @@ PIECES: dict[str, Callable[[Dice, Layout], Piece]] = {
     "sink": _sink,
     "chair": _chair,
 }
-"""What makes a piece of each class."""
+"""The function that makes a piece of each class."""

@@ -1,4 +1,4 @@
-"""Ground truth that is derived: occlusion edges."""
+"""Derived ground truth: occlusion edges."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ JUMP = 0.3  # a step in depth, as a share of the depth
 
 
 def edges(depth: Tensor, normal: Triple, x: Tensor, y: Tensor) -> Tensor:
-    """Occlusion edges (B, H, W) bool from depth, normals and the rays' x and y, each (B, H, W).
+    """Return occlusion edges (B, H, W) bool.
 
-    The rule, for each pair of pixels beside or above each other: each one's plane (its depth and normal) predicts the
-    depth of the other. The pair is *separated* where both predictions are off by more than `JUMP` of the depth (so a
-    grazing floor is no edge, nor is a plane that ends where another begins). Both pixels of a separated pair and all
-    that touch them are edges: a band four pixels wide, which is one cell of a network that predicts at a quarter of
-    the resolution. A thinner line cannot be told from none at that resolution.
+    For each pair of horizontal or vertical neighbours, the plane of each pixel (its depth and
+    normal) predicts the depth of the other. A pair is *separated* if both predictions are wrong by
+    more than `JUMP` of the depth. So a floor at a grazing angle is not an edge, nor is the border
+    of two planes that touch. Both pixels of a separated pair and all pixels that touch them are
+    edges. This band is four pixels wide, one cell of a network that predicts at a quarter of the
+    resolution, which could not resolve a thinner line.
+
+    Args:
+        depth: (B, H, W).
+        normal: three (B, H, W).
+        x: (B, H, W), x of the rays.
+        y: (B, H, W), y of the rays.
     """
     marked = torch.zeros_like(depth)
     for axis in (1, 2):
@@ -35,10 +42,10 @@ def edges(depth: Tensor, normal: Triple, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _misses(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """Whether the plane at `a` predicts another depth than the one at `b`."""
+    """Return whether the plane at `a` predicts another depth than the one at `b`."""
     depth, nx, ny, nz, x, y = a
     other, x2, y2 = b[0], b[4], b[5]
     here = nx * x + ny * y + nz
     there = nx * x2 + ny * y2 + nz
-    # depth * here / there is the prediction; multiplied out, so that a plane seen edge-on predicts nothing.
+    # the prediction is depth * here / there, multiplied out: a plane seen edge-on predicts nothing
     return (depth * here - other * there).abs() > JUMP * torch.minimum(depth, other) * there.abs()

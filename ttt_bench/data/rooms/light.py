@@ -1,4 +1,4 @@
-"""Light: one lamp with shadows, and light that comes from everywhere."""
+"""Light: one lamp with shadows, and ambient light."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ttt_bench.data.rooms.furniture import Kind
 from ttt_bench.data.rooms.pack import Columns, Tables, gather, where
 from ttt_bench.data.rooms.surface import Surface
 
-LIFT = 0.012  # metres; shadow rays start this far off their surface
-SLACK = 1e-4  # of a cosine
-GAIN = 1.9  # of the lamp, so that a white wall two metres away is nearly white
+LIFT = 0.012  # metres from the surface to the start of a shadow ray
+SLACK = 1e-4  # added to a cosine
+GAIN = 1.9  # factor on the lamp; a white wall at two metres is nearly white
 
 
 def shade(tables: Tables, rays: Rays, surface: Surface) -> Triple:
-    """Linear light (red, green, blue) that reaches the camera from every pixel's surface, each (N,) float32."""
+    """Return the linear light (red, green, blue) from every pixel's surface, each (N,) float32."""
     lamp = gather(tables.lamp, rays.image)
     to_lamp = [lamp[i] - surface.position[i] for i in range(3)]
     squared = to_lamp[0] * to_lamp[0] + to_lamp[1] * to_lamp[1] + to_lamp[2] * to_lamp[2]
@@ -41,7 +41,7 @@ def shade(tables: Tables, rays: Rays, surface: Surface) -> Triple:
 
 
 def shadowed(tables: Tables, surface: Surface, lamp: Columns, wanted: Tensor) -> Tensor:
-    """The pixels whose lamp something hides, among those `wanted` (N,) bool; some may be listed twice."""
+    """Return the pixels in shadow among those `wanted` (N,) bool; some may be repeated."""
     start = [surface.position[i] + LIFT * surface.normal[i] for i in range(3)]
     to_lamp = [lamp[i] - start[i] for i in range(3)]
     pixel, caster = _lamp_cones(tables, to_lamp, wanted)
@@ -61,11 +61,10 @@ def shadowed(tables: Tables, surface: Surface, lamp: Columns, wanted: Tensor) ->
 
 
 def _lamp_cones(tables: Tables, to_lamp: list[Tensor], wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """(pixel, primitive) pairs in which the primitive's bounding sphere may hide the pixel from its lamp: the pixel
-    lies in the cone in which the lamp sees the sphere.
+    """Return (pixel, primitive) pairs where a bounding sphere may hide the pixel from its lamp.
 
-    Which pairs are found beyond those that matter changes no picture, so a matrix product is allowed here; the cones
-    are widened by more than its rounding.
+    The pixel is in the cone in which the lamp sees the sphere. Additional pairs do not change the
+    image, so a matrix product is allowed here; cones are widened by more than its rounding.
     """
     images = len(tables.fov)
     casters = np.flatnonzero(tables.casts)
@@ -80,7 +79,7 @@ def _lamp_cones(tables: Tables, to_lamp: list[Tensor], wanted: Tensor) -> tuple[
 
     x, y, z = to_lamp
     length = (x * x + y * y + z * z).sqrt()
-    # A ray of no length is in no cone.
+    # a ray of length zero is in no cone
     beams = torch.stack([x, y, z, length]).mul_(wanted.to(torch.float32)).view(4, images, -1)
     pixels: list[NDArray[np.int64]] = []
     owners: list[NDArray[np.int64]] = []

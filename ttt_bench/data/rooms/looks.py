@@ -1,8 +1,9 @@
-"""What the rooms look like, as data: a look is five parts, and every pair's shift is made by exchanging parts.
+"""The looks of the rooms, as data. A look has five parts; domain shifts exchange parts.
 
-Nothing here imports torch, so that a listing can read names and descriptions. Strengths are changed in this file alone:
-each part has a source constant and a mix constant, and the looks of the mix are assembled from those ten, so that a
-single-part look cannot drift from the mix. The night has a light and a sensor of its own.
+Nothing here imports torch, so that listings can read names and descriptions. All strengths are in
+this file. Each part has a source constant and a mix constant, and the looks of the mix are
+assembled from these ten, so that a look with one exchanged part stays consistent with the mix. The
+night has its own light and sensor.
 
 A pair of numbers is a range that every image draws from uniformly.
 """
@@ -11,28 +12,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-CLASSES: tuple[str, ...] = ("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair")
-"""The classes of `semseg`, in label order; everything else in a room is 255."""
+from ttt_bench.data.splits import SPLITS as NAMES
 
-SPLITS: dict[str, int] = {"train": 1, "val": 2, "test": 3, "tune": 4}
-"""The seed of every split: `val` is held-out source, `tune` other images for choosing learning rates. A split shows
-the same rooms in every look that has the same layout."""
+CLASSES: tuple[str, ...] = ("refrigerator", "table", "toilet", "sofa", "bed", "sink", "chair")
+"""The classes of `semseg`, in label order; all other objects are 255."""
+
+SPLITS: dict[str, int] = {split: seed for seed, split in enumerate(NAMES, start=1)}
+"""The seed of every split. A split has the same rooms in every look with the same layout."""
 
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Light:
     """Illumination and exposure.
 
     Attributes:
         warmth: colour of the lamp, -1 (blue sky) to 1 (candle).
         power: brightness of the lamp.
-        ambient: light that comes from everywhere, as a share of the lamp's.
-        spread: how far the lamp may hang from the middle of the room, as a share of half the room.
-        exposure: factor on everything.
+        ambient: ambient light, as a share of the lamp's.
+        spread: largest distance of the lamp from the room's centre, as a share of half the room.
+        exposure: factor on all light.
         gamma: exponent of the tone curve; above 1 darkens the middle tones.
-        reach: the squared distance, in m2, at which the lamp's light has halved; the smaller, the darker the corners.
+        reach: the squared distance in m2 at which the lamp's light has halved; smaller values give
+            darker corners.
         day: whether windows shine; at night their panes are dark.
     """
 
@@ -46,16 +49,16 @@ class Light:
     day: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """What the camera adds.
+    """Effects of the camera.
 
     Attributes:
         noise: standard deviation of Gaussian noise, in image units (0 to 1).
-        blur: standard deviation of a Gaussian blur, in pixels of a picture whose shorter side is 64; it comes on top
-            of the lens's own, which is under half a pixel at any size.
-        vignette: how much darker the corners are, 0 to 1.
-        levels: number of grey levels a channel can take.
+        blur: standard deviation of a Gaussian blur, in pixels of an image whose shorter side is 64;
+            it is added to the lens's blur, which is under half a pixel at any size.
+        vignette: darkening of the corners, 0 to 1.
+        levels: number of grey levels of a channel.
     """
 
     noise: Range
@@ -64,15 +67,15 @@ class Sensor:
     levels: Range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Style:
     """Colours and textures.
 
     Attributes:
-        keep: share of the pieces that have their class's own colours; the others have any colour.
-        hue: how far a hue may stray from its family's, in turns.
-        tone: how far saturation and brightness may stray, as a factor.
-        pattern: share of the pieces' materials that carry a pattern not their own (stripes, checks, dots).
+        keep: share of the pieces with the colours of their class; the others have any colour.
+        hue: largest difference of a hue from that of its family, in turns.
+        tone: largest factor on saturation and brightness, minus 1.
+        pattern: share of the pieces' materials with another pattern (stripes, checks, dots).
         contrast: strength of every texture.
         walls: saturation of the walls.
         papered: share of rooms with a patterned wallpaper.
@@ -89,17 +92,20 @@ class Style:
     floors: tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What stands where.
+    """Furniture and the size of the room.
 
     Attributes:
         stretch: factor on each of a piece's three extents.
-        pieces: how many pieces of the seven classes are tried.
-        clutter: how many unlabelled things are tried.
-        turn: how far a free-standing piece is turned away from the walls' directions, in degrees.
-        modern: share of pieces in their second form (a round table, a sink in a cupboard, a stool-like chair).
-        width, length, height: the room's extents in metres.
+        pieces: number of pieces of the seven classes that are tried.
+        clutter: number of objects without a class that are tried.
+        turn: largest rotation of a free-standing piece from the walls' directions, in degrees.
+        modern: share of pieces in their second form (a round table, a sink in a cupboard, a
+            stool-like chair).
+        width: extent of the room in metres, left to right.
+        length: extent of the room in metres, front to back.
+        height: extent of the room in metres, floor to ceiling.
     """
 
     stretch: Range
@@ -112,17 +118,17 @@ class Layout:
     height: Range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where the picture is taken from.
+    """Viewpoint of the camera.
 
     Attributes:
         height: metres above the floor.
         pitch: degrees below the horizon.
-        yaw: how far it may look past its target, in degrees.
-        roll: how far it may lean, in degrees.
+        yaw: largest horizontal deviation from its target, in degrees.
+        roll: largest roll, in degrees.
         fov: angle of view across the shorter side, in degrees.
-        shift: how far it may stand from the middle of the wall behind it, as a share of half that wall.
+        shift: largest distance from the centre of the wall behind it, as a share of half that wall.
     """
 
     height: Range
@@ -133,7 +139,7 @@ class Camera:
     shift: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """A named look; its name is the name of a domain."""
 
@@ -230,22 +236,24 @@ MIX_CAMERA = Camera(
 )
 
 ROOMS = Look(
-    "rooms",
-    "rendered rooms under even light, a clean sensor, one colour family a class",
-    SOURCE_LIGHT,
-    SOURCE_SENSOR,
-    SOURCE_STYLE,
-    SOURCE_LAYOUT,
-    SOURCE_CAMERA,
+    name="rooms",
+    description="rendered rooms under even light, a clean sensor, one colour family per class",
+    light=SOURCE_LIGHT,
+    sensor=SOURCE_SENSOR,
+    style=SOURCE_STYLE,
+    layout=SOURCE_LAYOUT,
+    camera=SOURCE_CAMERA,
 )
 ROOMS_MIX = Look(
-    "rooms-mix",
-    "the same kinds of rooms with other light, sensor, colours, furniture and viewpoints at once",
-    MIX_LIGHT,
-    MIX_SENSOR,
-    MIX_STYLE,
-    MIX_LAYOUT,
-    MIX_CAMERA,
+    name="rooms-mix",
+    description=(
+        "the same kinds of rooms with other light, sensor, colours, furniture and viewpoints"
+    ),
+    light=MIX_LIGHT,
+    sensor=MIX_SENSOR,
+    style=MIX_STYLE,
+    layout=MIX_LAYOUT,
+    camera=MIX_CAMERA,
 )
 
 LOOKS: dict[str, Look] = {
@@ -286,7 +294,10 @@ LOOKS: dict[str, Look] = {
         replace(
             ROOMS,
             name="rooms-night",
-            description="the rooms of rooms at night: one dim warm lamp, dark windows and corners, a noisy sensor",
+            description=(
+                "the rooms of rooms at night: one dim warm lamp, dark windows and corners, a noisy "
+                "sensor"
+            ),
             light=NIGHT_LIGHT,
             sensor=NIGHT_SENSOR,
         ),

@@ -1,13 +1,16 @@
-"""Turns drawn scenes into tables that a whole chunk of images is rendered from at once.
+"""Tables of drawn scenes, from which a chunk of images is rendered together.
 
-Every number of an image comes from scalar Python or from single elementwise operations, never from a matrix product or
-a sum over an axis: those may round differently in another batch, and images must not depend on their batch.
+Every number of an image comes from scalar Python or from single elementwise operations, never from
+a matrix product or a sum over an axis. Those may round differently in another batch, and images
+must not depend on their batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from operator import mul
 
 import numpy as np
 import torch
@@ -20,29 +23,36 @@ from ttt_bench.data.rooms.scene import Scene
 Array = NDArray[np.float64]
 Columns = list[Tensor]
 
-SHADOW_SIZE = (
-    0.008  # m2, product of the two largest half extents; smaller primitives throw no shadow
-)
+SHADOW_SIZE = 0.008
+"""Product of the two largest half extents in m2; smaller primitives throw no shadow."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tables:
     """A chunk of B images with P primitives, rooms included, sorted by kind and then by image.
 
-    With r = (x, y, 1) a ray of the camera, a primitive sees the ray `origin + depth * (matrix r)` in units of its half
-    extents, so the parameter of every intersection is the depth along the optical axis.
+    For a ray r = (x, y, 1) of the camera, the ray of a primitive is `origin + depth * (matrix r)`
+    in units of its half extents. So the parameter of every intersection is the depth along the
+    optical axis.
 
     Attributes:
         frames: thirteen (P,) float32: matrix (row by row, 9), origin (3), taper.
         half: three (P,) half extents in metres.
-        kind, image, label, material: (P,) int64; a room's material is the first of its six.
-        corners: three (8, P) float64, x, y and z of the bounding boxes' corners in the camera frame.
-        centre: (3, P) float64 in the camera frame; radius (P,) of the bounding sphere.
+        kind: (P,) int64.
+        image: (P,) int64.
+        label: (P,) int64.
+        material: (P,) int64; a room's material is the first of its six.
+        corners: three (8, P) float64, x, y and z of the bounding boxes' corners in the camera
+            frame.
+        centre: (3, P) float64 in the camera frame.
+        radius: (P,) radius of the bounding sphere.
         casts: (P,) bool, whether it throws a shadow.
         materials: twelve (M,) float32, see `style.Material`.
         fov: (B,) tangent of half the angle of view across the shorter side.
-        up: three (B,), the world's up in the camera frame; eye: (B,) the camera's height in metres.
-        lamp: ten (B,): position in the camera frame, power and ambient light (both times the exposure), reach.
+        up: three (B,), the world's up in the camera frame.
+        eye: (B,) the camera's height in metres.
+        lamp: ten (B,): position in the camera frame, power and ambient light (both times the
+            exposure), reach.
 
     Tables are columns because gathering from a column is several times faster than from rows.
     """
@@ -65,7 +75,7 @@ class Tables:
 
 
 def pack(scenes: Sequence[Scene]) -> Tables:
-    """The tables of these scenes."""
+    """Return the tables of these scenes."""
     primitives: list[tuple[float, ...]] = []
     owners: list[tuple[float, ...]] = []
     materials: list[tuple[float, ...]] = []
@@ -132,26 +142,21 @@ def _tables(rows: Array, materials: Array, scenes: Sequence[Scene]) -> Tables:
 
     zero = np.zeros_like(s)
     own_axes = ((c, s, zero), (-s * cp, c * cp, sp), (s * sp, -c * sp, cp))
-    seen = [tuple(axis[i][number] for i in range(3)) for axis in axes]
+    seen = [(axis[0][number], axis[1][number], axis[2][number]) for axis in axes]
     from_eye = (
         px + c * x - s * y - eye[0][number],
         py + s * x + c * y - eye[1][number],
         pz + z - eye[2][number],
     )
     centre: list[Array] = [_dot(from_eye, axis) for axis in seen]
-    turned = [[_dot(own, axis) for axis in seen] for own in own_axes]
+    turned = [_dots(own, seen) for own in own_axes]
     origin = [-_dot(own, from_eye) / extent for own, extent in zip(own_axes, half, strict=True)]
     frames = [turned[j][i] / half[j] for j in range(3) for i in range(3)] + origin + [taper]
 
     wide = 1.0 + np.abs(taper)
     reach = (hx * wide, hy * wide, hz)
-    signs = [(a, b, d) for a in (-1, 1) for b in (-1, 1) for d in (-1, 1)]
-    corners = tuple(
-        np.stack(
-            [centre[i] + sum(sign[j] * reach[j] * turned[j][i] for j in range(3)) for sign in signs]
-        )
-        for i in range(3)
-    )
+    coordinates = zip(centre, zip(*turned, strict=True), strict=True)
+    corners = tuple(_corners(middle, axes_of, reach) for middle, axes_of in coordinates)
     largest = np.maximum(np.maximum(hx * hy, hx * hz), hy * hz)
     lamp = np.array([_lamp_row(scene) for scene in scenes])
     return Tables(
@@ -173,11 +178,31 @@ def _tables(rows: Array, materials: Array, scenes: Sequence[Scene]) -> Tables:
     )
 
 
+def _dots(vector: Sequence[Array], axes: Sequence[Sequence[Array]]) -> list[Array]:
+    """Return the products of a vector with each axis, (P,) each."""
+    return [_dot(vector, axis) for axis in axes]
+
+
+def _corners(centre: Array, axes: Sequence[Array], reach: Sequence[Array]) -> Array:
+    """Return one coordinate of the bounding boxes' corners, (8, P).
+
+    Args:
+        centre: (P,), the coordinate of the centres.
+        axes: three (P,), the coordinate of the boxes' axes.
+        reach: three (P,), the half extents along the axes.
+    """
+    corners = []
+    for signs in product((-1, 1), repeat=3):
+        terms = (signs[j] * reach[j] * axes[j] for j in range(3))
+        corners.append(centre + sum(terms))
+    return np.stack(corners)
+
+
 def _lamp_row(scene: Scene) -> tuple[float, ...]:
-    """The lamp as the camera sees it, its light times the exposure."""
+    """Return the lamp in the camera frame, its light times the exposure."""
     lamp, view = scene.lamp, scene.view
     offset = [a - b for a, b in zip(lamp.position, view.position, strict=True)]
-    position = [sum(a * b for a, b in zip(offset, axis, strict=True)) for axis in view.axes]
+    position = [sum(map(mul, offset, axis)) for axis in view.axes]
     return (
         *position,
         *(lamp.exposure * value for value in (*lamp.power, *lamp.ambient)),
@@ -186,12 +211,12 @@ def _lamp_row(scene: Scene) -> tuple[float, ...]:
 
 
 def gather(columns: Sequence[Tensor], rows: Tensor) -> Columns:
-    """These rows of every column."""
+    """Return these rows of every column."""
     return [column.index_select(0, rows) for column in columns]
 
 
 def where(mask: Tensor) -> Tensor:
-    """The places where a flat mask is true; numpy finds them several times faster than torch."""
+    """Return the indices where a flat mask is true; NumPy is several times faster than torch."""
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 

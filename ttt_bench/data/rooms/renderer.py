@@ -1,4 +1,4 @@
-"""Renders images with all their labels: a pure function of (look, seed, indices, size)."""
+"""Render images with all their labels: a pure function of (look, seed, indices, size)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from ttt_bench.network import Batch
 
 
 def render(look: Look, seed: int, indices: Sequence[int], size: tuple[int, int]) -> Batch:
-    """Images `indices` of the endless row that (look, seed) stands for, (H, W) = `size` pixels each.
+    """Return the images at `indices` of the sequence of (look, seed), with (H, W) = `size` pixels.
 
-    An image depends on nothing but (look, seed, its index, size): not on what else is in the batch. Images are
-    multiples of 1/255; labels are exact and every pixel has them, except that `semseg` is 255 off the seven classes.
+    An image depends only on (look, seed, its index, size), not on the batch. Images are multiples
+    of 1/255. Labels are exact and every pixel has them, except that `semseg` is 255 outside the
+    seven classes.
     """
     return render_scenes([draw(look, seed, index) for index in indices], look, seed, indices, size)
 
@@ -31,7 +32,7 @@ def render(look: Look, seed: int, indices: Sequence[int], size: tuple[int, int])
 def render_scenes(
     scenes: Sequence[Scene], look: Look, seed: int, indices: Sequence[int], size: tuple[int, int]
 ) -> Batch:
-    """The same of drawn scenes."""
+    """Return images and labels of drawn scenes."""
     height, width = size
     tables = pack(scenes)
     rays = camera_rays(tables, size)

@@ -1,4 +1,4 @@
-"""Draws one image's room: what stands where, made of what, seen from where, under which light. Pure Python."""
+"""Draw one image's scene: furniture, materials, viewpoint and light. Pure Python."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from ttt_bench.data.rooms.furniture import PIECES, Piece, Slot
 from ttt_bench.data.rooms.looks import CLASSES, Camera, Layout, Light, Look, Sensor
 from ttt_bench.data.rooms.style import NIGHT_SKY, Material, piece_materials, room_materials
 
-NEAREST = 1.25  # metres from the camera to the middle of the nearest piece
+NEAREST = 1.25  # metres from the camera to the centre of the nearest piece
 ELBOW = 0.45  # metres that stay free around the camera
-# What is placed when. It balances the classes: a bed placed early hides the rest, small pieces are seen only where
-# they came early, and chairs look for a table.
+# The order of placement. It balances the classes: a bed placed early hides other pieces, small
+# pieces are visible only if placed early, and chairs need a table.
 PLACED_IN_TURN = ("sofa", "toilet", "sink", "refrigerator", "bed", "table", "chair")
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera: where it is, its axes (right, down, forward) in the world, and its angle of view in degrees
-    across the shorter side. World: x right, y into the room, z up, the floor at 0."""
+    """A pinhole camera.
+
+    It has a position, axes (right, down, forward) in the world, and an angle of view in degrees
+    across the shorter side. World: x right, y into the room, z up, the floor at 0.
+    """
 
     position: Vector
     axes: tuple[Vector, Vector, Vector]
@@ -30,14 +33,22 @@ class View:
 
     @property
     def half_tangent(self) -> float:
-        """Half the shorter side's extent at depth 1."""
+        """Return half the extent of the shorter side at depth 1."""
         return math.tan(math.radians(self.fov) / 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lamp:
-    """The room's light: position, linear RGB power, linear RGB ambient light, exposure, gamma, and the squared distance
-    in m2 at which its light has halved."""
+    """The room's light.
+
+    Attributes:
+        position: in metres.
+        power: linear RGB.
+        ambient: linear RGB of the ambient light.
+        exposure: factor on all light.
+        gamma: exponent of the tone curve.
+        reach: squared distance in m2 at which its light has halved.
+    """
 
     position: Vector
     power: Vector
@@ -47,7 +58,7 @@ class Lamp:
     reach: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optics:
     """One image's draws of a `Sensor`."""
 
@@ -57,10 +68,17 @@ class Optics:
     levels: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A piece in the world: its origin, the sine and cosine of its turn about the vertical, its materials, and
-    whether it throws a shadow."""
+    """A piece in the world.
+
+    Attributes:
+        piece: the piece.
+        position: its origin.
+        turn: sine and cosine of its rotation about the vertical.
+        materials: its materials.
+        shadow: whether it throws a shadow.
+    """
 
     piece: Piece
     position: Vector
@@ -69,9 +87,12 @@ class Placed:
     shadow: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything that one image is rendered from; `room` is (width, length, height), x from -width/2, y from 0."""
+    """Everything that one image is rendered from.
+
+    `room` is (width, length, height), with x from -width/2 and y from 0.
+    """
 
     room: Vector
     room_materials: list[Material]
@@ -82,12 +103,14 @@ class Scene:
 
 
 def draw(look: Look, seed: int, index: int) -> Scene:
-    """The scene of image `index`; depends on nothing but the three arguments."""
+    """Return the scene of image `index`; it depends only on the three arguments."""
     layout_dice, style_dice = Dice(seed, index, Stream.LAYOUT), Dice(seed, index, Stream.STYLE)
     layout = look.layout
     room = (
-        layout_dice.between(*layout.width), layout_dice.between(*layout.length), layout_dice.between(*layout.height)
-    )  # fmt: skip
+        layout_dice.between(*layout.width),
+        layout_dice.between(*layout.length),
+        layout_dice.between(*layout.height),
+    )
     view = draw_view(look.camera, room, Dice(seed, index, Stream.CAMERA))
     lamp = draw_lamp(look.light, room, Dice(seed, index, Stream.LIGHT))
     rows = room_materials(style_dice, look.style)
@@ -96,14 +119,27 @@ def draw(look: Look, seed: int, index: int) -> Scene:
         materials = piece_materials(piece.name, style_dice, look.style)
         if piece.name == "window" and not look.light.day:
             materials[Slot.GLOW] = NIGHT_SKY
-        placed.append(Placed(piece, position, (math.sin(yaw), math.cos(yaw)), materials, shadow))
+        placed.append(
+            Placed(
+                piece=piece,
+                position=position,
+                turn=(math.sin(yaw), math.cos(yaw)),
+                materials=materials,
+                shadow=shadow,
+            )
+        )
     return Scene(
-        room, rows, placed, view, lamp, draw_optics(look.sensor, Dice(seed, index, Stream.SENSOR))
+        room=room,
+        room_materials=rows,
+        placed=placed,
+        view=view,
+        lamp=lamp,
+        optics=draw_optics(look.sensor, Dice(seed, index, Stream.SENSOR)),
     )
 
 
 def draw_view(camera: Camera, room: Vector, dice: Dice) -> View:
-    """A camera at the wall y = 0, looking into the room."""
+    """Return a camera at the wall y = 0, facing the room."""
     width, length, _ = room
     x = dice.about(0.0, camera.shift) * (width / 2 - ELBOW)
     position = (x, dice.between(0.2, 0.5), dice.between(*camera.height))
@@ -117,7 +153,10 @@ def draw_view(camera: Camera, room: Vector, dice: Dice) -> View:
 
 
 def camera_axes(yaw: float, pitch: float, roll: float) -> tuple[Vector, Vector, Vector]:
-    """Right, down and forward in the world; radians, yaw to the left, pitch downwards, roll clockwise."""
+    """Return right, down and forward in the world.
+
+    Angles are in radians: yaw to the left, pitch downwards, roll clockwise.
+    """
     sy, cy, sp, cp, sr, cr = (
         f(angle) for angle in (yaw, pitch, roll) for f in (math.sin, math.cos)
     )
@@ -129,7 +168,7 @@ def camera_axes(yaw: float, pitch: float, roll: float) -> tuple[Vector, Vector, 
 
 
 def draw_lamp(light: Light, room: Vector, dice: Dice) -> Lamp:
-    """A lamp under the ceiling."""
+    """Return a lamp under the ceiling."""
     width, length, height = room
     position = (
         dice.about(0.0, light.spread) * width / 2,
@@ -140,22 +179,22 @@ def draw_lamp(light: Light, room: Vector, dice: Dice) -> Lamp:
     tint = (1.0 + 0.3 * warmth, 1.0, 1.0 - 0.45 * warmth)
     ambient = dice.between(*light.ambient)
     return Lamp(
-        position,
-        (tint[0] * power, tint[1] * power, tint[2] * power),
-        ((0.5 + 0.5 * tint[0]) * ambient, ambient, (0.5 + 0.5 * tint[2]) * ambient),
-        dice.between(*light.exposure),
-        dice.between(*light.gamma),
-        light.reach,
+        position=position,
+        power=(tint[0] * power, tint[1] * power, tint[2] * power),
+        ambient=((0.5 + 0.5 * tint[0]) * ambient, ambient, (0.5 + 0.5 * tint[2]) * ambient),
+        exposure=dice.between(*light.exposure),
+        gamma=dice.between(*light.gamma),
+        reach=light.reach,
     )
 
 
 def draw_optics(sensor: Sensor, dice: Dice) -> Optics:
-    """What the camera adds to this image."""
+    """Return the camera's effects on this image."""
     return Optics(
-        dice.between(*sensor.noise),
-        dice.between(*sensor.blur),
-        dice.between(*sensor.vignette),
-        int(dice.between(*sensor.levels)),
+        noise=dice.between(*sensor.noise),
+        blur=dice.between(*sensor.blur),
+        vignette=dice.between(*sensor.vignette),
+        levels=int(dice.between(*sensor.levels)),
     )
 
 
@@ -164,25 +203,25 @@ Footprint = tuple[float, float, float, float]
 
 
 class _Floor:
-    """Where there is still room to stand or to hang."""
+    """The free space on the floor and on the walls."""
 
     def __init__(self, room: Vector, view: View) -> None:
         self.width, self.length, self.height = room
         self.view = view
         self.taken: list[Footprint] = []
-        self.hung: list[tuple[int, float, float]] = []  # wall, middle along it, half width
-        # The cone that pieces must stand in is a little narrower than the picture.
+        self.hung: list[tuple[int, float, float]] = []  # wall, centre along it, half width
+        # pieces must be in a cone that is slightly narrower than the image
         self.cone = math.cos(math.radians(min(0.46 * view.fov, 60.0)))
 
     def visible(self, x: float, y: float) -> bool:
-        """Whether a piece with its middle here is near the picture's middle and not at the lens."""
+        """Return whether a piece centred here is near the image's centre and not at the lens."""
         forward = self.view.axes[2]
         dx, dy = x - self.view.position[0], y - self.view.position[1]
         far, level = math.hypot(dx, dy), math.hypot(forward[0], forward[1])
         return far > NEAREST and dx * forward[0] + dy * forward[1] > self.cone * far * level
 
     def take(self, x: float, y: float, ex: float, ey: float) -> bool:
-        """Claim the rectangle of half extents (ex, ey) around (x, y) if it is free, inside and visible."""
+        """Claim the rectangle of half extents (ex, ey) at (x, y) if free, inside and visible."""
         if (
             abs(x) + ex > self.width / 2
             or y + ey > self.length
@@ -242,7 +281,7 @@ def _chair_at(
     for _ in range(4):
         side = dice.whole(0, 3)
         reach = table[0].size[side % 2 == 0] / 2 + piece.size[1] * dice.between(0.35, 0.65)
-        # A chair's back is at its +y: it stands beyond the table's edge and faces back to it.
+        # a chair's back is at its +y: it is outside the table's edge and faces the table
         yaw = table_yaw + side * math.pi / 2
         x, y = tx - reach * math.sin(yaw), ty + reach * math.cos(yaw)
         yaw += math.radians(dice.about(0.0, turn))
@@ -272,7 +311,7 @@ def _hang(piece: Piece, floor: _Floor, dice: Dice, tries: int = 4) -> Placement 
 
 
 def furnish(layout: Layout, room: Vector, view: View, lamp: Lamp, dice: Dice) -> list[Placement]:
-    """Pieces with their positions and turns; nobody stands in another or at the lens."""
+    """Return pieces with positions and rotations; they do not overlap, and none is at the lens."""
     floor = _Floor(room, view)
     placed: list[Placement] = []
     order = dice.shuffled(CLASSES) + [dice.choose(CLASSES) for _ in range(layout.pieces[1])]
@@ -299,7 +338,7 @@ def furnish(layout: Layout, room: Vector, view: View, lamp: Lamp, dice: Dice) ->
 
 
 def _clutter(floor: _Floor, layout: Layout, dice: Dice) -> list[Placement]:
-    """One more unlabelled thing, or none where there is no place."""
+    """Return one more object without a class, or None if there is no space."""
     group = (clutter.AGAINST_WALL, clutter.STANDING, clutter.HANGING, clutter.LYING)[
         dice.weighted((0.2, 0.3, 0.4, 0.1))
     ]

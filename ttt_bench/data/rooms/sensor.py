@@ -1,4 +1,4 @@
-"""What the camera makes of the light: tone curve, vignette, blur, noise, grey levels."""
+"""The camera's effects: tone curve, vignette, blur, noise, grey levels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ttt_bench.data.rooms.dice import Stream, generator
 from ttt_bench.data.rooms.looks import Look
 from ttt_bench.data.rooms.scene import Scene
 
-TONES = 64  # knots of the tone curve, straight between them
-LENS = 0.42  # pixels; the blur of every picture, which softens the steps of one ray a pixel
+TONES = 64  # knots of the tone curve, which is linear between them
+LENS = 0.42  # pixels; blur of every image, which softens the steps of one ray per pixel
 
 
 def develop(
     light: Tensor, scenes: Sequence[Scene], look: Look, seed: int, indices: Sequence[int]
 ) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1], multiples of 1/255, from linear light (B, 3, H, W)."""
+    """Return images (B, 3, H, W) in [0, 1], multiples of 1/255, from linear light (B, 3, H, W)."""
     images = _expose(light, scenes)
     height, width = images.shape[2:]
     images = _vignette(images, scenes)
@@ -38,14 +38,18 @@ def develop(
     return (images * 255.0).round_() / 255.0
 
 
+def _knots(gamma: float) -> list[float]:
+    """Return the values of the tone curve at its knots, and 1 once more."""
+    return [(step / TONES) ** (gamma * 2.0 / 2.2) for step in range(TONES + 1)] + [1.0]
+
+
 def _expose(light: Tensor, scenes: Sequence[Scene]) -> Tensor:
-    """The tone curve, read from a table a scene: a power of a tensor is not rounded alike everywhere in it."""
+    """Apply the tone curve from a table per scene.
+
+    A power of a tensor is not rounded equally at all of its positions.
+    """
     root = light.clamp(0.0, 1.0).sqrt() * TONES
-    knots = [
-        [(step / TONES) ** (scene.lamp.gamma * 2.0 / 2.2) for step in range(TONES + 1)] + [1.0]
-        for scene in scenes
-    ]
-    curves = torch.tensor(knots).view(-1)
+    curves = torch.tensor([_knots(scene.lamp.gamma) for scene in scenes]).view(-1)
     below = root.floor()
     start = (torch.arange(len(scenes)) * (TONES + 2)).view(-1, 1, 1, 1)
     place = below.to(torch.int64) + start
@@ -64,12 +68,12 @@ def _vignette(images: Tensor, scenes: Sequence[Scene]) -> Tensor:
 
 
 def _reach(look: Look, scale: float) -> int:
-    """Taps on each side of the blur: the same for every image of a look, whatever the batch."""
+    """Return the taps on each side of the blur, which are equal for all images of a look."""
     return ceil(2.5 * hypot(LENS, look.sensor.blur[1] * scale))
 
 
 def _blur(images: Tensor, sigmas: Sequence[float], reach: int) -> Tensor:
-    """A separable Gaussian as a sum of shifted pictures, added in a fixed order."""
+    """Return a separable Gaussian blur, as a sum of shifted images in a fixed order."""
     weights = []
     for sigma in sigmas:
         taps = [exp(-0.5 * (step / sigma) ** 2) for step in range(reach + 1)]

@@ -10,7 +10,7 @@ from ttt_bench.data.rooms.looks import Style
 
 
 class Texture(IntEnum):
-    """Patterns that mix a material's two colours."""
+    """Patterns that mix the two colours of a material."""
 
     PLAIN = 0
     STRIPES = 1
@@ -24,8 +24,9 @@ class Texture(IntEnum):
 
 Hsv = tuple[float, float, float]
 Material = tuple[float, ...]
-"""First colour and second colour (linear RGB each), texture, its repeats a metre, the grain's repeats a metre along
-both directions, contrast, glow."""
+"""First and second colour (linear RGB each), texture, its repeats per metre, the grain's repeats
+per metre in both directions, contrast, glow.
+"""
 
 WOOD: Hsv = (0.075, 0.55, 0.62)
 DARK_WOOD: Hsv = (0.06, 0.6, 0.42)
@@ -61,7 +62,7 @@ FAMILIES: dict[str, tuple[tuple[Hsv, Texture], tuple[Hsv, Texture], Hsv]] = {
     "trinket": (((0.95, 0.5, 0.75), Texture.PLAIN), (WHITE, Texture.PLAIN), (0.3, 0.6, 0.6)),
     "ceiling lamp": ((WHITE, Texture.PLAIN), (WHITE, Texture.PLAIN), WHITE),
 }
-"""Of every thing: main and second colour with their textures, and the accent's colour."""
+"""Main and second colour with their textures, and the accent's colour, of every object."""
 
 REPEATS: dict[Texture, tuple[float, float]] = {
     Texture.PLAIN: (3.0, 6.0),
@@ -73,7 +74,7 @@ REPEATS: dict[Texture, tuple[float, float]] = {
     Texture.PLANKS: (5.0, 7.0),
     Texture.DOTS: (5.0, 8.0),
 }
-"""How often a texture repeats in a metre."""
+"""Range of repeats of a texture per metre."""
 
 GRAIN: dict[Texture, tuple[float, float]] = {
     Texture.PLAIN: (3.0, 3.0),
@@ -85,7 +86,7 @@ GRAIN: dict[Texture, tuple[float, float]] = {
     Texture.PLANKS: (14.0, 1.5),
     Texture.DOTS: (8.0, 8.0),
 }
-"""How fine a texture's grain is: repeats a metre across and along."""
+"""Repeats of a texture's grain per metre, across and along."""
 
 DEPTH: dict[Texture, float] = {
     Texture.PLAIN: 0.94,
@@ -97,7 +98,7 @@ DEPTH: dict[Texture, float] = {
     Texture.PLANKS: 0.7,
     Texture.DOTS: 0.55,
 }
-"""How bright a texture's second colour is, relative to its first."""
+"""Brightness of a texture's second colour, relative to its first."""
 
 
 def _row(
@@ -105,8 +106,8 @@ def _row(
 ) -> Material:
     hue, saturation, value = colour
     red, green, blue = hsv_to_rgb(hue % 1.0, saturation, value)
-    # Squares turn display values into (nearly) linear ones with exact arithmetic; the second colour is the first,
-    # darker and a little more saturated.
+    # Squares convert display values to (nearly) linear ones with exact arithmetic. The second
+    # colour is the first, darker and slightly more saturated.
     red, green, blue = red * red, green * green, blue * blue
     dark = DEPTH[texture] ** 2
     mean = (red + green + blue) / 3 * -0.08
@@ -124,7 +125,7 @@ METAL, DARK, GLOW = (
     _row((0.13, 0.12, 0.98), Texture.PLAIN, 4.0, 0.0, glow=1.0),
 )
 NIGHT_SKY = _row((0.62, 0.6, 0.18), Texture.PLAIN, 4.0, 0.0)
-"""Behind a window's panes when it is no day."""
+"""The colour behind a window's panes at night."""
 
 
 def _near(colour: Hsv, dice: Dice, style: Style) -> Hsv:
@@ -141,7 +142,7 @@ def _any_colour(dice: Dice) -> Hsv:
 
 
 def piece_materials(name: str, dice: Dice, style: Style) -> list[Material]:
-    """One material for every `furniture.Slot` of a piece of this kind, in order."""
+    """Return one material for every `furniture.Slot` of a piece of this kind, in order."""
     (main, main_texture), (second, second_texture), accent = FAMILIES[name]
     own = dice.chance(style.keep)
     if own and name != "trinket":
@@ -164,7 +165,10 @@ def piece_materials(name: str, dice: Dice, style: Style) -> list[Material]:
 
 
 def room_materials(dice: Dice, style: Style) -> list[Material]:
-    """The room's six faces in the order -x, +x, -y, +y, -z, +z: four walls, floor, ceiling."""
+    """Return the materials of the room's six faces: -x, +x, -y, +y, -z, +z.
+
+    These are four walls, floor and ceiling.
+    """
     wall: Hsv = (dice.unit(), dice.between(*style.walls), dice.between(0.72, 0.95))
     paper = Texture.PLAIN
     if dice.chance(style.papered):
@@ -187,7 +191,7 @@ def room_materials(dice: Dice, style: Style) -> list[Material]:
             dice.between(0.03, 0.1) + style.walls[1] * 0.5,
             dice.between(0.5, 0.8),
         )
-    # Wallpaper that differs from wall to wall would look like four rooms.
+    # the same wallpaper on all walls, as in a real room
     walls[1:3] = [walls[0]] * 2
     return [
         walls[0], walls[1], walls[2], walls[3],

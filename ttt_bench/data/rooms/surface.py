@@ -1,4 +1,4 @@
-"""What the camera sees at every pixel's surface: its normal and its colour before light."""
+"""The visible surface at every pixel: its normal, and its colour before light."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ GRAIN_TEXELS = 4.0  # of the grain's table in one repeat
 BASEBOARD = 0.09  # metres
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Per pixel (N,): unit normals towards the camera, position in metres (camera frame), colour (linear RGB), glow,
-    and `open`, the share of ambient light that corners let through."""
+    """The surface of every pixel, (N,) each.
+
+    Attributes:
+        normal: unit normals towards the camera.
+        position: in metres, in the camera frame.
+        colour: linear RGB.
+        glow: emitted light.
+        open: the share of ambient light that is not blocked by corners.
+    """
 
     normal: Triple
     position: Triple
@@ -32,7 +39,7 @@ class Surface:
 
 
 def surfaces(tables: Tables, rays: Rays, hits: Hits) -> Surface:
-    """The surface at every pixel."""
+    """Return the surface at every pixel."""
     m = gather(tables.frames, hits.primitive)
     kind, first_material = gather((tables.kind, tables.material), hits.primitive)
     local = tuple(
@@ -47,7 +54,7 @@ def surfaces(tables: Tables, rays: Rays, hits: Hits) -> Surface:
     )
     position = (hits.depth * rays.x, hits.depth * rays.y, hits.depth)
     facing = normal[0] * position[0] + normal[1] * position[1] + normal[2] * position[2]
-    # Rounding at an outline can pick the face next to the one that was hit.
+    # rounding at an outline can choose the face next to the one that was hit
     flip = torch.where(facing > 0, -1.0, 1.0)
     normal = (normal[0] * flip, normal[1] * flip, normal[2] * flip)
 
@@ -74,8 +81,15 @@ def surfaces(tables: Tables, rays: Rays, hits: Hits) -> Surface:
     colour = [torch.where(skirting, 0.72, channel) for channel in colour]
     eye, *up = gather((tables.eye, *tables.up), rays.image)
     height = eye + position[0] * up[0] + position[1] * up[1] + position[2] * up[2]
-    clear = torch.where(room, _room_clearance(local, half, axis), _floor_clearance(height))  # type: ignore[arg-type]
-    return Surface(normal, position, tuple(colour), material[11], clear)  # type: ignore[arg-type]
+    inside = _room_clearance(local, half, axis)  # type: ignore[arg-type]
+    clear = torch.where(room, inside, _floor_clearance(height))
+    return Surface(
+        normal=normal,
+        position=position,
+        colour=tuple(colour),  # type: ignore[arg-type]
+        glow=material[11],
+        open=clear,
+    )
 
 
 def _unit(v: tuple[Tensor, ...]) -> Triple:
@@ -84,7 +98,10 @@ def _unit(v: tuple[Tensor, ...]) -> Triple:
 
 
 def _gradients(local: Triple, taper: Tensor, kind: Tensor) -> tuple[Tensor, Triple]:
-    """The axis whose face was hit, and a vector along the outward normal in the primitive's own frame."""
+    """Return the axis of the face that was hit, and a vector along its outward normal.
+
+    The vector is in the primitive's frame.
+    """
     x, y, z = local
     ax, ay, az = x.abs(), y.abs(), z.abs()
     axis = torch.where(ax >= ay, torch.where(ax >= az, 0, 2), torch.where(ay >= az, 1, 2))
@@ -107,7 +124,10 @@ def _gradients(local: Triple, taper: Tensor, kind: Tensor) -> tuple[Tensor, Trip
 def _texture_plane(
     metres: Triple, half: Columns, axis: Tensor, room: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Texture coordinates in metres; the second runs along the face's longer extent, up on a wall."""
+    """Return texture coordinates in metres.
+
+    The second one is along the longer extent of the face; on a wall it is upwards.
+    """
     first, second = (
         torch.where(axis == 0, metres[1], metres[0]),
         torch.where(axis == 2, metres[1], metres[2]),
@@ -122,7 +142,7 @@ def _texture_plane(
 
 @lru_cache(maxsize=1)
 def _grain() -> Tensor:
-    """A tileable table of smooth noise in [0, 1], (GRAIN_SIZE * GRAIN_SIZE,) float32."""
+    """Return a tileable table of smooth noise in [0, 1], (GRAIN_SIZE * GRAIN_SIZE,) float32."""
     values = np.random.Generator(np.random.Philox(key=[7, 7])).random((GRAIN_SIZE, GRAIN_SIZE))
     for axis in (0, 1):
         for shift in (1, 1, 2):
@@ -138,9 +158,12 @@ def _fraction(x: Tensor) -> Tensor:
 
 
 def _pattern(material: Columns, across: Tensor, along: Tensor, footprint: Tensor) -> Tensor:
-    """How much of the second colour, 0 to 1, faded to its mean where a pixel is as large as a repeat."""
+    """Return the share of the second colour, 0 to 1.
+
+    It fades to its mean when a pixel is as large as a repeat.
+    """
     texture, repeats = material[6], material[7]
-    # The repeats are random, so they serve as an offset that differs between materials.
+    # repeats are random, so they give each material another offset
     offset = repeats * 57.3
     row = ((across * material[8] + offset) * GRAIN_TEXELS).to(torch.int32) & (GRAIN_SIZE - 1)
     column = ((along * material[9] + offset) * GRAIN_TEXELS).to(torch.int32) & (GRAIN_SIZE - 1)
@@ -151,7 +174,7 @@ def _pattern(material: Columns, across: Tensor, along: Tensor, footprint: Tensor
     whole_s, whole_w = s.floor(), w.floor()
     plank = _fraction(whole_s * 0.618)
     joint = _fraction(w * 0.16 + plank * 7.0)
-    # Lines narrower than a pixel are spread over it, thinner, instead of flickering.
+    # lines narrower than a pixel are drawn as faint lines of one pixel
     soft = (2.0 * footprint * repeats).clamp(min=0.06)
     thin = (0.15 / soft).clamp(max=1.0)
     grout = ((torch.maximum(ridge_s, ridge_w) - 0.93) / soft + 0.5).clamp(0.0, 1.0) * thin
@@ -180,7 +203,7 @@ def _pattern(material: Columns, across: Tensor, along: Tensor, footprint: Tensor
 
 
 def _room_clearance(local: Triple, half: Columns, axis: Tensor) -> Tensor:
-    """Less ambient light where two or three of the room's faces meet."""
+    """Return the share of ambient light, lower where two or three faces of the room meet."""
     clear = torch.ones_like(local[0])
     for j in range(3):
         gap = (1.0 - local[j].abs()) * half[j] * 4.0
@@ -189,6 +212,6 @@ def _room_clearance(local: Triple, half: Columns, axis: Tensor) -> Tensor:
 
 
 def _floor_clearance(height: Tensor) -> Tensor:
-    """Less ambient light near the floor."""
+    """Return the share of ambient light, lower near the floor."""
     rise = height.clamp(min=0.0) * 3.0
     return 1.0 - 0.4 / (1.0 + rise * rise)

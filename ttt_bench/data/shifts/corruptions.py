@@ -1,14 +1,12 @@
-"""What each shift of `shifts` does to an image: small functions that change a picture and never
-where things are.
+"""The shifts of `kinds`: functions that change the colours of an image, but not its geometry.
 
-An image is (3, H, W) float32 RGB in [0, 1]. Each function takes it, a generator that all its
-randomness comes from, and the shift's constants, and returns a new image, which `corrupt` clips to
-[0, 1].
+An image is (3, H, W) float32 RGB in [0, 1]. Each function takes an image, a generator for all its
+randomness, and the shift's constants. It returns a new image, which `corrupt` clips to [0, 1].
 
-"ImageNet-C" is Hendrycks and Dietterich (2019), see `shifts`; their severities were chosen for
-224x224 pixels, and what they give in pixels scales with the shorter side. Where one of their
-corruptions moves things, which a class does not notice and a label of every pixel does, its
-function here puts them back and says so.
+"ImageNet-C" is Hendrycks and Dietterich (2019), see `kinds`. Its severities were chosen for 224x224
+pixels; constants in pixels scale with the shorter side. Some of its corruptions move objects, which
+does not change a class but makes the labels of pixels wrong. The functions here undo this and
+document it.
 """
 
 from __future__ import annotations
@@ -25,23 +23,23 @@ from torch.nn import functional as F
 
 from ttt_bench.data.shifts.kinds import Shift
 
-PUBLISHED_SIZE = 224  # pixels of ImageNet-C's pictures
+PUBLISHED_SIZE = 224  # pixels, width and height of ImageNet-C's images
 
 Corruption = Callable[..., Tensor]
 
 
 def corrupt(image: Tensor, shift: Shift, generator: Generator) -> Tensor:
-    """The image under a shift, clipped to [0, 1], which is what a picture can hold.
+    """Return the image under a shift, clipped to [0, 1], the range of an image file.
 
     Args:
         image: (3, H, W) float32 in [0, 1]; it is not changed.
-        generator: on the CPU, where all the shift's randomness comes from.
+        generator: on the CPU, the source of all randomness.
     """
     return CORRUPTIONS[shift.name](image, generator, *shift.constants).clamp(0.0, 1.0)
 
 
 def _scale(image: Tensor) -> float:
-    """Pixels of this image to one of the published ones."""
+    """Return the number of pixels of this image per pixel of a published one."""
     return min(image.shape[-2:]) / PUBLISHED_SIZE
 
 
@@ -53,12 +51,11 @@ def _normal(image: Tensor, generator: Generator) -> Tensor:
 
 
 def gaussian_noise(image: Tensor, generator: Generator, alpha: float) -> Tensor:
-    """Add Gaussian noise of standard deviation alpha times that of the image's own values, over
-    pixels and channels.
+    """Add Gaussian noise of alpha times the standard deviation of the image's values.
 
-    S4T, supplement, Table 2. Whether the noisy image is clipped there is not said; it is here, as
-    every image of a data set lies in [0, 1], so that values near black and white deviate a little
-    less than alpha says.
+    The standard deviation is over pixels and channels. S4T, supplement, Table 2. The supplement
+    does not state whether the noisy image is clipped. Here it is, since images of data sets are in
+    [0, 1], so that values near black and white deviate slightly less than alpha.
     """
     return image + alpha * image.std(correction=0) * _normal(image, generator)
 
@@ -69,21 +66,20 @@ def absolute_noise(image: Tensor, generator: Generator, deviation: float) -> Ten
 
 
 def shot_noise(image: Tensor, generator: Generator, photons: float) -> Tensor:
-    """Count photons, of which white has so many on average. ImageNet-C."""
+    """Replace values by photon counts; white has `photons` on average. ImageNet-C."""
     return torch.poisson(image * photons, generator) / photons
 
 
 def impulse_noise(image: Tensor, generator: Generator, share: float) -> Tensor:
-    """Replace this share of the values, half by black and half by white. ImageNet-C (salt and
-    pepper).
-    """
+    """Replace a share of the values, half by black and half by white. ImageNet-C."""
     drawn = torch.rand(image.shape, generator=generator)
     return torch.where(drawn < share, (drawn < share / 2).to(image.dtype), image)
 
 
 def speckle_noise(image: Tensor, generator: Generator, deviation: float) -> Tensor:
-    """Add Gaussian noise whose standard deviation is a share of each value. ImageNet-C's extra
-    corruptions.
+    """Add Gaussian noise whose standard deviation is a share of each value.
+
+    From ImageNet-C's extra corruptions.
     """
     return image + image * deviation * _normal(image, generator)
 
@@ -92,21 +88,20 @@ def speckle_noise(image: Tensor, generator: Generator, deviation: float) -> Tens
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """(C, H, W) filtered with a kernel (K, L) of odd extents; beyond the border its last pixel goes
-    on.
+    """Return an image (C, H, W) filtered with a kernel (K, L), K and L odd; borders are repeated.
 
-    By Fourier transform, since at 512 pixels the kernels have up to a hundred pixels a side.
+    It uses the Fourier transform, since kernels have up to 100x100 pixels for images of 512 pixels.
     """
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padded = F.pad(image[None], (columns, columns, rows, rows), mode="replicate")[0]
     size = (padded.shape[1], padded.shape[2])
-    # a correlation: the kernel's conjugate, so that nothing has to be turned around
+    # the conjugate makes it a correlation instead of a convolution
     product = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size).conj()
     return torch.fft.irfft2(product, s=size)[:, : image.shape[1], : image.shape[2]]
 
 
 def gaussian_kernel(deviation: float) -> Tensor:
-    """A Gaussian out to four standard deviations, (K, K) summing to 1."""
+    """Return a Gaussian (K, K) with sum 1, cut at four standard deviations."""
     reach = ceil(4.0 * deviation)
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     line = torch.exp(-0.5 * (steps / deviation) ** 2)
@@ -115,7 +110,7 @@ def gaussian_kernel(deviation: float) -> Tensor:
 
 
 def disc_kernel(radius: float) -> Tensor:
-    """A disc (K, K) summing to 1, each pixel weighed by how much of it the disc covers."""
+    """Return a disc (K, K) with sum 1; pixels are weighted by their covered area."""
     fine, reach = 8, ceil(radius)
     extent = (2 * reach + 1) * fine
     steps = (torch.arange(extent, dtype=torch.float32) - (extent - 1) / 2) / fine
@@ -125,14 +120,12 @@ def disc_kernel(radius: float) -> Tensor:
 
 
 def trail_kernel(reach: float, deviation: float, degrees: float) -> Tensor:
-    """A trail (K, K) summing to 1 along a line: half a Gaussian, brightest at its start, cut after
-    twice `reach`.
+    """Return a trail (K, K) with sum 1 along a line, with its centre of mass at the centre.
 
-    Lengths in pixels. Its centre of mass is the kernel's middle.
+    It is half a Gaussian, brightest at its start and cut after twice `reach`. Lengths are in
+    pixels.
     """
-    count = max(
-        int(2 * reach * 4) + 1, 2
-    )  # four points a pixel, so that a trail of two pixels is one too
+    count = max(int(2 * reach * 4) + 1, 2)  # four points per pixel, at least two
     along = torch.linspace(0.0, 2 * reach, count)
     weight = torch.exp(-0.5 * (along / deviation) ** 2)
     weight /= weight.sum()
@@ -158,35 +151,29 @@ def gaussian_blur(image: Tensor, _: Generator, deviation: float) -> Tensor:
 
 
 def defocus_blur(image: Tensor, _: Generator, radius: float) -> Tensor:
-    """Blur with a disc. ImageNet-C; it smooths the disc's rim with a small Gaussian, here it is
-    exact.
-    """
+    """Blur with a disc. ImageNet-C, which smooths the disc's border; here the disc is exact."""
     return blur(image, disc_kernel(radius * _scale(image)))
 
 
 def motion_blur(image: Tensor, generator: Generator, reach: float, deviation: float) -> Tensor:
     """Blur along a line within 45 degrees of the rows.
 
-    ImageNet-C, whose trail starts at each pixel and so drags everything along it; here the trail's
-    centre of mass stays where the pixel was, and with it the labels.
+    ImageNet-C, whose trail begins at each pixel and so moves objects along it. Here the trail's
+    centre of mass is at the pixel, so that labels stay correct.
     """
     degrees = 90.0 * float(torch.rand((), generator=generator)) - 45.0
     return blur(image, trail_kernel(reach * _scale(image), deviation * _scale(image), degrees))
 
 
 def zoom_blur(image: Tensor, _: Generator, largest: float, step: float) -> Tensor:
-    """Average the image with itself magnified about its middle, from 1 to the largest
-    magnification.
+    """Average the image with itself magnified about its centre by 1 to `largest`.
 
-    ImageNet-C, where things move outwards by half of the largest magnification; here every
-    magnification is divided by their mean, so that things stay, and beyond the border its last
-    pixel goes on.
+    ImageNet-C, where objects move outwards by half of the largest magnification. Here every
+    magnification is divided by their mean, so that objects stay in place; borders are repeated.
     """
     count = round((largest - 1.0) / step) + 1
-    zooms = [
-        1.0,
-        *(1.0 + step * number for number in range(count)),
-    ]  # the image itself counts twice
+    # the image itself counts twice
+    zooms = [1.0, *(1.0 + step * number for number in range(count))]
     mean = sum(zooms) / len(zooms)
     total = torch.zeros_like(image)
     for zoom in zooms:
@@ -195,7 +182,7 @@ def zoom_blur(image: Tensor, _: Generator, largest: float, step: float) -> Tenso
 
 
 def _magnified(image: Tensor, factor: float) -> Tensor:
-    """The image enlarged about its middle and cut to its size, linear between pixels."""
+    """Return the image enlarged about its centre and cropped to its size, bilinear."""
     view = torch.tensor([[[1.0 / factor, 0.0, 0.0], [0.0, 1.0 / factor, 0.0]]])
     grid = F.affine_grid(view, [1, *image.shape], align_corners=False)
     return F.grid_sample(
@@ -207,7 +194,7 @@ def _magnified(image: Tensor, factor: float) -> Tensor:
 
 
 def fog(image: Tensor, generator: Generator, thickness: float, decay: float) -> Tensor:
-    """Mix with grey drifts and darken, so that the brightest value stays possible. ImageNet-C."""
+    """Mix with grey drifts and darken, so that the brightest value is kept. ImageNet-C."""
     height, width = image.shape[1:]
     drifts = plasma(max(height, width), decay, generator)[:height, :width]
     brightest = image.max()
@@ -215,11 +202,10 @@ def fog(image: Tensor, generator: Generator, thickness: float, decay: float) -> 
 
 
 def plasma(size: int, decay: float, generator: Generator) -> Tensor:
-    """A random relief (N, N) from 0 to 1 with N the power of two from `size` on, by the
-    diamond-square algorithm.
+    """Return a random relief (N, N) from 0 to 1 by the diamond-square algorithm.
 
-    It wraps around. Each halving of the grid divides the random heights by the decay's square, as
-    ImageNet-C's does.
+    N is the smallest power of two that is at least `size`. The relief wraps around. Each halving of
+    the grid divides the random heights by the square of `decay`, as in ImageNet-C.
     """
     relief, height = torch.zeros(1, 1), 1.0
 
@@ -244,19 +230,17 @@ def plasma(size: int, decay: float, generator: Generator) -> Tensor:
 def snow(
     image: Tensor,
     generator: Generator,
-    mean: float,
-    spread: float,
-    size: float,
-    threshold: float,
-    reach: float,
-    deviation: float,
-    kept: float,
+    *constants: float,
 ) -> Tensor:
-    """Whiten the image and let flakes fall, in one direction and its opposite. ImageNet-C.
+    """Whiten the image and add falling flakes, in one direction and its opposite. ImageNet-C.
 
-    The flakes are drawn for the published size and then resized, since in a small picture most are
-    less than a pixel.
+    The flakes are drawn at the published size and then resized, since in a small image most are
+    smaller than a pixel.
+
+    Args:
+        constants: the seven constants of a severity, as `kinds.KINDS` explains them.
     """
+    mean, spread, size, threshold, reach, deviation, kept = constants
     height, width = (round(extent / _scale(image)) for extent in image.shape[1:])
     coarse = mean + spread * torch.randn(
         1, 1, ceil(height / size) + 1, ceil(width / size) + 1, generator=generator
@@ -293,9 +277,7 @@ def contrast(image: Tensor, _: Generator, kept: float) -> Tensor:
 
 
 def saturate(image: Tensor, _: Generator, factor: float, added: float) -> Tensor:
-    """Change the saturation of hue, saturation and value; what has no hue counts as red.
-    ImageNet-C.
-    """
+    """Change the saturation of hue, saturation and value; grey counts as red. ImageNet-C."""
     value = image.amax(0)
     lack = 1.0 - image / value.clamp(min=1e-8)
     saturation = lack.amax(0)
@@ -308,7 +290,7 @@ def saturate(image: Tensor, _: Generator, factor: float, added: float) -> Tensor
 
 
 def pixelate(image: Tensor, _: Generator, kept: float) -> Tensor:
-    """Average over squares and show the squares. ImageNet-C (Pillow's box filter, both ways)."""
+    """Shrink and enlarge with Pillow's box filter, which shows squares. ImageNet-C."""
     height, width = image.shape[1:]
     small = max(int(width * kept), 1), max(int(height * kept), 1)
     channels = []
@@ -320,6 +302,7 @@ def pixelate(image: Tensor, _: Generator, kept: float) -> Tensor:
 
 def jpeg(image: Tensor, _: Generator, quality: float) -> Tensor:
     """Encode as JPEG with Pillow, and decode. ImageNet-C."""
+    # (3, H, W) -> (H, W, 3)
     pixels = (image * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous()
     file = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(file, format="JPEG", quality=int(quality))
@@ -348,4 +331,4 @@ CORRUPTIONS: dict[str, Corruption] = {
         jpeg,
     )
 }
-"""What every name in `shifts.KINDS` does."""
+"""The function of every name in `kinds.KINDS`."""

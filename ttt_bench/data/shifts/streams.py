@@ -1,12 +1,11 @@
-"""In which order a target's images come in the online protocol, and under which shifts. Imports no
-torch.
+"""Streams: order and shifts of a target's images in the online protocol. Imports no torch.
 
 * `fixed`: file order.
 * `shuffled`: a random order.
 * `continual:a,b,c`: the whole target under the shifts a, then all of it under b, then under c.
 * `mixed:a,b,c`: every image once, in file order, under one of the shifts, drawn for each.
 
-a, b and c are shifts of `shifts`, such as `fog@s3`, or several joined by +. A shift may come back
+a, b and c are shifts of `kinds`, such as `fog@s3`, or several joined by +. A shift may be repeated
 (`continual:a,b,a`).
 """
 
@@ -26,7 +25,7 @@ DESCRIPTIONS = {
     "mixed": "every image once, under one of the shifts, drawn for each",
 }
 SHIFTING = ("continual", "mixed")
-"""The streams that name shifts."""
+"""The streams with shifts."""
 
 Chain = tuple[Shift, ...]
 
@@ -37,8 +36,7 @@ class Stream:
 
     Attributes:
         kind: a name in `DESCRIPTIONS`.
-        segments: the shifts of each segment; a single one without shifts where the stream names
-        none.
+        segments: the shifts of each segment; streams without shifts have one empty segment.
     """
 
     kind: str
@@ -49,25 +47,23 @@ class Stream:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Each segment in words, such as `fog@s3`; empty where it has no shift."""
+        """The shifts of each segment, such as `fog@s3`; empty for a segment without shifts."""
         return tuple("+".join(map(str, chain)) for chain in self.segments)
 
 
 class Position(NamedTuple):
-    """What comes at one position of a stream: the image's index in the data set, and the number
-    of its segment.
-    """
+    """A position of a stream: an image's index in the data set, and the number of its segment."""
 
     image: int
     segment: int
 
 
 def parse_stream(text: str) -> Stream:
-    """The stream `fixed`, `shuffled`, `continual:a,b,c` or `mixed:a,b,c`.
+    """Return the stream `fixed`, `shuffled`, `continual:a,b,c` or `mixed:a,b,c`.
 
     Raises:
-        BenchError: another kind, shifts where there are none or none where there must be some, or
-            wrong shifts, all of them.
+        BenchError: the kind is unknown, its shifts are missing or not allowed, or some shifts are
+            invalid; names all of them.
     """
     kind, colon, rest = (part.strip() for part in text.partition(":"))
     if kind not in DESCRIPTIONS:
@@ -75,12 +71,13 @@ def parse_stream(text: str) -> Stream:
     if kind not in SHIFTING:
         if colon:
             raise BenchError(
-                f"stream {text}: {kind} takes no shifts; shift the target itself (DOMAIN+SHIFT@STRENGTH)"
+                f"stream {text}: {kind} takes no shifts; "
+                "give them with the target (DOMAIN+SHIFT@STRENGTH)"
             )
         return Stream(kind)
     if not rest:
         raise BenchError(
-            f"stream {kind} needs its shifts, with commas between them (such as {kind}:fog@s3,snow@s3)"
+            f"stream {kind} needs shifts, separated by commas (such as {kind}:fog@s3,snow@s3)"
         )
     segments, problems = [], []
     for part in rest.split(","):
@@ -94,10 +91,10 @@ def parse_stream(text: str) -> Stream:
 
 
 def stream_positions(stream: Stream, count: int, seed: int) -> list[Position]:
-    """What comes at every position, where the target has `count` images.
+    """Return the positions of a stream over a target of `count` images.
 
-    The order of `shuffled` depends on the seed and the count; which shift an image of `mixed` gets,
-    on the seed and its index.
+    The order of `shuffled` depends on the seed and the count. The shift of an image of `mixed`
+    depends on the seed and its index.
     """
     if stream.kind == "shuffled":
         drawn = random.Random(f"shuffled {seed}")

@@ -1,6 +1,4 @@
-"""A data set seen otherwise: its images shifted, or in another order. Targets stay what they
-are.
-"""
+"""Data sets that change another one: shifted images, another order, other class indices."""
 
 from __future__ import annotations
 
@@ -25,16 +23,15 @@ from ttt_bench.util.seeding import derive_seed
 def shift_image(
     image: Tensor, shifts: Sequence[Shift], seed: int, index: int, done: int = 0
 ) -> Tensor:
-    """An image under shifts, one after the other.
+    """Return an image under shifts, applied in order.
 
-    Randomness depends on the seed, the image's index, the shift's name and its place in the row,
-    and not on its
-    strength: twice the noise is the same noise, doubled.
+    Randomness depends on the seed, the image's index, the shift's name and its number in the order.
+    It does not depend on the strength: twice the strength of noise is the same noise, doubled.
 
     Args:
         image: (3, H, W) float32 in [0, 1]; it is not changed.
-        index: the image's in its data set.
-        done: how many shifts the image has seen before these.
+        index: the image's index in its data set.
+        done: number of shifts that were applied to the image before.
     """
     for place, shift in enumerate(shifts, start=done):
         generator = Generator().manual_seed(derive_seed("shift", seed, place, shift.name, index))
@@ -43,7 +40,7 @@ def shift_image(
 
 
 class WrappedDataset(Dataset):
-    """A data set that another one is looked at through."""
+    """Base of data sets that change the images, targets or order of another one."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -58,10 +55,11 @@ class WrappedDataset(Dataset):
 
 
 class RelabelledDataset(WrappedDataset):
-    """A data set whose classes are others: `table` (256,) has the new index of each, 255 for none.
+    """A data set with other class indices.
 
     Args:
-        record: what the table follows from, for the fingerprint.
+        table: (256,), the new index of each class, 255 for none.
+        record: JSON-like values that the table follows from, for the fingerprint.
     """
 
     def __init__(self, dataset: Dataset, table: NDArray[np.uint8], record: object) -> None:
@@ -80,11 +78,11 @@ class RelabelledDataset(WrappedDataset):
 
 
 class ShiftedDataset(WrappedDataset):
-    """A data set under shifts: other images, the same targets.
+    """A data set with shifted images and unchanged targets.
 
     Args:
         shifts: at least one; they are applied in this order.
-        seed: of their randomness.
+        seed: seed of their randomness.
     """
 
     def __init__(self, dataset: Dataset, shifts: Sequence[Shift], seed: int) -> None:
@@ -109,16 +107,17 @@ class ShiftedDataset(WrappedDataset):
 
 
 class StreamedDataset(WrappedDataset):
-    """A data set in a stream's order and under its shifts: indices of this data set are positions
-    of the stream.
+    """A data set in a stream's order and under its shifts.
+
+    Indices of this data set are positions of the stream.
 
     Attributes:
         stream: the stream; its `names` are those of the segments.
-        places: of every position, the image's index in the data set and the segment's number.
+        positions: the image's index in the data set and the segment's number, per position.
 
     Args:
-        seed: of the order and of the shifts' randomness.
-        count: how many of the data set's images are used, the first ones; None for all.
+        seed: seed of the order and of the shifts' randomness.
+        count: number of images that are used, the first ones; None for all.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class StreamedDataset(WrappedDataset):
         self.positions: list[Position] = stream_positions(stream, images, seed)
         self._done = len(dataset.shifts) if isinstance(dataset, ShiftedDataset) else 0
         if stream.kind == "fixed":
-            return  # it gives what the data set itself gives
+            return  # its images are those of the data set, unchanged
         contents = [_content(chain) for chain in stream.segments]
         self.fingerprint = hash_of(
             [dataset.fingerprint, stream.kind, contents, seed, images], length=16
@@ -165,6 +164,6 @@ def _words(stream: Stream) -> str:
 
 
 def _content(shifts: Sequence[Shift]) -> list[object]:
-    """What decides what shifts do: the code that does it and their constants."""
+    """Return all that the effect of shifts depends on: their code and their constants."""
     code = hash_source(Path(corruptions.__file__).read_text(encoding="utf-8"))
     return [code, *((shift.name, shift.constants) for shift in shifts)]

@@ -1,1 +1,1 @@
-"""Taskonomy (tiny) from its files, in any of the folder layouts that are about."""
+"""Taskonomy (tiny) from its files, in any of its common folder layouts."""

@@ -1,4 +1,4 @@
-"""Native PNG files to arrays, with every property checked that a target relies on."""
+"""Decode native PNG files to arrays, and check every property that a target relies on."""
 
 from __future__ import annotations
 
@@ -37,15 +37,14 @@ _FORMATS: dict[str, ImageFormat] = {
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
-    """A part's file as it is.
+    """Return the file of a part as an array.
 
     Returns:
-        `rgb` and `normals` (H, W, 3) uint8, `semseg` (H, W) uint8 native ids (a palette picture's
-        indices), `depth` and `edge` (H, W) uint16 counts.
+        `rgb` and `normals` (H, W, 3) uint8, `semseg` (H, W) uint8 native ids (the indices of a
+        palette image), `depth` and `edge` (H, W) uint16 counts.
 
     Raises:
-        DataError: missing, damaged, of the wrong kind or out of range; names the file and says what
-        is wrong.
+        DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     array = read_image(path, _FORMATS[part])
     if _FORMATS[part] is GREY16:
@@ -56,26 +55,26 @@ def read(path: Path, part: str) -> NDArray[Any]:
 
 
 def size_of(path: Path, part: str) -> tuple[int, int]:
-    """(H, W) of a part's file, from its header alone.
+    """Return (H, W) of a part's file, from its header.
 
     Raises:
-        DataError: missing, not an image, or of the wrong kind.
+        DataError: the file is missing, not an image, or of the wrong kind.
     """
     return image_file_size(path, _FORMATS[part])
 
 
 def is_palette(path: Path) -> bool:
-    """Whether a semantic map is a picture with a palette.
+    """Return whether a semantic map is an image with a palette.
 
     Raises:
-        DataError: missing, or no label map.
+        DataError: the file is missing, or not a label map.
     """
     with open_image(path, LABELS) as image:
         return image.mode == "P"
 
 
 def read_frame(frames: Frames, index: int, tasks: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """All parts of a frame.
+    """Return the arrays of all parts of a frame.
 
     Raises:
         DataError: a file is damaged, or the parts differ in size.
@@ -86,8 +85,12 @@ def read_frame(frames: Frames, index: int, tasks: Sequence[str]) -> dict[str, ND
     return arrays
 
 
-def problems(frames: Frames, index: int, tasks: Sequence[str], full: bool) -> list[Problem]:
-    """What is wrong with a frame's files; `full` decodes them, else headers are read."""
+def problems(frames: Frames, index: int, tasks: Sequence[str], *, full: bool) -> list[Problem]:
+    """Return the problems of a frame's files.
+
+    Args:
+        full: decode the files; otherwise only their headers are read.
+    """
     found = []
     sizes: dict[str, tuple[int, ...]] = {}
     for part in (IMAGE, *tasks):

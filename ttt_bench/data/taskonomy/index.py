@@ -1,5 +1,4 @@
-"""Which files there are: (building, point, view) -> the path of each part, in any known folder
-layout.
+"""Taskonomy's files: (building, point, view) -> the path of each part, in any known folder layout.
 
 Parts are joined by name, never by position. A frame's image and targets are its *parts*: `rgb` and
 the tasks.
@@ -10,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ttt_bench.errors import DataError
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 IMAGE = "rgb"
 PARTS: dict[str, tuple[str, ...]] = {
@@ -29,8 +30,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "normals": ("normal",),
     "edge": ("edge_occlusion",),
 }
-"""The native names of each part, in folders and in file names; either spelling of the semantic
-one is about.
+"""The native names of each part, in folders and in file names; both spellings of the semantic
+one occur.
 """
 
 LAYOUTS: dict[str, str] = {
@@ -41,13 +42,13 @@ LAYOUTS: dict[str, str] = {
     "E": "{building}/{domain}/point_...png",
 }
 UNNAMED = "unnamed"
-"""The building of layout D, which does not say."""
+"""The name of the building in layout D, which has no folder with its name."""
 
 ENDINGS: dict[str, tuple[str, ...]] = {
-    part: tuple(f"{name}.png" for name in names) for part, names in PARTS.items()
+    part: tuple(map("{}.png".format, names)) for part, names in PARTS.items()
 }
-"""How file names of each part end; the original files are all PNG, a cache of smaller ones may
-keep images as JPEG.
+"""The ends of file names of each part. The original files are all PNG; a cache of smaller ones may
+have images as JPEG.
 """
 ENDINGS[IMAGE] += ("rgb.jpg",)
 
@@ -58,14 +59,14 @@ _FILE = re.compile(r"(point_(?:0|[1-9]\d*)_view_(?:0|[1-9]\d*))_domain_(\w+\.(?:
 _PIECES = re.compile(r"point_(\d+)_view_(\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where each building's parts lie.
+    """The folders of each building's parts.
 
     Attributes:
-        root: the folder that was looked in.
+        root: the folder that was searched.
         layouts: the names of the layouts that were found.
-        paths: of each (building, part) its folder.
+        paths: (building, part) -> folder.
         leftovers: temporary folders of interrupted extractions; they are not read.
     """
 
@@ -76,32 +77,32 @@ class Folders:
 
     @property
     def buildings(self) -> tuple[str, ...]:
+        """The names of all buildings, sorted."""
         return tuple(sorted({building for building, _ in self.paths}))
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know of this root."""
-        said = [
-            f"{folder}: temporary folder left over from an interrupted extraction; ignored, delete it"
+        """Notices on leftovers and on several layouts."""
+        notices = [
+            f"{folder}: temporary folder of an interrupted extraction; ignored, delete it"
             for folder in self.leftovers
         ]
         if len(self.layouts) > 1:
-            said.append(
-                f"{self.root}: files lie in several layouts ({', '.join(self.layouts)}); all are read"
-            )
-        return said
+            names = ", ".join(self.layouts)
+            notices.append(f"{self.root}: files in several layouts ({names}); all are read")
+        return notices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Frames:
-    """An ordered set of frames, eleven bytes a frame.
+    """An ordered set of frames, in eleven bytes per frame.
 
     Attributes:
-        buildings: names; `building` (N,) uint16 points into them.
+        buildings: names; `building` (N,) uint16 holds indices into them.
+        folders: (building, part) -> folder.
         point, view: (N,) int32.
-        have: (N,) uint8, a bit for each of `ENDINGS` that has a file.
-        folders: of each (building, part) its folder.
-        strays: how many files in those folders are no frame's, and one of them.
+        have: (N,) uint8, one bit per entry of `ENDINGS`, set if the frame has that file.
+        strays: number of files in those folders that belong to no frame, and one of them.
     """
 
     buildings: tuple[str, ...]
@@ -116,25 +117,26 @@ class Frames:
         return len(self.building)
 
     def building_of(self, index: int) -> str:
+        """Return the name of a frame's building."""
         return self.buildings[self.building[index]]
 
     def stem(self, index: int) -> str:
-        """`point_P_view_V`."""
+        """Return `point_P_view_V`."""
         return f"point_{self.point[index]}_view_{self.view[index]}"
 
     def name(self, index: int) -> str:
-        """`building/point_P_view_V`, whatever the layout."""
+        """Return `building/point_P_view_V`, in every layout."""
         return f"{self.building_of(index)}/{self.stem(index)}"
 
     def path(self, index: int, part: str) -> Path:
-        """The file of a part that the frame has."""
+        """Return the file of a part, which the frame must have."""
         ending = next(ending for ending in ENDINGS[part] if self.have[index] & _BIT_OF[ending])
         return Path(
             self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{ending}"
         )
 
     def has(self, part: str) -> NDArray[np.bool_]:
-        """(N,): which frames have a file of that part."""
+        """Return (N,): whether each frame has a file of a part."""
         return (self.have & sum(_BIT_OF[ending] for ending in ENDINGS[part])) != 0
 
     @property
@@ -143,32 +145,33 @@ class Frames:
         return tuple(task for task in TASKS if self.has(task).any())
 
     def counts(self) -> dict[str, int]:
-        """Frames of each building."""
+        """Return the number of frames of each building."""
         numbers = np.bincount(self.building, minlength=len(self.buildings))
         return {name: int(number) for name, number in zip(self.buildings, numbers, strict=True)}
 
     def select(self, indices: ArrayLike) -> Frames:
-        """The frames at these indices (or where this mask holds), in that order."""
+        """Return the frames at these indices (or where this mask is true), in that order."""
         at = np.asarray(indices)
         arrays = {name: getattr(self, name)[at] for name in ("building", "point", "view", "have")}
         return replace(self, **arrays)
 
 
 def find_folders(root: Path) -> Folders:
-    """Look for the layouts below a folder (or below its `data/`, where S4T's public code keeps
-    them).
+    """Return the folders of the known layouts below a folder, or below its `data/`.
+
+    S4T's public code keeps the files below `data/`.
 
     Raises:
-        DataError: no such folder, or nothing in it that is known; says what was looked for, where,
-        and what to do.
+        DataError: the folder does not exist or has no known layout; says what was looked for,
+            where, and what to do.
     """
     if not root.is_dir():
         raise DataError(
-            f"Taskonomy: looked for the folder {root}, which does not exist; --data-root (or the environment variable "
-            "TTT_BENCH_DATA) must name the folder that holds taskonomy/"
+            f"Taskonomy: the folder {root} does not exist; --data-root (or the environment "
+            "variable TTT_BENCH_DATA) must name the folder that contains taskonomy/"
         )
     try:
-        # data/ first: from above, it would look like a building of layout E
+        # data/ first: from its parent, it would look like a building of layout E
         found = _look(root / "data") if (root / "data").is_dir() else _look(root)
         if not found.paths:
             found = _look(root)
@@ -183,138 +186,154 @@ def find_folders(root: Path) -> Folders:
 
 def _unrecognised(root: Path) -> DataError:
     names = sorted(path.name for path in root.iterdir())
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     hints = [
-        f"{name} is no Taskonomy domain, did you mean {near[0]}?"
+        f"{name} is not a Taskonomy domain, did you mean {near[0]}?"
         for name in names
         if name not in _PART_OF and (near := get_close_matches(name, _PART_OF, n=1, cutoff=0.8))
     ]
     known = "; ".join(f"{key} {form}" for key, form in LAYOUTS.items())
     return DataError(
-        f"Taskonomy: no known layout below {root}, which holds {listed or 'nothing'}. "
+        f"Taskonomy: no known layout below {root}, which contains "
+        f"{listed(names, 8) or 'nothing'}. "
         + "".join(f"{hint} " for hint in hints)
-        + f"Domains: {', '.join(_PART_OF)}. Known layouts: {known}. --data-root (or TTT_BENCH_DATA) must name the "
-        "folder that holds taskonomy/ in one of these"
+        + f"Domains: {', '.join(_PART_OF)}. Known layouts: {known}. --data-root (or "
+        "TTT_BENCH_DATA) must name the folder that contains taskonomy/ in one of these"
     )
 
 
 def list_frames(folders: Folders, buildings: Iterable[str], progress: Progress) -> Frames:
-    """All frames of these buildings: building by building in the order given, each in string order
-    of the stem.
+    """Return all frames of these buildings, in the order given, each in string order of the stem.
 
     Raises:
         DataError: a folder cannot be read.
     """
     names = tuple(buildings)
-    strays = _Strays()
-    columns: list[list[int]] = [[], [], [], []]
+    rows: list[tuple[int, int, int, int]] = []
+    strays: list[str] = []
     with progress.bar("listing Taskonomy's files", len(names)) as bar:
         for number, building in enumerate(names):
-            stems = _stems(folders, building, strays)
-            for stem in sorted(stems):
-                pieces = _PIECES.fullmatch(stem)
-                assert pieces is not None
-                for column, value in zip(
-                    columns, (number, int(pieces[1]), int(pieces[2]), stems[stem]), strict=True
-                ):
-                    column.append(value)
+            stems, found = _stems(folders, building)
+            strays += found
+            rows += _rows(number, stems)
             bar.advance(note=building)
+    # (N, 4) -> four columns (N,)
+    building_of, point, view, have = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     return Frames(
-        names,
-        {key: str(path) for key, path in folders.paths.items() if key[0] in names},
-        np.array(columns[0], dtype=np.uint16),
-        np.array(columns[1], dtype=np.int32),
-        np.array(columns[2], dtype=np.int32),
-        np.array(columns[3], dtype=np.uint8),
-        (strays.count, strays.example),
+        buildings=names,
+        folders={key: str(path) for key, path in folders.paths.items() if key[0] in names},
+        building=building_of.astype(np.uint16),
+        point=point.astype(np.int32),
+        view=view.astype(np.int32),
+        have=have.astype(np.uint8),
+        strays=(len(strays), strays[0] if strays else ""),
     )
 
 
-@dataclass
-class _Strays:
-    count: int = 0
-    example: str = ""
-
-    def add(self, path: str) -> None:
-        self.count += 1
-        self.example = self.example or path
+def _rows(building: int, stems: dict[str, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (building, point, view, bits) of each stem, in string order."""
+    for stem in sorted(stems):
+        pieces = _PIECES.fullmatch(stem)
+        assert pieces is not None
+        yield building, int(pieces[1]), int(pieces[2]), stems[stem]
 
 
-@dataclass
-class _Search:
-    """Folders met while looking, less those that are not to be read."""
+class _PartPath(NamedTuple):
+    """A folder with files of a part of a building, in a layout."""
 
-    leftovers: list[Path] = field(default_factory=list)
-
-    def below(self, folder: Path) -> list[Path]:
-        folders = sorted(
-            path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
-        self.leftovers += [path for path in folders if path.name.startswith("tmp")]
-        return [path for path in folders if not path.name.startswith("tmp")]
+    layout: str
+    building: str
+    part: str
+    path: Path
 
 
 def _look(root: Path) -> Folders:
-    search = _Search()
-    layouts = set()
+    """Return the folders of all known layouts below a folder."""
+    found = list(_part_paths(root))
     paths: dict[tuple[str, str], Path] = {}
-    # a part that lies in two layouts is read from the first
-    for layout, building, part, path in sorted(_holdings(root, search)):
-        layouts.add(layout)
-        paths.setdefault((building, part), path)
-    return Folders(root, tuple(sorted(layouts)), paths, tuple(search.leftovers))
+    # a part in two layouts is read from the first
+    for one in sorted(found):
+        paths.setdefault((one.building, one.part), one.path)
+    layouts = tuple(sorted({one.layout for one in found}))
+    return Folders(root=root, layouts=layouts, paths=paths, leftovers=tuple(_leftovers(root)))
 
 
-def _holdings(root: Path, search: _Search) -> Iterator[tuple[str, str, str, Path]]:
-    """(layout, building, part, folder) of everything that looks like Taskonomy."""
-    for child in search.below(root):
+def _part_paths(root: Path) -> Iterator[_PartPath]:
+    """Yield every folder that looks like Taskonomy's."""
+    for child in _folders_in(root):
         archive = _archive(child)
         if child.name in _PART_OF:
-            yield from _below_domain(child, search)
+            yield from _below_domain(child)
         elif archive is not None:
-            yield "C", archive[0], _PART_OF[archive[1]], child / archive[1]
+            yield _PartPath("C", archive[0], _PART_OF[archive[1]], child / archive[1])
         else:
-            for inner in search.below(child):
+            for inner in _folders_in(child):
                 if inner.name in _PART_OF:
-                    yield "E", child.name, _PART_OF[inner.name], inner
+                    yield _PartPath("E", child.name, _PART_OF[inner.name], inner)
 
 
-def _below_domain(folder: Path, search: _Search) -> Iterator[tuple[str, str, str, Path]]:
+def _below_domain(folder: Path) -> Iterator[_PartPath]:
     part = _PART_OF[folder.name]
-    inner = search.below(folder)
+    inner = _folders_in(folder)
     if any(path.name == "taskonomy" for path in inner):
-        yield from (("A", path.name, part, path) for path in search.below(folder / "taskonomy"))
+        for path in _folders_in(folder / "taskonomy"):
+            yield _PartPath("A", path.name, part, path)
     elif inner:
-        yield from (("B", path.name, part, path) for path in inner)
+        yield from (_PartPath("B", path.name, part, path) for path in inner)
     elif any(_FILE.fullmatch(path.name) for path in folder.iterdir()):
-        yield "D", UNNAMED, part, folder
+        yield _PartPath("D", UNNAMED, part, folder)
+
+
+def _leftovers(root: Path) -> Iterator[Path]:
+    """Yield the temporary folders among those that `_part_paths` looks into."""
+    yield from _temporary_in(root)
+    for child in _folders_in(root):
+        if child.name not in _PART_OF and _archive(child) is not None:
+            continue
+        yield from _temporary_in(child)
+        if child.name in _PART_OF and (child / "taskonomy").is_dir():
+            yield from _temporary_in(child / "taskonomy")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden and temporary ones."""
+    return [path for path in _visible(folder) if not path.name.startswith("tmp")]
+
+
+def _temporary_in(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.name.startswith("tmp")]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _archive(folder: Path) -> tuple[str, str] | None:
-    """(building, native domain) of an extracted archive's folder."""
+    """Return (building, native domain) of an extracted archive's folder, or None for others."""
     for name in _PART_OF:
         if folder.name.endswith(f"_{name}") and (folder / name).is_dir():
             return folder.name.removesuffix(f"_{name}"), name
     return None
 
 
-def _stems(folders: Folders, building: str, strays: _Strays) -> dict[str, int]:
-    """The bits of each stem of a building."""
+def _stems(folders: Folders, building: str) -> tuple[dict[str, int], list[str]]:
+    """Return stem -> bits of a building, and the files that belong to no frame."""
     stems: dict[str, int] = {}
+    strays: list[str] = []
     for part in PARTS:
         folder = folders.paths.get((building, part))
-        if folder is None:
-            continue
-        try:
-            names = os.listdir(folder)
-        except OSError as error:
-            raise DataError(
-                f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions"
-            ) from error
-        for name in names:
+        for name in [] if folder is None else _names_in(folder):
             match = _FILE.fullmatch(name)
             if match is None or _PART_OF_ENDING.get(match[2]) != part:
-                strays.add(str(folder / name))
+                strays.append(f"{folder}/{name}")
             else:
                 stems[match[1]] = stems.get(match[1], 0) | _BIT_OF[match[2]]
-    return stems
+    return stems, strays
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise DataError(
+            f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions"
+        ) from error

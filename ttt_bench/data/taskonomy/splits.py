@@ -1,4 +1,4 @@
-"""The tiny split and what is known of its buildings, as data. Imports no torch.
+"""The tiny split and known facts about its buildings, as data. Imports no torch.
 
 Sources: `train_val_test_tiny.csv` of the Taskonomy repository (names and order), MultiMAE's frame
 lists (counts), issue threads of the data set's repositories (damage).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 TINY: dict[str, tuple[str, ...]] = {
     "train": (
-        "hanson", "merom", "klickitat", "onaga", "leonardo", "marstons", "newfields", "pinesdale", "lakeville",
-        "cosmos", "benevolence", "pomaria", "tolstoy", "shelbyville", "allensville", "wainscott", "beechwood",
-        "coffeen", "stockman", "hiteman", "woodbine", "lindenwood", "forkland", "mifflinburg", "ranchester",
+        "hanson", "merom", "klickitat", "onaga", "leonardo", "marstons", "newfields", "pinesdale",
+        "lakeville", "cosmos", "benevolence", "pomaria", "tolstoy", "shelbyville", "allensville",
+        "wainscott", "beechwood", "coffeen", "stockman", "hiteman", "woodbine", "lindenwood",
+        "forkland", "mifflinburg", "ranchester",
     ),
     "val": ("wiconisco", "corozal", "collierville", "markleeville", "darden"),
     "test": ("ihlen", "muleshoe", "uvalda", "noxapater", "mcdade"),
@@ -21,22 +22,20 @@ KNOWN: frozenset[str] = frozenset(name for names in TINY.values() for name in na
 
 EXCLUDED: dict[str, str] = {
     "woodbine": (
-        "building woodbine is excluded by the downloader because an archive is corrupt; the published results exclude "
-        "it too. Nothing to do."
+        "building woodbine is excluded by the downloader because an archive is corrupt; the "
+        "published results exclude it too. Nothing to do."
     ),
     "wiconisco": (
-        "wiconisco is left out by default, as in the official code; its edge_texture files are damaged (not needed "
-        "here). Nothing to do."
+        "wiconisco is left out by default, as in the official code; its edge_texture files are "
+        "damaged (not needed here). Nothing to do."
     ),
 }
-"""Buildings that are never used, and what to say of them."""
+"""Buildings that are never used, with a notice for each."""
 
 DAMAGED: frozenset[tuple[str, str]] = frozenset(
     {("newfields", "point_1070_view_8"), ("muleshoe", "point_399_view_5")}
 )
-"""Frames whose published rgb file cannot be read, however often it is downloaded; they are left
-out.
-"""
+"""Frames whose published rgb file is damaged; they are left out."""
 
 FRAMES: dict[str, int] = {
     "ihlen": 9_007,
@@ -49,17 +48,17 @@ FRAMES: dict[str, int] = {
     "corozal": 11_290,
     "collierville": 3_285,
 }
-"""How many frames a whole building has, where a public list says so."""
+"""Number of frames of a complete building, for buildings in a public list."""
 
 PUBLISHED_TEST = 5_451
 """Test images of the published results: a tenth of the test buildings' 54,514 frames."""
 
 
 def wanted(split: str) -> tuple[str, ...]:
-    """The buildings that a split's images come from, in order, less the excluded ones.
+    """Return the buildings of a split's images, in order, without the excluded ones.
 
-    Training takes the validation buildings as well, as the published results do; `val` is a
-    hundredth of those.
+    Training includes the validation buildings, as in the published results; `val` is a hundredth
+    of those.
     """
     names = {
         "train": TINY["train"] + TINY["val"],

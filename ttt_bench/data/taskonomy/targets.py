@@ -1,10 +1,10 @@
-"""Native arrays to targets: pure functions, numpy in and numpy out.
+"""Make targets from native arrays: pure functions on NumPy arrays.
 
-By default the handling is the `corrected` variant: labels are resized to the nearest, and what is
-invalid is masked at full resolution before anything is mixed. The encodings of depth and edges are
-those of S4T's public code. Continuous targets are resized with Pillow's bilinear filter (which
-averages when it shrinks), weighted by the mask, so that an invalid value never reaches a target.
-Sizes are (H, W).
+By default the handling is the `corrected` variant: labels are resized to the nearest pixel, and
+invalid pixels are masked at full resolution before values are averaged. The encodings of depth and
+edges are those of S4T's public code. Continuous targets are resized with Pillow's bilinear filter
+(which averages when it shrinks), weighted by the mask, so that an invalid value never reaches a
+target. Sizes are (H, W).
 """
 
 from __future__ import annotations
@@ -28,36 +28,35 @@ from ttt_bench.data.images.normals import (
 from ttt_bench.tasks import IGNORE
 
 INVALID_DEPTH = 65_036
-"""Counts from here on are no depth: the annotator masks everything within 500 of the largest
-count.
-"""
+"""The smallest invalid count: the annotator masks all counts within 500 of the largest."""
 DEPTH_MARGIN = 4
 """Pixels at full resolution that are masked around invalid depth, as public loaders do."""
 EDGE_FULL_SCALE = 409.6
-"""Counts that map to 1 (0.00625 * 65536); stronger edges lie above it."""
+"""Counts that map to 1 (0.00625 * 65536); stronger edges map to more."""
 EDGE_SIGMA = 4.0
 """Standard deviation of the blur on edges in pixels of a target of 256x256."""
 OF_ZEROS: dict[str, float] = {"semseg": IGNORE, "depth": 0.0, "normals": -1.0, "edge": -1.0}
-"""The target that a file of zeros gives, of each task."""
+"""Task -> the target value that a file of zeros gives."""
 LOG_RANGE = float(np.log(65_536.0))
 
 _KEPT = 0.5  # a target pixel is valid if at least this share of what it averages is
 
 
 def image(rgb: NDArray[np.uint8], size: Size) -> Floats:
-    """(H, W, 3) uint8 -> (3, *size) RGB in [0, 1]."""
+    """Return (3, *size) RGB in [0, 1] of an image (H, W, 3) uint8."""
     resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     planes = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
     return planes.astype(np.float32) / np.float32(255.0)
 
 
 def semseg(
-    ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, bilinear: bool = False
+    ids: NDArray[np.uint8], table: NDArray[np.uint8], size: Size, *, bilinear: bool = False
 ) -> NDArray[np.int64]:
-    """(H, W) native ids -> (*size) class indices by `LabelSpace.table`, 255 where there is none.
+    """Return (*size) class indices, 255 for none, of native ids (H, W).
 
-    With `bilinear` ids are averaged at borders, as if they were shades of grey, and stand for other
-    classes there.
+    Args:
+        table: class index per native id (`LabelSpace.table`).
+        bilinear: average ids at borders like shades of grey, which gives ids of other classes.
     """
     filtered = Image.Resampling.BILINEAR if bilinear else Image.Resampling.NEAREST
     resized = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), filtered)
@@ -65,40 +64,39 @@ def semseg(
 
 
 def depth(
-    counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN
+    counts: NDArray[Any], size: Size, *, masked: bool = True, margin: int = DEPTH_MARGIN
 ) -> Floats:
-    """(H, W) counts of any integer type -> (1, *size): log(1 + d) / log(65536), 255 where there is
-    no depth.
+    """Return (1, *size) log(1 + d) / log(65536) of counts (H, W), 255 where depth is invalid.
 
-    Metres are (65536 ** target - 1) / 512. Invalid pixels take their neighbours within `margin`
-    with them. Unless `masked`, invalid counts are taken for depth, and 65535 becomes 1.
+    Metres are (65536 ** target - 1) / 512.
+
+    Args:
+        counts: of any integer type.
+        masked: mask invalid pixels. Otherwise invalid counts are used as depth, and 65535 gives 1.
+        margin: distance in pixels from an invalid pixel within which pixels are invalid too.
     """
-    resized, kept = resized_depth(counts, size, masked, margin)
-    # whole counts have a table of logarithms, which is several times faster than taking them
+    resized, kept = resized_depth(counts, size, masked=masked, margin=margin)
+    # for integer counts, a table of logarithms is several times faster than computing them
     target = _logarithms()[counts][None] if counts.shape == size else np.log1p(resized) / LOG_RANGE
     return _marked(target, kept)
 
 
 @lru_cache(maxsize=1)
 def _logarithms() -> Floats:
-    """(65536,): the target of each count."""
+    """Return (65536,), the target of each count."""
     return np.asarray(np.log1p(np.arange(65_536, dtype=np.float32)) / LOG_RANGE, dtype=np.float32)
 
 
 def resized_depth(
-    counts: NDArray[Any], size: Size, masked: bool = True, margin: int = DEPTH_MARGIN
+    counts: NDArray[Any], size: Size, *, masked: bool = True, margin: int = DEPTH_MARGIN
 ) -> tuple[Floats, Mask]:
-    """(H, W) counts -> (1, *size) the mean of the valid ones, and (*size) where enough of them
-    are valid.
-    """
+    """Return the mean of valid counts, (1, *size), and whether enough were valid, (*size)."""
     valid = depth_mask(counts, margin) if masked else np.ones(counts.shape, dtype=np.bool_)
     return _resize_masked(counts.astype(np.float32)[None], valid, size)
 
 
 def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
-    """(H, W): where depth can be trusted, that is, no invalid pixel is within `margin` rows and
-    columns.
-    """
+    """Return (H, W): whether no invalid pixel is within `margin` rows and columns."""
     invalid = counts >= INVALID_DEPTH
     for _ in range(2 if margin else 0):  # down, then across
         near = invalid.copy()
@@ -110,16 +108,17 @@ def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
 
 
 def normals(
-    rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, masked: bool = True
+    rgb: NDArray[np.uint8], size: Size, axes: str = HARNESS_AXES, *, masked: bool = True
 ) -> Floats:
-    """(H, W, 3) uint8 -> (3, *size) unit vectors, x right, y down, z forward; 255 where there is no
-    geometry.
+    """Return (3, *size) unit vectors (x right, y down, z forward) of an image (H, W, 3) uint8.
 
-    Unless `masked`, the picture is resized as it is and every pixel is a target: its vectors have
-    not quite unit length, and next to none where there is no geometry.
+    They are 255 where the image has no geometry.
 
     Args:
-        axes: the file's own, as in `ttt_bench.data.images.normals`.
+        axes: the axes of the file, as in `ttt_bench.data.images.normals`.
+        masked: mask pixels without geometry. Otherwise the image is resized unchanged and every
+            pixel is a target; vectors then have only about unit length, and nearly zero length
+            without geometry.
     """
     if not masked:
         resized = Image.fromarray(rgb).resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -131,22 +130,22 @@ def normals(
     return _marked(averaged / np.where(kept, length, 1.0), kept)
 
 
-def edge(counts: NDArray[Any], size: Size, blurred: bool = False) -> Floats:
-    """(H, W) counts of any integer type -> (1, *size): blurred, then 2 e / 409.6 - 1. Every pixel
-    is valid.
+def edge(counts: NDArray[Any], size: Size, *, blurred: bool = False) -> Floats:
+    """Return (1, *size) edges: counts e (H, W), blurred, then 2 e / 409.6 - 1.
 
-    Nothing is masked: the files are 0, no edge, wherever depth is invalid, and so nothing out of
-    range can spread.
+    Every pixel is valid. The files are 0, no edge, wherever depth is invalid, so that no invalid
+    value can spread.
 
     Args:
-        blurred: the counts are blurred already.
+        counts: of any integer type.
+        blurred: whether the counts are blurred already.
     """
     smooth = _resize(counts.astype(np.float32), size) if blurred else blurred_edge(counts, size)
     return (smooth * np.float32(2.0 / EDGE_FULL_SCALE) - np.float32(1.0))[None]
 
 
 def blurred_edge(counts: NDArray[Any], size: Size) -> Floats:
-    """(H, W) counts of any integer type -> (*size), averaged, then blurred.
+    """Return (*size): counts (H, W) of any integer type, averaged, then blurred.
 
     The blur is `EDGE_SIGMA` at 256 pixels and grows with the size, on each axis.
     """
@@ -156,9 +155,7 @@ def blurred_edge(counts: NDArray[Any], size: Size) -> Floats:
 
 @lru_cache(maxsize=8)
 def _blur_matrix(length: int) -> Floats:
-    """(L, L): a Gaussian blur along an axis of that length as a matrix, cut at 4 sigma, the
-    border mirrored.
-    """
+    """Return (L, L), the matrix of a Gaussian blur, cut at 4 sigma, with mirrored borders."""
     sigma = EDGE_SIGMA * length / 256.0
     radius = max(round(4.0 * sigma), 1)
     offsets = np.arange(-radius, radius + 1)
@@ -173,9 +170,7 @@ def _blur_matrix(length: int) -> Floats:
 
 
 def _resize_masked(values: Floats, valid: Mask, size: Size) -> tuple[Floats, Mask]:
-    """(C, H, W) -> (C, *size) averaged over valid pixels alone, and where enough of them were
-    valid.
-    """
+    """Return (C, *size), values (C, H, W) averaged over valid pixels, and where enough were."""
     if values.shape[1:] == size:
         return values, valid
     if valid.all():

@@ -11,7 +11,7 @@ from ttt_bench.data.images.files import fingerprint
 from ttt_bench.data.images.normals import NYUD_AXES
 from ttt_bench.data.label_spaces import LABEL_SPACES, find_label_space
 from ttt_bench.data.listed.dataset import ListedDataset, image_sizes
-from ttt_bench.data.listed.layout import SPLITS, Listing, find_listing, same_view
+from ttt_bench.data.listed.layout import LIST_OF, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import read_manifest
 from ttt_bench.datatools.check.axes import AxesVerdict
 from ttt_bench.datatools.check.classes import LabelMaps, check_classes
@@ -26,10 +26,10 @@ from ttt_bench.datatools.check.fingerprints import (
 from ttt_bench.datatools.check.frameset import Frameset
 from ttt_bench.datatools.check.values import Values
 from ttt_bench.errors import DataError
-from ttt_bench.util.progress import NoticeRecorder, Progress, Silent
+from ttt_bench.util.progress import Progress
 
 _HINT = "Take the file from the archive again"
-_SPLIT_OF = {SPLITS[split]: split for split in ("train", "test")}
+_SPLIT_OF = {LIST_OF[split]: split for split in ("train", "test")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class CheckedSet:
         """Return the parts that a label space's targets are made of; empty without any target."""
         found = find_label_space(space)
         try:
-            tasks = self.dataset.tasks_of(listing, found, Silent())
+            tasks = self.dataset.tasks_of(listing, found).tasks
         except DataError:
             return ()
         return self.dataset.parts_of(tasks, listing, found)
@@ -185,23 +185,24 @@ def _check_files(
 
 
 def _check_list_files(checked: CheckedSet, listing: Listing, progress: Progress) -> _Files:
-    dataset, recorder = checked.dataset, NoticeRecorder(progress)
+    dataset = checked.dataset
     space = find_label_space(dataset.labels)
     try:
-        parts = dataset.parts_of(dataset.tasks_of(listing, space, recorder), listing, space)
+        found = dataset.tasks_of(listing, space)
+        parts = dataset.parts_of(found.tasks, listing, space)
     except DataError as error:
         return _Files([Finding.error("frames", str(error), listing.root)], ())
-    incomplete = [found for part in parts for found in _incomplete(listing, part)]
+    incomplete = [finding for part in parts for finding in _incomplete(listing, part)]
     if incomplete:
-        return _Files(incomplete, recorder.notices)
+        return _Files(incomplete, found.notices)
     message = f"{listing.list_name}: {len(listing)} images with {', '.join(parts)}"
     findings = [Finding.ok("frames", message)]
     try:
         about = list(dataset.about(listing, parts, image_sizes(listing, progress)))
     except DataError as error:
         findings.append(Finding.error("frames", str(error), listing.root))
-        return _Files(findings, recorder.notices)
-    return _Files(findings, [*recorder.notices, *about])
+        return _Files(findings, found.notices)
+    return _Files(findings, [*found.notices, *about])
 
 
 def _incomplete(listing: Listing, part: str) -> Iterator[Finding]:

@@ -139,7 +139,7 @@ def _selections(folders: Folders) -> dict[str, Frames]:
     for split, subset in wanted:
         name = split if subset == SUBSETS[0] else f"{split} ({subset})"
         try:
-            found[name] = select(folders, split, subset, Silent())
+            found[name] = select(folders, split, subset, Silent()).frames
         except BenchError:
             continue  # a split without frames is reported where buildings are compared
     return found

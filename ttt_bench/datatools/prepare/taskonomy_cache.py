@@ -102,7 +102,9 @@ def write_cache(source: Path, target: Path, options: CacheOptions, progress: Pro
     if manifest.resized is not None:
         raise DataError(f"{source} is a cache already; give the folder of the original files")
     buildings = _buildings(folders, options.split)
-    frames = complete(list_frames(folders, buildings, progress), progress)
+    frames, notices = complete(list_frames(folders, buildings, progress))
+    for notice in notices:
+        progress.notice(notice)
     _require_larger(frames, options.size)
     recipe = {
         "source": str(source.resolve()),
