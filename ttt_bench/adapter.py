@@ -92,8 +92,7 @@ class StepOut(NamedTuple):
 
     Attributes:
         losses: scalar losses by name; the harness minimises their sum.
-        predictions: task -> (B, K, H, W), made by the weights before the update, or None if the
-            step does not run the heads.
+        predictions: task -> (B, K, H, W) by the weights before the update; None if no heads run.
     """
 
     losses: dict[str, Tensor]
@@ -135,8 +134,7 @@ class Phase:
         supervised: whether the objective contains the task losses.
         iterations: number of iterations, or None for the preset's number.
         optimiser: optimiser settings, or None for the preset's Adam.
-        schedule: decay of the learning rate to 0: "polynomial" in the remaining iterations (as
-            S4T's), or "cosine" (half a period).
+        schedule: decay of the learning rate to 0: S4T's "polynomial", or "cosine" (half a period).
     """
 
     name: str

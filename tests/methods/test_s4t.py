@@ -280,7 +280,8 @@ def test_source_losses(recipe: str) -> None:
 
 def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert set(S4TOptions.source_fields()) == {
-        "projection", "target", "mask_ratio", "masking", "drop", "hidden_tasks", "tasks", "lambda_tp", "lambda_tbs",
+        "projection", "target", "mask_ratio", "masking", "drop", "hidden_tasks", "tasks",
+        "lambda_tp", "lambda_tbs",
         "latent", "embed", "depth", "heads", "R", "patch"
     }  # fmt: skip
     assert S4TOptions(depth=[4, 2]) == S4TOptions(), "a list, as a configuration file has it"  # type: ignore[arg-type]

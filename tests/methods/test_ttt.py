@@ -297,7 +297,8 @@ def test_modes_by_default_and_prediction_with_batch_statistics() -> None:
 
 @pytest.mark.parametrize(
     ("options", "batch", "images"),
-    [({}, 2, 2), ({"copies": 3}, 2, 6), ({"copies": 0}, 8, 32), ({"copies": 0}, 5, 30), ({"copies": 0}, 40, 40),
+    [({}, 2, 2), ({"copies": 3}, 2, 6), ({"copies": 0}, 8, 32), ({"copies": 0}, 5, 30),
+     ({"copies": 0}, 40, 40),
      ({"rotation": "expand"}, 3, 12), ({"rotation": "expand", "copies": 2}, 3, 24)],
 )  # fmt: skip
 def test_passes_are_the_images_that_a_step_sees(

@@ -1,6 +1,4 @@
-"""Reads the golden vectors (`tests/golden/README.md` states their format and every function's
-contract).
-"""
+"""Read the golden vectors; `tests/golden/README.md` states their format and contracts."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ CONTRACTS = {
 
 
 class Case(NamedTuple):
-    """One case of a golden file: arguments and results by name, and how closely the results must
-    agree.
-    """
+    """One case of a golden file: arguments and results by name, and the tolerance of results."""
 
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -32,9 +28,7 @@ class Case(NamedTuple):
 
 
 def cases(stem: str) -> list[Case]:
-    """Every case of `tests/golden/<stem>.npz`, in order; lists and dicts are put together,
-    arrays are torch tensors.
-    """
+    """Return every case of `tests/golden/<stem>.npz`, in order, with arrays as torch tensors."""
     with np.load(FOLDER / f"{stem}.npz", allow_pickle=False) as data:
         arrays = {key: data[key] for key in data.files}
     found: dict[str, tuple[dict[str, Any], dict[str, Any], list[float]]] = {}
@@ -53,8 +47,9 @@ def cases(stem: str) -> list[Case]:
 
 
 def assert_close(actual: Any, expected: Any, case: Case) -> None:
-    """A result (tensor, array or number; nested in lists or dicts) equals the expected one, at
-    the case's tolerance.
+    """Assert that a result equals the expected one within the case's tolerance.
+
+    Results are tensors, arrays or numbers, also nested in lists or dicts.
     """
     if isinstance(expected, dict):
         assert set(actual) == set(expected)
@@ -94,10 +89,11 @@ def _value(array: np.ndarray) -> Any:
 
 
 def _close_lists(side: dict[str, Any]) -> dict[str, Any]:
-    """Members numbered 0, 1, ... become a list."""
-    return {
-        name: [value[i] for i in range(len(value))]
-        if isinstance(value, dict) and all(isinstance(key, int) for key in value)
-        else value
-        for name, value in side.items()
-    }
+    """Turn every dict with the keys 0, 1, ... into a list."""
+    return {name: _close_list(value) for name, value in side.items()}
+
+
+def _close_list(value: Any) -> Any:
+    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
+        return [value[i] for i in range(len(value))]
+    return value

@@ -46,7 +46,7 @@ MASK = 0xFFFFFFFF
 
 
 def uniform(key: str, count: int) -> np.ndarray:
-    """The contract's numbers in (0, 1) that belong to a key, float64, exact."""
+    """Return the contract's numbers in (0, 1) for a key, float64, exact."""
     h = np.uint64(0x9E3779B9) * np.arange(1, count + 1, dtype=np.uint64) + np.uint64(
         zlib.crc32(key.encode())
     )
@@ -60,11 +60,12 @@ def uniform(key: str, count: int) -> np.ndarray:
 
 
 def numbers(key: str, shape: Sequence[int]) -> np.ndarray:
+    """Return `uniform` numbers in a shape."""
     return uniform(key, math.prod(shape)).reshape(tuple(shape))
 
 
 def by_rule(rule: Sequence[Any], key: str, shape: Sequence[int]) -> np.ndarray:
-    """What a rule of the file makes of a tensor."""
+    """Return the values that a rule of the file gives a tensor."""
     kind, *constants = rule
     if kind == "weight":
         kind, constants = ("between", constants[:2]) if len(shape) == 1 else ("fan", constants[2:])
@@ -80,9 +81,7 @@ def by_rule(rule: Sequence[Any], key: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def fill(net: nn.Module, meta: Mapping[str, Any]) -> None:
-    """Give every tensor of the network its value; the first rule whose pattern fits the name
-    holds.
-    """
+    """Set every tensor of the network by the first rule whose pattern matches its name."""
     with torch.no_grad():
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
             if tensor.is_floating_point():
@@ -92,11 +91,11 @@ def fill(net: nn.Module, meta: Mapping[str, Any]) -> None:
                         torch.from_numpy(by_rule(rule, f"{meta['salt']}/{name}", tensor.shape))
                     )
         for name in meta.get("flags", ()):
-            net.get_buffer(name).fill_(True)
+            net.get_buffer(name).fill_(value=True)
 
 
 def picture(meta: Mapping[str, Any], key: str, shape: Sequence[int]) -> Tensor:
-    """Images (B, 3, H, W) in (0, 1): noise on coloured squares of 16 x 16 pixels."""
+    """Return images (B, 3, H, W) in (0, 1): noise on coloured squares of 16 x 16 pixels."""
     batch, channels, height, width = shape
     squares = numbers(
         f"{meta['salt']}/{key}/coarse", (batch, channels, -(-height // 16), -(-width // 16))
@@ -109,7 +108,7 @@ def picture(meta: Mapping[str, Any], key: str, shape: Sequence[int]) -> Tensor:
 
 
 def targets(meta: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Tensor]:
-    """Targets of the source batch of a joint objective."""
+    """Return the targets of the source batch of a joint objective."""
     batch, _, height, width = shape
 
     def draw(task: str, channels: int) -> np.ndarray:
@@ -126,7 +125,7 @@ def targets(meta: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Tensor]:
 
 
 class Replay:
-    """Gives a context's random numbers by the contract, call by call."""
+    """Random numbers of a context by the contract; records the shape of each call."""
 
     def __init__(self, salt: str, what: str) -> None:
         self.salt, self.what = salt, what
@@ -148,8 +147,9 @@ class Replay:
 
 
 def summary(name: str, tensor: Tensor, samples: int) -> np.ndarray:
-    """A tensor itself if it has at most so many numbers, or else mean, root mean square, a
-    projection, and samples.
+    """Return a tensor's numbers if there are at most `samples`, otherwise a summary.
+
+    The summary is mean, root mean square, a projection, and `samples` of the numbers.
     """
     x = tensor.detach().double().reshape(-1).numpy()
     if x.size <= samples:
@@ -160,7 +160,7 @@ def summary(name: str, tensor: Tensor, samples: int) -> np.ndarray:
 
 
 class Differences:
-    """The largest difference of each quantity, as a share of its scale."""
+    """Largest difference of each quantity, relative to its scale."""
 
     def __init__(self, tolerance: Mapping[str, float]) -> None:
         self.tolerance = {**TOLERANCE, **tolerance}
@@ -188,7 +188,7 @@ class Differences:
         theirs: np.ndarray,
         samples: int,
     ) -> None:
-        """Tensors that lie behind one another in `theirs`, each compared in its own scale."""
+        """Compare tensors with those concatenated in `theirs`, each relative to its own scale."""
         sizes = [math.prod(shape) for _, shape in spec]
         lengths = [size if size <= samples else 3 + samples for size in sizes]
         if sum(lengths) != len(theirs):
@@ -254,7 +254,7 @@ def leaving_out(adapter: Any, layers: Sequence[str]) -> None:
 
 
 def normalisation_of(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The source statistics, from the images of the contract."""
+    """Return the source statistics, from the images of the contract."""
     if not meta.get("source_batches"):
         return {}
     ctx = HarnessContext(net, RECIPES[meta["recipe"]])
@@ -267,6 +267,7 @@ def normalisation_of(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[st
 
 
 def check(path: Path) -> Differences:
+    """Replay a recorded run and return the differences."""
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
     meta = json.loads(str(data["meta"]))
@@ -281,8 +282,9 @@ def check(path: Path) -> Differences:
 
 
 def _adapter(method: Any, meta: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
-    """The plugin with the options of the run; the defaults of that time hold where they still
-    exist.
+    """Return the plugin with the options of the run.
+
+    Defaults of the time of recording apply to options that still exist.
     """
     defaults = {
         name: value

@@ -167,9 +167,7 @@ class JointOptions(Options):
 
 
 class Joint(Toy):
-    """Trains a source model of its own: one term a task, one plain term, and an unsupervised
-    second phase.
-    """
+    """Train a custom source model: a term of a task, a plain term, and an unsupervised phase."""
 
     name = "joint"
     Options = JointOptions
