@@ -157,15 +157,8 @@ class ProtocolRun(Actions):
     def _keep_scores(self, number: int, first: int, found: list[_Scored]) -> None:
         """Record a batch's scores at the steps from `first` on."""
         steps = slice(first, first + len(found))
-        # one (B, S) per step -> (steps, B, S)
-        image_sums = {
-            task: torch.stack([one.image_sums[task] for one in found])
-            for task in found[0].image_sums
-        }
-        # one (T,) per step -> (steps, T)
-        set_sums = {
-            task: torch.stack([one.set_sums[task] for one in found]) for task in found[0].set_sums
-        }
+        image_sums = _by_task([one.image_sums for one in found])
+        set_sums = _by_task([one.set_sums for one in found])
         _check_finite(number, first, image_sums)
         self.record.put(self.record.batches[number], steps, image_sums)
         self.record.add(steps, set_sums)
@@ -183,6 +176,15 @@ class ProtocolRun(Actions):
                         f"loss {term!r} is not finite at step {step} of batch {number}", step
                     )
                 self.record.losses.append((number, step, term, value))
+
+
+def _by_task(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return task -> (steps, ...) of one task -> (...) per step."""
+    found = {}
+    for task in steps[0]:
+        # (...) per step -> (steps, ...)
+        found[task] = torch.stack([step[task] for step in steps])
+    return found
 
 
 def _check_finite(number: int, first: int, image_sums: dict[str, Tensor]) -> None:

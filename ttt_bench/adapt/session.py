@@ -177,15 +177,16 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
         BenchError: a pattern matches no parameter.
     """
     named = dict(net.named_parameters())
+    matched: set[str] = set()
     for pattern in moves:
-        if not any(fnmatchcase(name, pattern) for name in named):
+        found = {name for name in named if fnmatchcase(name, pattern)}
+        if not found:
             raise BenchError(
                 f"method {method} declares {pattern!r} in `moves`, which matches no parameter of "
                 "the network; correct the name or pattern"
             )
-    return {
-        name: p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in moves)
-    }
+        matched |= found
+    return {name: parameter for name, parameter in named.items() if name in matched}
 
 
 def _step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a task's metrics are, and the objects that hold everything about the tasks' metrics.
+"""Metrics, and the objects with everything about the metrics of one task.
 
 Each task of `ttt_bench.tasks` has one module here, named as the task, whose `TASK_METRICS` is its
 `TaskMetrics`. The module of the same name in `ttt_bench.metrics.measure` measures it on tensors.
@@ -115,10 +115,10 @@ class TaskMetrics(ABC):
         metrics: every metric, the primary one first.
         image_sums: the layout of an image's sums, in words.
         set_sums: the layout of the set's sums, in words; empty if the task has none.
-        set_sums_if: the condition under which the set's sums exist; empty if always.
+        set_sums_if: the condition for the set's sums to exist; empty if they always do.
         aligned: predictions are scored after one scale and shift per evaluation batch.
         second_delta_without: tables show a second Delta_TTT without this task.
-        constant_words: what the best constant prediction is, or why it is not known.
+        constant_words: the best constant prediction, or the reason why it is not known.
     """
 
     name: ClassVar[str]

@@ -70,18 +70,11 @@ def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
         else scores.iloc[:0].droplevel(["label", "step"])
     )
     known = scores[scores.index.get_level_values("seed").isin(reference.index)]
-    seeds = known.index.get_level_values("seed")
     columns = {DELTA: tasks}
     second = [task for task in tasks if not metrics_of(task).second_delta_without]
     if 0 < len(second) < len(tasks):
         columns[DELTA_NO_EDGE] = second
-    values = {
-        name: [
-            _delta(row, reference.loc[seed, kept].to_numpy(), kept)
-            for row, seed in zip(known[kept].to_numpy(), seeds, strict=True)
-        ]
-        for name, kept in columns.items()
-    }
+    values = {name: _deltas(known[kept], reference[kept]) for name, kept in columns.items()}
     return pd.DataFrame(values, index=known.index, dtype=float)
 
 
@@ -250,6 +243,16 @@ def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
             # n images: (n, S) -> (S,)
             return metrics_of(str(task)).class_pixels(np.sum(np.stack(list(values)), axis=0))
     return np.zeros(0)
+
+
+def _deltas(scores: pd.DataFrame, reference: pd.DataFrame) -> list[float]:
+    """Return Delta_TTT over all columns, one per row of `scores`, against `reference` by seed."""
+    tasks = list(scores.columns)
+    seeds = scores.index.get_level_values("seed")
+    return [
+        _delta(row, reference.loc[seed].to_numpy(), tasks)
+        for row, seed in zip(scores.to_numpy(), seeds, strict=True)
+    ]
 
 
 def _gain(row: pd.Series, own: Mapping[str, float], tasks: Sequence[str]) -> float:

@@ -40,7 +40,7 @@ def angle_sums(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -
     Arguments as for `angles`.
     """
     degrees, valid = angles(prediction, target, ignore_index)
-    return sums(valid, degrees)
+    return sums([valid, degrees])
 
 
 def angle_histogram(degrees: Tensor, valid: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class NormalsMeasurement(Measurement):
 
     def measure(self, prediction: Tensor, target: Tensor, scoring: Scoring) -> Measured:
         degrees, valid = angles(prediction, target)
-        return Measured(sums(valid, degrees), angle_histogram(degrees, valid))
+        return Measured(sums([valid, degrees]), angle_histogram(degrees, valid))
 
     def shown_truth(self, target: Tensor) -> NDArray[Any]:
         """Return unit vectors (B, 3, H, W) float16; a pixel without a target stays 255."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def sums(*values: Tensor) -> Tensor:
+def sums(values: Sequence[Tensor]) -> Tensor:
     """Return the sum of each image of N tensors (B, ...), (B, N) float64."""
     # N times (B, ...) -> (B,) -> (B, N)
     return torch.stack([value.flatten(1).sum(1, dtype=torch.float64) for value in values], dim=1)
@@ -22,7 +24,7 @@ def moments(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     p = torch.where(valid, prediction, 0).double()
     t = torch.where(valid, target, 0).double()
-    return sums(valid, p, t, p * p, t * t, p * t)
+    return sums([valid, p, t, p * p, t * t, p * t])
 
 
 def histogram(bins: Tensor, count: int) -> Tensor:
