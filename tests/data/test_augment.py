@@ -1,4 +1,4 @@
-"""Flips: what is mirrored, what changes its sign, what stays."""
+"""Mirroring of batches: the arrays and the signs that change, and those that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shifts do to images: against the definitions, worked by hand or with other libraries."""
+"""Effects of shifts on images, compared with definitions by hand or with other libraries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def room() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def soft() -> torch.Tensor:
-    """A large smooth image well inside [0, 1], so that little is clipped."""
+    """Return a large smooth image well inside [0, 1], so that few values are clipped."""
     y, x = torch.meshgrid(torch.linspace(0, 3, 400), torch.linspace(0, 5, 500), indexing="ij")
     return torch.stack(
         [0.5 + 0.1 * torch.sin(x), 0.45 + 0.1 * torch.cos(x + y), 0.55 + 0.1 * torch.sin(y)]
@@ -218,7 +218,7 @@ def test_gaussian_blur_agrees_with_pillow(room: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur"])
 def test_blurs_leave_things_where_they_are(name: str) -> None:
-    """What is blurred stays under its labels, also far from the middle."""
+    """Blurred objects stay at their labels, also far from the centre."""
     for row, column in ((60, 60), (40, 110), (90, 128)):
         image = torch.zeros(3, 120, 160)
         image[:, row - 2 : row + 3, column - 2 : column + 3] = 1.0
@@ -227,7 +227,7 @@ def test_blurs_leave_things_where_they_are(name: str) -> None:
 
 
 def test_lengths_scale_with_the_picture() -> None:
-    """The same step edge, twice as large, is blurred to the same share of the picture."""
+    """A step edge in an image of twice the size is blurred over the same share of it."""
 
     def edge(size: int, text: str) -> torch.Tensor:
         image = torch.zeros(3, size, size)
@@ -255,9 +255,7 @@ def test_plasma_fills_its_range_and_is_rougher_where_detail_fades_less() -> None
 
 
 def test_plasma_by_hand() -> None:
-    """Two by two: a corner at 0, a middle b, an edge each with the mean of its neighbours and a
-    bump.
-    """
+    """For 2x2: a corner 0, a centre b, edges with the mean of their neighbours and a bump."""
     middle, across, down = (2 * float(x) - 1 for x in torch.rand(3, generator=_generator(5)))
     relief = np.array([[0, 2 * middle / 4 + across], [2 * middle / 4 + down, middle]])
     expected = (relief - relief.min()) / (relief.max() - relief.min())

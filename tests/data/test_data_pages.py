@@ -1,4 +1,4 @@
-"""The pages on data say what the code says: tables, options, commands."""
+"""The pages on data agree with the code: tables, options, commands."""
 
 from __future__ import annotations
 

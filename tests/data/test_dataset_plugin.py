@@ -1,6 +1,4 @@
-"""A data set in somebody else's package: installed for real, listed, drawn, run; and some that
-are broken.
-"""
+"""A data set in another package: installed, listed, drawn, run; and some broken ones."""
 
 from __future__ import annotations
 
@@ -33,12 +31,12 @@ PAGE = DOCS / "adding-a-dataset.md"
 RUN = ("run", "--preset", "smoke", "--device", "cpu", "--methods", "base,norm,tent")
 HEIGHT, WIDTH = 24, 40
 STOOL, TABLE, BED, SEAT, LAMP = 1, 2, 3, 4, 5
-"""The example's class numbers, as its `label_ids` have them; LAMP is none of the classes."""
+"""The example's class numbers, as in its `label_ids`; LAMP is not one of the classes."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the example has been installed."""
+    """Return a folder into which pip has installed the example."""
     folder = tmp_path_factory.mktemp("site")
     install = [
         sys.executable,
@@ -56,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The example is installed while a test runs."""
+    """Make the example importable during a test."""
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
     yield site
@@ -65,7 +63,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data root with eight images a split, all classes in stripes, a row without depth."""
+    """Return a data root with eight images per split: classes in stripes, a row without depth."""
     draw = np.random.default_rng(0)
     for split in ("train", "val", "test", "tune"):
         for number in range(8):
@@ -117,7 +115,7 @@ def test_it_gives_what_the_files_hold(installed: Path, root: Path, tmp_path: Pat
     for index, columns in named.items():
         for column in columns:
             assert (inside[:, column : column + 8] == index).all()
-    assert (inside[:, 32:] == 255).all(), "a lamp is none of the seven"
+    assert (inside[:, 32:] == 255).all(), "a lamp is not one of the seven classes"
     depth = batch.targets["depth"][0, 0].numpy()
     assert depth[5, 10] == np.float32(1.503)
     assert (depth[4] == 255).all()
@@ -164,11 +162,11 @@ def test_it_runs_as_source_and_as_target(
     assert set(rows.method) == {"base", "norm", "tent"}
     assert set(rows.task) == {"semseg", "depth"}
     assert set(rows.pair) == {pair}
-    # rendered rooms are kept as examples, somebody's photographs never
+    # examples are stored for rendered rooms, never for photographs
     assert bool(list(Path(folder).rglob("examples.npz"))) == pair.endswith(":rooms")
 
 
-def test_without_it_nobody_knows_it() -> None:
+def test_without_it_the_name_is_unknown() -> None:
     assert "unknown pair 'rooms:myrooms'" in refused(*RUN, "--pair", "rooms:myrooms")
     assert "unknown data set 'myrooms'" in refused("data", "show", "myrooms")
 
@@ -227,7 +225,7 @@ def test_recipes_are_known_without_torch() -> None:
 
 
 def domain_with(**changed: str) -> str:
-    """The source of a domain called broken, its arguments given as Python."""
+    """Return the source of a domain called broken, with arguments given as Python code."""
     given = {"name": "'broken'", "description": "''", "tasks": "('depth',)", "folder": "'broken'"}
     given |= {"opener": "'broken_data:open'", **changed}
     return f"DATA = Domain({', '.join(f'{key}={value}' for key, value in given.items())})\n"
@@ -253,7 +251,7 @@ BROKEN = {
 
 
 def install_broken(site: Path, source: str, *names: str) -> None:
-    """A package whose entry points of these names lead to what `source` calls DATA."""
+    """Write a package whose entry points of these names refer to DATA in `source`."""
     info = site / "broken_data-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "broken_data.py").write_text(f"from ttt_bench.data.domains import Domain\n{source}")
@@ -264,7 +262,7 @@ def install_broken(site: Path, source: str, *names: str) -> None:
 
 @pytest.fixture
 def broken_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a broken package is looked for while a test runs."""
+    """Return a folder on the import path for a broken package."""
     site = tmp_path / "broken"
     site.mkdir()
     monkeypatch.syspath_prepend(site)

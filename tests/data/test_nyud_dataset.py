@@ -319,7 +319,7 @@ def test_lists_that_cannot_be_used(tree: Path) -> None:
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path: Path) -> None:
     for folder, sample in (
         ("images", "image"),

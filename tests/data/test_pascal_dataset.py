@@ -52,7 +52,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def inner(target: Any, size: tuple[int, int]) -> Any:
-    """The part of a padded target that the image covers."""
+    """Return the part of a padded target that the image covers."""
     top, left = (SIZE[0] - size[0]) // 2, (SIZE[1] - size[1]) // 2
     return target[..., top : top + size[0], left : left + size[1]]
 
@@ -159,7 +159,7 @@ def test_true_toilets_come_from_the_context_labels(tree: Path) -> None:
     toilet = space.classes.index("toilet")
     assert set(labels[context == 408]) == {toilet}
     assert toilet not in labels[context != 408]
-    assert set(labels[context == 34]) == {255}, "a bottle is no toilet"
+    assert set(labels[context == 34]) == {255}, "a bottle is not a toilet"
     assert {int(ident): set(labels[context == ident]) for ident in VOC if ident != 34} == {
         397: {0}, 427: {1}, 368: {3}, 308: {4}, 72: {5}
     }  # fmt: skip
@@ -229,7 +229,7 @@ def test_edges_lie_on_boundaries_and_are_one_pixel_wide() -> None:
         boundary |= np.roll(labels, shift, axis) != labels
     assert found.any()
     assert not (found & ~boundary).any()
-    # one line around the disc and one beside the strip, nowhere a block of 2 x 2
+    # one line around the disc and one along the strip, without a block of 2 x 2
     assert ndimage.label(found, np.ones((3, 3)))[1] == 2
     assert not (found[1:, 1:] & found[1:, :-1] & found[:-1, 1:] & found[:-1, :-1]).any()
     assert 55 <= found[:, 66:].sum() <= 60

@@ -1,4 +1,4 @@
-"""Rendered rooms as images and labels: what they depend on, what values they hold."""
+"""Rendered rooms as images and labels: their values, and what they depend on."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def sample() -> Batch:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Operations on pictures this small gain nothing from a second thread, and stall where a
-    core is busy.
-    """
+    """Use one thread: on small images a second one is no faster and stalls if a core is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

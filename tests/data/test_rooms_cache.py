@@ -1,4 +1,4 @@
-"""The cache of rendered rooms: rendered once, whole or not at all, mended when damaged."""
+"""The cache of rendered rooms: written once, complete or missing, repaired when damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT = 10
 
 
 class Watch(Silent):
-    """Remembers what was said and how far the bars went."""
+    """A display that stores notices and counts the steps of bars."""
 
     def __init__(self) -> None:
         self.notices: list[str] = []
@@ -47,7 +47,7 @@ class Watch(Silent):
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[range]:
-    """The chunks that were rendered; small ones, so that there are several."""
+    """Return the list of rendered chunks, which are small, so that there are several."""
     made: list[range] = []
 
     def counting(look: Any, seed: int, indices: range, size: tuple[int, int]) -> Batch:

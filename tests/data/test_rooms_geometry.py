@@ -1,6 +1,4 @@
-"""The renderer's geometry against arithmetic that shares nothing with it: marching through
-solids in float64.
-"""
+"""The renderer's geometry, compared with an independent march through solids in float64."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ LOOK = LOOKS["rooms"]
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Operations on pictures this small gain nothing from a second thread, and stall where a
-    core is busy.
-    """
+    """Use one thread: on small images a second one is no faster and stalls if a core is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -217,7 +213,7 @@ def test_shadows_agree_with_marching_to_the_lamp(solid: tuple[Placed, Inside]) -
 
 
 def test_light_falls_off_with_its_reach() -> None:
-    """At a squared distance of the reach, half of the light is left."""
+    """At a squared distance equal to the reach, half of the light is left."""
     view, size = _looking_ahead(pitch=0.35, height=1.6), 24
     bare = _bare(view, [])
     lit = []
@@ -267,7 +263,7 @@ def test_normals_agree_with_depth(look: str) -> None:
             [(stated[1:-1, 1:-1] * other).sum(-1) > 0.95 for other in around], axis=0
         )
         assert smooth.mean() > 0.6
-        # A picture lies flat before its wall: same normal, another depth, so the mean is not as
+        # a picture is flat on its wall: same normal, another depth, so the mean is not as
         # small as the median.
         assert angle[smooth].mean() < 3
         assert np.median(angle[smooth]) < 0.1
@@ -316,7 +312,7 @@ def test_edge_rule_on_planes() -> None:
     marked = _edges_of(step, towards, x, y)
     assert marked.all(0).nonzero().flatten().tolist() == [10, 11, 12, 13]
     assert marked.sum() == 4 * size
-    # A shallow step is none.
+    # a shallow step is not an edge
     assert not _edges_of(torch.where(x < 0, 2.0, 2.4), towards, x, y).any()
 
     # A wall that meets the floor: nothing is hidden there.

@@ -1,4 +1,4 @@
-"""What a data set of one's own gets by giving one image with its targets at a time."""
+"""The base of custom data sets, which give one image with its targets at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASKS = ("semseg", "depth", "normals", "edge")
 
 
 def sound(height: int = 20, width: int = 30) -> Any:
-    """Arrays that keep every convention."""
+    """Return arrays that follow every convention."""
     rows, columns = np.mgrid[:height, :width]
     return {
         "image": np.stack([rows, columns, rows + columns]).astype(np.uint8),
@@ -30,7 +30,7 @@ def sound(height: int = 20, width: int = 30) -> Any:
 
 
 class Given(SampledDataset):
-    """Samples that are given."""
+    """A data set of given samples."""
 
     domain, tasks, fingerprint = "given", TASKS, "given"
 

@@ -1,6 +1,4 @@
-"""Changes of size and place, and the published training views, against what is worked out by
-hand.
-"""
+"""Geometric changes of samples, and the published augmentation, compared with hand calculation."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ DRAW = np.random.default_rng(0)
 
 
 class Scripted:
-    """A generator that gives what it is told."""
+    """A random generator with given results."""
 
     def __init__(
         self, *, uniform: tuple[()] = (), random: tuple[()] = (), integers: tuple[()] = ()

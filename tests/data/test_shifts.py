@@ -1,4 +1,4 @@
-"""Names of shifts, what is said of wrong ones, and data sets under shifts."""
+"""Names of shifts, messages for invalid ones, and data sets under shifts."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_shifts_are_applied_from_left_to_right() -> None:
 
 
 class _Constant(Dataset):
-    """One image, with a notice, that says when it is prepared."""
+    """A data set of one image and one notice that records calls of `prepare`."""
 
     def __init__(self, image: torch.Tensor) -> None:
         self.domain, self.size, self.tasks, self.fingerprint = (

@@ -1,4 +1,4 @@
-"""Streams: their names, what comes when, and data sets in their order."""
+"""Streams: their names, their order, and data sets in a stream."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ALL = ("semseg", "depth", "normals", "edge")
 
 
 class _Images(torch.utils.data.Dataset):
-    """One batch's images, as a worker would make them."""
+    """The images of one batch, as a worker process makes them."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -209,7 +209,7 @@ def test_a_missing_root_names_the_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_genuine_samples_keep_the_contract() -> None:
     notices = Notices()
     data = Taskonomy.open(SAMPLES / "taskonomy", "test", (256, 256), notices)

@@ -123,7 +123,7 @@ def test_normals_agree_with_the_depth() -> None:
     inner[:1] = inner[-1:] = inner[:, :1] = inner[:, -1:] = False
     angles = np.degrees(np.arccos(np.clip(cosine[inner & ~big.hole], -1, 1)))
     assert np.median(angles) < 0.5
-    assert (angles < 2).mean() > 0.95  # the rest lies on the box's outline
+    assert (angles < 2).mean() > 0.95  # the others are on the box's outline
 
 
 @pytest.mark.parametrize("grey", [127, 128])

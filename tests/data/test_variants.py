@@ -1,4 +1,4 @@
-"""The published quirks of Taskonomy's handling, each against what the defect is said to do."""
+"""The published defects of Taskonomy's handling, each compared with its description."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def test_training_views_mirror_without_turning_x_and_move_by_a_pixel(tree: Path)
 
 
 def _moved(view: Any, plain: Any, down: Any, right: Any, flipped: Any) -> bool:
-    """Whether a view is the plain batch moved so far, zeros coming in, then mirrored with
-    normals as they were.
-    """
+    """Return whether a view is the plain batch moved by pixels, then mirrored."""
     zeros = {"semseg": 255, "depth": 0, "normals": -1, "edge": -1}
     pairs = [
         (view.images, plain.images, 0),

@@ -1,4 +1,4 @@
-"""Writes data roots that hold every real domain, small or with pictures of the published sizes."""
+"""Write data roots with every real domain, small or with images of the published sizes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ PASCAL_SIZES = ((375, 500), (500, 333))  # rows, columns; taken in turn
 
 
 def published(root: Path) -> Path:
-    """Pictures as large as the real ones: Taskonomy 512x512, NYUD-v2 425x560, PASCAL-Context at
-    most 500 a side.
+    """Write images of real sizes: Taskonomy 512x512, NYUD-v2 425x560, PASCAL-Context at most 500.
 
-    Seeds count as in `nyud_files.write` and `pascal_files.write`; those of Taskonomy's test
-    building are 2 and 3.
+    Seeds count as in `nyud_files.write` and `pascal_files.write`; those of Taskonomy's test building
+    are 2 and 3.
     """
     taskonomy_files.write(root / "taskonomy", {"hanson": TASKONOMY, "ihlen": TASKONOMY}, size=512)
     nyud_files.write(root / "nyud", ids=NYUD, size=(425, 560))
@@ -29,7 +28,7 @@ def published(root: Path) -> Path:
 
 
 def small(root: Path) -> Path:
-    """Pictures of 48 to 100 pixels a side."""
+    """Write images of 48 to 100 pixels per side."""
     taskonomy_files.write(root / "taskonomy", ("hanson", "corozal", "ihlen"))
     nyud_files.write(root / "nyud")
     pascal_files.write(root / "pascal")

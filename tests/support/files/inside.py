@@ -1,7 +1,6 @@
-"""The inside of an empty room in closed form: floor, ceiling and three walls, seen by a pinhole
-camera.
+"""An empty room in closed form: floor, ceiling and three walls, seen by a pinhole camera.
 
-Every direction of a normal occurs, so that there is just one way to read a normal map of it.
+Every direction of a normal occurs, so that a normal map of it determines its axes.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLOOR, CEILING, LEFT, RIGHT, BACK = range(5)
-_PLANES = {  # unit normal into the room (x right, y down, z forward), distance of the plane along it
+# unit normal into the room (x right, y down, z forward), and the plane's distance along it
+_PLANES = {
     FLOOR: ((0, -1, 0), -1.3),
     CEILING: ((0, 1, 0), -1.4),
     LEFT: ((1, 0, 0), -1.5),
@@ -23,12 +23,12 @@ _PLANES = {  # unit normal into the room (x right, y down, z forward), distance 
 
 @dataclass(frozen=True)
 class Inside:
-    """What is seen.
+    """A view of the room.
 
     Attributes:
         metres: (H, W) depth along the optical axis.
         vectors: (3, H, W) normals, x right, y down, z forward.
-        surface: (H, W) which surface.
+        surface: (H, W) number of the visible surface.
     """
 
     metres: NDArray[np.float64]
@@ -42,9 +42,7 @@ def inside(
     centre: tuple[float, float] | None = None,
     turned: float = 0.1,
 ) -> Inside:
-    """A view of (H, W), the camera turned to the right by an angle in radians; 70 degrees wide
-    unless told else.
-    """
+    """Return a view (H, W), 70 degrees wide by default; `turned` is the camera's yaw in radians."""
     height, width = size
     length = width / 2 / np.tan(np.radians(35))
     fx, fy = focal or (length, length)
@@ -77,7 +75,7 @@ _WORDS = {
 
 
 def stored(vectors: NDArray[np.float64], axes: str) -> NDArray[np.float64]:
-    """(3, H, W) right / down / forward -> (H, W, 3) as a file with these axes holds them."""
+    """Return vectors (3, H, W), right / down / forward, as (H, W, 3) in a file's axes."""
     return np.stack(
         [sign * vectors[axis] for axis, sign in (_WORDS[word] for word in axes.split(" / "))],
         axis=-1,
@@ -85,5 +83,5 @@ def stored(vectors: NDArray[np.float64], axes: str) -> NDArray[np.float64]:
 
 
 def as_picture(vectors: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(H, W, 3) vectors as an 8-bit normal map."""
+    """Return vectors (H, W, 3) as an 8-bit normal map."""
     return np.rint(127.5 + 127.5 * vectors).astype(np.uint8)

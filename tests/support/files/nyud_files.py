@@ -1,4 +1,4 @@
-"""Writes small NYUD-v2 trees in the formats of both releases."""
+"""Write small NYUD-v2 trees in the formats of both releases."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class NyudView:
 
 
 def view(size: tuple[int, int] = (48, 64), seed: int = 0) -> NyudView:
-    """A frame of this (H, W); the seed tilts the wall and draws the texture."""
+    """Return a frame of (H, W); the seed tilts the wall and draws the texture."""
     height, width = size
     whole = scene(64 * -(-max(size) // 64), seed)
     block = max(width // 16, 1)
@@ -122,12 +122,12 @@ def write_view(
 
 
 def file_of(root: Path, name: str, folder: str, style: str = "atrc") -> Path:
-    """A frame's file."""
+    """Return a file of a frame."""
     return root / folder / f"{name}{SUFFIXES[style][folder]}"
 
 
 def write_libmtl(root: Path) -> Path:
-    """The third form of NYUv2, which lacks the classes."""
+    """Write the third form of NYUv2, which lacks the classes."""
     for split in ("train", "val"):
         for part, shape in (
             ("image", (8, 8, 3)),

@@ -1,4 +1,4 @@
-"""Writes small PASCAL-Context trees in the real formats."""
+"""Write small PASCAL-Context trees in the real formats."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SIZES = ((75, 100), (100, 67))  # rows, columns; taken in turn
 CONTEXT = (397, 427, 34, 368, 308, 72, 408, 158, 440, 431, 360)
 """table, tv, bottle, sofa, pottedplant, chair, toilet, floor, wall, unknown, sky."""
 VOC = {397: 11, 427: 20, 34: 5, 368: 18, 308: 16, 72: 9}
-"""The VOC id that stands for the same thing; all others are background."""
+"""The VOC id of the same object; all others are background."""
 UNTRUSTED = (308, 431, 360)
-"""Of the ids above, those whose normals are not to be used."""
+"""The ids above whose normals must not be used."""
 FOLDERS = ("JPEGImages", "pascal-context/trainval", "semseg/VOC12", "normals_distill")
 
 
@@ -43,7 +43,7 @@ class PascalView:
 
 
 def view(size: tuple[int, int] = SIZES[0], seed: int = 0) -> PascalView:
-    """An image of this (H, W); the seed turns the colours and the vectors."""
+    """Return an image of (H, W); the seed changes the colours and the vectors."""
     rows, columns = np.mgrid[: size[0], : size[1]]
     shade = 40 + 150 * columns / size[1] + 50 * rows / size[0]
     rgb = np.stack([shade, 255 - shade, np.full(size, 20.0 * (seed % 10))], axis=-1).astype(
@@ -61,8 +61,7 @@ def view(size: tuple[int, int] = SIZES[0], seed: int = 0) -> PascalView:
 def write(
     root: Path, ids: Mapping[str, Sequence[str]] = IDS, folders: Sequence[str] = FOLDERS
 ) -> Path:
-    """Write views, seeds counting from 0 over train, then val; normals left / up / backward,
-    nothing masked.
+    """Write views with seeds from 0 over train, then val; normals left / up / backward, unmasked.
 
     Every second one has its semantic map in `semseg/pascal-context` instead of `semseg/VOC12`.
     """
@@ -77,7 +76,7 @@ def write(
 def write_view(
     root: Path, name: str, shown: PascalView, voc: bool = True, folders: Sequence[str] = FOLDERS
 ) -> None:
-    """Write one image's files; `voc`: the semantic map as a palette picture with a void border."""
+    """Write one image's files; with `voc`, the semantic map has a palette and a void border."""
     for folder in folders:
         path = file_of(root, name, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +92,7 @@ def write_view(
 
 
 def write_labels(root: Path, name: str, ids: NDArray[np.uint8], voc: bool) -> None:
-    """A semantic map: in palette mode with a border of 255, or grey without one."""
+    """Write a semantic map: with a palette and a border of 255, or grey without a border."""
     path = file_of(root, name, "semseg/VOC12" if voc else "semseg/pascal-context")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(bordered(ids) if voc else ids)
@@ -106,15 +105,16 @@ def write_labels(root: Path, name: str, ids: NDArray[np.uint8], voc: bool) -> No
 
 
 def bordered(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The map with a void frame of two pixels."""
+    """Return the map with a void border of two pixels."""
     framed = np.full_like(ids, 255)
     framed[2:-2, 2:-2] = ids[2:-2, 2:-2]
     return framed
 
 
 def voc_palette() -> list[int]:
-    """256 colours whose bits are spread from the index: red takes bits 0, 3, 6, green 1, 4, 7,
-    blue 2, 5.
+    """Return 256 colours made from the bits of the index.
+
+    Red has bits 0, 3, 6, green 1, 4, 7, blue 2, 5.
     """
     return [
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
@@ -124,6 +124,6 @@ def voc_palette() -> list[int]:
 
 
 def file_of(root: Path, name: str, folder: str) -> Path:
-    """An image's file."""
+    """Return a file of an image."""
     suffix = {"JPEGImages": ".jpg", "pascal-context/trainval": ".mat"}.get(folder, ".png")
     return root / folder / f"{name}{suffix}"

@@ -1,4 +1,4 @@
-"""Writes small archives, and the raw sources that data sets are made of, in the real formats."""
+"""Write small archives, and the raw sources of data sets, in the real formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAIN, TEST = (2, 3), (1,)
 
 
 def pack(archive: Path, folder: Path, above: str = "") -> Path:
-    """All files below a folder as a .tar, .tar.gz, .tgz or .zip, below a folder of that name."""
+    """Pack all files below a folder as .tar, .tar.gz, .tgz or .zip, below the folder `above`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [str(Path(above) / path.relative_to(folder)) for path in files]
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def pack(archive: Path, folder: Path, above: str = "") -> Path:
 
 
 def tar_of(archive: Path, members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> Path:
-    """A .tar or .tgz with these members, whatever they are."""
+    """Write a .tar or .tgz with these members, valid or not."""
     with tarfile.open(archive, "w" if archive.suffix == ".tar" else "w:gz") as content:
         for info, data in members:
             content.addfile(info, io.BytesIO(data))
@@ -50,18 +50,17 @@ def tar_of(archive: Path, members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> P
 def member(
     name: str, data: bytes = b"data", kind: bytes = tarfile.REGTYPE, link: str = ""
 ) -> tarfile.TarInfo:
-    """A member's header."""
+    """Return the header of a member."""
     info = tarfile.TarInfo(name)
     info.size, info.type, info.linkname = len(data) if kind == tarfile.REGTYPE else 0, kind, link
     return info
 
 
 def write_mat(path: Path, frames: int = 3, userblock: int = 512) -> Path:
-    """NYUD-v2's labelled frames as MATLAB 7.3 writes them: HDF5 after a text header, every axis
-    reversed.
+    """Write NYUD-v2's labelled frames like MATLAB 7.3: HDF5 after a text header, all axes reversed.
 
-    Frames show the inside of a room at 480x640, with the data set's camera, the top left corner of
-    the picture bright.
+    Frames show the room of `inside` at 480x640 with the data set's camera; the top left corner is
+    bright.
     """
     with h5py.File(path, "w", userblock_size=userblock) as file:
         made = [_frame(number) for number in range(frames)]
@@ -91,7 +90,7 @@ def _frame(number: int) -> dict[str, np.ndarray]:
 
 
 def write_splits(path: Path, train: tuple[int, ...] = TRAIN, test: tuple[int, ...] = TEST) -> Path:
-    """splits.mat."""
+    """Write splits.mat."""
     columns = {
         name: np.array(numbers, np.uint16)[:, None]
         for name, numbers in (("trainNdxs", train), ("testNdxs", test))
@@ -101,7 +100,7 @@ def write_splits(path: Path, train: tuple[int, ...] = TRAIN, test: tuple[int, ..
 
 
 def write_classes(path: Path) -> Path:
-    """classMapping40.mat."""
+    """Write classMapping40.mat."""
     mapped = np.full((1, 894), 38, np.uint8)
     for label, number in CLASS_OF.items():
         mapped[0, label - 1] = number
@@ -110,7 +109,7 @@ def write_classes(path: Path) -> Path:
 
 
 def write_voc(root: Path, names: Iterable[str], folder: str, suffix: str) -> Path:
-    """Pictures of PASCAL VOC in their folder, beside one that is in no list."""
+    """Write images of PASCAL VOC into their folder, and one more that is in no list."""
     (root / folder).mkdir(parents=True)
     for name in (*names, "2007_999999"):
         Image.fromarray(np.full((20, 30), 9, np.uint8)).save(root / folder / f"{name}{suffix}")
@@ -118,9 +117,7 @@ def write_voc(root: Path, names: Iterable[str], folder: str, suffix: str) -> Pat
 
 
 class Stopping(Silent):
-    """A display that interrupts, as Ctrl-C does, when a bar of that title comes to its n-th
-    step.
-    """
+    """A display that interrupts, as Ctrl-C does, at step n of the bar with a title."""
 
     def __init__(self, title: str, step: int) -> None:
         self._title, self._step = title, step
@@ -142,7 +139,7 @@ class _Fuse:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The content of every file below a folder."""
+    """Return the content of every file below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -151,5 +148,5 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def half_written(folder: Path) -> list[Path]:
-    """Temporary files that were left behind."""
+    """Return temporary files that were left behind."""
     return [path for path in folder.rglob("*") if ".tmp-" in path.name]

@@ -1,7 +1,7 @@
-"""A room corner in closed form, in Taskonomy's native encodings: a tilted wall and a box before it,
-camera known.
+"""A room corner in closed form, in Taskonomy's native encodings: a tilted wall and a box.
 
-Depth, normals, edges and labels come from the same geometry. Nothing here uses the code under test.
+Depth, normals, edges and labels come from the same geometry and a known camera. Nothing here uses
+the code under test.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Scene:
 
     @property
     def native(self) -> dict[str, NDArray[np.generic]]:
-        """By the names of Taskonomy's domains."""
+        """The arrays by the names of Taskonomy's domains."""
         return {
             "rgb": self.rgb,
             "depth_zbuffer": self.depth,
@@ -55,7 +55,7 @@ class Scene:
 
 
 def rays(size: int, field_of_view: float = FIELD_OF_VIEW) -> NDArray[np.float64]:
-    """(3, N, N): each pixel's direction with z = 1."""
+    """Return (3, N, N), the direction of each pixel with z = 1."""
     reach = np.tan(np.radians(field_of_view / 2))
     at = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(at * reach, at * reach)
@@ -63,7 +63,7 @@ def rays(size: int, field_of_view: float = FIELD_OF_VIEW) -> NDArray[np.float64]
 
 
 def scene(size: int = 64, seed: int = 0) -> Scene:
-    """A view; the seed tilts the wall and draws the texture."""
+    """Return a view; the seed tilts the wall and draws the texture."""
     draw = np.random.default_rng(seed)
     unit = size // 64
     tilt = np.array([draw.uniform(-0.3, 0.3), draw.uniform(-0.2, 0.2), -1.0])
@@ -99,7 +99,7 @@ def scene(size: int = 64, seed: int = 0) -> Scene:
 
 
 def occlusion_edges(depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Sobel magnitude of sqrt(d / 65536), times 65535; 0 at invalid depth and next to it."""
+    """Return the Sobel magnitude of sqrt(d / 65536) times 65535; 0 at and next to invalid depth."""
     root = np.pad(np.sqrt(depth / 65536.0), 1, mode="edge")
     rows = root[:-2] + 2 * root[1:-1] + root[2:]
     columns = root[:, :-2] + 2 * root[:, 1:-1] + root[:, 2:]
@@ -113,8 +113,9 @@ def occlusion_edges(depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def normals_from_depth(metres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, N, N): unit normals towards the camera from a depth map, by central differences of
-    back-projected points.
+    """Return unit normals (3, N, N) towards the camera from a depth map.
+
+    They are central differences of back-projected points.
     """
     points = rays(metres.shape[0]) * metres
     across, down = np.gradient(points, axis=2), np.gradient(points, axis=1)
@@ -124,9 +125,7 @@ def normals_from_depth(metres: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _box_entry(direction: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Depth at which each ray enters the box (infinite where it misses), and through the face of
-    which axis.
-    """
+    """Return the depth at which rays enter the box (infinite for a miss), and the face's axis."""
     bounds = np.array(BOX)[:, :, None, None]
     crossings = bounds / direction[:, None]
     near, far = crossings.min(1), crossings.max(1)

@@ -1,4 +1,4 @@
-"""Writes small Taskonomy trees in every known layout, and damages them."""
+"""Write small Taskonomy trees in every known layout, and damage them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOMAINS = ("rgb", "depth_zbuffer", "normal", "edge_occlusion", "segment_semantic
 
 
 def folder_of(root: Path, layout: str, building: str, domain: str) -> Path:
-    """Where a layout keeps a building's files of a domain."""
+    """Return the folder of a building's files of a domain in a layout."""
     return {
         "A": root / domain / "taskonomy" / building,
         "B": root / domain / building,
@@ -27,7 +27,7 @@ def folder_of(root: Path, layout: str, building: str, domain: str) -> Path:
 
 
 def file_of(root: Path, building: str, stem: str, domain: str, layout: str = "A") -> Path:
-    """A frame's file of a domain."""
+    """Return a frame's file of a domain."""
     suffix = "segmentsemantic" if domain == "segment_semantic" else domain
     return folder_of(root, layout, building, domain) / f"{stem}_domain_{suffix}.png"
 
@@ -56,7 +56,7 @@ def write(
 def write_empty(
     root: Path, building: str, stems: Sequence[str], domains: Sequence[str] = DOMAINS
 ) -> None:
-    """Files with names alone, for tests of what is listed."""
+    """Write empty files, for tests of listings."""
     for domain in domains:
         folder_of(root, "A", building, domain).mkdir(parents=True, exist_ok=True)
         for stem in stems:
@@ -70,5 +70,5 @@ def cut(path: Path, share: float = 0.6) -> None:
 
 
 def rewrite(path: Path, array: np.ndarray) -> None:
-    """Put another picture in a file's place."""
+    """Replace the image of a file."""
     Image.fromarray(array).save(path)
