@@ -17,8 +17,8 @@ from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
 from ttt_bench.data.open import is_there, open_domain
 from ttt_bench.data.registry import DATASETS
-from ttt_bench.data.rooms.looks import SPLITS
 from ttt_bench.data.shifts.kinds import parse_target
+from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import find_variant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.registry import Entry
