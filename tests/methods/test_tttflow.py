@@ -254,7 +254,7 @@ def flow_loss(net: Net, method: TTTFlow, images: Tensor) -> Tensor:
     """The loss of the flow's phase, with the network as the harness has it there."""
     flow_phase = method.phases()[1]
     ctx = HarnessContext(net, RECIPES["weighted"])
-    net.model.eval().requires_grad_(False)
+    net.model.eval().requires_grad_(requires_grad=False)
     net.extra.train()  # type: ignore[union-attr]
     ctx.norms.set(Norm.RUNNING)
     terms = source_terms(method, net, Batch(images, {}), ctx, phase=flow_phase)

@@ -82,7 +82,7 @@ def tiny_session(
 
 
 def random_images(count: int = 2, height: int = 64, width: int = 64, seed: int = 1) -> Tensor:
-    """Images (count, 3, height, width) float64 in [0, 1]."""
+    """Return images (count, 3, height, width) float64 in [0, 1]."""
     return torch.rand(
         count, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )

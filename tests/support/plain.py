@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 def upsampled(x: Tensor, size: Size) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear."""
+    """Resize bilinearly, (B, C, h, w) -> (B, C, *size)."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
@@ -43,7 +43,7 @@ class PlainNet:
         self.b = {name: value.detach().clone() for name, value in net.named_buffers()}
 
     def running(self) -> list[tuple[Tensor, Tensor]]:
-        """The running mean and variance of every layer."""
+        """Return the running mean and variance of every layer."""
         return [
             (
                 self.b[f"model.backbone.norms.{i}.running_mean"],
@@ -59,7 +59,7 @@ class PlainNet:
         last: int = 4,
         statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> list[Tensor]:
-        """s1..s`last`: normalised image, then convolution, BatchNorm and ReLU at every stage.
+        """Return s1..s`last`: normalised image, then convolution, BatchNorm, ReLU per stage.
 
         Args:
             mode: "running", "batch" or "ema", as `Norm` names them; "ema" moves the running
@@ -75,7 +75,7 @@ class PlainNet:
         last: int = 4,
         statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> list[Tensor]:
-        """What every BatchNorm layer gives, before the ReLU; arguments as of `stages`."""
+        """Return every BatchNorm layer's output before the ReLU; arguments as of `stages`."""
         x = (images - self.b["model.mean"]) / self.b["model.std"]
         found = []
         for number, (mean, var) in zip(range(last), statistics or self.running(), strict=False):
@@ -104,13 +104,13 @@ class PlainNet:
         return found
 
     def hypercolumn(self, stages: Sequence[Tensor]) -> Tensor:
-        """The stages at the size of the first, side by side."""
+        """Return the stages at the size of the first, concatenated."""
         return torch.cat(
             [upsampled(stage, (stages[0].shape[2], stages[0].shape[3])) for stage in stages], dim=1
         )
 
     def outputs(self, stages: Sequence[Tensor], size: Size) -> dict[str, Tensor]:
-        """Every task's output."""
+        """Return every task's output."""
         h = self.hypercolumn(stages)
         tasks = [
             name.split(".")[2]
@@ -128,15 +128,16 @@ class PlainNet:
         }
 
     def predict(self, images: Tensor, mode: str) -> dict[str, Tensor]:
-        """Every task's output on images."""
+        """Return every task's output on images."""
         with torch.no_grad():
             return self.outputs(self.stages(images, mode), (images.shape[2], images.shape[3]))
 
     def descend(
         self, loss: Tensor, moves: Callable[[str], bool], lr: float, weight_decay: float = 0.0
     ) -> dict[str, Tensor]:
-        """One step of plain gradient descent of those parameters whose name `moves` accepts;
-        their gradients.
+        """Make one step of gradient descent on the parameters that `moves` accepts.
+
+        Return their gradients.
         """
         names = [name for name in self.p if moves(name)]
         found = torch.autograd.grad(loss, [self.p[name] for name in names], allow_unused=True)
@@ -151,7 +152,7 @@ class PlainNet:
         return gradients
 
     def assert_equal(self, net: Net, rtol: float = 1e-8, atol: float = 1e-10) -> None:
-        """Every parameter and floating-point buffer of a network equals its copy here."""
+        """Assert that every parameter and floating-point buffer of a network equals its copy."""
         for name, value in net.state_dict().items():
             want = self.p[name] if name in self.p else self.b[name]
             if value.is_floating_point():
@@ -165,14 +166,14 @@ class PlainNet:
 
 
 def assert_same_predictions(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
-    """Two predictions agree up to rounding."""
+    """Assert that two predictions agree up to rounding."""
     assert got.keys() == want.keys()
     for task, prediction in got.items():
         torch.testing.assert_close(prediction, want[task], rtol=1e-8, atol=1e-10)
 
 
 def view_by_hand(image: Tensor, numbers: list[float]) -> Tensor:
-    """A view of (3, H, W), pixel by pixel; colours by Python's own colorsys."""
+    """Return a view of an image (3, H, W), pixel by pixel; colours by Python's own colorsys."""
     area, aspect, left, top, mirror, brightness, contrast, saturation, hue, jittered, grey = numbers
     _, rows, columns = image.shape
     area = 0.2 + 0.8 * area

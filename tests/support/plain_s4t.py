@@ -49,7 +49,7 @@ class PlainS4T(PlainNet):
         self.draws = torch.Generator().manual_seed(derive_seed(0, "s4t", 0))
 
     def of(self, name: str) -> Tensor:
-        """A parameter of the synchronizer."""
+        """Return a parameter of the synchronizer."""
         return self.p[f"extra.synchronizer.{name}"]
 
     def linear(self, x: Tensor, name: str) -> Tensor:
@@ -61,7 +61,7 @@ class PlainS4T(PlainNet):
         return unit * self.of(f"{name}.weight") + self.of(f"{name}.bias")
 
     def block(self, x: Tensor, name: str) -> Tensor:
-        """Pre-norm attention and MLP, (N, L, D) -> (N, L, D)."""
+        """Apply pre-norm attention and MLP, (N, L, D) -> (N, L, D)."""
         qkv = self.linear(self.layer_norm(x, f"{name}.norm1"), f"{name}.attn.qkv")
         q, k, v = qkv.unflatten(2, (3, self.options.heads, -1)).permute(2, 0, 3, 1, 4)
         attention = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).exp()
@@ -90,11 +90,11 @@ class PlainS4T(PlainNet):
         )  # a network's buffers have single precision
 
     def smallest(self, draws: Tensor, count: int, skip: int = 0) -> list[int]:
-        """Where the numbers are smallest, the first `skip` left out."""
+        """Return where the numbers are smallest, without the `skip` smallest ones."""
         return sorted(range(len(draws)), key=draws.tolist().__getitem__)[skip : skip + count]
 
     def visible(self, images: int) -> list[list[set[int]]]:
-        """The patches that are seen of every task, of every image."""
+        """Return the visible patches of every task and image."""
         n, length, masking = len(self.tasks), self.patches, self.options.masking
         shape = {"random": (n, length), "tasks": (n, 1)}.get(masking, (1, length))
         draws = torch.rand(images, *shape, generator=self.draws)
@@ -118,7 +118,7 @@ class PlainS4T(PlainNet):
         return F.conv2d(h, self.p["extra.projection.weight"], self.p["extra.projection.bias"])
 
     def synchronizer(self, z: Tensor, size: Size) -> dict[str, Tensor]:
-        """Every output from the latents."""
+        """Return every output from the latents."""
         options, p, g = self.options, self.options.patch, self.grid
         dropped = options.masking == "same" and options.drop
         visible = self.visible(len(z))
@@ -152,7 +152,7 @@ class PlainS4T(PlainNet):
         return self.cut(upsampled(image, size), IMAGE if options.target == "image" else self.tasks)
 
     def pixels(self, visible: list[list[set[int]]], groups: int) -> Tensor:
-        """(B, groups, R, R), 1 where a latent is seen."""
+        """Return (B, groups, R, R), 1 where a latent is visible."""
         side, p = self.options.R, self.options.patch
         mask = torch.zeros(len(visible), groups, side, side, dtype=torch.float64)
         for image, sets in enumerate(visible):
@@ -163,7 +163,7 @@ class PlainS4T(PlainNet):
         return mask
 
     def cut(self, channels: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-        """Channels (B, K, H, W) taken off one after another."""
+        """Split channels (B, K, H, W) in order."""
         left, found = list(channels.unbind(dim=1)), {}
         for name, count in sizes.items():
             found[name] = torch.stack(left[:count], dim=1)
@@ -172,7 +172,7 @@ class PlainS4T(PlainNet):
         return found
 
     def loss(self, images: Tensor, uncertainty: bool = False) -> Tensor:
-        """The target loss, whose forward moves the running statistics."""
+        """Return the target loss; its forward pass moves the running statistics."""
         size = (images.shape[2], images.shape[3])
         stages = self.stages(images, "ema")
         outputs, main = self.synchronizer(self.latents(stages), size), self.outputs(stages, size)
@@ -200,5 +200,5 @@ class PlainS4T(PlainNet):
         )
 
     def moves(self, name: str) -> bool:
-        """What the target loss may reach: no head."""
+        """Return whether the target loss may reach a parameter; it reaches no head."""
         return not name.startswith(("model.heads.", "extra.auxiliary."))

@@ -74,7 +74,7 @@ class ToyDataset(Dataset):
 def spec(
     seed: int = 0, shared: int = 4, iterations: int = 3, recipe: str = "weighted"
 ) -> SourceSpec:
-    """A source spec that trains in a second."""
+    """Return a source spec that trains in a second."""
     training = TrainingSettings(
         batch=4,
         shared_iterations=shared,
@@ -221,12 +221,12 @@ def source_terms(
 
 
 def values(net: nn.Module) -> dict[str, Any]:
-    """A copy of a network's state."""
+    """Return a copy of a network's state."""
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    """Whether two states are equal bit for bit."""
+    """Return whether two states are equal bit for bit."""
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )
