@@ -99,11 +99,9 @@ def test_a_run_on_other_files_than_its_source_model_is_refused_with_both_fingerp
         after = said.split("have the fingerprint ")[1].split(",")[0]
         assert len(after) == 16
         assert after != before
-        assert (
-            "put the files back as they were, or train anew in another folder (--results)" in said
-        )
+        assert "restore the files, or train in another folder (--results)" in said
     assert sorted(results.rglob("*")) == files, "nothing was written"
-    # each of the two ways out
+    # either of the two remedies
     assert "1 already finished" in run(kept, results).stderr
     run(root, results.with_name("other"))
     assert fingerprints(results.with_name("other")) == {after}

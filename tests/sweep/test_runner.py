@@ -234,6 +234,15 @@ def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_goes_on(
     assert run(tmp_path, methods="exploding,toy").kept == 2
 
 
+def test_a_diverged_source_training_is_recorded_with_its_iteration(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"methods": "base,norm", "set": {"training.shared_lr": 1e30}}
+    assert run(tmp_path, **given).computed == {"diverged": 2}
+    for _, manifest in store.cells(tmp_path):
+        assert "source training of shared on rooms" in manifest["reason"]
+        assert manifest["diverged_at"] >= 1
+    assert run(tmp_path, **given).kept == 2
+
+
 def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: Any) -> None:
     class Broken(Toy):
         name = "broken"
