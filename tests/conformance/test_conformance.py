@@ -1,6 +1,4 @@
-"""The conformance kit: every registered method passes, and each check notices what it is there
-to notice.
-"""
+"""The conformance kit: every registered method passes, and each check finds its violation."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ def step_of(net: Net, images: Tensor) -> StepOut:
 
 
 class Mute(Toy):
-    """Says nothing of what it moves, has an undocumented option, and a quirk that names an
-    option that is not there.
-    """
+    """Has no text for what moves, an undocumented option, and a quirk with an unknown option."""
 
     class Options(Options):
         loud: float = 1.0
@@ -105,7 +101,7 @@ class Infinite(Joint):
 
 
 class Cropped(Toy):
-    """Predicts at a size of its own."""
+    """Predicts at another size than the images'."""
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(
@@ -117,7 +113,7 @@ class Cropped(Toy):
 
 
 class Particular(Toy):
-    """Works on batches of two alone."""
+    """Works only on batches of two."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         first, second = images
@@ -134,7 +130,7 @@ class Undeclared(Toy):
 
 
 class Forgetful(Toy):
-    """Keeps what changes in a Python attribute, which a reset does not know."""
+    """Keeps its state in a Python attribute, which a reset does not restore."""
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
@@ -171,7 +167,7 @@ class Peeking(Toy):
 
 
 class Boasting(Drifting):
-    """Claims that predictions under the batch's statistics are those under the running ones."""
+    """Claims that predictions with batch statistics equal those with running statistics."""
 
     def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
         return Plan(moves=("model.*",), adapt=Norm.BATCH, predict=Norm.RUNNING, exact=True)
@@ -217,7 +213,7 @@ class Deciding(Toy):
 
 
 class Impatient(Toy):
-    """Descends by itself."""
+    """Calls `backward` itself."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         out = step_of(net, images)
@@ -226,9 +222,7 @@ class Impatient(Toy):
 
 
 class Leaking(Toy):
-    """Keeps its state in a buffer, as it should, but on the wrong side: a copy of the first
-    batch is never given up.
-    """
+    """Keeps its state in a buffer, but also the loss of the first batch in an attribute."""
 
     def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
         module = nn.Module()
@@ -281,9 +275,7 @@ def test_a_broken_method_is_noticed_for_what_is_broken(check: str) -> None:
 
 
 class Sneaking(Toy):
-    """Moves running statistics during a step, though it normalises with them; a hook of its own
-    must not excuse it.
-    """
+    """Changes the running statistics that it normalises with; its `begin_batch` is no excuse."""
 
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
         pass
@@ -307,7 +299,7 @@ class Untrained(Joint):
 
 
 class Choosing(Toy):
-    """Takes those outputs that are positive."""
+    """Selects the positive outputs by a mask."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         losses, predictions = step_of(net, images)
@@ -357,7 +349,7 @@ def test_a_check_that_fails_in_the_plugin_says_where() -> None:
 
 
 class Costly(Toy):
-    """Two forward passes, stated."""
+    """Makes as many forward passes as an option says, and states them."""
 
     class Options(Options):
         images: int = option(2, "how often the images are seen", citation="this test", ge=1)
