@@ -107,7 +107,8 @@ def seeds(subject: Subject) -> None:
                 torch.equal(before, torch.random.get_rng_state()),
                 "draws from the global random state; use ctx.rand",
             )
-    same_outputs(*runs, "two runs with the same seed give other numbers: draw from `ctx`")
+    first, second = runs
+    same_outputs(first, second, "two runs with the same seed give other numbers: draw from `ctx`")
 
 
 def labels(subject: Subject) -> None:
