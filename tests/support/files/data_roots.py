@@ -15,8 +15,8 @@ PASCAL_SIZES = ((375, 500), (500, 333))  # rows, columns; taken in turn
 def published(root: Path) -> Path:
     """Write images of real sizes: Taskonomy 512x512, NYUD-v2 425x560, PASCAL-Context up to 500.
 
-    Seeds count as in `nyud_files.write` and `pascal_files.write`; those of Taskonomy's test building
-    are 2 and 3.
+    Seeds count as in `nyud_files.write` and `pascal_files.write`. Those of Taskonomy's test
+    building are 2 and 3.
     """
     taskonomy_files.write(root / "taskonomy", {"hanson": TASKONOMY, "ihlen": TASKONOMY}, size=512)
     nyud_files.write(root / "nyud", ids=NYUD, size=(425, 560))
