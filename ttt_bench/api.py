@@ -1,4 +1,4 @@
-"""The Python interface: what `ttt-bench run` and `ttt-bench report` do."""
+"""The Python interface of `ttt-bench run` and `ttt-bench report`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
     """Run a sweep and return the rows of its results folder.
 
     Args:
-        progress: where long work shows itself; nowhere by default.
-        settings: the fields of `ttt_bench.config.request.Request`, such as `methods=("base",
+        progress: shows long work; nothing is shown by default.
+        settings: fields of `ttt_bench.config.request.Request`, such as `methods=("base",
             "tent")`, `pair=("rooms:rooms-mix",)`, `seeds=(0, 1, 2)`, `preset="smoke"`,
             `results="results/try"`.
 
     Raises:
-        BenchError: a setting that does not fit, data that are missing, or a folder that cannot be
-        written.
+        BenchError: a setting is not allowed, data are missing, or the folder cannot be written.
     """
     from ttt_bench.results.store import read_results
     from ttt_bench.sweep.plan import plan_sweep
@@ -40,8 +39,9 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
 
 
 def write_report(results: str | Path, out: str | Path) -> Rendered:
-    """Write the tables, figures and the page of a results folder; see
-    `ttt_bench.report.render.report`.
+    """Write the report of a results folder to `out`: tables, figures and one page.
+
+    See `ttt_bench.report.render.report`.
     """
     from ttt_bench.report.render import report
 

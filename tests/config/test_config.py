@@ -61,7 +61,7 @@ def test_original_hparams_bring_their_own_optimiser_and_steps() -> None:
     assert settings.optimiser == Optimiser(optimiser="adam", lr=0.5)
     assert (settings.steps, settings.adapter.options.late) == (1, 9.0)
     assert settings.adapter.options.strength == 3.0, (
-        "an option of the preset that is no optimiser's stays"
+        "options of the preset that do not belong to the optimiser remain"
     )
     assert resolved(preset=preset, hparams="original", set={"tent.lr": 2.0}).optimiser.lr == 2.0
 
@@ -69,7 +69,8 @@ def test_original_hparams_bring_their_own_optimiser_and_steps() -> None:
 def test_the_command_line_wins_over_the_config_file(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(
-        'methods = "base,tent"\npair = ["rooms:rooms-mix"]\nsteps = 9\nseeds = [0, 1]\npreset = "smoke"\n'
+        'methods = "base,tent"\npair = ["rooms:rooms-mix"]\nsteps = 9\nseeds = [0, 1]\n'
+        'preset = "smoke"\n'
         'data-root = "/data"\n[set.tent]\nlr = 0.5\n[set]\n"s4t.mask_ratio" = 0.25\n'
     )
     request = make_request(
@@ -172,7 +173,7 @@ def described(method: Any = Rated, shuffled: bool = False, **given: Any) -> str:
     )
 
 
-def test_rows_say_what_differs_of_what_concerns_them() -> None:
+def test_rows_name_the_changed_settings_that_affect_them() -> None:
     given = {"tent.lr": 0.5, "s4t.mask_ratio": 0.5, "data.rendered_target": 64, "data.workers": 3}
     assert described(set=given, steps=5) == "data.rendered_target=64; steps=5; tent.lr=0.5"
     assert (
@@ -181,7 +182,7 @@ def test_rows_say_what_differs_of_what_concerns_them() -> None:
     )
 
 
-def test_a_setting_that_repeats_the_usual_value_is_none() -> None:
+def test_a_setting_equal_to_its_default_is_omitted() -> None:
     tent = PRESET.methods["tent"]["lr"]
     assert (
         described(
@@ -251,7 +252,7 @@ def test_an_empty_list_is_refused(given: dict[str, Any], message: str) -> None:
         make_request({}, given)
 
 
-def test_what_is_named_twice_runs_once() -> None:
+def test_duplicates_run_once() -> None:
     request = make_request(
         {}, {"seeds": "0,0,1", "methods": "base,base", "protocol": "online,online"}
     )

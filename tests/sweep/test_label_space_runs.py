@@ -1,6 +1,4 @@
-"""Which classes a run segments: the shared ones, another space that ships, or one of the user's
-own.
-"""
+"""The classes that a run segments: the shared ones, another built-in space, or a custom one."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def run(root: Path, results: Path, pair: str, *more: str) -> Done:
 
 
 def truth(results: Path, classes: int) -> np.ndarray:
-    """Labelled pixels of each class, an image a row."""
+    """Return the labelled pixels of each class, one row per image."""
     folder, _ = next(store.cells(results))
     table = store.read_table(folder, "statistics", step=0)
     values = table[table.task == "semseg"].sort_values("image")["values"]
@@ -55,7 +53,7 @@ def config(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_label_space_of_ones_own_from_a_config_file(root: Path, tmp_path: Path) -> None:
+def test_a_custom_label_space_from_a_config_file(root: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     path = config(tmp_path, f'label_space = "seats"\n{OWN}')
     done = run(root, results, "taskonomy:nyud", "--config", path)
@@ -82,7 +80,7 @@ def test_the_command_line_chooses_among_a_config_files_spaces(root: Path, tmp_pa
         results = tmp_path / f"results-{name}"
         run(root, results, "taskonomy:nyud", "--config", path, *chosen)
         assert truth(results, classes).sum() > 0
-    # asking for what would be taken anyway is no other cell
+    # naming the default space gives the same cell
     first, second = (
         ttt_bench.read_results(tmp_path / f"results-{name}") for name in (None, "taskonomy_nyud_7")
     )
@@ -137,7 +135,7 @@ def test_source_models_of_other_classes_lie_side_by_side(root: Path, tmp_path: P
     )
     assert run_later.returncode == 0, run_later.stderr
     assert "training" not in run_later.stderr, "the source model was there"
-    # the same name for other ids is another space, and no change of the files
+    # the same name with other ids is another space; the files have not changed
     changed = config(tmp_path, OWN.replace("[3, 4], 6", "[3], 6"))
     again = call(
         "run",

@@ -223,7 +223,7 @@ def test_depth_is_in_the_targets_unit(ran: Ran) -> None:
             coded = np.log1p(512 * view.metres) / np.log(65536)
             invalid = view.hole | view.beyond
             assert total / count == pytest.approx(coded[~invalid].mean(), abs=0.003)
-            # at 256x256 a pixel stands for four; what is next to a hole is left out too
+            # at 256x256 a pixel represents four; pixels next to a hole are left out too
             assert 0.97 * (~invalid).sum() < 4 * count < (~invalid).sum()
     else:
         assert "depth" not in set(ttt_bench.read_results(ran.results).task)
@@ -256,7 +256,7 @@ def test_labels_are_those_of_the_pairs_classes(ran: Ran) -> None:
         assert found.tolist() == wanted
 
 
-def test_the_notices_name_the_footnote_of_the_six_classes_and_what_nobody_has_checked(
+def test_the_notices_contain_the_footnote_of_the_six_classes_and_unchecked_files(
     ran: Ran,
 ) -> None:
     said = ran.done.stderr

@@ -1,4 +1,4 @@
-"""What a plan refuses, all problems at once, and what it lets pass."""
+"""Problems that a plan reports, all at once, and requests that it accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 
 
 def refusal(results: Path, **given: Any) -> str:
-    """What a plan is refused with."""
+    """Return the message with which a plan is refused."""
     with pytest.raises(BenchError) as error:
         plan(results, **given)
     return str(error.value)

@@ -40,8 +40,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(root: Path, results: Path, **given: Any) -> list[Cell]:
-    """The cells of the paper preset on every published pair, nothing of it changed; a tenth of
-    four is no image.
+    """Plan the paper preset on every published pair.
+
+    Only the test subset differs: a tenth of four frames would contain no image.
     """
     given = {
         "pair": PAIRS,

@@ -1,6 +1,4 @@
-"""What a run says of the files it is given: missing, never checked, changed since a model was
-trained on them.
-"""
+"""Messages about data files: missing, never checked, or changed since a model was trained."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ def run(root: Path, results: Path, *more: str, pair: str = "taskonomy:nyud") -> 
 
 
 def repaint(root: Path, stem: str = "point_0_view_0") -> None:
-    """Another picture under the same name."""
+    """Replace an image by another one under the same name."""
     path = taskonomy_files.file_of(root / "taskonomy", "hanson", stem, "rgb")
     taskonomy_files.rewrite(path, taskonomy_files.scene(64, 99).rgb)
 
@@ -55,7 +53,7 @@ def fingerprints(results: Path) -> set[str]:
 # never checked, checked, changed since
 
 
-def test_a_run_on_files_that_nobody_has_checked_says_so(root: Path, results: Path) -> None:
+def test_a_run_on_unchecked_files_reports_it(root: Path, results: Path) -> None:
     done = run(root, results)
     for title in ("Taskonomy", "NYUD-v2"):
         assert f"note: {title}: {UNCHECKED}" in done.stderr
@@ -72,10 +70,11 @@ def test_a_run_on_checked_files_says_nothing_until_they_change(root: Path, resul
     assert not any("data check" in notice for notice in manifest["notices"])
     repaint(root)
     done = call("run", *arguments(root, results.with_name("other")))
-    assert (
-        "note: Taskonomy: these files are not the ones that were checked; run `ttt-bench data check` again"
-        in (done.stderr)
+    changed = (
+        "note: Taskonomy: these files are not the ones that were checked; "
+        "run `ttt-bench data check` again"
     )
+    assert changed in done.stderr
     assert "NYUD-v2: these files" not in done.stderr
 
 

@@ -1,6 +1,4 @@
-"""The sweep on the embedded pair: what lands on disk, what is not computed again, what a broken
-cell does.
-"""
+"""Sweeps on the embedded pair: stored files, resuming, and cells that fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Runs whose target is shifted: the images are other ones, the same for every method, and the
-labels stay.
-"""
+"""Runs on a shifted target: every method sees the same shifted images with the same labels."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ Seen = dict[str, list[Batch]]
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Seen]:
-    """Runs something and gives what each method was shown and scored with: its batches in order."""
+    """Return a function that runs a request and returns the batches of each method in order."""
 
     def watch(results: Path, **given: object) -> Seen:
         seen: Seen = {}
@@ -83,7 +81,7 @@ def test_every_method_sees_the_same_noise_and_the_labels_stay(
         assert share.item() == pytest.approx(0.1, rel=0.1)
 
 
-def test_noise_is_drawn_anew_for_no_run_and_no_seed_but_for_the_datas_own(
+def test_noise_depends_on_the_datas_seed_only(
     tmp_path: Path, watched: Callable[..., Seen]
 ) -> None:
     noise = {"pair": "rooms:rooms+gaussian_noise@0.1", "methods": "base"}

@@ -1,5 +1,4 @@
-"""Runs whose target comes in another order or under several shifts: what shares a batch, and what
-is recorded.
+"""Runs whose target comes in another order or under several shifts: batches and records.
 
 The smoke preset's target has nine images in batches of four; the last one joins the batch before
 it.
@@ -172,7 +171,8 @@ def test_a_stream_can_be_made_again(results: dict[str, Path], tmp_path: Path) ->
 def test_a_stream_may_come_from_a_config_file_and_go_on_a_shifted_target(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(
-        'methods = "base"\npair = "rooms:rooms+brightness@0.1"\npreset = "smoke"\nstream = "mixed: jpeg@30.0, fog@s2"\n'
+        'methods = "base"\npair = "rooms:rooms+brightness@0.1"\npreset = "smoke"\n'
+        'stream = "mixed: jpeg@30.0, fog@s2"\n'
     )
     planned = json.loads(call("run", "--config", str(config), "--plan", "--json").stdout)
     assert [(p["pair"], p["settings"]) for p in planned] == [
@@ -193,10 +193,13 @@ def test_a_stream_may_come_from_a_config_file_and_go_on_a_shifted_target(tmp_pat
         ("continual:fgo@s3,snow@s3", "unknown shift 'fgo'; did you mean fog?"),
         (
             "continual",
-            "stream continual needs its shifts, with commas between them (such as continual:fog@s3,snow@s3)",
+            "stream continual needs shifts, separated by commas (such as continual:fog@s3,snow@s3)",
         ),
         ("mixed:fog@0.5", "fog takes a severity, such as fog@s3 (s1, s2, s3, s4, s5)"),
-        ("fixed:fog@s3", "fixed takes no shifts; shift the target itself (DOMAIN+SHIFT@STRENGTH)"),
+        (
+            "fixed:fog@s3",
+            "fixed takes no shifts; give them with the target (DOMAIN+SHIFT@STRENGTH)",
+        ),
     ],
 )
 def test_an_unknown_stream_is_refused_with_what_is_allowed(

@@ -98,7 +98,7 @@ class Runner:
         applicable = [cell for cell in pending if cell.reason is None]
         for cell in {id(cell.opened): cell for cell in applicable}.values():
             if self.request.source_weights is None:
-                if not self.trainer.has(cell.spec, cell.settings.adapter):
+                if not self.trainer.has(cell.chain):
                     build_net(cell.spec, cell.settings.adapter)
                 remember_source(cell.opened, self.trainer.folder)
                 cell.opened.source_data.prepare(self.progress)

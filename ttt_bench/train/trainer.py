@@ -9,6 +9,7 @@ losses. So all models have seen the same images in the same order, and equally m
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,12 +56,12 @@ class Trainer:
     save_seconds: float = SAVE_SECONDS
     _diverged: dict[str, DivergedError] = field(default_factory=dict, init=False, repr=False)
 
-    def has(self, spec: SourceSpec, adapter: Adapter) -> bool:
-        """Return whether a checkpoint of the method's chain exists.
+    def has(self, chain: Sequence[TrainingStage]) -> bool:
+        """Return whether a checkpoint of a method's chain exists.
 
         If so, no initial weights are needed.
         """
-        return self._last_done(training_chain(spec, adapter)) is not None
+        return self._last_done(chain) is not None
 
     def source_model(
         self, spec: SourceSpec, adapter: Adapter, dataset: Dataset, workers: int = 0
@@ -130,7 +131,7 @@ class Trainer:
         tensor_file.save(path, found, key)
         return found
 
-    def _last_done(self, chain: list[TrainingStage]) -> int | None:
+    def _last_done(self, chain: Sequence[TrainingStage]) -> int | None:
         """Return the position of the last stage that has a checkpoint."""
         done = (n for n, s in enumerate(chain) if checkpoint_path(self.folder, s.key).exists())
         return max(done, default=None)
