@@ -1,4 +1,4 @@
-"""What a listing and the report load, the length of files, and the declared packages."""
+"""The packages that listings and the report import, the length of files, declared packages."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def imports(path: Path) -> set[str]:
 
 
 def loaded_by(*command: str) -> set[str]:
-    """Which of the heavy packages a command loads."""
+    """Return the slow packages that a command imports."""
     code = (
         "import sys, runpy\n"
         f"sys.argv = {['ttt-bench', *command]!r}\n"
         "try:\n    from ttt_bench.cli.main import main; main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
-        "print('LOADED', *(n for n in ('torch', 'pandas', 'matplotlib', 'timm') if n in sys.modules))\n"
+        "heavy = ('torch', 'pandas', 'matplotlib', 'timm')\n"
+        "print('LOADED', *(name for name in heavy if name in sys.modules))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(run.stdout.split("LOADED")[-1].split())

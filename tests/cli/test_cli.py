@@ -166,7 +166,7 @@ def test_params_are_the_papers_at_resnet_50() -> None:
     assert (records["s4t"]["total"], records["s4t"]["added"]) == (29236632, 5682508)
 
 
-def test_a_card_says_what_a_method_does(tmp_path: Path) -> None:
+def test_a_card_describes_a_method() -> None:
     text = call("methods", "show", "s4t").stdout
     for word in ("S4T", "mask_ratio", "0.8", "--set s4t.OPTION=VALUE"):
         assert word in text
@@ -224,7 +224,7 @@ def test_report_writes_a_page_and_says_where(results: Path, tmp_path: Path) -> N
     assert "tent" in done.stdout
 
 
-def test_train_scores_the_source_model_beside_the_position_prior(results: Path) -> None:
+def test_train_scores_the_source_model_and_the_position_prior(results: Path) -> None:
     done = call(
         "train",
         "--preset",
@@ -294,7 +294,7 @@ def kill_at_next_file(folder: Path, command: tuple[str, ...]) -> None:
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not next to the project")
 def test_the_main_job_runs_on_real_photographs(tmp_path: Path) -> None:
     arguments = (
         "--methods",

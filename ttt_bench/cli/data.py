@@ -1,4 +1,4 @@
-"""`data list`, `data show` and `data check`; `data prepare` is a module of its own."""
+"""`data list`, `data show` and `data check`; `data prepare` is in `prepare`."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ def taskonomy(
             show_default=False,
         ),
     ] = None,
+    *,
     size: Annotated[
         int | None,
         typer.Option(help="Write a cache of square images, SIZE pixels per side (256).", min=16),
@@ -100,6 +101,7 @@ def _make_taskonomy_edges(folder: Path, display: Display) -> None:
 @app.command("nyud")
 def nyud(
     archive: Archive = None,
+    *,
     mat: Annotated[
         Path | None,
         typer.Option(help="nyu_depth_v2_labeled.mat, to build the data set from raw frames."),
@@ -161,6 +163,7 @@ def nyud(
 @app.command("pascal")
 def pascal(
     archive: Archive = None,
+    *,
     images: Annotated[
         Path | None,
         typer.Option(
