@@ -166,8 +166,8 @@ def test_a_missing_data_root_is_named_with_the_ways_to_give_one(results: Path) -
     )
     for name in ("taskonomy", "nyud"):
         assert (
-            f"{name} needs its files: give the folder that holds {name}/ with --data-root or in the"
-            in said
+            f"{name} needs its files: give the folder that contains {name}/ with --data-root or "
+            "in the environment variable" in said
         )
     assert "TTT_BENCH_DATA" in said
     assert not results.exists()
