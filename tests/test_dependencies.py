@@ -86,7 +86,7 @@ def test_every_named_package_is_declared() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {requirement.split(">")[0].split("=")[0] for requirement in project["dependencies"]}
-    names = {"PIL": "pillow", "yaml": "pyyaml"}
+    names = {"PIL": "pillow", "pydantic_core": "pydantic"}
     used = {
         names.get(name.split(".")[0], name.split(".")[0])
         for path in [*HARNESS, *METHODS]

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -23,7 +24,7 @@ class Done(NamedTuple):
     stderr: str
 
 
-def call(*arguments: str, **environment: str) -> Done:
+def call(*arguments: str | Path, **environment: str) -> Done:
     """Run a command and return its exit code and output.
 
     Args:
@@ -32,7 +33,7 @@ def call(*arguments: str, **environment: str) -> Done:
     """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["ttt-bench", *arguments])
+        patch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
         for name, value in {"COLUMNS": "120", **environment}.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as stop:
@@ -40,7 +41,7 @@ def call(*arguments: str, **environment: str) -> Done:
     return Done(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def refused(*arguments: str, **environment: str) -> str:
+def refused(*arguments: str | Path, **environment: str) -> str:
     """Run a command that must end with exit code 2, and return its message.
 
     The message is the last line of standard error, which has no traceback.
