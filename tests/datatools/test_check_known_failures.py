@@ -244,7 +244,7 @@ def test_the_raw_frames_lie_where_the_data_set_should(tmp_path: Path) -> None:
     code, findings = checked(tmp_path)
     assert code == 2
     assert said(
-        findings, "error", "raw nyu_depth_v2_labeled.mat; make the multi-task form of it first"
+        findings, "error", "raw nyu_depth_v2_labeled.mat; make the multi-task form from it first"
     )
 
 

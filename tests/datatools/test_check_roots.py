@@ -40,7 +40,7 @@ def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path: Path
         (tmp_path / "a" / name).mkdir(parents=True)
     (finding,) = check(tmp_path / "a", Silent())
     assert exit_code([finding]) == 2
-    assert "holds images of PASCAL VOC without the Context lists" in finding.message
+    assert "has images of PASCAL VOC without the Context lists" in finding.message
     for name in ("segmentation", "depths"):
         (tmp_path / "b" / name).mkdir(parents=True)
     (finding,) = check(tmp_path / "b", Silent())
