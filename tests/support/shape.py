@@ -6,7 +6,7 @@ Run it to see the shape of a change: `PYTHONPATH=tests python -m support.shape`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -17,6 +17,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MOST_POSITIONAL = 5
 MOST_FIELDS = 3
+VARIADIC = frozenset({"permute"})
+"""Functions of libraries that take any number of positional arguments."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,18 @@ def nested_conditionals(modules: Iterable[Source]) -> list[str]:
     return [place for place, node in _walk(modules) if _contains_own_kind(node, (ast.IfExp,))]
 
 
-def long_calls(modules: Iterable[Source]) -> list[str]:
-    """Return the places of calls with more than `MOST_POSITIONAL` positional arguments."""
+def long_calls(modules: Sequence[Source]) -> list[str]:
+    """Return the places of calls with more than `MOST_POSITIONAL` positional arguments.
+
+    Calls of functions that take any number of arguments (`*values`) do not count.
+    """
+    variadic = VARIADIC | _variadic_functions(modules)
     calls = [(place, node) for place, node in _walk(modules) if isinstance(node, ast.Call)]
-    return [place for place, call in calls if len(call.args) > MOST_POSITIONAL]
+    return [
+        place
+        for place, call in calls
+        if len(call.args) > MOST_POSITIONAL and _name(call.func) not in variadic
+    ]
 
 
 def positional_records(modules: Iterable[Source]) -> list[str]:
@@ -75,6 +85,15 @@ def _walk(modules: Iterable[Source]) -> Iterator[tuple[str, ast.AST]]:
     for module in modules:
         for node in ast.walk(module.tree):
             yield f"{module.path}:{getattr(node, 'lineno', 0)}", node
+
+
+def _variadic_functions(modules: Iterable[Source]) -> set[str]:
+    functions = [node for _, node in _walk(modules) if isinstance(node, FUNCTIONS)]
+    return {function.name for function in functions if function.args.vararg}
+
+
+def _name(function: ast.expr) -> str:
+    return ast.unparse(function).rpartition(".")[2]
 
 
 def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
