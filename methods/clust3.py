@@ -165,14 +165,11 @@ class Projectors(nn.Module):
 
     def __init__(self, options: ClusT3Options, channels: Sequence[int]) -> None:
         super().__init__()
-        self.stages = nn.ModuleDict(
-            {
-                str(stage): nn.ModuleList(
-                    _projector(channels[stage - 1], options) for _ in range(options.projectors)
-                )
-                for stage in options.stages
-            }
-        )
+        self.stages = nn.ModuleDict()
+        for stage in options.stages:
+            width = channels[stage - 1]
+            projectors = [_projector(width, options) for _ in range(options.projectors)]
+            self.stages[str(stage)] = nn.ModuleList(projectors)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return cluster logits (B, K, h_l, w_l) of every projector.

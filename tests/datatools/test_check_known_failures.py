@@ -122,9 +122,7 @@ def test_an_extraction_was_interrupted(tmp_path: Path) -> None:
     (tmp_path / "tmpabc123" / "edge_texture").mkdir(parents=True)
     code, findings = checked(tmp_path)
     assert code == 0
-    assert said(
-        findings, "warning", "tmpabc123: temporary folder of an interrupted extraction"
-    )
+    assert said(findings, "warning", "tmpabc123: temporary folder of an interrupted extraction")
 
 
 def test_the_download_ends_at_once_with_nothing(tmp_path: Path) -> None:

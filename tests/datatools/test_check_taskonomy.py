@@ -118,9 +118,8 @@ def test_buildings_are_compared_with_the_split(tree: Path) -> None:
 def test_leftovers_and_strays_are_named(tree: Path) -> None:
     (tree / "taskonomy" / "tmpabc123").mkdir()
     (tree / "taskonomy" / "rgb" / "taskonomy" / "ihlen" / ".DS_Store").touch()
-    assert (
-        found(tree, "warning", "layout", "temporary folder of an interrupted")[0].path.name == "tmpabc123"
-    )
+    leftover = found(tree, "warning", "layout", "temporary folder of an interrupted")[0]
+    assert leftover.path.name == "tmpabc123"
     assert found(tree, "ok", "layout", "do not belong to a frame")[0].path.name == ".DS_Store"
 
 

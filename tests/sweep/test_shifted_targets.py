@@ -81,9 +81,7 @@ def test_every_method_sees_the_same_noise_and_the_labels_stay(
         assert share.item() == pytest.approx(0.1, rel=0.1)
 
 
-def test_noise_depends_on_the_datas_seed_only(
-    tmp_path: Path, watched: Callable[..., Seen]
-) -> None:
+def test_noise_depends_on_the_datas_seed_only(tmp_path: Path, watched: Callable[..., Seen]) -> None:
     noise = {"pair": "rooms:rooms+gaussian_noise@0.1", "methods": "base"}
     first = watched(tmp_path / "first", **noise)["base"]
     again = watched(tmp_path / "again", **noise, seeds="1")["base"]

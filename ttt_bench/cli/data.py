@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from ttt_bench.config.merging import default_data_root
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.data.domains import Domain, shared_labels
-from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
+from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import is_there, open_domain
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.shifts.kinds import parse_target
@@ -46,16 +47,19 @@ def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
     if as_json:
         return
     stdout.print(f"{about_root(root)}\n", markup=False)
-    spaces = [
-        {
-            "label space": space.name,
-            "classes": ", ".join(space.classes),
-            "data sets": ", ".join(r["name"] for r in rows if space.name in r["label_spaces"]),
-        }
-        for space in LABEL_SPACES.values()
-    ]
+    spaces = [_space_row(space, rows) for space in LABEL_SPACES.values()]
     columns = ("label space", "classes", "data sets")
     show(spaces, columns, title="label spaces (--label-space)", as_json=False)
+
+
+def _space_row(space: LabelSpace, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the row of a label space, with the data sets that have its classes."""
+    datasets = [row["name"] for row in rows if space.name in row["label_spaces"]]
+    return {
+        "label space": space.name,
+        "classes": ", ".join(space.classes),
+        "data sets": ", ".join(datasets),
+    }
 
 
 def _domain_row(entry: Entry, root: Path | None) -> dict[str, Any]:

@@ -117,10 +117,12 @@ def _run_checks(
 
 
 def _check_counts(found: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]]:
-    return [
-        {"method": name, "checks": len(results), "failed": sum(not r.passed for r in results)}
-        for name, results in found.items()
-    ]
+    return [_check_count(name, results) for name, results in found.items()]
+
+
+def _check_count(name: str, results: Sequence[Result]) -> dict[str, Any]:
+    failed = [result for result in results if not result.passed]
+    return {"method": name, "checks": len(results), "failed": len(failed)}
 
 
 def _check_rows(name: str, results: Sequence[Result]) -> list[dict[str, Any]]:

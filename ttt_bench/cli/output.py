@@ -53,7 +53,7 @@ def show(
     """
     if as_json:
         keys = columns if json_columns is None else json_columns
-        print(json.dumps([{key: row.get(key) for key in keys} for row in rows], indent=1))
+        print(json.dumps([_chosen(row, keys) for row in rows], indent=1))
     elif rows:
         stdout.print(escape(title), style="bold")
         stdout.print(_table(rows, columns))
@@ -82,7 +82,7 @@ def about_root(root: Path | None) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    shown = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+    shown = [column for column in columns if _has_values(rows, column)]
     for number, column in enumerate(shown):
         numeric = any(isinstance(row.get(column), int | float) for row in rows)
         # text may wrap, numbers and the row's name may not
@@ -95,6 +95,14 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in shown))
     return table
+
+
+def _chosen(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: row.get(key) for key in keys}
+
+
+def _has_values(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    return any(row.get(column) not in (None, "") for row in rows)
 
 
 def _cell(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -24,10 +24,12 @@ def trajectory(
 def outputs(session: Session, images: Tensor, number: int = 0) -> list[dict[str, Tensor]]:
     """Begin batch `number` and return the predictions and losses of every step on it."""
     session.begin_batch(number, images)
-    return [
-        {task: prediction.clone() for task, prediction in predictions.items()} | losses
-        for _, predictions, losses in trajectory(session, images)
-    ]
+    steps = trajectory(session, images)
+    return [_copies(predictions) | losses for _, predictions, losses in steps]
+
+
+def _copies(predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {task: prediction.clone() for task, prediction in predictions.items()}
 
 
 def state(session: Session) -> dict[str, Tensor]:

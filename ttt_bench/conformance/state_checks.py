@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
@@ -37,11 +37,8 @@ def moves(subject: Subject) -> None:
 
 
 def _check_parameters(changed: set[str], patterns: Sequence[str]) -> None:
-    undeclared = [
-        name
-        for name in sorted(changed)
-        if not any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+    declared = [name for pattern in patterns for name in fnmatch.filter(changed, pattern)]
+    undeclared = sorted(changed.difference(declared))
     demand(not undeclared, f"moves {listed(undeclared)}, which its plan does not declare")
     demand(not patterns or bool(changed), "declares moves, but no parameter changes in a few steps")
 

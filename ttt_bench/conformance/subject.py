@@ -106,10 +106,9 @@ class Subject:
     def task_sets(self) -> list[dict[str, int]]:
         """Return all tasks, all but semseg, and all but depth, if they include what is needed."""
         needed = self.adapter.needs().tasks
-        sets = [
-            {task: k for task, k in CHANNELS.items() if task != left_out}
-            for left_out in ("", "semseg", "depth")
-        ]
+        without_semseg, without_depth = dict(CHANNELS), dict(CHANNELS)
+        del without_semseg["semseg"], without_depth["depth"]
+        sets = [dict(CHANNELS), without_semseg, without_depth]
         return [tasks for tasks in sets if needed <= tasks.keys()]
 
     @property

@@ -18,11 +18,11 @@ def target_batches(target: StreamedDataset, size: int) -> list[list[int]]:
     groups: dict[int, list[int]] = defaultdict(list)
     for index, position in enumerate(target.positions):
         groups[position.segment if continual else 0].append(index)
-    return [
-        [group[place] for place in batch]
-        for group in groups.values()
-        for batch in split_batches(len(group), size)
-    ]
+    batches: list[list[int]] = []
+    for group in groups.values():
+        for places in split_batches(len(group), size):
+            batches.append([group[place] for place in places])
+    return batches
 
 
 def segments(target: StreamedDataset) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial as bound
 from pathlib import Path
@@ -91,7 +91,7 @@ def prepare_raw(raw: NyudSources, folder: Path, progress: Progress) -> Path:
         numbers = [number for listed in lists.values() for number in listed]
         require_space(folder, len(numbers) * _FRAME_BYTES, f"{len(numbers)} frames")
         with draft(folder / NAME, _recipe(raw, lists)) as made:
-            ids = {name: [f"{number:04d}" for number in lists[name]] for name in lists}
+            ids = {name: _ids(numbers) for name, numbers in lists.items()}
             _write_lists(made, ids)
             work = bound(_write_raw, made, file, table, raw.raw_depth)
             title = "making NYUD-v2 from raw frames"
@@ -242,3 +242,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
             np.save(file, np.ascontiguousarray(array))
         else:
             Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
+
+
+def _ids(numbers: Sequence[int]) -> list[str]:
+    return [f"{number:04d}" for number in numbers]

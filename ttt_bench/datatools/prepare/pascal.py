@@ -128,9 +128,8 @@ def complete(folder: Path, progress: Progress) -> Path:
     listings = _listings(root)
     if all(len(listing.lacking("normals")) == len(listing) for listing in listings):
         progress.notice(NO_NORMALS)
-    classes, outlines = (
-        sum(len(listing.lacking(part)) for listing in listings) for part in ("semseg", "edge")
-    )
+    classes = sum(len(listing.lacking("semseg")) for listing in listings)
+    outlines = sum(len(listing.lacking("edge")) for listing in listings)
     needed = classes * _LABEL_BYTES + outlines * _EDGE_BYTES
     require_space(root, needed, f"making classes of {classes} images and edges of {outlines}")
     with explained(root, HINT):

@@ -47,7 +47,8 @@ def unpack_archives(archives: Sequence[Path], folder: Path, progress: Progress) 
             space.
         BenchError: a file cannot be written.
     """
-    jobs = [job for job in (_job(path, folder) for path in archives) if not _skipped(job, progress)]
+    found = [_job(path, folder) for path in archives]
+    jobs = [job for job in found if not _skipped(job, progress)]
     contents = [(job, _frames(job, list_members(job.archive, progress))) for job in jobs]
     needed = sum(declared_size(members, job.destination) for job, members in contents)
     require_space(folder, needed, "unpacking")
