@@ -24,7 +24,7 @@ class MyRooms(SampledDataset):
 
     domain = "myrooms"
 
-    def __init__(self, root, split, size, progress, space, variant):
+    def __init__(self, root, split, size, progress, *, space, variant):
         self.folder, self.size = root / split, size
         self.names = sorted(path.stem for path in (self.folder / "images").glob("*.png"))
         if not self.names:

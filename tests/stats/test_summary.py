@@ -50,7 +50,13 @@ def means(comparison: Comparison) -> pd.DataFrame:
     ],
 )
 def test_by_hand(
-    means: pd.DataFrame, selection: str, label: str, quantity: str, mean: float, sd: float | None
+    *,
+    means: pd.DataFrame,
+    selection: str,
+    label: str,
+    quantity: str,
+    mean: float,
+    sd: float | None,
 ) -> None:
     row = means.loc[(selection, label, quantity)]
     assert row["mean"] == pytest.approx(mean, abs=1e-9)
