@@ -12,7 +12,9 @@ from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
 from ttt_bench.results import schema, store
 from ttt_bench.sweep.batches import segments
+from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.opened import OpenedPair
+from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -89,29 +91,30 @@ class Cell:
         return "interrupted" if self.partial(results).exists() else "missing"
 
 
-def make_cell(
+def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
+    """Return the cells of a pair in the order in which they run."""
+    request = resolved.request
+    return [
+        _cell(fit.opened, method, resolved, control=control, protocol=protocol, seed=seed)
+        for seed in request.seeds
+        for method in fit.methods
+        # without moves the controls make no difference
+        for control in (request.control if method.moves else ("none",))
+        for protocol in request.protocol
+    ]
+
+
+def _cell(
     opened: OpenedPair,
-    settings: MethodSettings,
+    method: MethodFit,
+    resolved: ResolvedRequest,
     *,
-    request: Request,
-    weights: str | None,
     control: str,
     protocol: str,
     seed: int,
-    reason: str | None,
 ) -> Cell:
-    """Return a cell with its key.
-
-    Args:
-        opened: the pair with its data.
-        settings: the method's settings without the control.
-        request: the request.
-        weights: hash of the file of --source-weights; None if the source model is trained here.
-        control: name of the control.
-        protocol: name of the protocol.
-        seed: seed of source training and adaptation.
-        reason: the reason why the cell does not apply; None if it does.
-    """
+    """Return a cell with its key."""
+    request, settings, weights = resolved.request, method.settings, resolved.weights
     changes = describe_changes(
         settings,
         opened.preset,
@@ -155,7 +158,7 @@ def make_cell(
             "schema_version": schema.SCHEMA_VERSION,
         },
         config=config,
-        reason=reason,
+        reason=method.reason,
     )
 
 

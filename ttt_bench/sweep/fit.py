@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapter import Adapter
+from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
@@ -19,24 +20,12 @@ from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
-from ttt_bench.sweep.problems import attempt
+from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import channels_of
 from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
 from ttt_bench.train.chain import trains_on_source
-
-
-@dataclass(frozen=True)
-class NetworkFit:
-    """How the shared network fits a pair.
-
-    Attributes:
-        problems: reasons why it cannot be used.
-        has_batchnorm: whether it has BatchNorm layers.
-    """
-
-    problems: tuple[str, ...]
-    has_batchnorm: bool
+from ttt_bench.util.problems import attempt
 
 
 @dataclass(frozen=True)
@@ -44,55 +33,104 @@ class MethodFit:
     """How a method fits a pair.
 
     Attributes:
+        settings: the method's settings.
         reason: the reason why it cannot run on the pair; None if it can.
         moves: whether it moves parameters.
     """
 
+    settings: MethodSettings
     reason: str | None
     moves: bool = True
 
 
-def network_fit(opened: OpenedPair) -> NetworkFit:
-    """Return whether the shared network can take the images of source and target."""
+@dataclass(frozen=True, kw_only=True)
+class PairFit:
+    """How the shared network and the methods fit a pair.
+
+    Attributes:
+        opened: the pair with its data.
+        methods: the methods.
+        notices: what the user should know.
+        problems: reasons why the pair cannot be run.
+    """
+
+    opened: OpenedPair
+    methods: tuple[MethodFit, ...]
+    notices: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def fit_pair(
+    opened: OpenedPair, settings: Sequence[MethodSettings], resolved: ResolvedRequest
+) -> PairFit:
+    """Return how the shared network and the methods fit a pair.
+
+    A method that the user named and that does not apply is a problem.
+    """
     network = meta_net(opened.preset.model, channels_of(opened)).model
-    problems = [
-        *_batch_problems(opened),
-        *_size_problems(opened, network, "source", opened.source_data.size),
-        *_size_problems(opened, network, "target", opened.target_data.size),
+    methods = tuple(_method_fit(opened, one, resolved.request) for one in settings)
+    refused = [
+        f"{opened.pair.name}: {fit.settings.adapter.name} {fit.reason}"
+        for fit in methods
+        if fit.reason and resolved.named
     ]
-    return NetworkFit(tuple(problems), _has_batchnorm(network))
+    return PairFit(
+        opened=opened,
+        methods=methods,
+        notices=(*opened.notices, *_norm_notices(opened, network, settings)),
+        problems=(
+            *_batch_problems(opened),
+            *_size_problems(opened, network, "source", opened.source_data.size),
+            *_size_problems(opened, network, "target", opened.target_data.size),
+            *_source_problems(opened, resolved),
+            *refused,
+        ),
+    )
 
 
-def source_problems(opened: OpenedPair, request: Request, checkpoints: Path) -> list[str]:
+def _norm_notices(
+    opened: OpenedPair, network: Network, settings: Sequence[MethodSettings]
+) -> list[str]:
+    if _has_batchnorm(network) or "norm" not in [one.adapter.name for one in settings]:
+        return []
+    return [f"{opened.preset.model.backbone} has no BatchNorm layers: norm will equal base"]
+
+
+def _source_problems(opened: OpenedPair, resolved: ResolvedRequest) -> list[str]:
     """Return the reasons why existing source models or the given weights cannot be used."""
-    if request.source_weights is None:
-        change, problems = attempt(source_change, opened, checkpoints)
+    weights = resolved.request.source_weights
+    if weights is None:
+        change, problems = attempt(source_change, opened, resolved.checkpoints)
         return [change] if change else problems
     model = build_model(opened.preset.model.untrained(), channels_of(opened))
-    return attempt(load_weights, model, request.source_weights)[1]
+    return attempt(load_weights, model, weights)[1]
 
 
-def method_fit(opened: OpenedPair, adapter: Adapter, request: Request) -> MethodFit:
+def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> MethodFit:
     """Return whether a method can run on a pair, and whether it moves parameters."""
+    adapter = settings.adapter
     reason = _unmet_need(opened, adapter, request)
     if reason:
-        return MethodFit(reason)
+        return MethodFit(settings, reason)
     backbone = opened.preset.model.backbone
     try:
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = bool(plan_of(net, adapter).moves)
     except BenchError as error:
-        return MethodFit(f"does not fit: {error}")
+        return MethodFit(settings, f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others
-        return MethodFit(f"cannot be bound to {backbone}: {type(error).__name__}: {error}")
+        return MethodFit(
+            settings, f"cannot be bound to {backbone}: {type(error).__name__}: {error}"
+        )
     needs = adapter.needs()
     if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
-        return MethodFit(f"needs BatchNorm layers, which {backbone} does not have")
+        return MethodFit(settings, f"needs BatchNorm layers, which {backbone} does not have")
     if needs.affine and not affine_parameters(net.model, AFFINE_NORMS):
         return MethodFit(
-            f"needs normalisation layers with scale and shift, which {backbone} does not have"
+            settings,
+            f"needs normalisation layers with scale and shift, which {backbone} does not have",
         )
-    return MethodFit(None, moves)
+    return MethodFit(settings, None, moves)
 
 
 def _batch_problems(opened: OpenedPair) -> list[str]:

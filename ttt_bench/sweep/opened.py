@@ -18,10 +18,10 @@ from ttt_bench.data.pair import Pair
 from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
-from ttt_bench.sweep.problems import attempt
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ttt_bench.config.preset import SECTIONS, Preset, default_preset, resolve_preset
 from ttt_bench.config.request import Request
@@ -15,7 +16,8 @@ from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import unknown
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS
-from ttt_bench.sweep.problems import attempt, raise_problems
+from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.problems import attempt, raise_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class ResolvedRequest:
         variant: the data handling.
         methods: names of the methods.
         named: whether the user named the methods. If not, those that do not apply are skipped.
+        weights: hash of the file of --source-weights; None if source models are trained here.
     """
 
     request: Request
@@ -54,6 +57,12 @@ class ResolvedRequest:
     variant: DataVariant
     methods: tuple[str, ...]
     named: bool
+    weights: str | None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of source models, which is in the results folder."""
+        return self.request.results / "checkpoints"
 
 
 def resolve(request: Request) -> ResolvedRequest:
@@ -88,7 +97,13 @@ def resolve(request: Request) -> ResolvedRequest:
         variant=find_variant(request.data_variant),
         methods=request.methods if named else METHODS.names(),
         named=named,
+        weights=_weights_hash(request),
     )
+
+
+def _weights_hash(request: Request) -> str | None:
+    path = request.source_weights
+    return hash_file(path) if path is not None and path.is_file() else None
 
 
 def _method_problems(request: Request) -> list[str]:

@@ -1,0 +1,44 @@
+"""Load the methods of a request, with their settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ttt_bench.adapter import Adapter
+from ttt_bench.config.method_settings import MethodSettings, resolve_method
+from ttt_bench.registry import METHODS
+from ttt_bench.sweep.resolve import ResolvedRequest
+from ttt_bench.util.problems import attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestedMethods:
+    """The methods of a request.
+
+    Attributes:
+        settings: name of a preset -> each method's settings in it.
+        notices: reasons why methods that were not named are left out.
+    """
+
+    settings: dict[str, list[MethodSettings]]
+    notices: list[str]
+
+
+def requested_methods(resolved: ResolvedRequest) -> tuple[RequestedMethods, list[str]]:
+    """Return the settings of all methods in the presets of all pairs."""
+    classes, broken = _load_methods(resolved)
+    problems = broken if resolved.named else []
+    settings: dict[str, list[MethodSettings]] = {}
+    for name, preset in {one.preset_name: one.preset for one in resolved.pairs}.items():
+        found = [attempt(resolve_method, one, preset, resolved.request) for one in classes]
+        settings[name] = [value for value, _ in found if value is not None]
+        problems = [*problems, *(problem for _, new in found for problem in new)]
+    notices = [] if resolved.named else [f"left out: {problem}" for problem in broken]
+    return RequestedMethods(settings=settings, notices=notices), problems
+
+
+def _load_methods(resolved: ResolvedRequest) -> tuple[list[type[Adapter]], list[str]]:
+    """Return the classes of the methods, and the problems of those that cannot be loaded."""
+    found = [attempt(METHODS.load, name) for name in resolved.methods]
+    classes = [method for method, _ in found if method is not None]
+    return classes, [problem for _, new in found for problem in new]
