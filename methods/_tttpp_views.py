@@ -74,7 +74,7 @@ def shift_hue(images: Tensor, turn: Tensor) -> Tensor:
     divisor = torch.where(chroma == 0, 1, chroma)
     hue = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
     hue = torch.where(value == red, (green - blue) / divisor, hue) + 6 * turn.view(-1, 1, 1)
-    # hue is in sixths of a circle; a channel has full chroma within one sixth of its own hue, and
+    # hue is in sixths of a circle; a channel has full chroma within one sixth of its hue, and
     # none beyond two: three (N, H, W) -> (N, 3, H, W)
     places = torch.stack([(offset + hue) % 6 for offset in (5, 3, 1)], dim=1)
     return value[:, None] - chroma[:, None] * torch.minimum(places, 4 - places).clamp(0, 1)

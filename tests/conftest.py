@@ -1,6 +1,4 @@
-"""Fixtures for every test; this file also makes the helper modules beside it importable from the
-folders below.
-"""
+"""Fixtures for every test."""
 
 from __future__ import annotations
 
@@ -12,11 +10,9 @@ import torch
 
 pytest_plugins = ["support.report_fixtures"]
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # tests that run side by side share the cores, and so do what they start
+if "PYTEST_XDIST_WORKER" in os.environ:  # parallel tests, and their processes, share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them, and tests choose widths of their own
+for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them, but tests set their own widths
     os.environ.pop(name, None)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 

@@ -126,12 +126,15 @@ class Recipe:
         losses: task -> loss.
         weights: task -> fixed weight (1 under uncertainty weighting).
         uncertainty: whether trained uncertainties combine the tasks instead of the fixed weights.
+        across_width: name of the recipe that replaces this one if the data variant sums the cosine
+            loss on normals over the image's width; None if this one has no such loss.
     """
 
     name: str
     losses: Mapping[str, TaskLoss]
     weights: Mapping[str, float]
     uncertainty: bool
+    across_width: str | None = None
 
     def combine(self, task_losses: Mapping[str, Tensor], params: Tensor | None = None) -> Tensor:
         """Return the joint objective of per-task losses (scalar).
@@ -150,6 +153,8 @@ class Recipe:
         weighted = [self.weights[task] * loss for task, loss in task_losses.items()]
         return torch.stack(weighted).sum()
 
+
+TASKONOMY_OFFICIAL = "taskonomy_official"
 
 RECIPES = {
     recipe.name: recipe
@@ -175,9 +180,10 @@ RECIPES = {
             },
             weights={"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
             uncertainty=True,
+            across_width=TASKONOMY_OFFICIAL,
         ),
         Recipe(
-            name="taskonomy_official",  # the public code's cosine, along the image's width
+            name=TASKONOMY_OFFICIAL,  # the public code's cosine, along the image's width
             losses={
                 "semseg": cross_entropy,
                 "depth": l1_loss,

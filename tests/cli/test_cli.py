@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_with_the_nearest_names(
     assert message in refused(*arguments)
 
 
-def test_a_missing_data_root_says_where_to_put_it(tmp_path: Path) -> None:
+def test_the_message_on_a_missing_data_root_states_how_to_set_it(tmp_path: Path) -> None:
     message = refused("run", "--pair", "rooms:taskonomy", "--preset", "smoke")
     assert "TTT_BENCH_DATA" in message
     assert "taskonomy/" in message
@@ -98,7 +98,7 @@ def test_a_missing_data_root_says_where_to_put_it(tmp_path: Path) -> None:
     assert "TTT_BENCH_DATA" in message
 
 
-def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_results_are_named(tmp_path: Path) -> None:
     assert f"results folder {tmp_path / 'none'} does not exist" in refused(
         "report", "--results", str(tmp_path / "none")
     )
@@ -209,7 +209,7 @@ def test_run_again_computes_nothing_and_json_is_alone_on_stdout(results: Path) -
     assert {record["label"] for record in json.loads(done.stdout)} >= {"base", "norm", "tent"}
 
 
-def test_a_config_file_says_what_the_options_say(results: Path, tmp_path: Path) -> None:
+def test_a_config_file_sets_the_same_as_the_options(results: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(
         f'methods = "base,norm,tent"\npreset = "smoke"\nresults = "{results}"\ndevice = "cpu"\n'
@@ -217,7 +217,7 @@ def test_a_config_file_says_what_the_options_say(results: Path, tmp_path: Path) 
     assert "3 already finished" in call("run", "--config", str(config)).stderr
 
 
-def test_report_writes_a_page_and_says_where(results: Path, tmp_path: Path) -> None:
+def test_report_writes_a_page_and_prints_its_path(results: Path, tmp_path: Path) -> None:
     done = call("report", "--results", str(results), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "out" / "index.html") in done.stderr

@@ -275,7 +275,7 @@ def test_a_broken_method_is_noticed_for_what_is_broken(check: str) -> None:
 
 
 class Sneaking(Toy):
-    """Changes the running statistics that it normalises with; its `begin_batch` is no excuse."""
+    """Changes the running statistics that it normalises with; `begin_batch` may not either."""
 
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
         pass
@@ -344,7 +344,7 @@ def test_every_broken_rule_is_named() -> None:
         assert_conforms(Undeclared)
 
 
-def test_a_check_that_fails_in_the_plugin_says_where() -> None:
+def test_a_check_that_fails_in_the_plugin_names_the_place() -> None:
     assert "test_conformance.py" in run_check("batch sizes", subject_of(Particular)).problem
 
 

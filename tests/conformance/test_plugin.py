@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.command import call, refused
+from support.examples import pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
@@ -23,19 +23,9 @@ RUN = ("run", "--preset", "smoke", "--device", "cpu")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the example by pip into a folder; return the folder."""
+    """Return a folder into which pip has installed the example."""
     folder = tmp_path_factory.mktemp("site")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-    ]
-    subprocess.run([*install, str(folder), str(EXAMPLE)], check=True, capture_output=True)
+    pip_install(EXAMPLE, folder)
     return folder
 
 
@@ -75,7 +65,7 @@ def test_without_it_the_method_is_unknown() -> None:
     assert "unknown method 'smooth'" in refused("run", "--methods", "smooth")
 
 
-def test_the_page_shows_what_the_example_holds() -> None:
+def test_the_page_shows_the_example() -> None:
     blocks = re.findall(
         r"```(?:python|toml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
     )

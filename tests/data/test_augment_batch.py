@@ -108,7 +108,7 @@ def test_workers_make_the_same_training_views() -> None:
     assert torch.equal(plain[0].images, _batch().images[:2])
 
 
-def test_targets_that_are_not_there_are_not_made() -> None:
+def test_missing_targets_are_not_created() -> None:
     batch = _batch()
     assert set(hflip(Batch(batch.images, {"depth": batch.targets["depth"]}), MASK).targets) == {
         "depth"

@@ -101,7 +101,7 @@ def test_gaussian_noise_is_relative_to_the_image(alpha: float, soft: torch.Tenso
         assert abs(np.mean(noise)) < 0.01 * alpha * own * 3
 
 
-def test_no_noise_leaves_the_image(room: torch.Tensor) -> None:
+def test_noise_of_strength_0_does_not_change_the_image(room: torch.Tensor) -> None:
     assert torch.equal(_apply(room, "gaussian_noise@0"), room)
     assert torch.equal(_apply(room, "impulse_noise@0"), room)
 
@@ -217,7 +217,7 @@ def test_gaussian_blur_agrees_with_pillow(room: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur"])
-def test_blurs_leave_things_where_they_are(name: str) -> None:
+def test_blurs_do_not_move_objects(name: str) -> None:
     """Blurred objects stay at their labels, also far from the centre."""
     for row, column in ((60, 60), (40, 110), (90, 128)):
         image = torch.zeros(3, 120, 160)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.command import call, refused
+from support.examples import pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
@@ -38,17 +38,7 @@ STOOL, TABLE, BED, SEAT, LAMP = 1, 2, 3, 4, 5
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder into which pip has installed the example."""
     folder = tmp_path_factory.mktemp("site")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-    ]
-    subprocess.run([*install, str(folder), str(EXAMPLE)], check=True, capture_output=True)
+    pip_install(EXAMPLE, folder)
     return folder
 
 
@@ -100,7 +90,7 @@ def test_installing_it_is_all_that_it_takes(installed: Path, root: Path) -> None
     assert "myrooms" in call("pairs", "list").stdout
 
 
-def test_it_gives_what_the_files_hold(installed: Path, root: Path, tmp_path: Path) -> None:
+def test_images_and_targets_equal_the_files(installed: Path, root: Path, tmp_path: Path) -> None:
     domain = DATASETS.load("myrooms")
     space = shared_labels([domain, BUILT_IN["rooms"]], None, {})
     assert space is not None
@@ -171,7 +161,7 @@ def test_without_it_the_name_is_unknown() -> None:
     assert "unknown data set 'myrooms'" in refused("data", "show", "myrooms")
 
 
-def test_what_lacks_is_named(installed: Path, root: Path, tmp_path: Path) -> None:
+def test_missing_files_are_named(installed: Path, root: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "myrooms") in refused(
         "data", "show", "myrooms", "--data-root", str(tmp_path)
     )
@@ -212,7 +202,7 @@ def test_a_bad_file_is_named_before_hours_of_work(
         assert "5" in str(caught.value)
 
 
-def test_the_page_shows_what_the_example_holds() -> None:
+def test_the_page_shows_the_example() -> None:
     blocks = re.findall(
         r"```(?:python|toml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
     )
@@ -300,7 +290,7 @@ def test_a_broken_one_is_named_and_the_others_work_on(
     assert plan.returncode == 0, plan.stderr
 
 
-def test_what_goes_wrong_while_a_package_opens_its_files_is_no_traceback(
+def test_errors_of_a_package_that_opens_its_files_give_a_message_without_traceback(
     broken_site: Path, tmp_path: Path
 ) -> None:
     source = (

@@ -74,7 +74,7 @@ def test_the_four_classes_of_nyud_and_pascal() -> None:
     )
 
 
-def test_records_tell_spaces_apart_and_name_every_id() -> None:
+def test_records_distinguish_spaces_and_name_every_id() -> None:
     records = [space.record() for space in LABEL_SPACES.values()]
     assert len({str(record) for record in records}) == len(LABEL_SPACES)
     assert records[0]["native"]["nyud"] == [[24], [7], [33], [6], [4], [34], [5]]

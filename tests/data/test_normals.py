@@ -43,7 +43,7 @@ def test_axes_name_where_the_channels_point(axes: Any, expected: tuple[int, int,
 
 
 @pytest.mark.parametrize("axes", ["right / down", "right / left / up", "right/down/forward", ""])
-def test_axes_that_are_none(axes: str) -> None:
+def test_invalid_axes_are_refused(axes: str) -> None:
     with pytest.raises(BenchError, match="right / down / forward"):
         to_harness(VECTORS, axes)
 
@@ -56,7 +56,7 @@ def test_vectors_of_any_length_become_unit_vectors() -> None:
     assert (normals[:, 0, 1] == 255).all()
 
 
-def test_middle_grey_is_no_vector_unless_asked_for() -> None:
+def test_middle_grey_is_a_missing_vector_by_default() -> None:
     rgb = np.array([[[128, 127, 128], [255, 0, 127]]], np.uint8)
     masked = file_vectors(rgb)
     assert (masked[:, 0, 0] == 0).all()
@@ -64,7 +64,7 @@ def test_middle_grey_is_no_vector_unless_asked_for() -> None:
     assert (file_vectors(rgb, masked=False)[:, 0, 0] != 0).all()
 
 
-def test_a_manifest_is_kept_beside_the_data(tmp_path: Path) -> None:
+def test_a_manifest_is_stored_next_to_the_data(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == Manifest()
     (tmp_path / NAME).write_text(json.dumps({"something": "of a later version"}))
     update_manifest(tmp_path, {"normal_axes": NYUD_AXES})
@@ -79,7 +79,7 @@ def test_a_manifest_is_kept_beside_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"normal_axes": "left"}', '{"derived": ["edge"]}']
 )
-def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, text: str) -> None:
+def test_the_message_on_a_damaged_manifest_states_the_remedy(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with pytest.raises(DataError, match=r"ttt-bench\.json is damaged.*delete it.*data check"):
         read_manifest(tmp_path)

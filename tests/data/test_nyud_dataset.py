@@ -157,14 +157,14 @@ def test_axes_are_those_of_the_manifest_or_assumed_with_a_notice(tree: Path) -> 
     assert (other[0][:, ~there] == 255).all()
 
 
-def test_derived_targets_are_said(tree: Path) -> None:
+def test_derived_targets_give_a_notice(tree: Path) -> None:
     update_manifest(tree, {"derived": {"edge": "where labels or instances differ"}})
     assert any(
         "edge targets are derived" in n and "instances differ" in n for n in opened(tree).notices
     )
 
 
-def test_middle_grey_is_no_normal_unless_as_published(tree: Path) -> None:
+def test_middle_grey_is_a_missing_normal_by_default(tree: Path) -> None:
     hole = view(SIZE, 3).hole
     assert (opened(tree).batch([0]).targets["normals"][0][:, hole] == 255).all()
     kept = opened(tree, variant=OFFICIAL).batch([0]).targets["normals"][0]
@@ -295,7 +295,7 @@ def test_other_forms_are_refused_by_name(tmp_path: Path) -> None:
         opened(tmp_path / "raw")
 
 
-def test_what_is_not_the_data_set_is_listed(tmp_path: Path) -> None:
+def test_unsuitable_folders_are_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist.*--data-root.*TTT_BENCH_DATA.*nyud/"):
         opened(tmp_path / "nowhere")
     with pytest.raises(DataError, match="contains nothing"):

@@ -86,7 +86,7 @@ def test_depth_of_any_float_and_either_shape(tmp_path: Path, dtype: Any, channel
         (np.ones(4), "of shape (4,)"),
     ],
 )
-def test_depth_that_is_none(tmp_path: Path, array: np.ndarray, words: str) -> None:
+def test_invalid_depth_is_refused(tmp_path: Path, array: np.ndarray, words: str) -> None:
     fails(saved(tmp_path / "d.npy", array), "depth", words)
 
 
@@ -134,7 +134,7 @@ def test_edges_of_either_form(tmp_path: Path, dtype: Any) -> None:
     )
 
 
-def test_edges_that_are_none(tmp_path: Path) -> None:
+def test_invalid_edges_are_refused(tmp_path: Path) -> None:
     fails(saved(tmp_path / "e.npy", np.full((2, 2), 255.0)), "edge", "not all in 0..1")
     fails(saved(tmp_path / "e.npy", np.full((2, 2), "1")), "edge", "not all in 0..1")
     fails(

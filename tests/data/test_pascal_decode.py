@@ -71,7 +71,7 @@ def test_label_maps_of_any_number_type(tmp_path: Path, dtype: Any) -> None:
         (np.array([["a"]]), "expected integers"),
     ],
 )
-def test_label_maps_that_are_none(tmp_path: Path, labels: np.ndarray, words: str) -> None:
+def test_invalid_label_maps_are_refused(tmp_path: Path, labels: np.ndarray, words: str) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"LabelMap": labels})
     fails(tmp_path / "a.mat", "context", words)
 

@@ -26,7 +26,7 @@ def sample() -> Batch:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Use one thread: on small images a second one is no faster and stalls if a core is busy."""
+    """Use one thread: a second one does not help on small images and stalls if a core is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -98,7 +98,7 @@ def test_types_shapes_and_values(sample: Batch) -> None:
 
 
 @pytest.mark.parametrize("look", sorted(LOOKS))
-def test_every_class_is_seen_in_every_look(look: str) -> None:
+def test_every_class_is_visible_in_every_look(look: str) -> None:
     labels = render(LOOKS[look], 9, range(40), (48, 48)).targets["semseg"]
     for label, name in enumerate(CLASSES):
         seen = (labels == label).flatten(1).any(1).float().mean()

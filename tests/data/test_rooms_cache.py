@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.notices import Notices
 
 from ttt_bench.data.rooms import LOOKS, SPLITS, Rooms, render
 from ttt_bench.data.rooms import cache as rooms_cache
@@ -18,31 +17,10 @@ from ttt_bench.data.rooms import dataset as rooms_dataset
 from ttt_bench.data.rooms.cache import fingerprint
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Batch
-from ttt_bench.util.progress import Bar, Silent
+from ttt_bench.util.progress import Silent
 
 SIZE = (24, 32)
 COUNT = 10
-
-
-class Watch(Silent):
-    """A display that stores notices and counts the steps of bars."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-        self.advanced = 0
-
-    def notice(self, message: str) -> None:
-        self.notices.append(message)
-
-    @contextmanager
-    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
-        watch = self
-
-        class Counting:
-            def advance(self, amount: int = 1, note: str = "") -> None:
-                watch.advanced += amount
-
-        yield Counting()
 
 
 @pytest.fixture
@@ -95,7 +73,7 @@ def test_a_batch_is_what_was_rendered(tmp_path: Path) -> None:
 
 
 def test_opened_twice_is_rendered_once(tmp_path: Path, calls: list[range]) -> None:
-    watch = Watch()
+    watch = Notices()
     first = _open(tmp_path, watch)
     assert sorted(index for chunk in calls for index in chunk) == list(range(COUNT))
     assert max(map(len, calls)) == 4
@@ -119,7 +97,7 @@ def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], h
     else:
         (folder / "meta.json").write_text("{")
     calls.clear()
-    watch = Watch()
+    watch = Notices()
     again = _open(tmp_path, watch)
     assert calls
     assert "damaged" in watch.notices[0]
@@ -183,7 +161,7 @@ def test_splits_share_no_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"domain": "roms"}, {"split": "tst"}, {"count": 0}, {"size": (0, 8)}]
 )
-def test_what_cannot_be_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_invalid_requests_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(BenchError):
         _open(tmp_path, **changes)
 

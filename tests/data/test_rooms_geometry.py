@@ -34,7 +34,7 @@ LOOK = LOOKS["rooms"]
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Use one thread: on small images a second one is no faster and stalls if a core is busy."""
+    """Use one thread: a second one does not help on small images and stalls if a core is busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -151,7 +151,7 @@ def test_three_quarters_are_not_too_much() -> None:
     assert draw.values["integers"] == [0, 0], "one pixel more, and all ten places are tried"
 
 
-def test_the_share_is_of_all_pixels_and_255_is_no_class() -> None:
+def test_the_share_counts_all_pixels_and_255_is_not_a_class() -> None:
     labels = np.full((2, 4), 255, np.uint8)
     assert augment_sample.largest_share(labels) == 0
     labels[0, :3], labels[1, 0] = 6, 1

@@ -108,7 +108,7 @@ def test_a_wrong_shift_is_explained(text: str, said: list[str]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_left_out_is_not_there() -> None:
+def test_left_out_shifts_are_unknown() -> None:
     assert not LEFT_OUT.keys() & KINDS.keys()
 
 
@@ -122,7 +122,7 @@ def test_a_target_is_a_domain_and_shifts() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "+jpeg@30", "rooms+", "rooms@s3", "jpeg@30+rooms", " + "])
-def test_what_is_no_target_is_refused(text: str) -> None:
+def test_invalid_targets_are_refused(text: str) -> None:
     with pytest.raises(BenchError, match=r"DOMAIN\+SHIFT@STRENGTH \(such as rooms\+jpeg@30\)"):
         parse_target(text)
 
@@ -201,7 +201,7 @@ def test_seed_and_index_change_what_is_drawn(name: str) -> None:
     assert not torch.equal(first, shift_image(image, chain, seed=0, index=1))
 
 
-def test_what_is_drawn_is_the_same_at_every_strength() -> None:
+def test_the_draws_are_the_same_at_every_strength() -> None:
     image = torch.full((3, 40, 40), 0.5)
     image[:, :20] = 0.4
     weak, strong = (
@@ -260,7 +260,7 @@ class _Constant(Dataset):
         self.prepared += 1
 
 
-def test_what_a_shifted_data_set_says_of_itself() -> None:
+def test_a_shifted_data_set_describes_itself() -> None:
     plain = _Constant(torch.rand(3, 8, 8))
     shifted = ShiftedDataset(plain, parse_shifts("jpeg@30+fog@s3"), seed=0)
     assert (shifted.domain, shifted.size, shifted.tasks, len(shifted)) == (

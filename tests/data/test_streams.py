@@ -179,7 +179,7 @@ def test_a_mixed_stream_does_not_depend_on_batches() -> None:
         )
 
 
-def test_a_stream_over_a_shifted_target_draws_anew() -> None:
+def test_a_stream_over_a_shifted_target_uses_other_draws() -> None:
     plain = ToyDataset(images=1, size=(128, 128))
     plain.images = torch.full((1, 3, 128, 128), 0.5)
     noise = parse_shift("absolute_noise@0.05")

@@ -106,7 +106,7 @@ def test_one_frame_at_the_published_sizes(tmp_path: Path) -> None:
     assert set(torch.unique(batch.targets["semseg"]).tolist()) == {0, 1, 2, 3, 4, 5, 6, 255}
 
 
-def test_tasks_are_those_whose_domains_are_there(tmp_path: Path) -> None:
+def test_tasks_are_those_whose_domains_exist(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"], domains=("rgb", "edge_occlusion", "normal"))
     data = opened(tmp_path)
     assert data.tasks == ("normals", "edge")

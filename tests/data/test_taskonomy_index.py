@@ -82,7 +82,7 @@ def test_a_missing_file_shifts_no_pairing(tmp_path: Path) -> None:
         assert stems == {IN_STRING_ORDER[index]}
 
 
-def test_what_is_no_frame_is_ignored(tmp_path: Path) -> None:
+def test_other_files_than_frames_are_ignored(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen"])
     folder = folder_of(tmp_path, "A", "ihlen", "depth_zbuffer")
     for name in (
@@ -110,14 +110,16 @@ def test_two_layouts_are_both_read_with_a_notice(tmp_path: Path) -> None:
     assert any("several layouts (A, E)" in notice for notice in folders.notices)
 
 
-def test_a_missing_root_says_where_and_what_to_do(tmp_path: Path) -> None:
+def test_the_message_on_a_missing_root_names_it_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         find_folders(tmp_path / "nowhere")
     for words in (str(tmp_path / "nowhere"), "does not exist", "--data-root", "TTT_BENCH_DATA"):
         assert words in str(caught.value)
 
 
-def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path: Path) -> None:
+def test_the_message_on_an_unknown_layout_lists_the_present_and_the_known_names(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "normals" / "ihlen").mkdir(parents=True)
     (tmp_path / "pictures").mkdir()
     with pytest.raises(DataError) as caught:
@@ -132,7 +134,7 @@ def test_an_unknown_layout_lists_what_is_there_and_what_is_known(tmp_path: Path)
         assert words in str(caught.value)
 
 
-def test_an_empty_root_is_no_layout(tmp_path: Path) -> None:
+def test_an_empty_root_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="contains nothing"):
         find_folders(tmp_path)
 

@@ -141,7 +141,7 @@ def test_an_empty_selection_is_an_error(tmp_path: Path, split: str) -> None:
         names(tmp_path, split)
 
 
-def test_no_complete_frame_and_no_target_are_errors(tmp_path: Path) -> None:
+def test_missing_complete_frames_and_missing_targets_are_errors(tmp_path: Path) -> None:
     write_empty(tmp_path / "a", "ihlen", FORTY[:10], ["rgb"])
     write_empty(tmp_path / "a", "ihlen", FORTY[10:20], ["normal"])
     with pytest.raises(DataError, match="not one of 20 frames has all of rgb, normals"):

@@ -36,7 +36,7 @@ def test_depth_of_511_counts_is_nine_sixteenths() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (24, 40), (96, 128)])
-def test_no_invalid_depth_reaches_a_target(size: tuple[int, int]) -> None:
+def test_invalid_depth_is_ignored_in_targets(size: tuple[int, int]) -> None:
     depth = targets.depth(VIEW.depth, size)[0]
     valid = depth != 255
     assert 0 < (~valid).mean() < 0.3

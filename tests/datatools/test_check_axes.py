@@ -67,7 +67,7 @@ def test_planes_are_found_exactly_whatever_the_unit_of_depth(radius: int, unit: 
     assert not kept[:, -radius:].any()
 
 
-def test_there_is_no_normal_where_depth_jumps_or_is_missing() -> None:
+def test_normals_are_missing_where_depth_jumps_or_is_missing() -> None:
     metres = ROOM.metres.copy()
     metres[20:40, 30:50] = 1.0  # a board in front of the walls
     valid = EVERYWHERE.copy()
@@ -110,7 +110,7 @@ def test_the_field_of_view_need_not_be_known(field_of_view: int) -> None:
     assert angles.min() < 1.5
 
 
-def test_a_wall_alone_leaves_it_open_and_says_what_it_does_tell() -> None:
+def test_a_single_wall_determines_only_some_axes() -> None:
     wall = np.zeros((3, *SIZE))
     wall[2] = -1
     vectors = file_vectors(as_picture(stored(wall, "forward / down / right")))
@@ -124,7 +124,7 @@ def test_a_wall_alone_leaves_it_open_and_says_what_it_does_tell() -> None:
     assert "next" in verdict.words or "point away" in verdict.words
 
 
-def test_noise_decides_nothing() -> None:
+def test_noise_determines_no_axes() -> None:
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=(3, *SIZE)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=0)
@@ -137,7 +137,7 @@ def test_noise_decides_nothing() -> None:
         assert len(verdict.possible) == 48
 
 
-def test_a_floor_tells_what_is_up() -> None:
+def test_a_floor_determines_the_vertical_axis() -> None:
     # a camera that looks down sees only the floor, so left and right cannot be told apart
     floor = ROOM.surface == FLOOR
     vectors = vectors_of("up / right / forward")
@@ -147,7 +147,7 @@ def test_a_floor_tells_what_is_up() -> None:
     assert "floors face up" in verdict.words
 
 
-def test_too_few_vectors_say_nothing() -> None:
+def test_too_few_vectors_determine_no_axes() -> None:
     few = np.zeros(SIZE, bool)
     few[:2, :90] = True
     slopes, _ = slopes_of(ROOM.metres)
@@ -195,7 +195,7 @@ def test_a_single_map_as_picture_or_array(tmp_path: Path) -> None:
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_the_genuine_nyu_map_is_caught_with_its_channels_reversed() -> None:
     (finding,) = check(SAMPLES / "nyud" / "normal_zyx.png", Silent())
     assert finding.level == "warning"
@@ -203,9 +203,9 @@ def test_the_genuine_nyu_map_is_caught_with_its_channels_reversed() -> None:
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 @pytest.mark.parametrize("view", ["point_0_view_3", "point_12_view_1", "point_27_view_0"])
-def test_each_genuine_view_tells_its_axes_even_without_depth(view: str) -> None:
+def test_each_genuine_view_determines_its_axes_even_without_depth(view: str) -> None:
     path = (
         SAMPLES / "taskonomy" / "normal" / "taskonomy" / "hm3dsample" / f"{view}_domain_normal.png"
     )

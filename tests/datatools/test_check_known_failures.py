@@ -136,7 +136,7 @@ def test_the_download_ends_at_once_with_nothing(tmp_path: Path) -> None:
     assert said(findings, "error", "normals: did you mean normal?")
 
 
-def test_there_is_no_mask_valid(tmp_path: Path) -> None:
+def test_mask_valid_is_not_needed(tmp_path: Path) -> None:
     code, findings = checked(write(tmp_path, ["ihlen"]))
     assert code == 0
     assert said(findings, "ok", "mask_valid", "not needed: validity is derived from depth")
@@ -272,7 +272,7 @@ def test_hosts_are_down_and_a_file_is_missing(
         assert words in err
 
 
-def test_aria2_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aria2_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     code, out, _ = call("data", "prepare", "taskonomy")
     assert code == 0

@@ -202,7 +202,7 @@ def test_axes_of_pascal_are_measured_without_depth_and_kept(
     assert read_manifest(tmp_path).normal_axes == axes
 
 
-def test_without_context_labels_nothing_is_said_of_pascals_axes(pascal: Path) -> None:
+def test_pascals_axes_are_not_checked_without_context_labels(pascal: Path) -> None:
     for name in pascal_files.IDS["train"] + pascal_files.IDS["val"]:
         pascal_files.file_of(pascal, name, "pascal-context/trainval").unlink()
     findings = check(pascal, Silent())

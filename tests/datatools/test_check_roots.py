@@ -35,7 +35,9 @@ def test_a_data_sets_own_folder_may_be_given(tmp_path: Path, folder: str) -> Non
     assert "the ATRC release" in messages(tmp_path / "mine")
 
 
-def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path: Path) -> None:
+def test_the_message_on_an_unknown_folder_lists_the_known_ones_nearest_first(
+    tmp_path: Path,
+) -> None:
     for name in ("JPEGImages", "normals_distil", "semseg"):
         (tmp_path / "a" / name).mkdir(parents=True)
     (finding,) = check(tmp_path / "a", Silent())
@@ -57,7 +59,7 @@ def test_unknown_folders_are_told_what_is_known_the_nearest_first(tmp_path: Path
     assert "depth_zbufer: did you mean depth_zbuffer?" in finding.message
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_or_empty_root_is_an_error(tmp_path: Path) -> None:
     (finding,) = check(tmp_path / "nowhere", Silent())
     assert (finding.level, finding.check) == ("error", "layout")
     assert "does not exist" in finding.message

@@ -94,7 +94,7 @@ def test_exit_codes() -> None:
     assert exit_code([ok, warning, error]) == 2
 
 
-def test_what_is_unusable_is_a_finding(tmp_path: Path) -> None:
+def test_unusable_files_are_findings(tmp_path: Path) -> None:
     missing = check(tmp_path / "nowhere", Silent())
     assert exit_code(missing) == 2
     assert "does not exist" in missing[0].message
@@ -173,7 +173,7 @@ def test_damaged_files_are_errors_with_a_remedy(tree: Path) -> None:
     assert exit_code(check(tree, Silent())) == 2
 
 
-def test_a_frame_damaged_upstream_is_no_error(tmp_path: Path) -> None:
+def test_a_frame_damaged_upstream_is_not_an_error(tmp_path: Path) -> None:
     write(tmp_path, {"muleshoe": ["point_399_view_5", "point_0_view_0"]})
     file_of(tmp_path, "muleshoe", "point_399_view_5", "rgb").write_bytes(b"")
     assert found(tmp_path, "ok", "files", "unreadable upstream", "Nothing to do")
@@ -263,7 +263,7 @@ def test_files_with_errors_do_not_count_as_checked(tree: Path) -> None:
     assert any("these files were not checked" in notice for notice in data.notices)
 
 
-def test_a_read_only_folder_is_said_and_left_alone(tree: Path) -> None:
+def test_a_read_only_folder_gives_a_warning_and_is_not_changed(tree: Path) -> None:
     root = tree / "taskonomy"
     root.chmod(0o555)
     findings = check(tree, Silent(), store=True)
@@ -311,7 +311,7 @@ def test_only_a_sample_is_decoded_unless_all_is_asked_for(
     )
 
 
-def test_what_is_unreadable_upstream_is_listed_in_the_manifest(tmp_path: Path) -> None:
+def test_files_that_are_unreadable_upstream_are_listed_in_the_manifest(tmp_path: Path) -> None:
     write(tmp_path, {"muleshoe": ["point_399_view_5", "point_0_view_0"]})
     check(tmp_path, Silent(), store=True)
     assert json.loads((tmp_path / "ttt-bench.json").read_text())["unreadable"] == [
@@ -320,7 +320,7 @@ def test_what_is_unreadable_upstream_is_listed_in_the_manifest(tmp_path: Path) -
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_genuine_samples_warn_of_their_depth_unit_and_are_usable() -> None:
     root = SAMPLES / "taskonomy"
     findings = check(root, Silent())

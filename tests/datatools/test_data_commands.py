@@ -77,7 +77,7 @@ def test_every_real_data_set_is_drawn_with_its_classes(
     assert "these files were not checked" in said, "notices are shown"
 
 
-def test_what_a_variant_masks_is_grey(show: Show) -> None:
+def test_pixels_that_a_variant_masks_are_grey(show: Show) -> None:
     masked, official = (
         pixels(show("taskonomy", "--count", "1", "--data-variant", variant)[0])[colours.NO_TARGET]
         for variant in ("corrected", "official")
@@ -137,7 +137,7 @@ def test_a_sheet_shows_at_most_the_images_of_the_split(root: Path, tmp_path: Pat
         assert picture.height > 10 * 200, "all ten images"
 
 
-def test_a_sheet_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_sheet_is_complete_or_missing(tmp_path: Path) -> None:
     root = nyud_files.write(tmp_path / "data" / "nyud")
     out = tmp_path / "out"
     out.mkdir()
@@ -159,7 +159,9 @@ def test_a_sheet_is_whole_or_not_there(tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_pairs_say_what_they_need_and_whether_it_is_there(root: Path, tmp_path: Path) -> None:
+def test_pairs_list_their_requirements_and_whether_these_are_met(
+    root: Path, tmp_path: Path
+) -> None:
     (tmp_path / "nyud").mkdir()
 
     def listed(*arguments: str) -> dict[str, dict[str, Any]]:

@@ -44,7 +44,7 @@ def unpacked(
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".zip"])
 @pytest.mark.parametrize("above", ["", "NYUDv2", "./NYUDv2", "a/b"])
-def test_what_has_a_place_is_unpacked(
+def test_only_members_with_a_destination_are_unpacked(
     tmp_path: Path, content: Path, suffix: str, above: str
 ) -> None:
     archive = pack(tmp_path / f"x{suffix}", content, above)
@@ -153,7 +153,9 @@ def test_streams_of_another_size_than_declared_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
-def test_a_cut_tar_says_how_much_is_there(tmp_path: Path, content: Path, share: float) -> None:
+def test_the_message_on_a_truncated_archive_states_its_size(
+    tmp_path: Path, content: Path, share: float
+) -> None:
     archive = pack(tmp_path / "ihlen_rgb.tar", content)
     data = archive.read_bytes()
     kept = int(len(data.rstrip(b"\0")) * share)
@@ -212,7 +214,7 @@ def control_file(piece: int, total: int, done: int, version: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_an_unfinished_download_has_its_full_size_and_is_told_by_its_control_file(
+def test_an_unfinished_download_of_full_size_is_recognised_by_its_control_file(
     tmp_path: Path, content: Path, version: int
 ) -> None:
     archive = pack(tmp_path / "ihlen_rgb.tar", content)
@@ -251,7 +253,7 @@ def test_other_files_under_the_name_of_an_archive(tmp_path: Path, data: bytes, w
         list_members(tmp_path / "nowhere.tar", Silent())
 
 
-def test_gzipped_something_else_is_no_archive(tmp_path: Path) -> None:
+def test_gzipped_data_that_are_not_tar_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(bytes(range(256)) * 20))
     with pytest.raises(DataError, match="not a tar archive"):
         list_members(tmp_path / "x.tar.gz", Silent())

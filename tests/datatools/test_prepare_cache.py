@@ -79,7 +79,7 @@ def test_targets_are_those_of_the_original_files_up_to_rounding(
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path: Path) -> None:
     write_cache(SAMPLES / "taskonomy", tmp_path / "taskonomy", CacheOptions(size=256), Silent())
     small, whole = (
@@ -89,7 +89,7 @@ def test_genuine_frames_come_out_of_the_cache_as_from_their_files(tmp_path: Path
     assert_equal_up_to_rounding(small.batch(range(3)), whole.batch(range(3)))
 
 
-def test_the_cache_says_what_it_is(tmp_path: Path, tree_128: Path) -> None:
+def test_the_cache_describes_itself(tmp_path: Path, tree_128: Path) -> None:
     update_manifest(tree_128, {"normal_axes": "left / up / backward", "derived": {"edge": "made"}})
     write_cache(tree_128, tmp_path / "small", SMALL, Silent())
     written = json.loads((tmp_path / "small" / "ttt-bench.json").read_text())
@@ -198,7 +198,7 @@ def test_only_what_a_split_needs(tmp_path: Path, tree_128: Path) -> None:
         write_cache(tree_128, tmp_path / "x", CacheOptions(size=32, split="test"), Silent())
 
 
-def test_what_cannot_be_a_cache(tmp_path: Path, tree_128: Path) -> None:
+def test_invalid_caches_are_refused(tmp_path: Path, tree_128: Path) -> None:
     with pytest.raises(
         DataError, match="the cache would have 256x256 pixels, more than the files' 128x128"
     ):
@@ -208,7 +208,7 @@ def test_what_cannot_be_a_cache(tmp_path: Path, tree_128: Path) -> None:
         write_cache(tmp_path / "small", tmp_path / "smaller", CacheOptions(size=16), Silent())
 
 
-def test_room_is_estimated_and_asked_for(
+def test_disk_space_is_estimated_and_checked(
     tmp_path: Path, tree_128: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -221,7 +221,7 @@ def test_room_is_estimated_and_asked_for(
     assert not list(tmp_path.rglob("*_32*"))
 
 
-def test_a_full_disk_is_said_and_the_next_call_resumes(
+def test_a_full_disk_is_reported_and_the_next_call_resumes(
     tmp_path: Path, tree_128: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.write_bytes
@@ -249,7 +249,7 @@ def test_palette_labels_are_kept_as_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(resized("semseg", ids, (2, 2)), [[3, 7], [17, 0]])
 
 
-def test_a_damaged_cache_entry_is_said(tmp_path: Path, tree_128: Path) -> None:
+def test_a_damaged_cache_entry_is_reported(tmp_path: Path, tree_128: Path) -> None:
     update_manifest(tree_128, {"cache": {"size": "small"}})
     with pytest.raises(DataError, match=r"ttt-bench.json is damaged \(cache is"):
         opened(tree_128)

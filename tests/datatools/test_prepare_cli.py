@@ -105,7 +105,7 @@ def test_a_folder_to_work_in_is_needed(tmp_path: Path) -> None:
     assert "TTT_BENCH_DATA" in err
 
 
-def test_check_prints_a_table_or_json_and_stores_unless_told_not_to(tmp_path: Path) -> None:
+def test_check_prints_a_table_or_json_and_stores_its_results_by_default(tmp_path: Path) -> None:
     root = nyud_files.write(tmp_path / "nyud")
     code, out, _ = call("data", "check", tmp_path, "--dry-run")
     assert code == 0

@@ -99,7 +99,7 @@ def test_derived_normals_are_those_of_the_room_in_the_axes_that_loaders_assume(
     assert (apart < 1).mean() > 0.9, "all but the creases"
 
 
-def test_what_is_derived_is_said_in_the_manifest_and_by_the_loader(prepared: Path) -> None:
+def test_derived_files_are_named_in_the_manifest_and_by_the_loader(prepared: Path) -> None:
     manifest = json.loads((prepared / "ttt-bench.json").read_text())
     assert set(manifest["derived"]) == {"edge", "normals"}
     data = NYUD.open(prepared, "test", (448, 576), Silent())
@@ -283,7 +283,7 @@ def test_archives_become_a_folder_that_the_loader_reads(
     assert len(NYUD.open(tmp_path / "nyud", "train", (64, 64), Silent())) == 3
 
 
-def test_an_incomplete_mirror_is_unpacked_and_said(tmp_path: Path) -> None:
+def test_an_incomplete_mirror_is_unpacked_with_a_notice(tmp_path: Path) -> None:
     source = nyud_files.write(tmp_path / "source")
     nyud_files.file_of(source, "0003", "normals").unlink()
     notices = Notices()
@@ -323,7 +323,7 @@ def whole(tmp_path: Path) -> Path:
     return tmp_path / "nyud"
 
 
-def test_whole_frames_are_cropped_beside_and_preferred(whole: Path) -> None:
+def test_whole_frames_are_cropped_into_another_folder_which_is_preferred(whole: Path) -> None:
     source = whole / "NYUD_MT"
     (source / "ttt-bench.json").write_text(
         '{"normal_axes": "right / up / forward", "checked": ["0"]}'
@@ -363,7 +363,7 @@ def test_cropping_resumes_after_an_interruption(whole: Path) -> None:
     assert len(tree(whole / "NYUDv2")) == 2 * 5 + 2 + 1
 
 
-def test_what_cannot_be_cropped(tmp_path: Path) -> None:
+def test_frames_that_cannot_be_cropped_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         nyud.prepare_cropped(tmp_path / "nowhere", Silent())
     nyud_files.write(tmp_path / "a")

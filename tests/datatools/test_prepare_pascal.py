@@ -71,7 +71,7 @@ def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(
         assert (before.targets[task] == after.targets[task]).all()
 
 
-def test_a_mirror_without_normals_is_said(tmp_path: Path) -> None:
+def test_a_mirror_without_normals_gives_a_notice(tmp_path: Path) -> None:
     source = pascal_files.write(tmp_path / "source")
     shutil.rmtree(source / "normals_distill")
     notices = Notices()
@@ -130,7 +130,7 @@ def test_raw_sources_resume_after_an_interruption(
     assert tree(prepare_raw(raw, tmp_path / "b", Silent())) == tree(whole)
 
 
-def test_what_raw_sources_lack_is_named(tmp_path: Path, raw: PascalSources) -> None:
+def test_missing_raw_sources_are_named(tmp_path: Path, raw: PascalSources) -> None:
     out = tmp_path / "pascal"
     for name, words in (
         ("images", r"VOCtrainval_03-May-2010.tar, about 1.3 GB"),
@@ -158,7 +158,7 @@ def test_bad_archives_of_raw_sources_are_refused(tmp_path: Path, raw: PascalSour
         prepare_raw(replace(raw, images=tmp_path / "voc.rar"), tmp_path / "pascal", Silent())
 
 
-def test_a_folder_that_is_there_is_completed_in_place_and_resumes(tmp_path: Path) -> None:
+def test_an_existing_folder_is_completed_in_place_and_resumes(tmp_path: Path) -> None:
     a, b = (pascal_files.write(tmp_path / name) for name in "ab")
     complete(a, Silent())
     with pytest.raises(KeyboardInterrupt):

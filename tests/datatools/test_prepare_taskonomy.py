@@ -36,7 +36,7 @@ def archives(tmp_path: Path) -> list[Path]:
     return made
 
 
-def test_the_text_tells_the_command_and_the_terms_and_runs_nothing(
+def test_the_text_states_the_command_and_the_terms_and_runs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: None)
@@ -164,7 +164,7 @@ def test_missing_and_damaged_edges_are_made_from_depth(tmp_path: Path, layout: s
         assert file_of(root, "hanson", "point_0_view_0", "edge_occlusion", layout).exists()
 
 
-def test_edges_are_not_made_unless_the_formula_is_seen_to_hold(tmp_path: Path) -> None:
+def test_edges_are_made_only_if_the_formula_fits_existing_files(tmp_path: Path) -> None:
     root = write(tmp_path / "a", ["ihlen"])
     for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0"):
         noise = np.random.default_rng(1).integers(0, 5000, (64, 64), dtype=np.uint16)
@@ -208,7 +208,7 @@ def test_edges_of_a_depth_file_that_is_damaged_are_not_made(tmp_path: Path) -> N
 
 
 @pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are not beside the project")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the genuine samples are missing")
 def test_the_formula_gives_the_genuine_edges_to_a_count() -> None:
     folder = SAMPLES / "taskonomy" / "edge_occlusion" / "taskonomy" / "hm3dsample"
     paths = sorted(folder.iterdir())

@@ -169,7 +169,7 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
 
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("backbone", ["test_resnet", "resnet26", "test_efficientnet"])
-def test_what_is_captured_is_the_output_before_the_activation(backbone: str, inplace: bool) -> None:
+def test_the_output_before_the_activation_is_captured(backbone: str, inplace: bool) -> None:
     """Whatever happens in place: residual sums and activations, and activations within the
     layer.
     """
@@ -358,7 +358,7 @@ def test_the_loss_is_a_sum_over_the_chosen_layers() -> None:
     assert loss(("norms.3", "norms.1")) == pytest.approx(single[1] + single[3])
 
 
-def test_layers_that_are_not_there_are_refused_with_the_nearest() -> None:
+def test_unknown_layers_are_refused_with_the_nearest() -> None:
     with torch.device("meta"):
         net = Net(build_model(ModelConfig(backbone="resnet50", pretrained=False), TASKS), None)
     with pytest.raises(BenchError, match=r"'layer1\.0\.bn4'; did you mean layer1\.0\.bn\d"):
@@ -417,7 +417,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
     assert len(statistics) == 2 * 53
 
 
-def test_what_it_needs_and_asks_of_the_source() -> None:
+def test_requirements_and_source_pass() -> None:
     assert (ActMAD().needs().min_batch, ActMAD().needs().batchnorm) == (2, True)
     assert ActMAD().phases() == (SHARED,)
     assert ActMAD().source_pass() == SourcePass(images=4096, batch=8, at_target_size=False)

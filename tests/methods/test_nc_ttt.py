@@ -103,7 +103,7 @@ def real_net(method: NCTTT, backbone: str = "test_resnet", tasks: dict[str, int]
 
 
 @pytest.mark.parametrize(("tap", "last"), [(1, 1), (2, 2), (3, 3), (4, 4), ("hypercolumn", 4)])
-def test_a_step_ends_at_the_tap_and_moves_what_lies_before_it(tap: Any, last: int) -> None:
+def test_a_step_ends_at_the_tap_and_moves_the_layers_before_it(tap: Any, last: int) -> None:
     method = adapter(tap=tap)
     net = real_net(method)
     plan = method.bind(net, {})

@@ -42,7 +42,7 @@ def test_mixed_statistics_move_once_a_batch_and_are_predicted_with() -> None:
 
 
 @pytest.mark.parametrize("adapter", [Base(), NormAdapt()])
-def test_nothing_moves_and_the_step_shows_what_is_predicted(adapter: Any) -> None:
+def test_nothing_moves_and_a_step_returns_the_predictions(adapter: Any) -> None:
     session = tiny_session(adapter, Optimiser())
     assert session.plan.moves == ()
     assert session.plan.exact

@@ -156,7 +156,7 @@ def synchronized(tbs: Synchronizer, latents: Tensor, noise: Tensor) -> dict[str,
     return tbs(tbs.tokens(latents, noise), noise, (32, 32))
 
 
-def test_what_is_masked_is_not_seen() -> None:
+def test_masked_patches_have_no_influence() -> None:
     torch.manual_seed(0)
     tbs = Synchronizer(S4TOptions(**TINY), 16, TASKS)
     latents, noise = torch.randn(1, 16, 32, 32), torch.rand(1, 1, 16)

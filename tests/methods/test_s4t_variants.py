@@ -138,7 +138,7 @@ def seen_together(seen: Tensor, first: int, second: int) -> float:
 
 
 @pytest.mark.parametrize(("masking", "count"), [("same", 6), ("random", 6), ("disjoint", 5)])
-def test_as_many_patches_as_asked_for_are_seen_and_each_equally_often(
+def test_the_requested_number_of_patches_is_visible_and_each_equally_often(
     masking: str, count: int
 ) -> None:
     seen = visible(masking, count)
@@ -147,12 +147,12 @@ def test_as_many_patches_as_asked_for_are_seen_and_each_equally_often(
     torch.testing.assert_close(often, torch.full_like(often, count / LENGTH), rtol=0, atol=0.04)
 
 
-def test_the_same_patches_are_seen_of_all_tasks() -> None:
+def test_the_same_patches_of_all_tasks_are_visible() -> None:
     seen = visible("same", 6)
     assert (seen == seen[:, :1]).all()
 
 
-def test_random_patches_are_seen_of_each_task_independently() -> None:
+def test_random_patches_of_each_task_are_visible_independently() -> None:
     seen = visible("random", 6)
     for first, second in combinations(range(3), 2):
         assert seen_together(seen, first, second) == pytest.approx((6 / LENGTH) ** 2, abs=0.01)
@@ -173,7 +173,9 @@ def test_disjoint_patches_are_slices_of_one_permutation() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_tasks_are_seen_whole_or_not_at_all_in_every_combination_equally_often(count: int) -> None:
+def test_tasks_are_visible_whole_or_not_at_all_in_every_combination_equally_often(
+    count: int,
+) -> None:
     seen = visible("tasks", count)
     whole = seen.all(dim=2)
     assert (whole == seen.any(dim=2)).all()
@@ -198,7 +200,7 @@ def test_tasks_are_seen_whole_or_not_at_all_in_every_combination_equally_often(c
         ({"masking": "tasks", "hidden_tasks": 1}, 4, 3),
     ],
 )
-def test_how_much_is_visible(options: dict[str, Any], tasks: int, count: int) -> None:
+def test_number_of_visible_patches(options: dict[str, Any], tasks: int, count: int) -> None:
     assert S4TOptions(**options).visible(tasks) == count
 
 
@@ -214,7 +216,7 @@ def outputs(options: dict[str, Any], latents: Tensor, noise: Tensor) -> dict[str
     [{"drop": False}, {"masking": "random"}, {"masking": "disjoint"}, {"masking": "tasks"}],
     ids=named,
 )
-def test_what_is_hidden_of_a_task_is_zero_and_nothing_else_is(options: dict[str, Any]) -> None:
+def test_only_the_hidden_part_of_a_task_is_zero(options: dict[str, Any]) -> None:
     settings = S4TOptions(**{**TINY, **options})
     latents = torch.randn(2, 12, 32, 32, dtype=torch.float64)
     noise = torch.rand(2, *settings.noise_shape(4))
@@ -459,7 +461,7 @@ def test_options_that_do_not_fit_the_pair_are_refused(
         tiny_net(adapter(**options), tasks)
 
 
-def test_a_plan_says_what_does_not_fit_the_pair(tmp_path: Path) -> None:
+def test_a_plan_reports_options_that_do_not_fit_the_pair(tmp_path: Path) -> None:
     assert plan(tmp_path, masking="tasks", hidden_tasks=3).cells
     with pytest.raises(
         BenchError,

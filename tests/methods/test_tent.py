@@ -90,7 +90,7 @@ def test_entropy_falls() -> None:
     assert Tent.original.steps == 1
 
 
-def test_what_it_needs() -> None:
+def test_requirements() -> None:
     assert Tent().needs().tasks == {"semseg"}
     assert Tent().needs().batchnorm
     assert not Tent(TentOptions(affine="any")).needs().batchnorm

@@ -349,7 +349,7 @@ def test_a_reset_restores_both_sets_and_the_draws() -> None:
     assert torch.equal(session.adapt(images)["invariance"], first)
 
 
-def test_what_it_needs_and_the_authors_settings() -> None:
+def test_requirements_and_the_authors_settings() -> None:
     assert adapter().needs().affine
     assert not adapter().needs().batchnorm
     assert not adapter().needs().tasks

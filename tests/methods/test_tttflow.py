@@ -294,7 +294,7 @@ def test_source_loss_initialises_once_and_reaches_the_flow_alone() -> None:
         assert torch.equal(values, plain.b[f"model.{name}"]), name
 
 
-def test_training_leaves_bases_network_as_it_is(tmp_path: Path) -> None:
+def test_training_does_not_change_bases_network(tmp_path: Path) -> None:
     method = adapter(flow_iterations=3, res_blocks=1, tap=1)
     trainer = Trainer(folder=tmp_path, device=torch.device("cpu"), progress=Silent())
     base, net = (trainer.source_model(spec(), which, ToyDataset()) for which in (Toy(), method))
@@ -373,7 +373,7 @@ def test_actnorms_are_taken_from_the_first_target_batch_where_asked_to() -> None
     assert not any(name.startswith("extra.") for name in session.moved)
 
 
-def test_actnorms_stay_as_trained_otherwise() -> None:
+def test_actnorms_keep_their_trained_values_by_default() -> None:
     session = session_of(adapter(), Optimiser(lr=0.01))
     before = actnorms(session)
     session.adapt(random_images())

@@ -441,7 +441,7 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
         TTTPlusPlusOptions(**options)
 
 
-def test_what_it_needs_what_shapes_the_source_model_and_the_authors_settings() -> None:
+def test_requirements_options_that_shape_the_source_model_and_the_authors_settings() -> None:
     assert TTTPlusPlus().needs().min_batch == 2
     assert TTTPlusPlusOptions.source_fields() == ("head_pool", "head_hidden", "head_out")
     assert TTTPlusPlus.original.optimiser == Optimiser(

@@ -200,7 +200,9 @@ def test_arguments_that_a_backbone_does_not_take_are_named() -> None:
         build_model(ModelConfig(backbone="test_resnet", backbone_args={"nonsense": 1}), TASKS)
 
 
-def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_connection_the_error_states_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     genuine = timm.create_model
 
     def offline(*args: Any, pretrained: bool = False, **kwargs: Any) -> nn.Module:

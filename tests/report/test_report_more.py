@@ -153,7 +153,7 @@ def test_json_names_task_metric_and_class(results: Path) -> None:
     assert {r["selection"] for r in records if r["metric"] == "ods_f"} == {"fixed"}
 
 
-def test_what_is_made_of_primary_metrics_does_not_see_the_others(comparison: Comparison) -> None:
+def test_quantities_of_primary_metrics_do_not_depend_on_the_others(comparison: Comparison) -> None:
     primary = comparison.rows[comparison.rows["metric"].isin(["miou", "rmse", "merr"])]
     shuffled = comparison.rows.sample(frac=1, random_state=0)
     for build in (

@@ -70,7 +70,7 @@ def test_everything_is_written(rendered: Rendered) -> None:
         assert image.width > 1000
 
 
-def test_the_page_stands_alone(rendered: Rendered) -> None:
+def test_the_page_is_self_contained(rendered: Rendered) -> None:
     text = rendered.page.read_text(encoding="utf-8")
     links = Links()
     links.feed(text)

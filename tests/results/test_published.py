@@ -49,7 +49,7 @@ def test_the_papers_main_row() -> None:
     assert s4t.recomputed == pytest.approx(34.886, abs=1e-3)
 
 
-def test_other_pairs_have_none() -> None:
+def test_other_pairs_have_no_published_numbers() -> None:
     assert published.for_pair("rooms:rooms-mix") is None
     assert published.for_pair("taskonomy:rooms") is None
 

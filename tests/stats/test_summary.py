@@ -65,7 +65,7 @@ def test_by_hand(
     assert row["seeds"] == (1 if label.startswith("s4t") else 3)
 
 
-def test_own_gain_is_only_there_for_own_source_models(means: pd.DataFrame) -> None:
+def test_own_gain_exists_only_for_own_source_models(means: pd.DataFrame) -> None:
     labels = means.xs("own_gain", level="quantity").index.get_level_values("label")
     assert set(labels) == {"s4t"}
 
@@ -96,7 +96,7 @@ def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
     assert "delta_ttt_no_edge" not in summary.delta_frame(scores, "base")
 
 
-def test_without_base_there_is_no_delta_and_no_oracle() -> None:
+def test_without_base_delta_and_oracle_are_missing() -> None:
     rows = frame("tent", [20.0, 21.0])
     means = summary.main_table(summary.score_frame(rows), None)
     assert set(means["selection"]) == {"fixed"}

@@ -175,7 +175,7 @@ def test_the_network_normalises_each_data_set_its_own_way(
                     assert trained[name].flatten().tolist() == pytest.approx(values)
 
 
-def test_what_is_invalid_on_taskonomy_is_scored(results: Path) -> None:
+def test_invalid_pixels_of_taskonomy_are_scored(results: Path) -> None:
     """Q6: depth out of range and missing normals; a view has a hole of 36 pixels at 64x64, and
     16 beyond the range.
     """
@@ -219,7 +219,7 @@ def test_label_maps_of_taskonomy_are_mixed_at_borders(results: Path) -> None:
     assert (official[:, [sofa, bed]].sum(1) > corrected[:, [sofa, bed]].sum(1)).all()
 
 
-def test_a_variant_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
     assert "unknown data variant 'oficial'; did you mean official?" in refused(
         "run", "--data-variant", "oficial", "--preset", "smoke", "--results", str(tmp_path)
     )

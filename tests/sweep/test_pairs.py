@@ -273,7 +273,7 @@ def test_the_notices_contain_the_footnote_of_the_six_classes_and_unchecked_files
     assert all(notice in said for notice in manifest["notices"])
 
 
-def test_the_library_finds_what_the_command_line_has_run(ran: Ran) -> None:
+def test_the_library_finds_the_results_of_the_command_line(ran: Ran) -> None:
     settings: dict[str, Any] = {
         "methods": ran.expected.methods,
         "pair": ran.name,

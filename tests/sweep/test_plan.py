@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import save_file
+from support.notices import Notices
 from support.runs import plan, run
 
 from ttt_bench.config.preset import ModelConfig
@@ -15,7 +16,6 @@ from ttt_bench.model.backbone import build_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 from ttt_bench.train.chain import trains_on_source
-from ttt_bench.util.progress import NoticeRecorder, Silent
 
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 
@@ -52,7 +52,7 @@ def test_single_task_mode_takes_one_task(tmp_path: Path, value: str) -> None:
     assert "semseg, depth, normals, edge" in message
 
 
-def test_what_depends_on_the_pair_is_refused_when_the_plan_is_made(tmp_path: Path) -> None:
+def test_problems_that_depend_on_the_pair_are_reported_by_the_plan(tmp_path: Path) -> None:
     hidden = {"s4t.masking": "tasks", "s4t.hidden_tasks": 4}
     message = refusal(
         tmp_path, methods="s4t,tttpp", set={**hidden, "batch": 1, "data.rendered_target": 1}
@@ -76,11 +76,11 @@ def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(
 
 
 def test_a_backbone_without_batch_norm_runs_what_can_run(tmp_path: Path) -> None:
-    noting = NoticeRecorder(Silent())
-    cells = plan(tmp_path, set={"model.backbone": "test_convnext"}, progress=noting).cells
+    display = Notices()
+    cells = plan(tmp_path, set={"model.backbone": "test_convnext"}, progress=display).cells
     reasons = {cell.method: cell.reason for cell in cells}
     assert {method for method, reason in reasons.items() if reason} == {"tent", "actmad"}
-    assert "norm will equal base" in noting.notices[0]
+    assert "norm will equal base" in display.notices[0]
 
 
 def test_a_model_trained_elsewhere_is_for_methods_that_train_nothing_on_the_source(

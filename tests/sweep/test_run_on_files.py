@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support.command import Done, call, refused
 from support.files import data_roots, nyud_files, taskonomy_files
+from support.notices import Notices
 from support.runs import plan
 
 from ttt_bench.results import store
-from ttt_bench.util.progress import NoticeRecorder, Silent
 
 UNCHECKED = "these files were not checked; run `ttt-bench data check`"
 
@@ -62,7 +62,9 @@ def test_a_run_on_unchecked_files_reports_it(root: Path, results: Path) -> None:
     assert sum(UNCHECKED in notice for notice in manifest["notices"]) == 2
 
 
-def test_a_run_on_checked_files_says_nothing_until_they_change(root: Path, results: Path) -> None:
+def test_a_run_on_checked_files_gives_no_notice_until_they_change(
+    root: Path, results: Path
+) -> None:
     assert call("data", "check", str(root)).returncode == 0
     done = run(root, results)
     assert "data check" not in done.stderr
@@ -148,7 +150,7 @@ def test_other_target_files_are_another_cell(root: Path, results: Path) -> None:
     assert len({manifest["comparison"] for manifest in manifests}) == 2, "they never share a table"
 
 
-def test_a_damaged_note_of_what_was_seen_is_named(root: Path, results: Path) -> None:
+def test_a_damaged_note_of_the_training_data_is_named(root: Path, results: Path) -> None:
     run(root, results)
     note = results / "checkpoints" / "data.json"
     note.write_text("{")
@@ -200,7 +202,7 @@ def test_every_missing_folder_is_named_with_where_it_was_looked_for(
     assert "taskonomy: the folder" not in said
 
 
-def test_what_is_wrong_inside_the_folders_is_named_of_every_data_set_at_once(
+def test_problems_inside_the_folders_are_reported_for_every_data_set_at_once(
     root: Path, results: Path
 ) -> None:
     (root / "nyud" / "gt_sets" / "val.txt").unlink()
@@ -216,7 +218,7 @@ def test_what_is_wrong_inside_the_folders_is_named_of_every_data_set_at_once(
     )
 
 
-def test_everything_that_is_wrong_with_a_request_is_said_at_once(root: Path, results: Path) -> None:
+def test_all_problems_of_a_request_are_reported_at_once(root: Path, results: Path) -> None:
     shutil.rmtree(root / "nyud")
     said = refused(
         *("run", *arguments(root, results, "--pair", "rooms:pasacl", "--methods", "base,tnet")),
@@ -242,14 +244,14 @@ def test_everything_that_is_wrong_with_a_request_is_said_at_once(root: Path, res
     assert not results.exists()
 
 
-def test_what_a_pair_lacks_is_left_out_with_the_reason(root: Path, results: Path) -> None:
+def test_missing_tasks_of_a_pair_are_left_out_with_the_reason(root: Path, results: Path) -> None:
     shutil.rmtree(root / "nyud" / "depth")
-    noting = NoticeRecorder(Silent())
+    display = Notices()
     given = {"pair": "taskonomy:nyud", "methods": "base", "data_root": root}
-    (cell,) = plan(results, **given, progress=noting).cells
+    (cell,) = plan(results, **given, progress=display).cells
     assert cell.opened.tasks == ("semseg", "normals", "edge")
     assert any(
-        "depth is left out, nyud has no labels for it" in notice for notice in noting.notices
+        "depth is left out, nyud has no labels for it" in notice for notice in display.notices
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import save_file
+from support.notices import Notices
 from support.runs import LINE, plan, primary, run
 from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
@@ -29,7 +30,7 @@ from ttt_bench.results import schema, store
 from ttt_bench.sweep.device import find_device
 from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
-from ttt_bench.util.progress import NoticeRecorder, Silent
+from ttt_bench.util.progress import Silent
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_a_cell_that_an_earlier_version_began_begins_again(swept: Path, tmp_path
         )
 
 
-def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_goes_on(
+def test_a_diverged_cell_is_recorded_with_its_step_and_the_sweep_continues(
     tmp_path: Path, register: Any
 ) -> None:
     register(Exploding, Toy)
@@ -296,7 +297,7 @@ def test_a_cell_that_fails_midway_resumes_from_its_last_save(swept: Path, tmp_pa
         )
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
@@ -308,7 +309,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(
     assert not [path for path in (tmp_path / "cells").rglob("*") if path.is_file()]
 
 
-def test_a_task_without_a_valid_pixel_is_no_number(
+def test_a_cell_with_a_task_without_a_valid_pixel_fails(
     tmp_path: Path, register: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Rooms.batch
@@ -331,10 +332,10 @@ def test_spelling_out_the_usual_values_computes_nothing_again(swept: Path) -> No
     assert run(swept, methods="base", set={"model.backbone": "test_resnet"}).kept == 1
 
 
-def test_notices_are_said_when_the_plan_is_made(tmp_path: Path) -> None:
-    noting = NoticeRecorder(Silent())
-    plan(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}, progress=noting)
-    assert noting.notices == ["test_convnext has no BatchNorm layers: norm will equal base"]
+def test_notices_are_shown_when_the_plan_is_made(tmp_path: Path) -> None:
+    display = Notices()
+    plan(tmp_path, methods="norm,base", set={"model.backbone": "test_convnext"}, progress=display)
+    assert display.notices == ["test_convnext has no BatchNorm layers: norm will equal base"]
 
 
 class Demanding(Toy):
@@ -344,7 +345,7 @@ class Demanding(Toy):
         return Needs(min_batch=64)
 
 
-def test_what_a_method_cannot_do_is_refused_if_named_and_noted_under_all(
+def test_an_impossible_cell_is_refused_if_its_method_is_named_and_noted_under_all(
     tmp_path: Path, register: Any
 ) -> None:
     register(Demanding)

@@ -129,7 +129,7 @@ def test_jpeg_is_pillows_at_that_quality(
     )
 
 
-def test_a_shift_is_named_wherever_a_number_of_it_stands(tmp_path: Path) -> None:
+def test_a_shift_is_named_wherever_its_numbers_appear(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = call(
         *(
@@ -250,7 +250,7 @@ def test_pairs_of_one_request_look_at_their_files_once(tmp_path: Path) -> None:
         ("rooms+", "a shifted domain is written DOMAIN+SHIFT@STRENGTH"),
     ],
 )
-def test_a_shift_that_is_none_is_refused_before_anything_is_made(
+def test_an_invalid_shift_is_refused_before_anything_is_written(
     tmp_path: Path, target: str, message: str
 ) -> None:
     results = tmp_path / "results"

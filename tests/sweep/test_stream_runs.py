@@ -141,7 +141,7 @@ def test_shuffled_images_are_the_same_ones_in_another_order(results: dict[str, P
     assert values["fixed", "tent"] != values["shuffled", "tent"]
 
 
-def test_a_stream_stands_in_rows_notices_and_scoring(results: dict[str, Path]) -> None:
+def test_a_stream_is_named_in_rows_notices_and_scoring(results: dict[str, Path]) -> None:
     assert set(ttt_bench.read_results(results["fixed"]).settings) == {""}
     assert "file order" in cell(results["fixed"])[1]["scoring"]["alignment"]
     marks = set()

@@ -136,7 +136,7 @@ def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
     assert same(undisturbed, resumed)
 
 
-def test_a_crash_goes_on_from_the_last_save(tmp_path: Path) -> None:
+def test_training_resumes_from_the_last_save_after_a_crash(tmp_path: Path) -> None:
     undisturbed = values(trainer(tmp_path / "a").source_model(spec(), Toy(), ToyDataset()))
 
     class Crashing(ToyDataset):

@@ -51,7 +51,7 @@ def _rows(frame: pd.DataFrame) -> list[Record]:
 
 
 def _primary(quantity: str) -> Record:
-    """Return task and metric if the quantity is a task, which stands for its primary metric."""
+    """Return task and metric if the quantity is a task, which means its primary metric."""
     if quantity not in TASKS:
         return {}
     return {"task": quantity, "metric": metrics_of(quantity).primary.name}

@@ -37,8 +37,8 @@ class Comparison:
         cells: one row per cell, with `label`, the name of its row.
         rows: the stored rows of its done cells, with `label`.
         base: the label of the unadapted source model; None if it was not run.
-        others: the `mark` of every comparison whose key differs only in `comparison`: other data
-            or another source model with the same names.
+        others: the `short_hash` of every comparison whose key differs only in `comparison`:
+            other data or another source model with the same names.
         notes: notes about the choice of cells.
     """
 
@@ -63,7 +63,7 @@ class Comparison:
             f"data variant {key.data_variant}"
         )
         words += f", {key.settings}" if key.settings else ""
-        return f"{words}, data and source model {mark(key)}" if self.others else words
+        return f"{words}, data and source model {short_hash(key)}" if self.others else words
 
     @property
     def slug(self) -> str:
@@ -78,7 +78,7 @@ class Comparison:
         ]
         plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
         plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
-        return f"{plain}_{mark(key)}" if self.others else plain
+        return f"{plain}_{short_hash(key)}" if self.others else plain
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -130,8 +130,8 @@ def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
     return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
 
 
-def mark(key: Key) -> str:
-    """Return the start of the hash that tells a comparison from others with the same names."""
+def short_hash(key: Key) -> str:
+    """Return the start of the hash that distinguishes comparisons with the same names."""
     return key.comparison[:6] or "unknown"
 
 
@@ -155,8 +155,8 @@ def method_rank(method: str) -> tuple[int, str]:
 
 
 def _others(key: Key, keys: Iterable[Key]) -> tuple[str, ...]:
-    """Return the marks of the keys that differ from this one only in `comparison`."""
-    return tuple(mark(other) for other in keys if other != key and other[:-1] == key[:-1])
+    """Return the short hashes of the keys that differ from this one only in `comparison`."""
+    return tuple(short_hash(other) for other in keys if other != key and other[:-1] == key[:-1])
 
 
 def _comparison(

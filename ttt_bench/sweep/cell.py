@@ -288,7 +288,7 @@ def _changed_choices(opened: OpenedPair) -> dict[str, str]:
     """Return stream and label space if they differ from the default."""
     found: dict[str, str] = {}
     stream, default = opened.target_data.stream, opened.pair.label_space(None, {})
-    if stream.kind != "fixed":
+    if not stream.in_file_order:
         found["stream"] = str(stream)
     if opened.labels is not None and (default is None or default.name != opened.labels.name):
         found["label_space"] = opened.labels.name

@@ -130,7 +130,7 @@ def _pairs(request: Request) -> tuple[list[Pair], list[str]]:
 
 def _order_problems(stream: Stream, request: Request) -> list[str]:
     fixed = [name for name in request.protocol if not protocol_of(name).any_order]
-    if stream.kind == "fixed" or not fixed:
+    if stream.in_file_order or not fixed:
         return []
     return [
         f"--stream {stream} does not go with --protocol {', '.join(fixed)}, which takes the "

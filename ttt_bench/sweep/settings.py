@@ -14,8 +14,10 @@ from ttt_bench.train.chain import SourceSpec
 
 def recipe_of(domain: Domain, variant: DataVariant) -> Recipe:
     """Return the loss recipe of a domain."""
-    across = variant.normal_loss_axis == "width" and domain.recipe == "taskonomy"
-    return RECIPES["taskonomy_official" if across else domain.recipe]
+    recipe = RECIPES[domain.recipe]
+    if variant.normal_loss_axis == "width" and recipe.across_width is not None:
+        return RECIPES[recipe.across_width]
+    return recipe
 
 
 def normalisation_of(domain: Domain, variant: DataVariant) -> str:
@@ -43,7 +45,7 @@ def scoring_words(opened: OpenedPair) -> dict[str, str]:
         opened.tasks,
         batch=opened.preset.batch,
         units={"depth": target.depth_unit, "edge": target.edge_unit},
-        order="file order" if stream.kind == "fixed" else f"the order of the stream {stream}",
+        order="file order" if stream.in_file_order else f"the order of the stream {stream}",
     )
 
 

@@ -33,18 +33,6 @@ class _SilentBar:
         pass
 
 
-class NoticeRecorder:
-    """A display that forwards bars to another one and stores notices instead of showing them."""
-
-    def __init__(self, display: Progress) -> None:
-        self.bar = display.bar
-        self.notices: list[str] = []
-
-    def notice(self, message: str) -> None:
-        """Append the message to `notices`."""
-        self.notices.append(message)
-
-
 class Silent:
     """A display that shows nothing."""
 

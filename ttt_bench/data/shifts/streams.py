@@ -46,6 +46,11 @@ class Stream:
         return f"{self.kind}:{','.join(self.names)}" if self.kind in SHIFTING else self.kind
 
     @property
+    def in_file_order(self) -> bool:
+        """Whether the stream is the data set itself: file order, without shifts."""
+        return self.kind == "fixed"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The shifts of each segment, such as `fog@s3`; empty for a segment without shifts."""
         return tuple("+".join(map(str, chain)) for chain in self.segments)

@@ -128,7 +128,7 @@ class StreamedDataset(WrappedDataset):
         images = len(dataset) if count is None else min(count, len(dataset))
         self.positions: list[Position] = stream_positions(stream, images, seed)
         self._done = len(dataset.shifts) if isinstance(dataset, ShiftedDataset) else 0
-        if stream.kind == "fixed":
+        if stream.in_file_order:
             return  # its images are those of the data set, unchanged
         contents = [_content(chain) for chain in stream.segments]
         self.fingerprint = hash_of(

@@ -120,12 +120,12 @@ def prepare_cropped(folder: Path, progress: Progress) -> Path:
             f"{folder / NAME}"
         )
     listings = [find_listing(LAYOUT, root, split) for split in ("train", "test")]
-    jobs = [(listing, name) for listing in listings for name in listing.ids]
-    require_space(folder, _cropped_size(listings, len(jobs)), f"cropping {len(jobs)} frames")
+    frames = [(listing, name) for listing in listings for name in listing.ids]
+    require_space(folder, _cropped_size(listings, len(frames)), f"cropping {len(frames)} frames")
     with draft(folder / NAME, {"cropped": root.name}) as made:
         _write_lists(made, {listing.list_name: listing.ids for listing in listings})
         work = bound(_write_cropped, made)
-        for _ in map_in_threads(work, jobs, "cropping NYUD-v2", progress, _THREADS):
+        for _ in map_in_threads(work, frames, "cropping NYUD-v2", progress, _THREADS):
             pass
         if (root / MANIFEST).exists():
             (made / MANIFEST).write_bytes((root / MANIFEST).read_bytes())
@@ -205,9 +205,9 @@ def _write_raw(
         _save(paths[part], array[CROP])
 
 
-def _write_cropped(folder: Path, job: tuple[Listing, str]) -> None:
+def _write_cropped(folder: Path, frame: tuple[Listing, str]) -> None:
     """Write the cropped files of a frame, unless they exist."""
-    listing, name = job
+    listing, name = frame
     for part in LAYOUT.parts:
         source = listing.files[part].get(name)
         if source is None:

@@ -16,10 +16,10 @@ from ttt_bench.util.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class _NamedArchive:
     """An archive and the folder to which it is unpacked."""
 
-    archive: Path
+    path: Path
     building: str
     domain: str
     target: Path
@@ -47,16 +47,18 @@ def unpack_archives(archives: Sequence[Path], folder: Path, progress: Progress) 
             space.
         BenchError: a file cannot be written.
     """
-    found = [_job(path, folder) for path in archives]
-    jobs = [job for job in found if not _skipped(job, progress)]
-    contents = [(job, _frames(job, list_members(job.archive, progress))) for job in jobs]
-    needed = sum(declared_size(members, job.destination) for job, members in contents)
+    named = [_named(path, folder) for path in archives]
+    wanted = [archive for archive in named if not _skipped(archive, progress)]
+    contents = [
+        (archive, _frames(archive, list_members(archive.path, progress))) for archive in wanted
+    ]
+    needed = sum(declared_size(members, archive.destination) for archive, members in contents)
     require_space(folder, needed, "unpacking")
-    for job, members in contents:
-        recipe = {"archive": job.archive.name, "bytes": job.archive.stat().st_size}
-        with draft(job.target, recipe) as partial:
-            unpack(job.archive, members, job.destination, partial, progress)
-    return len(jobs)
+    for archive, members in contents:
+        recipe = {"archive": archive.path.name, "bytes": archive.path.stat().st_size}
+        with draft(archive.target, recipe) as partial:
+            unpack(archive.path, members, archive.destination, partial, progress)
+    return len(wanted)
 
 
 def find_archives(paths: Sequence[Path]) -> list[Path]:
@@ -76,13 +78,13 @@ def find_archives(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _job(archive: Path, folder: Path) -> _Job:
+def _named(archive: Path, folder: Path) -> _NamedArchive:
     domains = [name for names in PARTS.values() for name in names]
     for domain in domains:
         building = archive.name.removesuffix(f"_{domain}.tar")
         if building not in ("", archive.name):
             target = _buildings_folder(folder / domain) / building
-            return _Job(archive=archive, building=building, domain=domain, target=target)
+            return _NamedArchive(path=archive, building=building, domain=domain, target=target)
     raise DataError(
         f"{archive}: not named {{building}}_{{domain}}.tar with one of the domains "
         f"{', '.join(domains)}; give archives of these only"
@@ -94,20 +96,20 @@ def _buildings_folder(domain: Path) -> Path:
     return domain / "taskonomy" if (domain / "taskonomy").is_dir() else domain
 
 
-def _skipped(job: _Job, progress: Progress) -> bool:
+def _skipped(archive: _NamedArchive, progress: Progress) -> bool:
     """Return whether an archive is not unpacked, with a notice of the reason."""
-    if job.building in EXCLUDED:
-        progress.notice(f"{job.archive.name}: {EXCLUDED[job.building]}")
+    if archive.building in EXCLUDED:
+        progress.notice(f"{archive.path.name}: {EXCLUDED[archive.building]}")
         return True
-    if job.target.is_dir():
-        progress.notice(f"{job.target} exists already; {job.archive.name} is skipped")
+    if archive.target.is_dir():
+        progress.notice(f"{archive.target} exists already; {archive.path.name} is skipped")
         return True
     return False
 
 
-def _frames(job: _Job, members: list[Member]) -> list[Member]:
+def _frames(archive: _NamedArchive, members: list[Member]) -> list[Member]:
     """Return the members that are frames of the domain."""
-    frames = [member for member in members if job.destination(member.name) is not None]
+    frames = [member for member in members if archive.destination(member.name) is not None]
     if not frames:
-        raise DataError(f"{job.archive}: contains no frame of {job.domain}; download it again")
+        raise DataError(f"{archive.path}: contains no frame of {archive.domain}; download it again")
     return frames

@@ -8,7 +8,7 @@ from typing import Any
 
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import Note
-from ttt_bench.stats.comparison import Comparison, mark
+from ttt_bench.stats.comparison import Comparison, short_hash
 
 STATES = {"diverged": "diverged", "failed": "failed", "not_applicable": "not applicable"}
 """States of cells without numbers, as they are printed."""
@@ -34,7 +34,7 @@ def others_notes(comparison: Comparison) -> list[Note]:
     """Return a warning about comparisons of the same names but other data or source models."""
     if not comparison.others:
         return []
-    others, own = ", ".join(comparison.others), mark(comparison.key)
+    others, own = ", ".join(comparison.others), short_hash(comparison.key)
     text = (
         f"the folder has other comparisons of the same names ({others}; this one is {own}). Their "
         "data or source models differ: do not compare their numbers with these"
