@@ -48,7 +48,7 @@ def _call(function: Callable[..., Any], case: Case) -> None:
 
 
 def _with_gradient(argument: str) -> Callable[[Callable[..., Any], Case], None]:
-    """A scalar loss and its gradient with respect to one argument, a tensor or a list of them."""
+    """Return a scalar loss and its gradient with respect to a tensor or a list of tensors."""
 
     def check(function: Callable[..., Any], case: Case) -> None:
         given = case.inputs[argument]
@@ -82,9 +82,7 @@ def _network(state: dict[str, Tensor]) -> nn.Sequential:
 
 
 def _adversarial_step(function: Callable[..., Any], case: Case) -> None:
-    """Loss, adversarial images and gradients, and what the network predicts after one step of
-    descent.
-    """
+    """Return loss, adversarial images, gradients, and predictions after one step of descent."""
     inputs = dict(case.inputs)
     state, lr = inputs.pop("net"), inputs.pop("lr")
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Task losses: plain numpy, and what happens where nothing is valid."""
+"""Task losses compared with plain numpy, and targets without a valid pixel."""
 
 from __future__ import annotations
 
@@ -63,9 +63,7 @@ def test_the_official_loss_on_taskonomys_normals_runs_along_the_width_and_masks_
 
 
 def masked(*tasks: str) -> list[tuple[str, str]]:
-    """Every recipe with each of these tasks, less the one loss that has no mask, since the
-    public code has none.
-    """
+    """Return (recipe, task) of every loss with a mask; that of the public code has no mask."""
     return [
         (name, task)
         for name in RECIPES

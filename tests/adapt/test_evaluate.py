@@ -1,4 +1,4 @@
-"""The position prior against plain means, and how many images it looks at."""
+"""The position prior compared with plain means, and the number of images that it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions: updates, resetting, exact trajectories, what may move."""
+"""Sessions: updates, resetting, exact trajectories, permitted changes."""
 
 from __future__ import annotations
 
@@ -118,8 +118,7 @@ def test_predictions_of_step_k_are_made_after_k_updates_with_buffers_moved_k_tim
     one.begin_batch(0, IMAGES)
     for _ in one.trajectory(IMAGES, 3):
         counts.append(int(one.net.model.backbone.get_buffer("bn1.num_batches_tracked")))
-    # the buffers have moved once more when a step's losses are out; its predictions were made
-    # before
+    # the buffers move once more after a step's predictions, before its losses are returned
     assert counts == [1, 2, 3, 3]
     assert one.net.model.backbone.get_submodule("bn1").training is False, (
         "the last prediction was in running mode"

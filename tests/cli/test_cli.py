@@ -23,7 +23,7 @@ SMOKE = ("run", "--preset", "smoke", "--methods", "base,norm,tent", "--device", 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
-    """The smallest run, made by the command line."""
+    """Make the smallest run by the command line."""
     folder = tmp_path_factory.mktemp("cli") / "results"
     done = call(*SMOKE, "--results", str(folder), TTT_BENCH_CACHE=str(room_cache))
     assert done.returncode == 0, done.stderr

@@ -375,7 +375,7 @@ def captured(session: Session, images: Tensor, steps: int) -> None:
     session.begin_batch(0, images)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # what is set up at a first call must not be recorded
+    with torch.cuda.stream(side):  # the set-up of a first call must not be recorded
         for _ in range(3):
             session.adapt(images)
     torch.cuda.current_stream().wait_stream(side)

@@ -72,16 +72,14 @@ def test_images_stay_images(name: str, level: int, room: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_severities_go_further_and_further(name: str, room: torch.Tensor) -> None:
-    pale = 0.5 * room + 0.2  # not white, so that saturation and brightness have somewhere to go
+    pale = 0.5 * room + 0.2  # not white, so that saturation and brightness can change
     far = [
         float((_apply(pale, f"{name}@s{level}") - pale).square().mean()) for level in range(1, 6)
     ]
     if name == "saturate":  # two severities towards grey, three away from it
         assert far[0] < far[1]
         assert far[2] < far[3] < far[4]
-    elif (
-        name == "pixelate"
-    ):  # where squares do not divide the picture, chance decides which edges they cut
+    elif name == "pixelate":  # squares that do not divide the image cut different edges
         assert all(later > 0.97 * earlier for earlier, later in pairwise(far))
     else:
         assert far == sorted(far)
@@ -218,7 +216,7 @@ def test_gaussian_blur_agrees_with_pillow(room: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur"])
 def test_blurs_do_not_move_objects(name: str) -> None:
-    """Blurred objects stay at their labels, also far from the centre."""
+    """Compare the positions of blurred objects with their labels, also far from the centre."""
     for row, column in ((60, 60), (40, 110), (90, 128)):
         image = torch.zeros(3, 120, 160)
         image[:, row - 2 : row + 3, column - 2 : column + 3] = 1.0

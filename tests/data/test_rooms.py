@@ -1,4 +1,4 @@
-"""Rendered rooms as images and labels: their values, and what they depend on."""
+"""Rendered rooms as images and labels: their values, and their dependencies."""
 
 from __future__ import annotations
 

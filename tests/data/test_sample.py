@@ -132,7 +132,7 @@ def test_a_crop_is_drawn_again_until_no_class_fills_it() -> None:
     whole["semseg"][:, 36] = 2
     draw = Scripted(integers=[0, 0, 0, 28, 0, 10])
     crop = random_crop(whole, (4, 8), draw)
-    # columns 0..7 hold class 1 alone; of 28..35 it has 2 in 8; so the third place is not asked for
+    # columns 0..7 hold class 1 alone; of 28..35 it has 2 in 8; so the third place is not drawn
     assert (crop["semseg"] == 1).sum() == 8
     np.testing.assert_array_equal(crop["image"], whole["image"][..., 28:36])
     assert draw.values["integers"] == [0, 10]
@@ -178,7 +178,7 @@ def test_small_images_are_not_cropped() -> None:
 
 
 def test_a_view_keeps_image_and_targets_together() -> None:
-    # the image says where each pixel came from, and so do the targets
+    # image and targets encode each pixel's original position
     rows, columns = np.mgrid[:40, :60]
     whole = {
         "image": np.stack([rows * 4, columns * 4, 0 * rows]).astype(np.uint8),

@@ -56,7 +56,7 @@ def test_published_noise_levels_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("gausian_noise@0.1", ["unknown shift 'gausian_noise'", "did you mean gaussian_noise"]),
         ("nonsense@1", ["unknown shift 'nonsense'", "available: absolute_noise, brightness"]),
@@ -100,10 +100,10 @@ def test_published_noise_levels_are_allowed() -> None:
         ("frost@s1", ["frost is not offered", "photographs"]),
     ],
 )
-def test_a_wrong_shift_is_explained(text: str, said: list[str]) -> None:
+def test_a_wrong_shift_is_explained(text: str, expected: list[str]) -> None:
     with pytest.raises(BenchError) as caught:
         parse_shift(text)
-    for words in said:
+    for words in expected:
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -278,20 +278,20 @@ def test_a_shifted_data_set_describes_itself() -> None:
 
 
 def test_a_fingerprint_changes_with_what_is_given() -> None:
-    def mark(text: str, seed: int = 0, base: str = "a") -> str:
+    def fingerprint_of(text: str, seed: int = 0, base: str = "a") -> str:
         plain = ToyDataset(images=2)
         plain.fingerprint = base
         return ShiftedDataset(plain, parse_shifts(text), seed).fingerprint
 
-    marks = [
-        mark("jpeg@30"),
-        mark("jpeg@31"),
-        mark("jpeg@30", seed=1),
-        mark("jpeg@30", base="b"),
-        mark("jpeg@30+fog@s1"),
-        mark("fog@s1+jpeg@30"),
+    fingerprints = [
+        fingerprint_of("jpeg@30"),
+        fingerprint_of("jpeg@31"),
+        fingerprint_of("jpeg@30", seed=1),
+        fingerprint_of("jpeg@30", base="b"),
+        fingerprint_of("jpeg@30+fog@s1"),
+        fingerprint_of("fog@s1+jpeg@30"),
     ]
-    assert len(set(marks)) == len(marks)
-    assert "a" not in marks
-    assert mark("jpeg@30") == marks[0]
-    assert mark("jpeg@s5") == mark("jpeg@7")  # the same images
+    assert len(set(fingerprints)) == len(fingerprints)
+    assert "a" not in fingerprints
+    assert fingerprint_of("jpeg@30") == fingerprints[0]
+    assert fingerprint_of("jpeg@s5") == fingerprint_of("jpeg@7")  # the same images

@@ -49,7 +49,7 @@ def test_segments_have_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("shufled", ["unknown stream 'shufled'", "did you mean shuffled"]),
         ("", ["unknown stream ''", "continual, fixed, mixed, shuffled"]),
@@ -67,10 +67,10 @@ def test_segments_have_names() -> None:
         ),
     ],
 )
-def test_a_wrong_stream_is_explained(text: str, said: list[str]) -> None:
+def test_a_wrong_stream_is_explained(text: str, expected: list[str]) -> None:
     with pytest.raises(BenchError) as caught:
         parse_stream(text)
-    for words in said:
+    for words in expected:
         assert words in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_shuffled_is_a_permutation_by_the_seed() -> None:
     assert orders[0] != orders[1] != orders[2]
     first = [
         stream_positions(stream, 4, seed)[0].image for seed in range(400)
-    ]  # no place is preferred
+    ]  # all positions are equally likely
     assert all(70 < first.count(image) < 130 for image in range(4))
 
 

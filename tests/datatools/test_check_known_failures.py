@@ -27,7 +27,7 @@ def checked(root: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     return code, json.loads(out)
 
 
-def said(findings: list[dict[str, Any]], level: str, *words: str) -> bool:
+def reported(findings: list[dict[str, Any]], level: str, *words: str) -> bool:
     """Return whether one finding of a level contains all the words."""
     return any(
         finding["level"] == level and all(word in finding["message"] for word in words)
@@ -42,7 +42,7 @@ def test_woodbine_is_absent(tmp_path: Path) -> None:
         "building woodbine is excluded by the downloader because an archive is corrupt; "
         "the published results exclude"
     )
-    assert said(findings, "ok", words, "Nothing to do.")
+    assert reported(findings, "ok", words, "Nothing to do.")
 
 
 def test_woodbine_is_there_with_its_damaged_files(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_wiconisco_is_left_out(tmp_path: Path) -> None:
     cut(file_of(tmp_path, "wiconisco", "point_0_view_0", "normal"))
     code, findings = checked(tmp_path, "--full")
     assert code == 0
-    assert said(
+    assert reported(
         findings, "ok", "wiconisco is left out by default, as in the official code", "edge_texture"
     )
 
@@ -71,7 +71,7 @@ def test_frames_that_stay_corrupt_on_every_download(
     cut(file_of(tmp_path, building, stem, "rgb"))
     code, findings = checked(tmp_path, "--full")
     assert code == 0
-    assert said(
+    assert reported(
         findings,
         "ok",
         f"{building}/{stem}: 1 frame unreadable upstream; excluded in every domain",
@@ -90,7 +90,7 @@ def test_an_archive_is_cut_short(tmp_path: Path) -> None:
     cut(archive, 0.5)
     code, findings = checked(tmp_path / "root")
     assert code == 0
-    assert said(
+    assert reported(
         findings,
         "warning",
         f"archive incomplete: {size // 2:,} of at least",
@@ -112,7 +112,7 @@ def test_a_download_is_not_finished(tmp_path: Path) -> None:
     (root / "ihlen_rgb.tar.aria2").write_bytes(control)
     code, findings = checked(root)
     assert code == 0
-    assert said(
+    assert reported(
         findings, "warning", f"archive incomplete: 4,096 of {size:,} bytes; delete it and resume"
     )
 
@@ -122,30 +122,30 @@ def test_an_extraction_was_interrupted(tmp_path: Path) -> None:
     (tmp_path / "tmpabc123" / "edge_texture").mkdir(parents=True)
     code, findings = checked(tmp_path)
     assert code == 0
-    assert said(findings, "warning", "tmpabc123: temporary folder of an interrupted extraction")
+    assert reported(findings, "warning", "tmpabc123: temporary folder of an interrupted extraction")
 
 
 def test_the_download_ends_at_once_with_nothing(tmp_path: Path) -> None:
     code, findings = checked(tmp_path)
     assert code == 2
-    assert said(findings, "error", "is normal, not normals", "--split", "--name and --email")
+    assert reported(findings, "error", "is normal, not normals", "--split", "--name and --email")
     (tmp_path / "normals").mkdir()
     (tmp_path / "rgb").mkdir()
     code, findings = checked(tmp_path)
     assert code == 2
-    assert said(findings, "error", "normals: did you mean normal?")
+    assert reported(findings, "error", "normals: did you mean normal?")
 
 
 def test_mask_valid_is_not_needed(tmp_path: Path) -> None:
     code, findings = checked(write(tmp_path, ["ihlen"]))
     assert code == 0
-    assert said(findings, "ok", "mask_valid", "not needed: validity is derived from depth")
+    assert reported(findings, "ok", "mask_valid", "not needed: validity is derived from depth")
 
 
 def test_there_are_18_semantic_values(tmp_path: Path) -> None:
     code, findings = checked(write(tmp_path, ["ihlen"]))
     assert code == 0
-    assert said(
+    assert reported(
         findings, "ok", "18 values where 17 classes are expected: 0 is uncertain", "handled"
     )
 
@@ -173,7 +173,7 @@ def test_nyud_has_480x640_pixels(tmp_path: Path) -> None:
     code, findings = checked(tmp_path)
     assert code == 0
     words = "images are 480x640: this is the ASTMT/Vandenhende release, not the 425x560 one"
-    assert said(findings, "warning", words, "`ttt-bench data prepare nyud --crop` makes it")
+    assert reported(findings, "warning", words, "`ttt-bench data prepare nyud --crop` makes it")
     assert checked(tmp_path, "--strict")[0] == 1
 
 
@@ -187,7 +187,7 @@ def test_a_pascal_copy_has_no_normals(tmp_path: Path) -> None:
         "the task normals cannot run",
         "other archives have them",
     )
-    assert said(findings, "warning", *words)
+    assert reported(findings, "warning", *words)
 
 
 def test_a_pascal_archive_is_corrupt_and_a_nyud_archive_incomplete(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_nyud_has_a_frame_around_it(tmp_path: Path, part: str, grey: int) -> Non
     code, findings = checked(tmp_path)
     assert code == 0
     what = {"images": "image", "normals": "normals"}[part]
-    assert said(findings, "warning", f"{what}: border present: not cropped (5 of 5 frames")
-    assert not said(findings, "warning", f"{'normals' if what == 'image' else 'image'}: border")
+    assert reported(findings, "warning", f"{what}: border present: not cropped (5 of 5 frames")
+    assert not reported(findings, "warning", f"{'normals' if what == 'image' else 'image'}: border")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_the_raw_frames_lie_where_the_data_set_should(tmp_path: Path) -> None:
     write_mat(tmp_path / "nyu_depth_v2_labeled.mat", 1)
     code, findings = checked(tmp_path)
     assert code == 2
-    assert said(
+    assert reported(
         findings, "error", "raw nyu_depth_v2_labeled.mat; make the multi-task form from it first"
     )
 
@@ -289,7 +289,9 @@ def test_a_third_form_of_nyu_is_refused_by_name(tmp_path: Path) -> None:
     nyud_files.write_libmtl(tmp_path)
     code, findings = checked(tmp_path)
     assert code == 2
-    assert said(findings, "error", "the LibMTL / MTAN form of NYUv2 (288x384 pixels, 13 classes)")
+    assert reported(
+        findings, "error", "the LibMTL / MTAN form of NYUv2 (288x384 pixels, 13 classes)"
+    )
 
 
 def test_8_bit_depth_and_half_sizes_are_errors(tmp_path: Path) -> None:
@@ -303,5 +305,5 @@ def test_8_bit_depth_and_half_sizes_are_errors(tmp_path: Path) -> None:
     )
     code, findings = checked(tmp_path)
     assert code == 2
-    assert said(findings, "error", "8-bit grey, expected 16-bit grey")
-    assert said(findings, "error", "32x32 pixels, but the frame's rgb has 64x64")
+    assert reported(findings, "error", "8-bit grey, expected 16-bit grey")
+    assert reported(findings, "error", "32x32 pixels, but the frame's rgb has 64x64")

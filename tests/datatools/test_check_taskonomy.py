@@ -268,9 +268,9 @@ def test_a_read_only_folder_gives_a_warning_and_is_not_changed(tree: Path) -> No
     root.chmod(0o555)
     findings = check(tree, Silent(), store=True)
     root.chmod(0o755)
-    (said,) = (finding for finding in findings if "cannot be stored" in finding.message)
-    assert said.level == "warning"
-    assert "read-only" in said.message
+    (warning,) = (finding for finding in findings if "cannot be stored" in finding.message)
+    assert warning.level == "warning"
+    assert "read-only" in warning.message
     assert not (root / "ttt-bench.json").exists()
 
 

@@ -68,13 +68,13 @@ def test_every_real_data_set_is_drawn_with_its_classes(
     show: Show, name: str, split: str, variant: str
 ) -> None:
     space, columns = SHEETS[name]
-    picture, said = show(name, "--split", split, "--count", "2", "--data-variant", variant)
+    picture, output = show(name, "--split", split, "--count", "2", "--data-variant", variant)
     assert picture.width == int(110 * 2.2 * columns)
     there = pixels(legend(picture))
     for index in range(len(LABEL_SPACES[space].classes)):
         assert there[colours.CLASS_COLOURS[index]], f"class {index} is in the legend"
     assert there[colours.NO_TARGET]
-    assert "these files were not checked" in said, "notices are shown"
+    assert "these files were not checked" in output, "notices are shown"
 
 
 def test_pixels_that_a_variant_masks_are_grey(show: Show) -> None:
@@ -87,8 +87,8 @@ def test_pixels_that_a_variant_masks_are_grey(show: Show) -> None:
 
 def test_a_shift_changes_the_image_and_no_label(show: Show) -> None:
     plain, _ = show("nyud", "--count", "1")
-    shifted, said = show("nyud+contrast@0.05", "--count", "1")
-    assert "contrast@0.05" in said
+    shifted, output = show("nyud+contrast@0.05", "--count", "1")
+    assert "contrast@0.05" in output
     labels = [sheet.crop((242, 0, *sheet.size)).tobytes() for sheet in (plain, shifted)]
     assert labels[0] == labels[1]
     # from the bright corner of the image to its dark box

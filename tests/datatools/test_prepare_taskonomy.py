@@ -192,7 +192,9 @@ def test_edges_resume_after_an_interruption(tmp_path: Path) -> None:
     make_edges(whole, Silent())
     with pytest.raises(KeyboardInterrupt):
         make_edges(root, Stopping("making edges", 1))
-    assert "edge" in read_manifest(root).derived, "said before the first is made"
+    assert "edge" in read_manifest(root).derived, (
+        "the manifest is written before the first edge image"
+    )
     assert not half_written(root)
     make_edges(root, Silent())
     assert tree(root) == tree(whole)

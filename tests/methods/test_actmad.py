@@ -43,9 +43,7 @@ def adapter(**options: Any) -> ActMAD:
 
 
 def maps_by_hand(outputs: Sequence[Tensor]) -> Maps:
-    """Mean and unbiased variance over the batch at every place, of every layer's outputs (N, C,
-    h, w).
-    """
+    """Return mean and unbiased variance over the batch of every layer's outputs (N, C, h, w)."""
     found = []
     for y in outputs:
         mean = sum(y) / len(y)
@@ -54,7 +52,7 @@ def maps_by_hand(outputs: Sequence[Tensor]) -> Maps:
 
 
 def source_by_hand(batches: Sequence[Tensor]) -> Maps:
-    """The plain average over batches of the tiny network's maps."""
+    """Return the mean over batches of the tiny network's maps."""
     plain = PlainNet(tiny_net(ActMAD()))
     with torch.no_grad():
         found = [maps_by_hand(plain.norm_outputs(images, "running")) for images in batches]
@@ -139,7 +137,7 @@ def test_the_backbone_moves_heads_do_not_shrink_and_statistics_stay() -> None:
 
 
 def real_session(backbone: str, inplace: bool = False) -> Session:
-    """A session with random weights and running statistics, in float64; its source is zero."""
+    """Return a session with random weights and running statistics; source statistics are zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS).double()
@@ -170,9 +168,7 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("backbone", ["test_resnet", "resnet26", "test_efficientnet"])
 def test_the_output_before_the_activation_is_captured(backbone: str, inplace: bool) -> None:
-    """Whatever happens in place: residual sums and activations, and activations within the
-    layer.
-    """
+    """Operations in place, such as residual sums and activations, do not change it."""
     session = real_session(backbone, inplace)
     model = session.net.model
     layers = chosen_layers(model.backbone, "all")

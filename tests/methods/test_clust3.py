@@ -32,7 +32,7 @@ def adapter(**options: Any) -> ClusT3:
 
 
 def loss_by_hand(projections: list[Tensor], variant: str) -> Tensor:
-    """The loss of the logits (B, K, h, w) of every projector, from its definition."""
+    """Return the loss of the logits (B, K, h, w) of every projector, from its definition."""
     total = projections[0].new_zeros(())
     for logits in projections:
         clusters, places = logits.shape[1], logits.numel() // logits.shape[1]

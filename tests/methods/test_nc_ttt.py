@@ -41,8 +41,9 @@ def projected(plain: PlainNet, stages: list[Tensor], tap: int | str) -> Tensor:
 
 
 def scores_by_hand(plain: PlainNet, x: Tensor, mode: str) -> Tensor:
-    """What the discriminator says of projected features (B, D, h, w); "ema" moves its running
-    statistics.
+    """Return the discriminator's outputs for projected features (B, D, h, w).
+
+    Mode "ema" moves its running statistics.
     """
     x = F.conv2d(x, plain.p[f"{DISCRIMINATOR}.0.weight"], plain.p[f"{DISCRIMINATOR}.0.bias"])
     mean, var = (
@@ -71,7 +72,7 @@ def scores_by_hand(plain: PlainNet, x: Tensor, mode: str) -> Tensor:
     ],
 )
 def test_two_steps_by_hand(options: dict[str, Any]) -> None:
-    # the tiny backbone is run whole, so that with these taps every statistic moves
+    # the tiny backbone runs as a whole, so with these taps all statistics move
     images = random_images(3, 64, 96)
     method = adapter(**options)
     session = tiny_session(method, Optimiser(lr=0.2, weight_decay=1e-2), images=images)
@@ -82,7 +83,7 @@ def test_two_steps_by_hand(options: dict[str, Any]) -> None:
         if k < 2:
             features = projected(plain, plain.stages(images, "ema"), options["tap"])
             scores = scores_by_hand(plain, features, options.get("disc_norm", "ema"))
-            # the probability of the larger noise is to be small
+            # the loss lowers the probability of the larger noise
             loss = -(1 - 1 / (1 + (-scores).exp())).log().sum() / scores.numel()
             assert losses["noise"].item() == pytest.approx(loss.item(), rel=1e-10)
             plain.descend(
@@ -135,7 +136,7 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(
     list(session.trajectory(random_images(), 2))
     after = session.net.state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-    # the tiny backbone is run whole; the default tap is stage 2
+    # the tiny backbone runs as a whole; the default tap is stage 2
     buffers = {
         n
         for n, _ in session.net.named_buffers()
@@ -151,7 +152,7 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(
     assert all(
         torch.equal(tensor, before[name]) for name, tensor in session.net.state_dict().items()
     )
-    # an adapter is bound to one network after another
+    # the same adapter is bound to several networks in turn
     other = tiny_net(method)
     other.extra.train(not moving)  # type: ignore[union-attr]
     method.bind(other, {})
@@ -180,7 +181,7 @@ def test_the_loss_falls() -> None:
 
 
 def gaussian(noise: Tensor, std: float) -> Tensor:
-    """Density at every place of an isotropic Gaussian: (N, D, h, w) to (N, h, w)."""
+    """Return the density of an isotropic Gaussian at every position: (N, D, h, w) to (N, h, w)."""
     d = noise.shape[1]
     return (2 * math.pi * std**2) ** (-d / 2) * (-(noise**2).sum(dim=1) / (2 * std**2)).exp()
 

@@ -1,4 +1,4 @@
-"""Base and norm: nothing moves, and the statistics are those that their equations name."""
+"""Base and norm: nothing moves, and the statistics follow their equations."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_two_steps_of_descent_by_hand() -> None:
 
 
 def gets_gradient(name: str) -> bool:
-    """Everything but the heads, and the uncertainties where weights are fixed."""
+    """Return whether a parameter gets a gradient; uncertainties do not under fixed weights."""
     return not name.startswith(("model.heads.", "extra.auxiliary.", "extra.uncertainties"))
 
 
@@ -79,9 +79,7 @@ FOUR, THREE = (
 
 
 def resnet50(pair: dict[str, int], **options: Any) -> tuple[S4T, Net]:
-    """The method under these options and its network for a pair with these tasks, without
-    memory.
-    """
+    """Return the method with these options and its network on the meta device, for these tasks."""
     method = S4T(S4TOptions(**options))
     own = {task: pair[task] for task in method.own_tasks(tuple(pair))}
     with torch.device("meta"):
@@ -200,7 +198,7 @@ def test_the_loss_falls_without_masking() -> None:
 
 
 def step_loss(recipe: str, **options: Any) -> tuple[Net, Tensor, dict[str, Tensor]]:
-    """The network, a step's loss, and the unscaled distances of its tasks at unit weights."""
+    """Return the network, a step's loss, and its tasks' unscaled distances at unit weights."""
     method = adapter(**options)
     session = tiny_session(method, Optimiser(), recipe=recipe)
     session.ctx.norms.set(Norm.EMA)

@@ -1,5 +1,5 @@
-"""S4T's ablations: every variant by hand, masking strategies, channel order, source losses, what
-is refused.
+"""S4T's ablations: every variant by hand, masking strategies, channel order, source losses,
+refused options.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def own_tasks(method: S4T) -> dict[str, int]:
 
 
 def used(name: str, options: S4TOptions) -> bool:
-    """Whether the synchronizer's output depends on a parameter."""
+    """Return whether the synchronizer's output depends on a parameter."""
     if name == "extra.synchronizer.mask_token":
         return options.masking == "same" and options.drop and options.mask_ratio > 0
     return name.startswith(("model.backbone.", "extra.projection.", "extra.synchronizer."))
@@ -122,18 +122,18 @@ def test_the_fused_features_are_stretched_one_image_at_a_time(
     assert counts == [1] * 6, "once forwards and once more backwards"
 
 
-# masking: what is visible
+# masking: visible patches
 
 
 def visible(masking: str, count: int, images: int = 4000, tasks: int = 3) -> Tensor:
-    """(images, tasks, LENGTH) bool under a seeded draw."""
+    """Return the visible patches (images, tasks, LENGTH) bool of a seeded draw."""
     shape = S4TOptions(**{**TINY, "masking": masking}).noise_shape(tasks)
     noise = torch.rand(images, *shape, generator=torch.Generator().manual_seed(0))
     return visible_patches(masking, noise, tasks, count).expand(images, tasks, LENGTH)
 
 
-def seen_together(seen: Tensor, first: int, second: int) -> float:
-    """How often a patch is seen of both tasks."""
+def both_visible(seen: Tensor, first: int, second: int) -> float:
+    """Return the share of patches that are visible for both tasks."""
     return (seen[:, first] & seen[:, second]).double().mean().item()
 
 
@@ -155,20 +155,18 @@ def test_the_same_patches_of_all_tasks_are_visible() -> None:
 def test_random_patches_of_each_task_are_visible_independently() -> None:
     seen = visible("random", 6)
     for first, second in combinations(range(3), 2):
-        assert seen_together(seen, first, second) == pytest.approx((6 / LENGTH) ** 2, abs=0.01)
+        assert both_visible(seen, first, second) == pytest.approx((6 / LENGTH) ** 2, abs=0.01)
 
 
 def test_disjoint_patches_are_slices_of_one_permutation() -> None:
     noise = torch.rand(50, 1, LENGTH, generator=torch.Generator().manual_seed(1))
     seen = visible_patches("disjoint", noise, 3, 5)
-    assert not any(
-        seen_together(seen, first, second) for first, second in combinations(range(3), 2)
-    )
+    assert not any(both_visible(seen, first, second) for first, second in combinations(range(3), 2))
     for numbers, sets in zip(noise[:, 0], seen, strict=True):
         low_to_high = [numbers[one].sort().values for one in sets]
         assert all(below[-1] < above[0] for below, above in pairwise(low_to_high))
         assert numbers[~sets.any(dim=0)].min() > low_to_high[-1][-1], (
-            "what is seen of no task comes last"
+            "patches that are visible for no task come last"
         )
 
 
@@ -205,7 +203,7 @@ def test_number_of_visible_patches(options: dict[str, Any], tasks: int, count: i
 
 
 def outputs(options: dict[str, Any], latents: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """What a seeded synchronizer makes of latents; the weights do not depend on the masking."""
+    """Return a seeded synchronizer's outputs; its weights do not depend on the masking."""
     torch.manual_seed(0)
     tbs = Synchronizer(S4TOptions(**{**TINY, **options}), 12, TASKS).double()
     return tbs(tbs.tokens(latents, noise), noise, (32, 32))
@@ -250,7 +248,7 @@ def test_ratio_0_masks_nothing(options: dict[str, Any]) -> None:
 
 
 def coded(**channels: list[int]) -> dict[str, Tensor]:
-    """Outputs whose channels are constant numbers."""
+    """Return outputs whose channels are constant numbers."""
     return {
         task: torch.tensor(numbers).view(1, -1, 1, 1).expand(2, -1, 3, 3)
         for task, numbers in channels.items()
@@ -382,7 +380,7 @@ def test_the_harness_plans_a_single_task(tmp_path: Path) -> None:
     assert cell.reason is None
 
 
-# what is refused
+# refused options
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""TIPI: a whole adaptation by hand, its two sets of statistics, its passes, and what its options
-change.
+"""TIPI: a whole adaptation by hand, its two sets of statistics, its passes, and the effects of
+its options.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def test_passes(options: dict[str, Any], passes: tuple[int, int]) -> None:
 
 
 def adversarial_perturbation(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Tensor:
-    """What a step adds to its images."""
+    """Return the perturbation that a step adds to its images."""
     seen: list[Tensor] = []
     real = tipi.adversarial_loss
 

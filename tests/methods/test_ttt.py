@@ -43,9 +43,7 @@ def adapter(**options: Any) -> TTT:
 
 
 def turned(image: Tensor, times: int) -> Tensor:
-    """(C, S, S) turned counter-clockwise: what was the last column, read downwards, becomes the
-    first row.
-    """
+    """Turn (C, S, S) counter-clockwise: the last column, read downwards, becomes the first row."""
     for _ in range(times):
         image = torch.stack(
             [image[:, :, column] for column in reversed(range(image.shape[2]))], dim=1
@@ -54,13 +52,13 @@ def turned(image: Tensor, times: int) -> Tensor:
 
 
 def reflected(length: int, pad: int) -> list[int]:
-    """Which pixel of a row lies at each place of the padded row: the edge is not repeated."""
+    """Return the pixel of a row at each position of the padded row; the edge is not repeated."""
     last = length - 1
     return [last - abs(last - abs(place)) for place in range(-pad, length + pad)]
 
 
 def view_by_hand(image: Tensor, place: Tensor, mirror: bool) -> Tensor:
-    """(3, H, W) to a square: pad by reflection, cut out, mirror."""
+    """Cut a square from (3, H, W): pad by reflection, crop, mirror."""
     height, width = image.shape[1:]
     side = min(height, width) // 32 * 32
     pad = side // 8
@@ -74,9 +72,7 @@ def view_by_hand(image: Tensor, place: Tensor, mirror: bool) -> Tensor:
 
 
 def rotation_loss_by_hand(plain: PlainNet, views: Tensor, labels: list[int], mode: str) -> Tensor:
-    """-log of the softmax at the label, mean over views, of a head on the mean of the
-    hypercolumn.
-    """
+    """Return -log softmax at the label, mean over views, of a head on the mean hypercolumn."""
     pooled = plain.hypercolumn(plain.stages(views, mode)).mean(dim=(2, 3))
     hidden = (pooled @ plain.p["extra.0.weight"].T + plain.p["extra.0.bias"]).clamp(min=0)
     logits = hidden @ plain.p["extra.2.weight"].T + plain.p["extra.2.bias"]
@@ -85,7 +81,7 @@ def rotation_loss_by_hand(plain: PlainNet, views: Tensor, labels: list[int], mod
 
 
 def draws_by_hand(images: Tensor, draw: torch.Generator) -> tuple[Tensor, list[int]]:
-    """The rotated views and their labels that the next draws make of the images."""
+    """Return the rotated views and their labels that follow from the next draws."""
     place, mirror = (
         torch.rand(len(images), 2, generator=draw),
         torch.rand(len(images), generator=draw) < 0.5,
@@ -142,7 +138,7 @@ def test_all_four_angles_of_the_middle_by_hand() -> None:
 
 def test_a_turn_is_counter_clockwise() -> None:
     image = torch.zeros(1, 1, 4, 4)
-    image[0, 0, 0, 3] = 1  # the upper right corner goes left, down, right
+    image[0, 0, 0, 3] = 1  # the upper right corner moves left, down, right
     for label, corner in enumerate([(0, 3), (0, 0), (3, 0), (3, 3)]):
         turned_image = rotate_batch(image, torch.tensor([label]))
         assert turned_image[0, 0][corner] == 1

@@ -40,9 +40,7 @@ def adapter(**options: Any) -> TTTFlow:
 
 
 def shaken(module: torch.nn.Module, seed: int = 3) -> torch.nn.Module:
-    """A flow as training leaves it: no parameter and no running statistic at the value it starts
-    with.
-    """
+    """Return a flow with no parameter or running statistic at its initial value."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, values in module.state_dict().items():
@@ -77,7 +75,7 @@ def session_of(method: TTTFlow, optimiser: Optimiser, begin: bool = True) -> Ses
 
 
 class PlainFlow:
-    """The flow in plain tensors, in eval mode, from a state by the flow's own names."""
+    """The flow in plain tensors, in eval mode, from the flow's state."""
 
     def __init__(self, state: dict[str, Tensor], res_blocks: int) -> None:
         self.state, self.res_blocks = state, res_blocks
@@ -141,7 +139,7 @@ def test_two_steps_by_hand(tap: int, res_blocks: int) -> None:
     for k, predictions, losses in session.trajectory(images, 2):
         assert_same_predictions(predictions, plain.predict(images, "running"))
         if k < 2:
-            # the tiny backbone cannot stop at a stage: it runs whole, and so do its statistics move
+            # the tiny backbone cannot stop at a stage, so all its statistics move
             loss = flow.loss(plain.stages(images, "ema")[tap - 1])
             assert losses["negative log-likelihood"].item() == pytest.approx(loss.item(), rel=1e-9)
             plain.descend(loss, lambda name: name.startswith("model."), lr=0.1, weight_decay=1e-2)
@@ -157,7 +155,7 @@ def test_two_steps_by_hand(tap: int, res_blocks: int) -> None:
 
 
 def resnet_session(method: TTTFlow) -> Session:
-    """A session on a backbone that can stop at a stage."""
+    """Return a session on a backbone that can stop at a stage."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model(ModelConfig(backbone="test_resnet", pretrained=False), TASKS)
@@ -251,7 +249,7 @@ def test_the_first_batch_gives_actnorms_unit_scale_and_a_dead_channel_a_finite_o
 
 
 def flow_loss(net: Net, method: TTTFlow, images: Tensor) -> Tensor:
-    """The loss of the flow's phase, with the network as the harness has it there."""
+    """Return the loss of the flow's phase, with the network in the harness's modes."""
     flow_phase = method.phases()[1]
     ctx = HarnessContext(net, RECIPES["weighted"])
     net.model.eval().requires_grad_(requires_grad=False)

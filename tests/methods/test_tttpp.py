@@ -36,7 +36,7 @@ def adapter(**options: Any) -> TTTPlusPlus:
 
 
 def some_statistics() -> dict[str, Tensor]:
-    """Statistics of no network: any numbers will do."""
+    """Return arbitrary statistics."""
     draw = torch.Generator().manual_seed(5)
     found = {}
     for name, width in WIDTHS.items():
@@ -62,9 +62,7 @@ def projection_by_hand(plain: PlainNet, stages: list[Tensor]) -> Tensor:
 def contrastive_by_hand(
     plain: PlainNet, images: Tensor, draws: Tensor, temperature: float
 ) -> Tensor:
-    """The first views of all images come before the second ones, in the draws and in the
-    forward.
-    """
+    """Return the loss; the first views of all images precede the second ones."""
     views = [
         view_by_hand(image, d.tolist())
         for image, d in zip([*images, *images], draws.double(), strict=True)
@@ -89,7 +87,7 @@ def features_by_hand(plain: PlainNet, stages: list[Tensor]) -> dict[str, Tensor]
 def alignment_by_hand(
     name: str, rows: Tensor, statistics: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """CORAL / CORAL_0 and MMD / MMD_0."""
+    """Return CORAL / CORAL_0 and MMD / MMD_0."""
     mean = rows.sum(dim=0) / len(rows)
     covariance = sum(torch.outer(row - mean, row - mean) for row in rows) / (len(rows) - 1)
     coral = ((statistics[f"{name}.covariance"] - covariance) ** 2).sum() / (4 * rows.shape[1] ** 2)

@@ -1,4 +1,4 @@
-"""Random views of TTT++: each operation as torchvision does it, and how often it happens."""
+"""Random views of TTT++: each operation compared with torchvision's, and its frequency."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_hue_as_torchvisions(turn: float) -> None:
     image = one_image()
     image[..., :4] = image[:, :1, :, :4]  # some grey, which has no hue
     image[..., 4:8, :] = image[..., 4:8, :].round()  # primary and mixed colours
-    wanted = tv.adjust_hue(image, turn)  # in single precision, whatever the image's
+    wanted = tv.adjust_hue(image, turn)  # in single precision for every dtype of the image
     torch.testing.assert_close(
         _tttpp_views.shift_hue(image, torch.tensor([turn])), wanted, rtol=0, atol=3e-6
     )
@@ -64,7 +64,7 @@ def test_a_part_is_enlarged_as_torchvisions_resized_crop() -> None:
             images[n], first_row, first_column, 12, 20, [24, 40], antialias=False
         )
         wanted = wanted.flip(-1) if n else wanted
-        # at its own border the part is continued by the pixels around it
+        # beyond its border the part continues with the pixels around it
         torch.testing.assert_close(enlarged[n, :, 1:-1, 1:-1], wanted[:, 1:-1, 1:-1])
 
 

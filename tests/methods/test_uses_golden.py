@@ -89,15 +89,15 @@ def counting(method: str, names: Iterable[str]) -> Iterator[set[str]]:
             if isinstance(original, type):
                 attribute = "add" if name in FOLDS.values() else "__init__"
                 inner = getattr(original, attribute)
-                patch.setattr(original, attribute, noting(calls, name, inner))
+                patch.setattr(original, attribute, recording(calls, name, inner))
                 continue
             for user in users:
                 if vars(user).get(name) is original:
-                    patch.setattr(user, name, noting(calls, name, original))
+                    patch.setattr(user, name, recording(calls, name, original))
         yield calls
 
 
-def noting(calls: set[str], name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+def recording(calls: set[str], name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that adds `name` to `calls` and calls `inner`."""
 
     def outer(*args: Any, **kwargs: Any) -> Any:

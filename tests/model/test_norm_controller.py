@@ -37,14 +37,14 @@ def buffers(layer: Any) -> tuple[Tensor, Tensor]:
 
 
 def normalised(layer: Any, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """The layer's formula, written out."""
+    """Return the layer's output by its formula."""
     shape = (1, -1, 1, 1)
     unit = (x - mean.view(shape)) / (var.view(shape) + EPS).sqrt()
     return layer.weight.view(shape) * unit + layer.bias.view(shape)
 
 
 def moments(x: Tensor, unbiased: bool) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel over batch and pixels, in sums."""
+    """Return mean and variance of each channel over batch and pixels, from sums."""
     count = x.numel() / x.shape[1]
     mean = x.sum(dim=(0, 2, 3)) / count
     squares = ((x - mean.view(1, -1, 1, 1)) ** 2).sum(dim=(0, 2, 3))

@@ -87,8 +87,7 @@ def test_frozen_base_serves_where_the_plain_one_is_missing(tmp_path: Path) -> No
 def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="a", manifest={"comparison": "aaaaaabbbb"})
     add_cell(tmp_path, "tent", gains(1, 2, 3, 4), config="b", manifest={"comparison": "aaaaaabbbb"})
-    # newer, and of the same name: neither shown in place of the other, nor measured against its
-    # Base
+    # a newer one of the same name neither replaces the other nor uses its Base
     add_cell(
         tmp_path, "tent", gains(1, 1, 1, 1), config="c", manifest={"comparison": "ccccccdddd"},
         finished="2026-01-01T00:00:00+00:00",
@@ -113,7 +112,7 @@ def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) ->
             "the folder has other comparisons of the same names "
             "(unknown, cccccc; this one is aaaaaa)"
         )
-    # what no other comparison can be taken for needs no mark
+    # a comparison with a unique name needs no short hash
     assert "eeeeee" not in alone.slug + alone.subtitle
     assert "Not comparable" not in dict(main_table.build(alone, {}).table.notes)
 

@@ -297,11 +297,11 @@ def test_online_explains_step_zero(tmp_path: Path) -> None:
     (comparison,) = compared(tmp_path)
     table = build_sync(comparison)
     assert table.columns[-1].head == ("best at step 0", "of the batch")
-    said = "step 0 of a batch is the state that the previous batches left, not Base"
-    assert said in dict(table.notes)["Step 0"]
-    assert said in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
+    sentence = "step 0 of a batch is the state that the previous batches left, not Base"
+    assert sentence in dict(table.notes)["Step 0"]
+    assert sentence in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
     assert "not Base" in figure(comparison).axes[0].get_xlabel()
-    assert said in PageSection(comparison=comparison, main=table).curves_caption
+    assert sentence in PageSection(comparison=comparison, main=table).curves_caption
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:

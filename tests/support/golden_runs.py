@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# everything that is used of ttt_bench
+# all imports from ttt_bench
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Plan, SourceStep
@@ -37,7 +37,7 @@ TOLERANCE = {
     "source loss": 1e-9,
     "source gradients": 1e-7,
 }
-"""Largest difference allowed of each quantity, as a share of its scale (README.md); a file may
+"""Largest allowed difference of each quantity, as a share of its scale (README.md); a file may
 name others.
 """
 FLOOR = 1e-6
@@ -94,7 +94,7 @@ def fill(net: nn.Module, meta: Mapping[str, Any]) -> None:
             net.get_buffer(name).fill_(value=True)
 
 
-def picture(meta: Mapping[str, Any], key: str, shape: Sequence[int]) -> Tensor:
+def made_images(meta: Mapping[str, Any], key: str, shape: Sequence[int]) -> Tensor:
     """Return images (B, 3, H, W) in (0, 1): noise on coloured squares of 16 x 16 pixels."""
     batch, channels, height, width = shape
     squares = numbers(
@@ -253,14 +253,15 @@ def leaving_out(adapter: Any, layers: Sequence[str]) -> None:
     adapter.bind = bound
 
 
-def normalisation_of(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[str, Tensor]:
+def source_statistics(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the source statistics, from the images of the contract."""
     if not meta.get("source_batches"):
         return {}
     ctx = HarnessContext(net, RECIPES[meta["recipe"]])
     ctx.norms.set(Norm.RUNNING)
     images = (
-        picture(meta, f"source/{k}", meta["source_shape"]) for k in range(meta["source_batches"])
+        made_images(meta, f"source/{k}", meta["source_shape"])
+        for k in range(meta["source_batches"])
     )
     with torch.no_grad():
         return adapter.source_statistics(net, images, ctx)
@@ -297,7 +298,7 @@ def _adapter(method: Any, meta: Mapping[str, Any], more: Mapping[str, Any]) -> A
 def _check_adapting(
     adapter: Any, meta: Mapping[str, Any], data: Mapping[str, np.ndarray], found: Differences
 ) -> None:
-    statistics = normalisation_of(adapter, source_network(adapter, meta), meta)
+    statistics = source_statistics(adapter, source_network(adapter, meta), meta)
     for name in data:
         if name.startswith("statistics/"):
             ours = statistics[name.removeprefix("statistics/")]
@@ -322,7 +323,7 @@ def _check_adapting(
 
     def compare(images: Tensor) -> None:
         predictions, steps = session.predict(images), meta["steps"]
-        samples = 16 if steps and (step + 1) % steps else 64  # more of a batch's last step
+        samples = 16 if steps and (step + 1) % steps else 64  # a batch's last step has more samples
         found.add_packed(
             "predictions", meta["predictions"], predictions, data[f"{step}/predictions"], samples
         )
@@ -334,7 +335,7 @@ def _check_adapting(
             found.add("still", max(still), 0.0, 1.0)
 
     for number in range(meta["batches"]):
-        images = picture(meta, f"images/{number}", meta["shape"])
+        images = made_images(meta, f"images/{number}", meta["shape"])
         if meta["reset"]:
             session.reset()
         session.begin_batch(number, images)
@@ -358,7 +359,7 @@ def _check_source(
     adapter: Any, meta: Mapping[str, Any], data: Mapping[str, np.ndarray], found: Differences
 ) -> None:
     source = meta["source_loss"]
-    net, images = source_network(adapter, meta), picture(meta, "source", source["shape"])
+    net, images = source_network(adapter, meta), made_images(meta, "source", source["shape"])
     recipe = RECIPES[source.get("recipe") or meta["recipe"]]
     ctx = HarnessContext(net, recipe)
     replay = Replay(meta["salt"], "source-draw")

@@ -1,4 +1,4 @@
-"""Where files that tests read are."""
+"""Paths of files that tests read."""
 
 from __future__ import annotations
 

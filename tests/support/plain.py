@@ -1,4 +1,4 @@
-"""The tiny network of `fakes` in plain tensors: what an adaptation computes, written out without
+"""The tiny network of `fakes` in plain tensors: an adaptation, computed without
 the harness's modules.
 
 A test builds a `PlainNet` from a network, computes a method's loss on it from the method's

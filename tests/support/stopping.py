@@ -1,4 +1,4 @@
-"""A progress display that interrupts an adaptation half way."""
+"""A progress display that interrupts an adaptation halfway."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`--data-variant official` from the command line to the rows: where the data handling differs,
-what is recorded.
-"""
+"""`--data-variant official` from the command line to the rows: its effects and its records."""
 
 from __future__ import annotations
 
@@ -29,18 +27,18 @@ TASKONOMY, NYUD = (32, 32), (48, 64)
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[tuple[str, str], Any]:
-    """(pair, variant) -> the statistics that the network normalised the target with, of every
-    method alike.
-    """
+def normalisations() -> dict[tuple[str, str], Any]:
+    """Return (source, variant) -> the normalisations of the target that the methods used."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def results(
-    tmp_path_factory: pytest.TempPathFactory, room_cache: Path, seen: dict[tuple[str, str], Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    room_cache: Path,
+    normalisations: dict[tuple[str, str], Any],
 ) -> Iterator[Path]:
-    """Both variants of two pairs in one results folder."""
+    """Run both variants of two pairs into one results folder."""
     root, folder = (
         data_roots.small(tmp_path_factory.mktemp("data")),
         tmp_path_factory.mktemp("results"),
@@ -49,10 +47,10 @@ def results(
 
     def run(self: ProtocolRun, *args: Any) -> None:
         model = self.session.net.model
-        statistics = tuple(
+        mean_std = tuple(
             tuple(round(v, 6) for v in x.flatten().tolist()) for x in (model.mean, model.std)
         )
-        seen.setdefault((source, variant), set()).add(statistics)
+        normalisations.setdefault((source, variant), set()).add(mean_std)
         whole(self, *args)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -103,8 +101,8 @@ def cell(
     )
 
 
-def statistics(results: Path, pair: str, variant: str, task: str) -> np.ndarray:
-    """Base's statistics, one row an image of the target."""
+def image_sums(results: Path, pair: str, variant: str, task: str) -> np.ndarray:
+    """Return Base's sums before adaptation, one row per image of the target."""
     table = store.read_table(cell(results, pair, variant)[0], "statistics", step=0)
     return np.stack(table[table.task == task].sort_values("image")["values"].to_numpy())
 
@@ -152,11 +150,12 @@ def test_each_variant_has_its_own_data_source_models_and_tables(results: Path) -
     assert all(len(variants) == 1 for variants in tables.values())
 
 
-def test_the_network_normalises_each_data_set_its_own_way(
-    results: Path, seen: dict[tuple[str, str], set[Any]]
+def test_the_normalisation_belongs_to_the_data_set_under_the_official_variant(
+    results: Path, normalisations: dict[tuple[str, str], set[Any]]
 ) -> None:
-    """Datasets, Q1: Taskonomy in [-1, 1], the others by ImageNet's statistics; a model meets the
-    other one's later.
+    """Taskonomy is scaled to [-1, 1], the others are normalised by ImageNet's statistics.
+
+    A model is therefore adapted under another normalisation than it was trained with.
     """
     wanted = {
         ("taskonomy", "corrected"): (IMAGENET, IMAGENET),
@@ -165,7 +164,7 @@ def test_the_network_normalises_each_data_set_its_own_way(
         ("nyud", "official"): (IMAGENET, HALF),
     }
     for (source, variant), (training, adapting) in wanted.items():
-        assert seen[source, variant] == {adapting}
+        assert normalisations[source, variant] == {adapting}
         target = "nyud" if source == "taskonomy" else "taskonomy"
         for method in ("base", "s4t"):
             _, manifest = cell(results, f"{source}:{target}", variant, method)
@@ -176,42 +175,43 @@ def test_the_network_normalises_each_data_set_its_own_way(
 
 
 def test_invalid_pixels_of_taskonomy_are_scored(results: Path) -> None:
-    """Q6: depth out of range and missing normals; a view has a hole of 36 pixels at 64x64, and
-    16 beyond the range.
+    """Depth out of range and missing normals are scored.
+
+    A view of 64x64 has a hole of 36 pixels, and 16 pixels out of range.
     """
     pixels = TASKONOMY[0] * TASKONOMY[1]
     for task, invalid in (("depth", 36 + 16), ("normals", 36)):
         official, corrected = (
-            statistics(results, "nyud:taskonomy", variant, task)[:, 0] for variant in VARIANTS[::-1]
+            image_sums(results, "nyud:taskonomy", variant, task)[:, 0] for variant in VARIANTS[::-1]
         )
         assert (official == pixels).all()
         assert (corrected <= pixels - invalid / 4).all()
-    depth = statistics(results, "nyud:taskonomy", "official", "depth")
-    corrected = statistics(results, "nyud:taskonomy", "corrected", "depth")
+    depth = image_sums(results, "nyud:taskonomy", "official", "depth")
+    corrected = image_sums(results, "nyud:taskonomy", "corrected", "depth")
     assert (depth[:, 2] / depth[:, 0] > corrected[:, 2] / corrected[:, 0]).all(), (
-        "it counts as infinitely far"
+        "invalid depth counts as the largest depth"
     )
 
 
 def test_middle_grey_counts_as_a_normal_of_nyud(results: Path) -> None:
     holes = [nyud_files.view(NYUD, 3 + image).hole.sum() for image in range(2)]
     pixels = NYUD[0] * NYUD[1]
-    assert statistics(results, "taskonomy:nyud", "official", "normals")[:, 0].tolist() == [
+    assert image_sums(results, "taskonomy:nyud", "official", "normals")[:, 0].tolist() == [
         pixels,
         pixels,
     ]
-    corrected = statistics(results, "taskonomy:nyud", "corrected", "normals")[:, 0]
+    corrected = image_sums(results, "taskonomy:nyud", "corrected", "normals")[:, 0]
     assert corrected.tolist() == [pixels - hole for hole in holes]
     depths = [
-        statistics(results, "taskonomy:nyud", variant, "depth")[:, [0, 2]] for variant in VARIANTS
+        image_sums(results, "taskonomy:nyud", variant, "depth")[:, [0, 2]] for variant in VARIANTS
     ]
     assert np.array_equal(*depths), "depth of 0 is missing in both"
 
 
 def test_label_maps_of_taskonomy_are_mixed_at_borders(results: Path) -> None:
-    """Q2: ids are averaged, so that other classes appear between two objects."""
+    """Ids are averaged, so that other classes appear between two objects."""
     corrected, official = (
-        statistics(results, "nyud:taskonomy", variant, "semseg").reshape(-1, 7, 7).sum(2)
+        image_sums(results, "nyud:taskonomy", variant, "semseg").reshape(-1, 7, 7).sum(2)
         for variant in VARIANTS
     )
     assert (corrected != official).any(axis=1).all()

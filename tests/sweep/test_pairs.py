@@ -1,6 +1,4 @@
-"""Every published pair from files to rows, with pictures of the real sizes; one adaptation step
-on a tiny backbone.
-"""
+"""Every published pair from files to rows: images of the real sizes, one step, a tiny backbone."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What the specification says of a pair."""
+    """Expected properties of a pair."""
 
     methods: str
     tasks: tuple[str, ...]
@@ -96,7 +94,7 @@ PAIRS = {
 
 @dataclass(frozen=True)
 class Ran:
-    """A pair's run: how the command line ended, and where its results lie."""
+    """A pair's run: the command's exit code and output, and the folder of its results."""
 
     name: str
     done: Done
@@ -109,13 +107,13 @@ class Ran:
 
     @property
     def base(self) -> Path:
-        """Base's cell."""
+        """The folder of Base's cell."""
         return next(
             folder for folder, manifest in store.cells(self.results) if manifest["method"] == "base"
         )
 
-    def statistics(self, task: str) -> dict[int, np.ndarray]:
-        """Base's statistics of every image before adapting."""
+    def image_sums(self, task: str) -> dict[int, np.ndarray]:
+        """Return Base's sums of every image before adaptation."""
         table = store.read_table(self.base, "statistics", step=0)
         return {row.image: np.asarray(row.values) for row in table[table.task == task].itertuples()}
 
@@ -129,7 +127,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran(
     request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Ran:
-    """A pair, run by the command line."""
+    """Run a pair by the command line."""
     name, results = request.param, tmp_path_factory.mktemp("pair")
     sets = [
         part for key, value in SMALL.items() for part in ("--set", f"{key}={str(value).lower()}")
@@ -163,7 +161,7 @@ def test_a_pair_has_a_row_for_every_shared_task_step_and_class(ran: Ran) -> None
             classes = own[own.metric == "iou"]
             assert set(classes.task) == {"semseg"}
             assert tuple(classes["class"]) == expected.classes
-    # one step at 2e-5 moves little, but it moves
+    # one step at 2e-5 changes the score a little
     tent = (
         rows[(rows.method == "tent") & (rows.task == "normals") & (rows.metric == "merr")]
         .set_index("step")
@@ -175,7 +173,7 @@ def test_a_pair_has_a_row_for_every_shared_task_step_and_class(ran: Ran) -> None
 
 def test_a_cell_records_what_its_numbers_depend_on(ran: Ran) -> None:
     expected = ran.expected
-    seen: dict[str, set[str]] = {"source_data": set(), "target_data": set()}
+    fingerprints: dict[str, set[str]] = {"source_data": set(), "target_data": set()}
     for _, manifest in store.cells(ran.results):
         config = manifest["configuration"]
         assert (config["pair"], tuple(config["tasks"])) == (ran.name, expected.tasks)
@@ -205,20 +203,22 @@ def test_a_cell_records_what_its_numbers_depend_on(ran: Ran) -> None:
         } == expected.units
         provenance = manifest["provenance"]
         assert provenance["target_data"] == config["target"]
-        for kind, marks in seen.items():
-            marks.add(provenance[kind])
-    assert all(len(marks) == 1 for marks in seen.values()), "every method sees the same data"
-    assert seen["source_data"] != seen["target_data"]
+        for kind, found in fingerprints.items():
+            found.add(provenance[kind])
+    assert all(len(found) == 1 for found in fingerprints.values()), (
+        "every method uses the same data"
+    )
+    assert fingerprints["source_data"] != fingerprints["target_data"]
 
 
 def test_depth_is_in_the_targets_unit(ran: Ran) -> None:
     if ran.name == "taskonomy:nyud":
-        for image, (count, _, total, *_) in ran.statistics("depth").items():
+        for image, (count, _, total, *_) in ran.image_sums("depth").items():
             metres = nyud_files.view((425, 560), 2 + image).metres.astype(np.float32)
-            assert count == (metres > 0).sum(), "neither the padding nor what is missing is scored"
+            assert count == (metres > 0).sum(), "padding and missing depth are not scored"
             assert total == pytest.approx(metres.sum(dtype=np.float64))
     elif ran.name == "nyud:taskonomy":
-        for image, (count, _, total, *_) in ran.statistics("depth").items():
+        for image, (count, _, total, *_) in ran.image_sums("depth").items():
             view = scene(512, 2 + image)
             coded = np.log1p(512 * view.metres) / np.log(65536)
             invalid = view.hole | view.beyond
@@ -230,8 +230,9 @@ def test_depth_is_in_the_targets_unit(ran: Ran) -> None:
 
 
 def truths(name: str, image: int) -> list[int]:
-    """How many pixels of each class an image of the target has, in Taskonomy after every second
-    pixel was left out.
+    """Return the number of pixels per class in an image of the target.
+
+    In Taskonomy every second pixel counts.
     """
     if name == "taskonomy:nyud":
         labels, ids = nyud_files.view((425, 560), 2 + image).labels, (24, 7, 33, 6, 4, 34, 5)
@@ -250,7 +251,7 @@ def truths(name: str, image: int) -> list[int]:
 
 def test_labels_are_those_of_the_pairs_classes(ran: Ran) -> None:
     classes = len(ran.expected.classes)
-    for image, counts in ran.statistics("semseg").items():
+    for image, counts in ran.image_sums("semseg").items():
         found, wanted = counts.reshape(classes, classes).sum(1), truths(ran.name, image)
         assert min(wanted) > 0
         assert found.tolist() == wanted
@@ -259,18 +260,18 @@ def test_labels_are_those_of_the_pairs_classes(ran: Ran) -> None:
 def test_the_notices_contain_the_footnote_of_the_six_classes_and_unchecked_files(
     ran: Ran,
 ) -> None:
-    said = ran.done.stderr
-    assert ("the class bottle as toilet" in said) == ("pascal" in ran.name)
+    output = ran.done.stderr
+    assert ("the class bottle as toilet" in output) == ("pascal" in ran.name)
     titles = {"taskonomy": "Taskonomy", "nyud": "NYUD-v2", "pascal": "PASCAL-Context"}
     for domain in ran.name.split(":"):
         assert (
-            said.count(
+            output.count(
                 f"note: {titles[domain]}: these files were not checked; run `ttt-bench data check`"
             )
             == 1
         )
     _, manifest = next(store.cells(ran.results))
-    assert all(notice in said for notice in manifest["notices"])
+    assert all(notice in output for notice in manifest["notices"])
 
 
 def test_the_library_finds_the_results_of_the_command_line(ran: Ran) -> None:

@@ -1,4 +1,4 @@
-"""What the paper preset makes of the published pairs, held against the published numbers."""
+"""The paper preset on the published pairs, compared with the published settings."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def cells(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
 
 
 def test_source_models_are_trained_as_published(cells: list[Cell]) -> None:
-    """S4T, supplement: Adam at 2e-5 with weight decay 1e-6, polynomial decay, 60,000 iterations
-    of 8 images.
+    """Compare with the supplement of S4T.
+
+    It states Adam at 2e-5 with weight decay 1e-6, polynomial decay, 60,000 iterations of 8 images.
     """
     assert {cell.opened.pair.name for cell in cells} == set(PAIRS)
     for cell in cells:
@@ -98,7 +99,7 @@ def test_targets_are_adapted_to_as_published(cells: list[Cell]) -> None:
 def by_hand(
     source: str, prediction: dict[str, Tensor], target: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The published losses of a source on targets that are valid everywhere."""
+    """Return the published losses of a source on targets that are valid everywhere."""
     losses = {"semseg": F.cross_entropy(prediction["semseg"], target["semseg"])}
     unit = prediction["normals"] / prediction["normals"].norm(dim=1, keepdim=True)
     if source == "taskonomy":
@@ -134,7 +135,7 @@ def test_each_source_has_its_losses_and_its_weights(cells: list[Cell], pair: str
     found = {task: recipe.losses[task](predictions[task], targets[task]) for task in predictions}
     for task, loss in found.items():
         assert loss.item() == pytest.approx(wanted[task].item(), rel=1e-5), task
-    if source == "taskonomy":  # uncertainties, which begin at 1
+    if source == "taskonomy":  # uncertainties start at 1
         total = sum(loss.item() / 2 + math.log(2) for loss in wanted.values())
     else:
         total = sum(FIXED[task] * loss.item() for task, loss in wanted.items())
@@ -142,7 +143,7 @@ def test_each_source_has_its_losses_and_its_weights(cells: list[Cell], pair: str
 
 
 def s4t_on(cells: list[Cell], pair: str) -> tuple[Recipe, S4TOptions]:
-    """The target's recipe and S4T's options on a pair."""
+    """Return the target's recipe and S4T's options on a pair."""
     cell = next(c for c in cells if c.opened.pair.name == pair and c.method == "s4t")
     options = cell.settings.adapter.options
     assert isinstance(options, S4TOptions)
@@ -170,7 +171,7 @@ def test_the_synchronizers_loss_counts_a_hundredth_at_test(cells: list[Cell], pa
 
 
 def test_taskonomys_published_test_set_is_the_default(root: Path, tmp_path: Path) -> None:
-    """A tenth of thirty frames: the first three, or every tenth."""
+    """Take a tenth of thirty frames: the first three, or every tenth."""
     stems = [f"point_{number}_view_0" for number in range(30)]
     data = tmp_path / "data"
     taskonomy_files.write(data / "taskonomy", {"ihlen": stems})

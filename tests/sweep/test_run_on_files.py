@@ -41,7 +41,7 @@ def run(root: Path, results: Path, *more: str, pair: str = "taskonomy:nyud") -> 
 
 
 def repaint(root: Path, stem: str = "point_0_view_0") -> None:
-    """Replace an image by another one under the same name."""
+    """Replace an image by another one of the same name."""
     path = taskonomy_files.file_of(root / "taskonomy", "hanson", stem, "rgb")
     taskonomy_files.rewrite(path, taskonomy_files.scene(64, 99).rgb)
 
@@ -92,15 +92,16 @@ def test_a_run_on_other_files_than_its_source_model_is_refused_with_both_fingerp
     repaint(root)
     files = sorted(results.rglob("*"))
     for command in (("run",), ("run", "--plan"), ("train",)):
-        said = refused(command[0], *arguments(root, results), *command[1:])
-        assert f"were trained on data with the fingerprint {before}" in said
+        message = refused(command[0], *arguments(root, results), *command[1:])
+        assert f"were trained on data with the fingerprint {before}" in message
         assert (
-            "the data of taskonomy at 32x32, variant corrected, classes of taskonomy_nyud_7" in said
+            "the data of taskonomy at 32x32, variant corrected, classes of taskonomy_nyud_7"
+            in message
         )
-        after = said.split("have the fingerprint ")[1].split(",")[0]
+        after = message.split("have the fingerprint ")[1].split(",")[0]
         assert len(after) == 16
         assert after != before
-        assert "restore the files, or train in another folder (--results)" in said
+        assert "restore the files, or train in another folder (--results)" in message
     assert sorted(results.rglob("*")) == files, "nothing was written"
     # either of the two remedies
     assert "1 already finished" in run(kept, results).stderr
@@ -154,24 +155,24 @@ def test_a_damaged_note_of_the_training_data_is_named(root: Path, results: Path)
     run(root, results)
     note = results / "checkpoints" / "data.json"
     note.write_text("{")
-    said = refused("run", *arguments(root, results))
-    assert f"{note} is damaged" in said
-    assert "delete it and run again" in said
+    message = refused("run", *arguments(root, results))
+    assert f"{note} is damaged" in message
+    assert "delete it and run again" in message
 
 
 # missing
 
 
 def test_a_missing_data_root_is_named_with_the_ways_to_give_one(results: Path) -> None:
-    said = refused(
+    message = refused(
         "run", "--pair", "taskonomy:nyud", "--preset", "smoke", "--results", str(results)
     )
     for name in ("taskonomy", "nyud"):
         assert (
             f"{name} needs its files: give the folder that contains {name}/ with --data-root or "
-            "in the environment variable" in said
+            "in the environment variable" in message
         )
-    assert "TTT_BENCH_DATA" in said
+    assert "TTT_BENCH_DATA" in message
     assert not results.exists()
 
 
@@ -196,10 +197,10 @@ def test_every_missing_folder_is_named_with_where_it_was_looked_for(
 ) -> None:
     for name in ("nyud", "pascal"):
         shutil.rmtree(root / name)
-    said = refused("run", *arguments(root, results, "--pair", "pascal:taskonomy"))
-    assert f"nyud: the folder {root / 'nyud'} does not exist" in said
-    assert f"pascal: the folder {root / 'pascal'} does not exist" in said
-    assert "taskonomy: the folder" not in said
+    message = refused("run", *arguments(root, results, "--pair", "pascal:taskonomy"))
+    assert f"nyud: the folder {root / 'nyud'} does not exist" in message
+    assert f"pascal: the folder {root / 'pascal'} does not exist" in message
+    assert "taskonomy: the folder" not in message
 
 
 def test_problems_inside_the_folders_are_reported_for_every_data_set_at_once(
@@ -209,18 +210,18 @@ def test_problems_inside_the_folders_are_reported_for_every_data_set_at_once(
     nyud_files.file_of(root / "nyud", "0003", "depth").unlink()
     shutil.rmtree(root / "taskonomy" / "rgb")
     shutil.rmtree(root / "pascal" / "ImageSets")
-    said = refused("run", *arguments(root, results, "--pair", "pascal:nyud"))
-    assert "val.txt: no such file" in said
-    assert "Taskonomy: not one of " in said
-    assert "PASCAL-Context: " in said
-    assert said.count("val.txt: no such file") == 1, (
+    message = refused("run", *arguments(root, results, "--pair", "pascal:nyud"))
+    assert "val.txt: no such file" in message
+    assert "Taskonomy: not one of " in message
+    assert "PASCAL-Context: " in message
+    assert message.count("val.txt: no such file") == 1, (
         "once, though two pairs have it as their target"
     )
 
 
 def test_all_problems_of_a_request_are_reported_at_once(root: Path, results: Path) -> None:
     shutil.rmtree(root / "nyud")
-    said = refused(
+    message = refused(
         *("run", *arguments(root, results, "--pair", "rooms:pasacl", "--methods", "base,tnet")),
         *(
             "--stream",
@@ -239,8 +240,8 @@ def test_all_problems_of_a_request_are_reported_at_once(root: Path, results: Pat
         f"nyud: the folder {root / 'nyud'}",
         "unknown setting 'modle'; did you mean model",
     ):
-        assert part in said
-    assert len(said.splitlines()) == 6
+        assert part in message
+    assert len(message.splitlines()) == 6
     assert not results.exists()
 
 

@@ -35,7 +35,7 @@ from ttt_bench.util.progress import Silent
 
 @pytest.fixture
 def register() -> Iterator[Callable[..., None]]:
-    """Register toy methods until the test ends."""
+    """Return a function that registers toy methods until the test ends."""
     with ExitStack() as stack:
 
         def add(*methods: type[Adapter]) -> None:
@@ -153,7 +153,7 @@ def test_a_finished_run_repeats_no_forward_pass(
 ) -> None:
     passes = []
     forward, stages = MultiTaskModel.forward, MultiTaskModel.stages
-    # the plan looks at shapes on the meta device, which computes nothing
+    # the plan inspects shapes on the meta device, which computes nothing
     monkeypatch.setattr(
         MultiTaskModel, "forward", lambda s, x: (passes.append(x.device.type), forward(s, x))[1]
     )
@@ -420,9 +420,7 @@ def test_rows_say_how_many_steps_were_asked_for(tmp_path: Path, register: Any) -
 
 @pytest.mark.gpu
 def test_cuda_rows_agree_with_the_cpus(swept: Path, tmp_path: Path) -> None:
-    """Convolutions differ in rounding, and training and three steps of adapting amplify it: 2 %
-    of each score.
-    """
+    """Allow 2 % of each score: training and adaptation amplify the rounding of convolutions."""
     run(tmp_path, methods=LINE, device="cuda", protocol="online,episodic,single-batch")
     key = ["method", "protocol", "step", "task"]
     cuda, cpu = (

@@ -55,7 +55,7 @@ def images(batches: list[Batch]) -> Tensor:
 
 
 def equal(first: list[Batch], second: list[Batch], images_too: bool = True) -> bool:
-    """Whether two methods saw the same, bit for bit."""
+    """Return whether two methods got the same images, bit for bit."""
     same = all(
         a.targets.keys() == b.targets.keys()
         and all(torch.equal(a.targets[t], b.targets[t]) for t in a.targets)
@@ -76,7 +76,7 @@ def test_every_method_sees_the_same_noise_and_the_labels_stay(
         assert equal(batches, noisy["base"]), method
     assert equal(noisy["base"], plain, images_too=False)
     for before, after in zip(images(plain), images(noisy["base"]), strict=True):
-        inside = (after > 0) & (after < 1)  # what the noise did not carry out of range
+        inside = (after > 0) & (after < 1)  # pixels that the noise did not move out of range
         share = (after - before)[inside].std() / before.std()
         assert share.item() == pytest.approx(0.1, rel=0.1)
 
@@ -112,7 +112,7 @@ def test_two_runs_of_a_shifted_pair_write_equal_tables(tmp_path: Path) -> None:
 
 
 def jpeg(image: Tensor, quality: int) -> Tensor:
-    """An image through Pillow's encoder at its usual settings."""
+    """Return an image after Pillow's JPEG encoder at its default settings."""
     stored, picture = io.BytesIO(), (image * 255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(picture).save(stored, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1) / 255
@@ -254,8 +254,8 @@ def test_an_invalid_shift_is_refused_before_anything_is_written(
     tmp_path: Path, target: str, message: str
 ) -> None:
     results = tmp_path / "results"
-    said = refused(
+    output = refused(
         "run", "--pair", f"rooms:{target}", "--preset", "smoke", "--results", str(results)
     )
-    assert message in said
+    assert message in output
     assert not results.exists()

@@ -31,7 +31,7 @@ STREAMS = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> dict[str, Path]:
-    """Base and TENT under every stream, and Base on the target under each of the shifts."""
+    """Run Base and TENT under every stream, and Base on the target under each shift."""
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TTT_BENCH_CACHE", str(room_cache))
@@ -45,24 +45,24 @@ def results(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> dict[
 
 
 def cell(results: Path, method: str = "base") -> tuple[Path, dict[str, Any]]:
-    """A method's folder and manifest."""
+    """Return a method's folder and manifest."""
     return next(found for found in store.cells(results) if found[1]["method"] == method)
 
 
 def statistics(results: Path, method: str = "base") -> pd.DataFrame:
-    """A method's statistics before adapting, by (task, position in the stream)."""
+    """Return a method's sums before adaptation, by (task, position in the stream)."""
     table = store.read_table(cell(results, method)[0], "statistics", step=0)
     return table.set_index(["task", "image"]).sort_index()
 
 
 def batches(results: Path, method: str = "base") -> list[list[int]]:
-    """The positions in every batch."""
+    """Return the positions in every batch."""
     table = statistics(results, method).loc["semseg"].reset_index()
     return [sorted(group.image) for _, group in table.groupby("batch")]
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether an image's statistics are equal up to the rounding of what shared its batch."""
+    """Return whether an image's sums are equal up to rounding, which depends on its batch."""
     return bool(np.allclose(first, second, rtol=1e-3, atol=1.0))
 
 
@@ -127,7 +127,7 @@ def test_shuffled_images_are_the_same_ones_in_another_order(results: dict[str, P
         order.append([image for image in range(IMAGES) if same(here, fixed.loc[image, "values"])])
     assert sorted(image for found in order for image in found) == list(range(IMAGES))
     assert order != [[image] for image in range(IMAGES)]
-    # what is pooled over the set does not ask for the order; what adapts does
+    # sums over the set do not depend on the order, adaptation does
     rows = {
         stream: ttt_bench.read_results(results[stream]).set_index("method")
         for stream in ("fixed", "shuffled")
@@ -205,10 +205,10 @@ def test_a_stream_may_come_from_a_config_file_and_go_on_a_shifted_target(tmp_pat
 def test_an_unknown_stream_is_refused_with_what_is_allowed(
     tmp_path: Path, stream: str, message: str
 ) -> None:
-    said = refused(
+    output = refused(
         "run", "--preset", "smoke", "--stream", stream, "--results", str(tmp_path / "results")
     )
-    assert message in said
+    assert message in output
     assert not (tmp_path / "results").exists()
 
 

@@ -1,4 +1,4 @@
-"""Source training: the schedule, the chain of stages, resuming, what the objective is."""
+"""Source training: the schedule, the chain of stages, resuming, the objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A target set that one session adapts to and that is scored, as a protocol says."""
+"""A target set that one session adapts to and that is scored under a protocol."""
 
 from __future__ import annotations
 

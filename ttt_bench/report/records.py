@@ -58,7 +58,7 @@ def _primary(quantity: str) -> Record:
 
 
 def _whole(record: Record) -> Record:
-    """Return the record with all of `KEYS`; None for what is missing or not finite."""
+    """Return the record with all of `KEYS`; missing and non-finite values are None."""
     return {key: _finite(record.get(key)) for key in KEYS}
 
 

@@ -35,7 +35,7 @@ FOLDERS = tuple(SUFFIXES["atrc"])
 
 @dataclass(frozen=True)
 class NyudView:
-    """What a frame shows; x right, y down, z forward.
+    """Contents of a frame; x right, y down, z forward.
 
     Attributes:
         rgb: (H, W, 3) uint8, the top left corner bright.

@@ -27,7 +27,7 @@ FOLDERS = ("JPEGImages", "pascal-context/trainval", "semseg/VOC12", "normals_dis
 
 @dataclass(frozen=True)
 class PascalView:
-    """What an image shows.
+    """Contents of an image.
 
     Attributes:
         rgb: (H, W, 3) uint8, smooth, so that it survives JPEG.

@@ -23,7 +23,7 @@ class Scene:
 
     Attributes:
         rgb: (N, N, 3) uint8.
-        depth: (N, N) uint16, 512 counts a metre, 65535 in `hole` and `beyond`.
+        depth: (N, N) uint16, 512 counts per metre, 65535 in `hole` and `beyond`.
         normals: (N, N, 3) uint8, x right, y down, z forward; (128, 128, 128) in `hole`.
         edge: (N, N) uint16.
         labels: (N, N) uint8; all of 0..17, a table's front and a chair on top of it.
@@ -44,7 +44,7 @@ class Scene:
 
     @property
     def native(self) -> dict[str, NDArray[np.generic]]:
-        """The arrays by the names of Taskonomy's domains."""
+        """Return the arrays by the names of Taskonomy's domains."""
         return {
             "rgb": self.rgb,
             "depth_zbuffer": self.depth,

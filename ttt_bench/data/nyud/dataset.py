@@ -1,4 +1,4 @@
-"""NYUD-v2 as a `Dataset`: files are decoded when a batch is asked for."""
+"""NYUD-v2 as a `Dataset`: files are decoded when a batch is requested."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def read(path: Path, part: str) -> NDArray[Any]:
 def shifted(labels: NDArray[np.uint8]) -> bool:
     """Return whether labels were lowered by one: 1..40 to 0..39, and void to 255 (or 254).
 
-    This can be told only from a map with void pixels.
+    Only a map with void pixels shows this.
     """
     large = labels >= 254
     return bool(large.any()) and bool((labels[~large] < MAX_LABEL).all())

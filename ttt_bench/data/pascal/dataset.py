@@ -1,4 +1,4 @@
-"""PASCAL-Context as a `Dataset`: files are decoded when a batch is asked for."""
+"""PASCAL-Context as a `Dataset`: files are decoded when a batch is requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taskonomy as a `Dataset`: files are decoded when a batch is asked for."""
+"""Taskonomy as a `Dataset`: files are decoded when a batch is requested."""
 
 from __future__ import annotations
 
