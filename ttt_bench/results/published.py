@@ -89,8 +89,8 @@ class PublishedTable:
 @cache
 def numbers() -> pd.DataFrame:
     """Return every published number, with the columns of `published.csv`."""
-    with files("ttt_bench.results").joinpath("published.csv").open(encoding="utf-8") as stream:
-        return pd.read_csv(stream, keep_default_na=False, na_values={"value": [""], "std": [""]})
+    with files("ttt_bench.results").joinpath("published.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file, keep_default_na=False, na_values={"value": [""], "std": [""]})
 
 
 @cache

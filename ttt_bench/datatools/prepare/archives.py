@@ -101,19 +101,19 @@ def unpack(
         if (path := destination(member.name)) is not None
     }
     with progress.bar(f"unpacking {archive.name}", len(wanted)) as bar:
-        for name, source in _streams(archive, wanted):
+        for name, stream in _streams(archive, wanted):
             path, member = wanted[name]
             written = folder / path
             if not (written.is_file() and written.stat().st_size == member.size):
                 written.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(written) as temporary, temporary.open("wb") as target:
-                    copy_member(archive, member, source, target)
+                    copy_member(archive, member, stream, target)
             bar.advance()
     return len(wanted)
 
 
-def copy_member(archive: Path, member: Member, source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy the stream of a member to a file.
+def copy_member(archive: Path, member: Member, stream: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a member from its stream to a file.
 
     Raises:
         DataError: the stream differs from the declared size, or cannot be decompressed.
@@ -123,7 +123,7 @@ def copy_member(archive: Path, member: Member, source: IO[bytes], target: IO[byt
     copied = 0
     while True:
         try:
-            chunk = source.read(_CHUNK)
+            chunk = stream.read(_CHUNK)
         except (*_ZIP_ERRORS, tarfile.TarError) as error:
             raise DataError(
                 f"{refused} does not unpack to the declared {member.size:,} bytes ({error}); "
@@ -287,13 +287,13 @@ def _zip_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, 
     with zipfile.ZipFile(archive) as content:
         for name in wanted:
             try:
-                source = content.open(name)
+                stream = content.open(name)
             except _ZIP_ERRORS as error:
                 raise DataError(
                     f"{archive}: member {name} cannot be unpacked ({error}); download it again"
                 ) from error
-            with source:
-                yield name, source
+            with stream:
+                yield name, stream
 
 
 def _tar_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:

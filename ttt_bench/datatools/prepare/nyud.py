@@ -209,22 +209,22 @@ def _write_cropped(folder: Path, frame: tuple[Listing, str]) -> None:
     """Write the cropped files of a frame, unless they exist."""
     listing, name = frame
     for part in LAYOUT.parts:
-        source = listing.files[part].get(name)
-        if source is None:
+        original = listing.files[part].get(name)
+        if original is None:
             continue
         # a photograph is not compressed a second time
-        target = _path(folder, part, name, ".png" if source.suffix == ".jpg" else source.suffix)
+        target = _path(folder, part, name, ".png" if original.suffix == ".jpg" else original.suffix)
         if not target.is_file():
-            _save(target, _read_whole(source, part)[CROP])
+            _save(target, _read_whole(original, part)[CROP])
 
 
-def _read_whole(source: Path, part: str) -> NDArray[Any]:
+def _read_whole(original: Path, part: str) -> NDArray[Any]:
     """Return the array of a whole frame's file."""
-    npy = source.suffix == ".npy"
-    array: NDArray[Any] = read_npy(source) if npy else read_image(source, _PICTURES[part])
+    npy = original.suffix == ".npy"
+    array: NDArray[Any] = read_npy(original) if npy else read_image(original, _PICTURES[part])
     if array.shape[:2] != WHOLE:
         raise DataError(
-            f"{source}: {array.shape[0]} rows and {array.shape[1]} columns, expected 480x640; "
+            f"{original}: {array.shape[0]} rows and {array.shape[1]} columns, expected 480x640; "
             "only whole frames can be cropped"
         )
     return array

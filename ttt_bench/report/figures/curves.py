@@ -52,17 +52,17 @@ def figure(comparison: Comparison) -> Figure:
 
 def png(shown: Figure, dpi: int = 150) -> bytes:
     """Return the figure as a PNG file."""
-    stream = io.BytesIO()
-    shown.savefig(stream, format="png", dpi=dpi)
-    return stream.getvalue()
+    buffer = io.BytesIO()
+    shown.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def svg(shown: Figure) -> bytes:
     """Return the figure as an SVG file; equal figures give equal files."""
-    stream = io.BytesIO()
+    buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "ttt-bench"}):
-        shown.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+        shown.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:

@@ -57,9 +57,9 @@ def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
 
 def png(picture: Picture) -> bytes:
     """Return a picture as a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def compose(

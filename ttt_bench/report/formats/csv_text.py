@@ -16,14 +16,14 @@ def to_csv(table: Table) -> str:
     Each column is written as `<key>`, followed by `<key>_sd` if any row has a standard deviation.
     """
     with_sd = {column.key for column in table.columns if table.has_sd(column)}
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["selection", table.corner, *_heads(table, with_sd), "state", "reason"])
     for section in table.sections:
         for row in section.rows:
             values = _values(row, table.columns, with_sd)
             writer.writerow([section.key, row.label, *values, row.state, row.reason])
-    return stream.getvalue()
+    return buffer.getvalue()
 
 
 def _heads(table: Table, with_sd: set[str]) -> list[str]:
