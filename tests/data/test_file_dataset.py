@@ -147,4 +147,4 @@ def test_all_files_are_looked_at_once_and_the_first_problems_are_named() -> None
         assert "file 4" in message
         assert "file 5" not in message
         assert "and 3 more" in message
-    assert notices.titles == ["checking given's files"], "what was found is remembered"
+    assert notices.titles == ["checking given's files"], "the result is stored"

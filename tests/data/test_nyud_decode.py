@@ -90,7 +90,7 @@ def test_invalid_depth_is_refused(tmp_path: Path, array: np.ndarray, words: str)
     fails(saved(tmp_path / "d.npy", array), "depth", words)
 
 
-def test_arrays_that_are_damaged(tmp_path: Path) -> None:
+def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "d.npy", np.ones((40, 40)))
     cut(path)
     fails(path, "depth", "truncated")

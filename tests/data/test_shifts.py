@@ -96,7 +96,7 @@ def test_published_noise_levels_are_allowed() -> None:
         ("gaussian_noise@nan", ["takes a number from 0 to 1", "got nan"]),
         ("jpeg@inf", ["takes a whole number from 1 to 100", "got inf"]),
         ("pixelate@0", ["takes a number from 0.01 to 1"]),
-        ("elastic@s1", ["elastic is not offered", "moves what the labels describe"]),
+        ("elastic@s1", ["elastic is not offered", "moves objects away from their labels"]),
         ("frost@s1", ["frost is not offered", "photographs"]),
     ],
 )

@@ -48,7 +48,7 @@ def test_woodbine_is_absent(tmp_path: Path) -> None:
 def test_woodbine_is_there_with_its_damaged_files(tmp_path: Path) -> None:
     write(tmp_path, ["ihlen", "woodbine"])
     cut(file_of(tmp_path, "woodbine", "point_0_view_0", "rgb"))
-    assert checked(tmp_path, "--full")[0] == 0, "what is not used cannot be wrong"
+    assert checked(tmp_path, "--full")[0] == 0, "unused files are not checked"
 
 
 def test_wiconisco_is_left_out(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_other_files_under_the_name_of_the_raw_frames(
         made(raw, tmp_path / "nyud", mat=path)
     assert f"not an HDF5 file: {len(content):,} bytes" in str(caught.value)
     assert words in str(caught.value)
-    assert "2,972,037,809 bytes, an HDF5 file" in str(caught.value), "what is wanted, and its size"
+    assert "2,972,037,809 bytes, an HDF5 file" in str(caught.value), "the wanted file and its size"
 
 
 def test_a_cut_file_of_raw_frames_is_incomplete(raw: Path, tmp_path: Path) -> None:

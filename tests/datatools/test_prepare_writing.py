@@ -28,7 +28,7 @@ def test_a_draft_appears_when_it_is_finished(tmp_path: Path) -> None:
     assert not target.exists()
     assert (folder / "first").exists()
     assert folder.name.startswith("."), "loaders do not look into hidden folders"
-    (folder / ".second.tmp-12-34").write_text("what a killed process leaves")
+    (folder / ".second.tmp-12-34").write_text("left by a killed process")
     with draft(target, {"size": 4}) as folder:
         assert (folder / "first").read_text() == "1"
         (folder / "second").write_text("2")

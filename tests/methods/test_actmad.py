@@ -1,4 +1,4 @@
-"""ActMAD: whole adaptations by hand, what is captured on real backbones, source statistics,
+"""ActMAD: whole adaptations by hand, captured activations of real backbones, source statistics,
 sizes, layers, options.
 """
 
@@ -191,7 +191,7 @@ def test_the_output_before_the_activation_is_captured(backbone: str, inplace: bo
         var, mean = torch.var_mean(output, dim=0)
         torch.testing.assert_close(found[name], (mean, var))
         wrong += not torch.allclose(kept[name], output)
-    assert wrong, "a reference to what the layer gave would hold something else"
+    assert wrong, "a reference to the layer's output would hold other values"
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "resnet26"])

@@ -125,7 +125,7 @@ def real_net(method: ClusT3, backbone: str = "test_resnet", tasks: dict[str, int
         return Net(model, method.build(model, tasks))
 
 
-def test_extract_stage_limits_what_moves_and_not_the_loss() -> None:
+def test_extract_stage_limits_the_moved_parameters_and_not_the_loss() -> None:
     images = random_images(2, 64, 64).float()
     losses, gradients = {}, {}
     for stage in (2, 4):

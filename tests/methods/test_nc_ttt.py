@@ -268,7 +268,7 @@ def test_summed_noise_voids_the_labels_of_larger_batches() -> None:
     for count, void in ((2, False), (5, True), (8, True)):
         noise = 0.015 * torch.randn(count, 688, 4, 4, generator=draw)
         assert nc_ttt.noise_labels(noise, 0.1, 0.015).max() == 0, (
-            "the smaller noise of each image alone is told apart"
+            "the loss separates only each image's smaller noise"
         )
         labels = nc_ttt.noise_labels(nc_ttt.batch_summed_noise(noise), 0.1, 0.015)
         assert bool((labels == 1).all()) is void

@@ -1,4 +1,4 @@
-"""TENT: a whole adaptation by hand, what moves, and which statistics it predicts with."""
+"""TENT: a whole adaptation by hand, moved parameters, and the statistics of predictions."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def test_modes_by_default_and_prediction_with_batch_statistics() -> None:
      ({"copies": 0}, 40, 40),
      ({"rotation": "expand"}, 3, 12), ({"rotation": "expand", "copies": 2}, 3, 24)],
 )  # fmt: skip
-def test_passes_are_the_images_that_a_step_sees(
+def test_passes_are_the_images_that_a_step_uses(
     options: dict[str, Any], batch: int, images: int
 ) -> None:
     method, seen = adapter(**options), []

@@ -18,7 +18,7 @@ def one_image(height: int = 20, width: int = 26) -> Tensor:
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, -0.03, 0.0, 0.07, 0.1, 0.5])
-def test_hue_as_torchvisions(turn: float) -> None:
+def test_hue_equals_torchvisions(turn: float) -> None:
     image = one_image()
     image[..., :4] = image[:, :1, :, :4]  # some grey, which has no hue
     image[..., 4:8, :] = image[..., 4:8, :].round()  # primary and mixed colours

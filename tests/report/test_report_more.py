@@ -114,7 +114,7 @@ def test_a_narrow_console_shows_one_metric_a_task_at_least(comparison: Compariso
     assert "delta1" not in shown
 
 
-def test_every_form_of_the_report_has_them(rendered: Rendered) -> None:
+def test_every_format_of_the_report_contains_them(rendered: Rendered) -> None:
     frame = pd.read_csv(next(p for p in rendered.paths if p.name == "more.csv")).set_index("method")
     assert frame.loc["tent", "semseg_pixel_accuracy_percent"] == pytest.approx(
         2 * sum(TENT_MIOU) / 3

@@ -52,7 +52,7 @@ def test_a_cell_is_replaced_whole(tmp_path: Path) -> None:
     assert ttt_bench.read_results(tmp_path).value.tolist() == [2.5]
     assert ttt_bench.read_results(str(tmp_path)).shape == (1, len(schema.ROW_COLUMNS))
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], (
-        "nothing temporary stays"
+        "no temporary file is left"
     )
 
 

@@ -230,7 +230,7 @@ def values(net: nn.Module) -> dict[str, Tensor]:
 
 
 def leaving_out(adapter: Any, layers: Sequence[str]) -> None:
-    """Make TIPI treat these layers as its authors' code treats those that it does not find.
+    """Make TIPI skip these layers, as its authors' code skips those that it does not find.
 
     Their scale and shift stay, and they have one set of running statistics.
     """

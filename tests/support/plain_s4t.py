@@ -90,7 +90,7 @@ class PlainS4T(PlainNet):
         )  # a network's buffers have single precision
 
     def smallest(self, draws: Tensor, count: int, skip: int = 0) -> list[int]:
-        """Return where the numbers are smallest, without the `skip` smallest ones."""
+        """Return the positions of the smallest numbers, without the `skip` smallest ones."""
         return sorted(range(len(draws)), key=draws.tolist().__getitem__)[skip : skip + count]
 
     def visible(self, images: int) -> list[list[set[int]]]:

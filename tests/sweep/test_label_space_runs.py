@@ -121,7 +121,7 @@ def test_pairs_of_other_domains_take_the_space_that_they_share(root: Path, tmp_p
     assert set(rows.task) == {"normals", "edge"}
 
 
-def test_source_models_of_other_classes_lie_side_by_side(root: Path, tmp_path: Path) -> None:
+def test_source_models_of_other_classes_are_stored_side_by_side(root: Path, tmp_path: Path) -> None:
     results, path = tmp_path / "results", config(tmp_path, OWN)
     for name in ("seats", "taskonomy_nyud_7"):
         done = call(

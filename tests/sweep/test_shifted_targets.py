@@ -246,7 +246,7 @@ def test_pairs_of_one_request_look_at_their_files_once(tmp_path: Path) -> None:
         ),
         ("rooms+jpeg", "shift jpeg needs its strength"),
         ("rooms+jpeg@s9", "no severity s9; jpeg has s1: 25, s2: 18"),
-        ("rooms+elastic@s3", "elastic is not offered: it moves what the labels describe"),
+        ("rooms+elastic@s3", "elastic is not offered: it moves objects away from their labels"),
         ("rooms+", "a shifted domain is written DOMAIN+SHIFT@STRENGTH"),
     ],
 )

@@ -114,7 +114,7 @@ def test_an_image_of_a_stream_is_that_of_the_target_under_its_shift(
         not same(plain.loc[("depth", p), "values"], found.loc[("depth", p), "values"])
         for p in range(IMAGES)
     ]
-    assert any(moved), "the shifts change what is predicted"
+    assert any(moved), "the shifts change the predictions"
 
 
 def test_shuffled_images_are_the_same_ones_in_another_order(results: dict[str, Path]) -> None:

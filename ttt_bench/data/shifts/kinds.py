@@ -167,7 +167,7 @@ KINDS: dict[str, ShiftKind] = {
         ShiftKind(
             name="brightness",
             summary="a brighter image",
-            meaning="what is added to the brightest channel of a pixel, hue and saturation kept",
+            meaning="the amount added to a pixel's brightest channel; hue and saturation are kept",
             severities=_single(0.1, 0.2, 0.3, 0.4, 0.5),
             limits=(-1.0, 1.0),
         ),
@@ -182,7 +182,7 @@ KINDS: dict[str, ShiftKind] = {
             name="saturate",
             summary="paler (s1, s2) or more saturated colours (s3 to s5)",
             meaning="the saturation",
-            # a factor on it and what is added to it
+            # (factor, summand)
             severities=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
         ),
         ShiftKind(
@@ -205,9 +205,9 @@ KINDS: dict[str, ShiftKind] = {
 """Every kind of shift by name."""
 
 LEFT_OUT = {
-    "elastic": "it moves what the labels describe",
-    "elastic_transform": "it moves what the labels describe",
-    "glass_blur": "it moves what the labels describe",
+    "elastic": "it moves objects away from their labels",
+    "elastic_transform": "it moves objects away from their labels",
+    "glass_blur": "it moves objects away from their labels",
     "frost": "it is made of photographs, which are not shipped",
 }
 """ImageNet-C's corruptions that are not offered, with the reason."""
