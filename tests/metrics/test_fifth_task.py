@@ -1,4 +1,7 @@
-"""A fifth task needs one module of metrics, one of measurement, and its line in `tasks`."""
+"""A fifth task needs one module of metrics, one of measurement, and its line in `tasks`.
+
+Training on it needs a loss and a weight in addition, in each recipe of `ttt_bench.losses`.
+"""
 
 from __future__ import annotations
 

@@ -73,8 +73,9 @@ def check_methods(
 ) -> None:
     """Check that methods follow the rules of `ttt_bench.adapter.Adapter`.
 
-    Runs each method on a small network and random images, which takes seconds. The exit code is 1
-    if a check fails.
+    Runs each method on a small network and random images, which takes seconds.
+
+    The exit code is 1 if a check fails or a method cannot be loaded.
     """
     wanted = names or list(METHODS.names())
     settings = parse_settings(sets)

@@ -60,8 +60,9 @@ def run(
 ) -> None:
     """Train source models, adapt methods on the target, and store every task's scores.
 
-    A finished cell (one method, pair, protocol, control and seed) is not computed again. Ctrl-C
-    stops the run; the same command resumes it. The exit code is 1 if a cell failed.
+    A finished cell (one method, pair, protocol, control and seed) is not computed again.
+
+    Ctrl-C stops the run; the same command resumes it. The exit code is 1 if a cell failed.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.sweep.plan import plan_sweep

@@ -27,6 +27,7 @@ def train(request: Request, *, as_json: Json = False) -> None:
     """Train the source models without adapting, and score them on held-out source images.
 
     Next to each score is the prior: the score of the per-pixel mean of the training labels.
+
     `ttt-bench run` uses the checkpoints.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported

@@ -19,13 +19,14 @@ from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
 from ttt_bench.network import Net
+from ttt_bench.tasks import TASKS, output_channels
 from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
 from ttt_bench.util.progress import Silent
 
-CHANNELS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
+CHANNELS = output_channels(TASKS, classes=3)
 """Task -> output channels of a pair with every task."""
 SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
 SIZES = (TARGET_SIZE, (96, 64), (61, 47), (33, 70))

@@ -17,18 +17,10 @@ from ttt_bench.data.images.augment_sample import augmented_sample
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import DataError
 from ttt_bench.network import Batch
-from ttt_bench.tasks import IGNORE
+from ttt_bench.tasks import IGNORE, TASKS
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
-_ARRAYS = {
-    IMAGE: ((3,), np.uint8),
-    "semseg": ((), np.uint8),
-    "depth": ((1,), np.float32),
-    "normals": ((3,), np.float32),
-    "edge": ((1,), np.float32),
-}
-"""The axes before rows and columns, and the type, of the image and of each task's target."""
 _LISTED = 5  # problems that a message names
 
 
@@ -157,7 +149,7 @@ def array_problems(sample: Sample, tasks: Sequence[str]) -> Iterator[str]:
         yield f"the sample holds {', '.join(sample)}, expected {', '.join((IMAGE, *tasks))}"
         return
     for name, array in sample.items():
-        axes, kind = _ARRAYS[name]
+        axes, kind = _layout(name)
         shape = (*axes, *sample[IMAGE].shape[-2:])
         if array.shape != shape or array.dtype != kind:
             yield f"{name} is {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}"
@@ -190,3 +182,11 @@ def batched(sized: Sequence[Sample]) -> Batch:
     if "semseg" in stacked:
         stacked["semseg"] = stacked["semseg"].long()
     return Batch(stacked.pop(IMAGE), stacked)
+
+
+def _layout(name: str) -> tuple[tuple[int, ...], type[np.generic]]:
+    """Return the axes before rows and columns, and the type, of the image or a task's target."""
+    if name == IMAGE:
+        return (3,), np.uint8
+    channels = TASKS[name].channels
+    return ((), np.uint8) if channels is None else ((channels,), np.float32)
