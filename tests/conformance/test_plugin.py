@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.command import call, refused
-from support.examples import pip_install
+from support.examples import importable, pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
@@ -30,12 +30,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def installed(site: Path) -> Iterator[Path]:
     """Make the installed example importable during a test."""
-    monkeypatch.syspath_prepend(site)
-    importlib.invalidate_caches()
-    yield site
-    sys.modules.pop("smooth_depth", None)
+    with importable(site, "smooth_depth") as folder:
+        yield folder
 
 
 def test_installing_it_suffices(installed: Path, tmp_path: Path) -> None:

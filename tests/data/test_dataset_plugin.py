@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.command import call, refused
-from support.examples import pip_install
+from support.examples import importable, pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
@@ -43,12 +43,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def installed(site: Path) -> Iterator[Path]:
     """Make the example importable during a test."""
-    monkeypatch.syspath_prepend(site)
-    importlib.invalidate_caches()
-    yield site
-    sys.modules.pop("my_rooms", None)
+    with importable(site, "my_rooms") as folder:
+        yield folder
 
 
 @pytest.fixture

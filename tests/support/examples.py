@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 def pip_install(package: Path, folder: Path) -> None:
@@ -12,3 +17,13 @@ def pip_install(package: Path, folder: Path) -> None:
     options = ["-q", "--no-deps", "--no-build-isolation", "--target", str(folder)]
     command = [sys.executable, "-m", "pip", "install", *options, str(package)]
     subprocess.run(command, check=True, capture_output=True)
+
+
+@contextmanager
+def importable(folder: Path, module: str) -> Iterator[Path]:
+    """Make the packages in a folder importable in the block; forget `module` at its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        importlib.invalidate_caches()
+        yield folder
+    sys.modules.pop(module, None)
