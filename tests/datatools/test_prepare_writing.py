@@ -51,19 +51,22 @@ def test_a_draft_of_other_options_is_not_continued(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_and_a_read_only_one_are_explained(tmp_path: Path) -> None:
-    for code, words in (
-        (errno.ENOSPC, "No space left on device"),
-        (errno.EROFS, "Read-only file system"),
+    for code, words, advice in (
+        (errno.ENOSPC, "No space left on device", "free some space"),
+        (errno.EROFS, "Read-only file system", "its file system is mounted read-only"),
     ):
         with pytest.raises(BenchError) as caught, draft(tmp_path / "set", {}):
             raise OSError(code, words, str(tmp_path / "x"))
         message = str(caught.value)
         assert message.startswith(
-            f"{tmp_path} cannot be written ({words}: {tmp_path / 'x'}); free some space or make"
+            f"{tmp_path} cannot be written ({words}: {tmp_path / 'x'}); {advice}"
         )
         assert "the same command resumes" in message
     (tmp_path / "file").touch()
-    with pytest.raises(BenchError, match="free some space"), draft(tmp_path / "file" / "set", {}):
+    with (
+        pytest.raises(BenchError, match="a part of its path is a file"),
+        draft(tmp_path / "file" / "set", {}),
+    ):
         pass
     assert not half_written(tmp_path)
 

@@ -14,12 +14,11 @@ from ttt_bench.errors import BenchError
 from ttt_bench.util.atomic import (
     atomic_file,
     atomic_folder,
-    explained,
     replacing,
     require_writable,
 )
 
-HINT = "free some space"
+HINT = "choose another folder"
 Writer = Callable[[Path], AbstractContextManager[Path]]
 
 
@@ -62,7 +61,8 @@ def test_a_failed_write_names_the_file_the_cause_and_the_hint(tmp_path: Path) ->
     ):
         raise OSError(errno.ENOSPC, "No space left on device", str(temporary))
     assert str(caught.value) == (
-        f"{path} cannot be written (No space left on device: {temporary}); {HINT}"
+        f"{path} cannot be written (No space left on device: {temporary}); "
+        f"free some space, or {HINT}"
     )
     assert tree(tmp_path) == {}
 
@@ -132,15 +132,7 @@ def test_a_folder_that_another_process_wrote_meanwhile(
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(BenchError, match=rf"{folder} cannot be written .*; {HINT}"):
+        with pytest.raises(BenchError, match=rf"{folder} cannot be written .*, or {HINT}"):
             require_writable(folder, HINT)
     require_writable(tmp_path / "new" / "folder", HINT)
     assert list((tmp_path / "new" / "folder").iterdir()) == []
-
-
-def test_an_error_without_words_keeps_its_text(tmp_path: Path) -> None:
-    with (
-        pytest.raises(BenchError, match=r"cannot be written \(encoder error -2\)"),
-        explained(tmp_path, HINT),
-    ):
-        raise OSError("encoder error -2")

@@ -16,7 +16,8 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.metrics import colours
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.tasks import IGNORE
-from ttt_bench.util.atomic import explained, replacing
+from ttt_bench.util.atomic import replacing
+from ttt_bench.util.os_errors import explained
 
 _CELL = 2.2  # inches
 _LEGEND = 0.8  # inches

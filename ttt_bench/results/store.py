@@ -55,7 +55,7 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     import numpy as np
     from pyarrow import ArrowException
 
-    hint = "free some space or choose another folder with --results"
+    hint = "choose another folder with --results"
     with atomic_folder(folder, hint, (ArrowException,)) as temporary:
         _write_json(temporary / "manifest.json", files.manifest)
         _write_json(temporary / "attempts.json", files.attempts)

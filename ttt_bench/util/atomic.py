@@ -13,23 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ttt_bench.errors import BenchError
+from ttt_bench.util.os_errors import Errors, explained
 
 TEMPORARY_MARK = ".tmp-"
 """Part of every temporary name; a killed process may leave such files."""
 
-Errors = tuple[type[Exception], ...]
-
 
 @contextmanager
-def atomic_file(path: Path, hint: str, errors: Errors = ()) -> Iterator[Path]:
+def atomic_file(path: Path, hint: str = "", errors: Errors = ()) -> Iterator[Path]:
     """Yield a temporary path whose file replaces `path` after the block, flushed to the disk.
 
     Missing parent folders are created.
 
     Args:
-        hint: what the user can do if the file cannot be written; the end of the error message.
-        errors: exceptions besides OSError by which the code in the block reports a failed write.
+        hint: as for `ttt_bench.util.os_errors.explained`.
+        errors: as for `ttt_bench.util.os_errors.explained`.
 
     Raises:
         BenchError: the file cannot be written; the message contains the cause and the hint.
@@ -87,20 +85,6 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def explained(path: Path, hint: str, errors: Errors = ()) -> Iterator[None]:
-    """Raise the block's OSError, or one of `errors`, as a BenchError "PATH cannot be written".
-
-    Raises:
-        BenchError: the message contains the path, the cause and the hint.
-    """
-    expected: Errors = (OSError, *errors)
-    try:
-        yield
-    except expected as error:
-        raise BenchError(f"{path} cannot be written ({_cause(error)}); {hint}") from error
-
-
 def require_writable(folder: Path, hint: str) -> None:
     """Create a folder, if missing, and check that a file can be written in it.
 
@@ -136,10 +120,3 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
             previous.rename(folder)
         raise
     shutil.rmtree(previous, ignore_errors=True)
-
-
-def _cause(error: Exception) -> str:
-    """Return the reason of a failed write in words, with the file that the system names."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    return error.strerror + (f": {error.filename}" if error.filename else "")

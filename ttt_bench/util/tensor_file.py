@@ -28,7 +28,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     """
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"about": json.dumps(about, sort_keys=True)}
-    hint = "free some space or choose another folder with --results"
+    hint = "choose another folder with --results"
     with atomic_file(path, hint, (SafetensorError,)) as temporary:
         save_file(flat, temporary, metadata=metadata)
 

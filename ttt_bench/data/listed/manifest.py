@@ -15,7 +15,8 @@ from typing import Any
 
 from ttt_bench.data.images.normals import EVERY_AXES
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import atomic_file, explained
+from ttt_bench.util.atomic import atomic_file
+from ttt_bench.util.os_errors import explained
 
 NAME = "ttt-bench.json"
 """The file's name."""
@@ -94,12 +95,11 @@ def update_manifest(folder: Path, entries: Mapping[str, Any]) -> None:
     """
     merged = {**_entries(folder), **entries}
     path = folder / NAME
-    hint = "make the folder writable"
-    with explained(path, hint):
+    with explained(path):
         # the superuser could write in spite of the mode, but the folder is marked as read-only
         if not folder.stat().st_mode & 0o222:
-            raise PermissionError(errno.EACCES, "the folder is read-only")
-    with atomic_file(path, hint) as temporary:
+            raise PermissionError(errno.EACCES, "the folder is read-only", str(folder))
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

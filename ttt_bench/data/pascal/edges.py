@@ -14,8 +14,9 @@ from PIL import Image
 from ttt_bench.data.listed.layout import Listing
 from ttt_bench.data.pascal import decode
 from ttt_bench.data.pascal.index import CONTEXT, EDGES
-from ttt_bench.util.atomic import explained, replacing
+from ttt_bench.util.atomic import replacing
 from ttt_bench.util.extras import import_optional
+from ttt_bench.util.os_errors import explained
 from ttt_bench.util.progress import Progress
 
 _THREADS = 4
@@ -50,7 +51,7 @@ def keep(listing: Listing, progress: Progress) -> int:
     """
     folder = listing.root / EDGES.folder
     wanted = [name for name in listing.lacking("edge") if name in listing.files[CONTEXT]]
-    with explained(folder, "free some space or make the folder writable"):
+    with explained(folder):
         folder.mkdir(exist_ok=True)
         with progress.bar("making PASCAL-Context's edges", len(wanted)) as bar:
             for _ in _made(listing, folder, wanted):

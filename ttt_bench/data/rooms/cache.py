@@ -34,10 +34,7 @@ UNIT = 32767.0
 Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
 Arrays = dict[str, NDArray[Any]]
 
-_HINT = (
-    "free some space or make the folder writable, or set TTT_BENCH_CACHE to a folder on another "
-    "disk"
-)
+_HINT = "set TTT_BENCH_CACHE to another folder"
 
 
 def fingerprint(look: Look, seed: int, size: tuple[int, int], count: int) -> str:

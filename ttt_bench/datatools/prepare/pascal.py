@@ -15,9 +15,10 @@ from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
 from ttt_bench.datatools.prepare import sources
 from ttt_bench.datatools.prepare.listed_archive import unpack_listed
 from ttt_bench.datatools.prepare.pascal_sources import Found, Wanted, find_files
-from ttt_bench.datatools.prepare.writing import HINT, draft, require_space
+from ttt_bench.datatools.prepare.writing import RESUMES, draft, require_space
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import explained, replacing
+from ttt_bench.util.atomic import replacing
+from ttt_bench.util.os_errors import explained
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
@@ -132,7 +133,7 @@ def complete(folder: Path, progress: Progress) -> Path:
     outlines = sum(len(listing.lacking("edge")) for listing in listings)
     needed = classes * _LABEL_BYTES + outlines * _EDGE_BYTES
     require_space(root, needed, f"making classes of {classes} images and edges of {outlines}")
-    with explained(root, HINT):
+    with explained(root, note=RESUMES):
         _derive_files(root, progress)
     return root
 

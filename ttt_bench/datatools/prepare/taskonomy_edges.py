@@ -14,9 +14,10 @@ from ttt_bench.data.taskonomy.edges import edges_from_depth
 from ttt_bench.data.taskonomy.index import PARTS, Frames, find_folders, list_frames
 from ttt_bench.datatools.check.edge_formula import LEAST, edge_correlation
 from ttt_bench.datatools.check.frameset import Frameset
-from ttt_bench.datatools.prepare.writing import HINT, require_space
+from ttt_bench.datatools.prepare.writing import RESUMES, require_space
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import explained, replacing
+from ttt_bench.util.atomic import replacing
+from ttt_bench.util.os_errors import explained
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 
@@ -58,7 +59,7 @@ def make_edges(root: Path, progress: Progress) -> int:
     )
     update_manifest(folders.root, {"derived": {**manifest.derived, "edge": rule}})
     work = bound(_make, folders.root, frames)
-    with explained(folders.root, HINT):
+    with explained(folders.root, note=RESUMES):
         problems = list(map_in_threads(work, wanted, "making edges from depth", progress))
     failed = [problem for problem in problems if problem]
     for problem in failed[:_LISTED]:

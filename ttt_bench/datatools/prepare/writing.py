@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import TEMPORARY_MARK, explained, replacing
+from ttt_bench.util.atomic import TEMPORARY_MARK, replacing
+from ttt_bench.util.os_errors import explained
 from ttt_bench.util.text import format_bytes
 
 _RECIPE = "recipe.json"
 
-HINT = (
-    "free some space or make the folder writable. Finished files are kept: the same command resumes"
-)
+RESUMES = "finished files are kept, and the same command resumes"
 """The end of the message if a file below a draft cannot be written."""
 
 
@@ -40,7 +39,7 @@ def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
             f"{target} exists already; delete it to make it again, or choose another folder"
         )
     folder = target.with_name(f".{target.name}.partial")
-    with explained(target.parent, HINT):
+    with explained(target.parent, note=RESUMES):
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, recipe)
         yield folder
