@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,33 @@ def test_a_cell_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], (
         "no temporary file is left"
     )
+
+
+def _write_equal_cells(root: Path, times: int) -> None:
+    for _ in range(times):
+        written(root)
+
+
+def test_two_writers_of_equal_cells_and_a_reader_do_not_disturb_each_other(tmp_path: Path) -> None:
+    written(tmp_path)
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=_write_equal_cells, args=(tmp_path, 30)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert ttt_bench.read_results(tmp_path).value.tolist() == [1.5]
+    assert [writer.exitcode for writer in writers] == [0, 0]
+
+
+def test_a_long_pair_has_a_short_folder_and_different_pairs_have_different_ones(
+    tmp_path: Path,
+) -> None:
+    pairs = [f"rooms:rooms{'+gaussian_noise@0.1' * 40}{end}" for end in ("", "+jpeg@20")]
+    folders = [store.cell_folder(tmp_path, pair, "m" * 300, "hash") for pair in pairs]
+    assert len(set(folders)) == 2
+    for folder in folders:
+        assert all(len(part.encode()) <= 120 for part in folder.parts)
+        folder.mkdir(parents=True)
 
 
 def test_a_write_that_fails_leaves_the_previous_cell(

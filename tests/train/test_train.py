@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from support.toy import TASKS, Joint, Toy, ToyDataset, same, spec, values
 
-from ttt_bench.adapter import SourcePass, SourceStep
+from ttt_bench.adapter import Adapter, SourcePass, SourceStep
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
@@ -134,6 +134,28 @@ def test_an_interrupt_in_mid_iteration_ends_as_an_undisturbed_training(
     Interrupting.calls = 9
     resumed = values(trainer(tmp_path / "c").source_model(spec(), Interrupting(), ToyDataset()))
     assert same(undisturbed, resumed)
+
+
+class Stopped(ToyDataset):
+    """Toy images whose third batch stops the training."""
+
+    def batch(self, indices: Any) -> Any:
+        if self.reads == 2:
+            signal.raise_signal(signal.SIGINT)
+        return super().batch(indices)
+
+
+@pytest.mark.parametrize(("first", "second"), [(Toy, Joint), (Joint, Toy)])
+def test_a_shared_stage_that_one_method_began_is_resumed_by_any_other(
+    tmp_path: Path, first: type[Adapter], second: type[Adapter]
+) -> None:
+    undisturbed = values(trainer(tmp_path / "a").source_model(spec(), second(), ToyDataset()))
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "b").source_model(spec(), first(), Stopped())
+    data = ToyDataset()
+    resumed = values(trainer(tmp_path / "b").source_model(spec(), second(), data))
+    assert same(undisturbed, resumed)
+    assert data.reads == 4, "of seven iterations the first three were kept"
 
 
 def test_training_resumes_from_the_last_save_after_a_crash(tmp_path: Path) -> None:

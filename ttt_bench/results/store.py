@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ttt_bench.errors import BenchError
 from ttt_bench.results import schema
 from ttt_bench.util.atomic import atomic_folder, require_writable
+from ttt_bench.util.text import short_name
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+MANIFEST = "manifest.json"
 TABLES = ("rows", "statistics", "totals", "losses")
 
 
@@ -34,7 +36,8 @@ class CellFiles:
 
 def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
     """Return the folder of a cell in a results folder."""
-    return root / "cells" / pair.replace(":", "+") / f"{method}-{config_hash}"
+    pair_name = short_name(pair.replace(":", "+"))
+    return root / "cells" / pair_name / f"{short_name(method)}-{config_hash}"
 
 
 def check_writable(root: Path) -> None:
@@ -47,7 +50,10 @@ def check_writable(root: Path) -> None:
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
-    """Write a cell's folder in one rename, and replace the previous one.
+    """Write a cell's folder; a reader finds the previous content or the new one.
+
+    A new folder appears in one rename. In an existing folder the files that differ are replaced one
+    by one, the manifest last, so two writers of equal content do not disturb each other.
 
     Raises:
         BenchError: the disk is full or the folder cannot be written; the previous one stays.
@@ -56,7 +62,7 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     from pyarrow import ArrowException
 
     hint = "choose another folder with --results"
-    with atomic_folder(folder, hint, (ArrowException,)) as temporary:
+    with atomic_folder(folder, hint, (ArrowException,), commit=MANIFEST) as temporary:
         _write_json(temporary / "manifest.json", files.manifest)
         _write_json(temporary / "attempts.json", files.attempts)
         for name in TABLES:

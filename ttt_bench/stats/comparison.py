@@ -15,6 +15,7 @@ from ttt_bench.protocols import Protocol, protocol_of
 from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
+from ttt_bench.util.text import short_name
 
 
 class Key(NamedTuple):
@@ -78,7 +79,7 @@ class Comparison:
         ]
         plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
         plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
-        return f"{plain}_{short_hash(key)}" if self.others else plain
+        return short_name(f"{plain}_{short_hash(key)}" if self.others else plain)
 
     @property
     def tasks(self) -> tuple[str, ...]:

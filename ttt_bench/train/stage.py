@@ -140,10 +140,19 @@ class StageRun:
             )
         return value
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return what the stage's key identifies: the model, and the method's modules if any.
+
+        A stage without a method is shared by all methods, whatever modules their networks have.
+        """
+        if self.stage.adapter is not None:
+            return self.net.state_dict()
+        return tensor_file.with_prefix("model.", self.net.model.state_dict())
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on: tensors, and JSON values."""
         tensors = {
-            **tensor_file.with_prefix("net.", self.net.state_dict()),
+            **tensor_file.with_prefix("net.", self.weights()),
             **tensor_file.with_prefix("optimiser.", tensor_file.optimiser_tensors(self.optimiser)),
             "uncertainties": self.uncertainties,
         }
@@ -151,7 +160,8 @@ class StageRun:
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Resume from what `state` returned."""
-        self.net.load_state_dict(tensor_file.below_prefix("net.", tensors))
+        saved = tensor_file.below_prefix("net.", tensors)
+        self.net.load_state_dict({**self.net.state_dict(), **saved})
         tensor_file.restore_optimiser(
             self.optimiser, tensor_file.below_prefix("optimiser.", tensors)
         )

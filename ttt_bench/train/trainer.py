@@ -153,14 +153,12 @@ class Trainer:
             raise
 
     def _train(self, run: StageRun, dataset: Dataset, workers: int) -> None:
-        stage, net = run.stage, run.net
+        stage = run.stage
         partial = self.folder / f"{stage.key}.partial.safetensors"
         if partial.exists():
             run.restore(*tensor_file.load(partial))
         self._iterate(run, dataset, workers, partial)
-        shared = tensor_file.with_prefix("model.", net.model.state_dict())
-        kept = net.state_dict() if stage.adapter else shared
-        tensor_file.save(checkpoint_path(self.folder, stage.key), kept, stage.dependencies)
+        tensor_file.save(checkpoint_path(self.folder, stage.key), run.weights(), stage.dependencies)
         partial.unlink(missing_ok=True)
 
     def _iterate(self, run: StageRun, dataset: Dataset, workers: int, partial: Path) -> None:

@@ -1,8 +1,12 @@
-"""Short pieces of text for messages."""
+"""Short pieces of text for messages and names of files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
+
+NAME_BYTES = 100
+"""Longest name of a file or folder: file systems allow 143 to 255 bytes, some for suffixes."""
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:
@@ -26,3 +30,18 @@ def format_bytes(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def short_name(name: str, limit: int = NAME_BYTES) -> str:
+    """Return a name for a file or folder of at most `limit` bytes.
+
+    A longer name is cut and ends with a hash of the whole, so different names stay different.
+
+    >>> short_name("tent")
+    'tent'
+    """
+    encoded = name.encode()
+    if len(encoded) <= limit:
+        return name
+    digest = sha256(encoded).hexdigest()[:12]
+    return f"{encoded[: limit - 13].decode(errors='ignore')}-{digest}"

@@ -138,7 +138,7 @@ def open_or_render(
             progress.notice(f"{folder} is damaged; rendering {look.name} again")
             shutil.rmtree(folder, ignore_errors=True)
         # another process may render the same meanwhile; the first to finish is kept
-        with atomic_folder(folder, _HINT, keep_existing=True) as draft:
+        with atomic_folder(folder, _HINT) as draft:
             _render_into(draft, look, seed, size, count, progress=progress, render=render)
         arrays = load(folder, size, count)
     if arrays is None:
