@@ -19,7 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.optimiser import make_optimiser
+from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.session import Session
@@ -100,7 +100,6 @@ def session(name: str, model: ModelConfig) -> Session:
         optimiser=settings.optimiser,
         statistics=statistics(net, adapter),
         recipe=RECIPES["weighted"],
-        batch=BATCH,
         seed=0,
     )
 
@@ -142,7 +141,9 @@ def _bare(name: str) -> Callable[[], None]:
     one = session(name, RESNET50)
     images = Noise().whole.images.to(DEVICE)
     moved, plan, net = list(one.moved.values()), one.plan, one.net
-    optimiser = make_optimiser(moved, settings_of(name).optimiser, BATCH)
+    settings = settings_of(name).optimiser
+    optimiser = make_optimiser(moved, settings)
+    set_batch(optimiser, settings, BATCH)
     one.begin_batch(0, images)
 
     def forward() -> None:

@@ -1,7 +1,8 @@
-"""Features of TTT++: the pooled hypercolumn, and the queue of features of earlier batches."""
+"""Features of TTT++: their contrast, the pooled hypercolumn, and the queue of earlier batches."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttt_bench.model import linear_weights
+
+
+def contrastive_loss(
+    features: Tensor, temperature: float = 0.5, base_temperature: float = 0.07
+) -> Tensor:
+    """Return L_con of features (B, 2, D) of unit length (scalar); every view is an anchor once."""
+    # (B, 2, D) -> (2, B, D) -> (2 B, D), so that row i + B is the other view of row i
+    anchors = features.transpose(0, 1).flatten(0, 1)
+    numbers = torch.arange(len(anchors), device=features.device)
+    itself = numbers[:, None] == numbers
+    # (2 B, 2 B), without each view's similarity to itself
+    logits = (anchors @ anchors.T / temperature).masked_fill(itself, -math.inf)
+    other_view = numbers.roll(len(features))
+    return temperature / base_temperature * F.cross_entropy(logits, other_view)
 
 
 def pooled_grid(stages: Sequence[Tensor], cells: int) -> Tensor:

@@ -265,6 +265,11 @@ class ActMAD(Adapter[ActMADOptions, None]):
                 "uses the outputs before the activation, as on KITTI, where they are copied",
             ),
             Quirk(
+                "computes the source's statistics from randomly cropped and mirrored images on "
+                "CIFAR, and adapts on such images too",
+                "does not augment images, neither of the source nor of the target",
+            ),
+            Quirk(
                 "reports the best of all batches by the target's labels (always on CIFAR, "
                 "optionally on KITTI)",
                 "stores every step; a choice by labels is called oracle",

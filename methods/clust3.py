@@ -240,6 +240,11 @@ class ClusT3(Adapter[ClusT3Options, Projectors]):
                 "the same by default; with clust3.stages a step ends at the deepest projector, and "
                 "deeper layers keep the source's statistics",
             ),
+            Quirk(
+                "makes one optimiser for all batches in its VisDA version, so that a reset of the "
+                "weights does not reset its moments",
+                "a reset clears the moments, as in its CIFAR version",
+            ),
         ),
     )
 

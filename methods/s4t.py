@@ -211,6 +211,10 @@ class S4T(Adapter[S4TOptions, S4TModules]):
                 "1 on the target",
                 "reproduced",
             ),
+            Quirk(
+                "starts the bias of the patch embedding at random between -1/256 and 1/256",
+                "starts it at 0, like all other biases of the synchronizer",
+            ),
             Quirk("uses SyncBatchNorm", "uses BatchNorm, which is the same on one device"),
         ),
     )

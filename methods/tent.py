@@ -59,7 +59,8 @@ class Tent(Adapter[TentOptions, None]):
     name: ClassVar[str] = "tent"
     Options: ClassVar[type[Options]] = TentOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, ImageNet-C and CIFAR: Adam, one step per batch (of 200)",
+        citation="authors' code, CIFAR-10-C, the only data set that it has a script for: Adam, one "
+        "step per batch (of 200)",
         optimiser=Optimiser(optimiser="adam", lr=1e-3, beta1=0.9, weight_decay=0.0),
         steps=1,
     )

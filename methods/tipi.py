@@ -30,7 +30,7 @@ from typing import ClassVar, Literal, Self
 import torch
 import torch.nn.functional as F
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from ttt_bench.adapter import (
     Adapter,
@@ -50,6 +50,7 @@ from ttt_bench.adapter import (
 )
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import softmax_entropy
+from ttt_bench.methods._tipi_statistics import SecondStatistics, found_by_authors, layer_of
 from ttt_bench.model import AFFINE_NORMS, affine_parameters, running_statistics
 from ttt_bench.network import Net, Network
 
@@ -182,8 +183,15 @@ class TIPIOptions(EmaOptions):
     )
     large_batch_bn: bool = option(
         default=False,
-        description=f"predict with batch statistics if a batch has more than {LARGE_BATCH} images",
+        description=f"predict in train mode if a batch has more than {LARGE_BATCH} images: with "
+        "its statistics, which also update the running ones",
         citation="authors' code: on CIFAR only",
+    )
+    layers: Literal["all", "official"] = option(
+        "all",
+        "adapted normalisation layers: all, or official (without the BatchNorm layers that the "
+        "authors' code does not find, such as downsample.1)",
+        citation="the paper; the authors' code: official",
     )
 
     @model_validator(mode="after")
@@ -195,23 +203,6 @@ class TIPIOptions(EmaOptions):
                 "tipi.start = random or tipi.tasks = semseg"
             )
         return self
-
-
-class SecondStatistics(nn.Module):
-    """A second set of a model's running statistics; contains only buffers."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        for name, values in running_statistics(model).items():
-            self.register_buffer(_buffer(name), values.detach().clone())
-
-    def of(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return the set, named as by `running_statistics`."""
-        return {name: self.get_buffer(_buffer(name)) for name in running_statistics(model)}
-
-
-def _buffer(name: str) -> str:
-    return name.replace(".", "/")  # PyTorch allows no dot in a buffer's name
 
 
 @dataclass(frozen=True)
@@ -227,8 +218,8 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
     name: ClassVar[str] = "tipi"
     Options: ClassVar[type[Options]] = TIPIOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, ImageNet: SGD at a rate per image of the batch (of 64), one step, "
-        "normalised images perturbed",
+        citation="authors' code, ImageNet: SGD at a rate per image of the current batch (64, the "
+        "last one smaller), one step, normalised images perturbed",
         optimiser=Optimiser(lr=0.00025 / 64, momentum=0.9, lr_per_sample=True),
         steps=1,
         options={"eps_space": "normalised"},
@@ -253,10 +244,25 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
                 "start=zero",
             ),
             Quirk(
-                f"predicts with batch statistics on CIFAR if a batch has more than {LARGE_BATCH} "
-                "images",
-                "predicts with the running ones",
+                f"predicts in train mode on CIFAR if a batch has more than {LARGE_BATCH} images: "
+                "with its statistics, which also update the running ones",
+                "predicts with the running ones; with the option each prediction updates them, "
+                "including the one before the first step",
                 "large_batch_bn=true",
+            ),
+            Quirk(
+                "does not find BatchNorm layers whose name is a number, such as downsample.1, nor "
+                "subclasses of BatchNorm2d: on ResNet-50 only 45,440 of the 53,120 numbers move. "
+                "The layers that it misses have one set of statistics, which all three forward "
+                "passes of a step update and which it predicts with",
+                "all normalisation layers move and have two sets",
+                "layers=official",
+            ),
+            Quirk(
+                "multiplies the learning rate by the number of images of the current batch, so "
+                "that a smaller last batch has a smaller rate",
+                "reproduced by --hparams original",
+                "lr_per_sample=true",
             ),
             Quirk("does not clip the perturbed images to [0, 1]", "reproduced"),
             Quirk(
@@ -275,7 +281,7 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
         )
 
     def build(self, model: Network, tasks: Mapping[str, int]) -> SecondStatistics:
-        return SecondStatistics(model)
+        return SecondStatistics(model, self.options.layers)
 
     # -- test time
 
@@ -285,10 +291,24 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
         second, main = net.extra.of(net.model), running_statistics(net.model)
         for name, values in second.items():
             values.copy_(main[name])
-        moves = affine_parameters(net.model, AFFINE_NORMS, prefix="model.")
         return Plan(
-            moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False
+            moves=self._moves(net.model),
+            adapt=Norm.EMA,
+            predict=Norm(self.options.predict_norm),
+            exact=False,
         )
+
+    def _moves(self, model: Network) -> tuple[str, ...]:
+        """Return the names in `Net` of the scales and shifts of the adapted layers."""
+        names = affine_parameters(model, AFFINE_NORMS)
+        if self.options.layers == "official":
+            names = tuple(name for name in names if found_by_authors(model, layer_of(name)))
+            if not names:
+                raise BenchError(
+                    "tipi.layers = official finds no normalisation layer in this network; use "
+                    "tipi.layers = all"
+                )
+        return tuple(f"model.{name}" for name in names)
 
     def passes(self, batch: int) -> Passes:
         # the entropy's gradient passes through the clean forward pass, the divergence's does not
@@ -330,7 +350,7 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
         self, net: Net[SecondStatistics], images: Tensor, ctx: Context
     ) -> dict[str, Tensor]:
         if self.options.large_batch_bn and len(images) > LARGE_BATCH:
-            with ctx.norm(Norm.BATCH):
+            with ctx.norm(Norm.EMA):
                 return net.model(images)
         return net.model(images)
 

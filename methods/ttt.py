@@ -47,7 +47,7 @@ from ttt_bench.network import Net, Network
 
 ANGLES = 4
 VIEWS_OF_AUTHORS = 32
-"""Views per step in the authors' code, all of one image."""
+"""Views per step in the authors' CIFAR-10-C script, all of one image."""
 
 
 def quarter_turns(images: Tensor) -> Tensor:
@@ -180,8 +180,8 @@ class TTT(Adapter[TTTOptions, nn.Module]):
     name: ClassVar[str] = "ttt"
     Options: ClassVar[type[Options]] = TTTOptions
     original: ClassVar[Hparams] = Hparams(
-        citation="authors' code, ImageNet-C, each image alone: SGD, 10 steps, batches of 32 views "
-        "of the image",
+        citation="authors' code, CIFAR-10-C, each image alone: SGD, 10 steps, batches of 32 views "
+        "of the image. On ImageNet-C: 64 views, all else equal (batch=1, ttt.copies=64)",
         optimiser=Optimiser(lr=1e-3),
         steps=10,
         options={"copies": 0},
@@ -202,8 +202,9 @@ class TTT(Adapter[TTTOptions, nn.Module]):
                 "adapts to the whole batch; --set batch=1 does as the authors' code",
             ),
             Quirk(
-                "takes each step on 32 views",
-                "on one view of every image of the batch",
+                "takes each step on 32 views of one image (on ImageNet-C: 64)",
+                "takes each step on one view of every image of the batch; with the option on 32 "
+                "views in total",
                 "copies=0",
             ),
             Quirk(

@@ -157,6 +157,11 @@ class TTTFlow(Adapter[TTTFlowOptions, RealNVP]):
                 "the episodic script cannot run",
                 "a reset restores the source model",
             ),
+            Quirk(
+                "makes one optimiser for all batches, so that a reset of the weights does not "
+                "reset its momentum",
+                "a reset clears the momentum",
+            ),
         ),
     )
 

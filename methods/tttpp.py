@@ -23,7 +23,6 @@ each image separately; `_tttpp_views.py` describes them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, cast
@@ -61,7 +60,7 @@ from ttt_bench.methods._tttpp_alignment import (
     mmd_loss,
     source_statistics,
 )
-from ttt_bench.methods._tttpp_features import Queue, pooled_grid
+from ttt_bench.methods._tttpp_features import Queue, contrastive_loss, pooled_grid
 from ttt_bench.methods._tttpp_views import VIEW_DRAWS, random_view
 from ttt_bench.network import Net, Network
 
@@ -80,20 +79,6 @@ INFERRED = "inferred from the published number of parameters"
 SOURCE_TEMPERATURE = 0.5
 FEATURES = ("ext", "ssh")
 """The encoder's feature and the projection, as the authors' code names them."""
-
-
-def contrastive_loss(
-    features: Tensor, temperature: float = 0.5, base_temperature: float = 0.07
-) -> Tensor:
-    """Return L_con of features (B, 2, D) of unit length (scalar); every view is an anchor once."""
-    # (B, 2, D) -> (2, B, D) -> (2 B, D), so that row i + B is the other view of row i
-    anchors = features.transpose(0, 1).flatten(0, 1)
-    numbers = torch.arange(len(anchors), device=features.device)
-    itself = numbers[:, None] == numbers
-    # (2 B, 2 B), without each view's similarity to itself
-    logits = (anchors @ anchors.T / temperature).masked_fill(itself, -math.inf)
-    other_view = numbers.roll(len(features))
-    return temperature / base_temperature * F.cross_entropy(logits, other_view)
 
 
 class TTTPlusPlusOptions(EmaOptions):
@@ -240,7 +225,8 @@ class TTTPlusPlus(Adapter[TTTPlusPlusOptions, TTTPlusPlusModules]):
     Options: ClassVar[type[Options]] = TTTPlusPlusOptions
     original: ClassVar[Hparams] = Hparams(
         citation="authors' code, CIFAR-10 script: SGD, batches of 256 (CIFAR-100: 1e-4, scale_ext "
-        "5, scale_ssh 20); 40 steps replace its up to 500 passes over the target",
+        "5, scale_ssh 20); 40 steps replace its up to 500 passes over the target. scale_ext and "
+        "queue_size stay at the defaults of its arguments, see the quirks",
         optimiser=Optimiser(lr=1e-2, momentum=0.9),
     )
     card: ClassVar[Card] = Card(
@@ -258,8 +244,14 @@ class TTTPlusPlus(Adapter[TTTPlusPlusOptions, TTTPlusPlusModules]):
                 "labels are never read",
             ),
             Quirk(
-                "moves only BatchNorm's statistics in its first two passes over the target",
-                "not reproduced",
+                "moves only BatchNorm's statistics in its first two passes over the target, and "
+                "minimises the contrastive loss alone in the first one that moves weights",
+                "not reproduced: every step moves weights and minimises the whole loss",
+            ),
+            Quirk(
+                "computes the source's statistics from randomly cropped and mirrored images, but "
+                "aligns target images that are not augmented",
+                "does not augment either",
             ),
             Quirk(
                 "scales L_ext by 0.05 in its CIFAR-10 script and by 0.5 by default",
@@ -273,8 +265,9 @@ class TTTPlusPlus(Adapter[TTTPlusPlusOptions, TTTPlusPlusModules]):
             ),
             Quirk(
                 "adds the features of a queue to those of a batch in its CIFAR scripts (1536 and "
-                "2048 rows with the batch), and pushes to it at every step",
-                "off by default, as are its arguments; a batch is pushed once, after its last step",
+                "2048 rows with the batch), once the queue is full, and pushes to it at every step",
+                "off by default, as are its arguments; a batch is pushed once, after its last "
+                "step, and the queue is used from its first row on",
                 "queue_size=1280",
             ),
         ),

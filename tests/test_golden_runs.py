@@ -5,14 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.golden_runs import check
+from support.golden_runs import check, read
 from support.paths import GOLDEN_RUNS
+
+from ttt_bench.registry import METHODS
 
 RUNS = sorted(GOLDEN_RUNS.glob("*.npz"))
 
 
 def test_every_run_is_there() -> None:
     assert len(RUNS) == 12
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_options_that_the_recorded_run_left_out_have_the_same_defaults(path: Path) -> None:
+    meta = read(path)[0]
+    options = METHODS.load(meta["method"]).Options(**meta["options"]).model_dump(mode="json")
+    recorded = meta["all_options"]
+    assert {name: value for name, value in options.items() if name in recorded} == recorded
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)

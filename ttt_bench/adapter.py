@@ -103,7 +103,7 @@ class Optimiser(BaseModel):
     """Settings of an adapting optimiser.
 
     Attributes:
-        lr_per_sample: whether `lr` is multiplied by the requested batch size.
+        lr_per_sample: whether `lr` is multiplied by the number of images of the current batch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

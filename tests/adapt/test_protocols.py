@@ -47,7 +47,6 @@ def measure(
         optimiser=Optimiser(lr=2e-3),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=size,
         seed=0,
     )
     record = Record(batches=split_batches(len(data), size), steps=STEPS)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from support.toy import Drifting, Toy, ToyDataset, same, spec, values
 
-from ttt_bench.adapt.optimiser import make_optimiser
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Plan
 from ttt_bench.errors import BenchError
@@ -19,14 +18,13 @@ SGD = Optimiser(lr=0.1)
 IMAGES = ToyDataset().images[:4]
 
 
-def session(adapter: Any, optimiser: Optimiser = SGD, batch: int = 4) -> Session:
+def session(adapter: Any, optimiser: Optimiser = SGD) -> Session:
     return Session(
         build_net(spec(), adapter),
         adapter,
         optimiser=optimiser,
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=batch,
         seed=0,
     )
 
@@ -182,13 +180,28 @@ def test_an_exact_plan_must_return_predictions() -> None:
         run(session(Wrong()))
 
 
-def test_a_learning_rate_per_sample_grows_with_the_batch() -> None:
-    parameter = [torch.nn.Parameter(torch.zeros(1))]
-    assert (
-        make_optimiser(parameter, Optimiser(lr=0.25, lr_per_sample=True), 8).param_groups[0]["lr"]
-        == 2.0
+@pytest.mark.parametrize("images", [4, 1])
+def test_a_rate_per_sample_is_that_of_the_batch_at_each_update(images: int) -> None:
+    scaled, plain = (
+        session(Toy(), Optimiser(lr=lr, momentum=0.9, lr_per_sample=per_sample))
+        for lr, per_sample in ((0.025, True), (0.025 * images, False))
     )
-    assert make_optimiser(parameter, Optimiser(lr=0.25), 8).param_groups[0]["lr"] == 0.25
+    for one in (scaled, plain):
+        one.begin_batch(0, IMAGES[:images])
+        for _ in range(2):
+            one.adapt(IMAGES[:images])
+    assert same(values(scaled.net), values(plain.net))
+
+
+def test_a_rate_per_sample_follows_a_smaller_last_batch() -> None:
+    one = session(Toy(), Optimiser(lr=0.25, lr_per_sample=True))
+    rates = []
+    for number, images in enumerate((4, 3)):
+        one.begin_batch(number, IMAGES[:images])
+        one.adapt(IMAGES[:images])
+        assert one.optimiser is not None
+        rates.append(one.optimiser.param_groups[0]["lr"])
+    assert rates == [1.0, 0.75]
 
 
 def test_momentum_of_the_running_statistics_is_the_methods_option() -> None:

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions, upsampled
+from support.settings import assert_settings
 from support.toy import same, values
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -160,7 +161,6 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
         optimiser=Optimiser(),
         statistics=zeros,
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
 
@@ -381,7 +381,6 @@ def test_layers_that_see_no_maps_or_are_not_run_are_left_out() -> None:
         optimiser=Optimiser(),
         statistics=found,
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     assert torch.isfinite(session.adapt(random_images())["alignment"])
@@ -441,11 +440,12 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
         ActMADOptions(**options)
 
 
-def test_options_that_shape_the_source_statistics_and_the_authors_settings() -> None:
+def test_options_that_shape_the_source_statistics() -> None:
     assert set(ActMADOptions.source_fields()) == {"layers", "stat_batch", "stat_images"}
     assert ActMADOptions(layers=["bn1"]).layers == ("bn1",), (
         "a list, as a configuration file has it"
     )  # type: ignore[arg-type]
-    original = ActMAD.original
-    assert original.optimiser == Optimiser(lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    assert (original.steps, dict(original.options)) == (1, {})
+
+
+def test_settings() -> None:
+    assert_settings(ActMAD, lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4, steps=1)

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from support.toy import ToyDataset, same, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
@@ -136,7 +137,6 @@ def test_extract_stage_limits_the_moved_parameters_and_not_the_loss() -> None:
             optimiser=Optimiser(lr=0.1),
             statistics={},
             recipe=RECIPES["weighted"],
-            batch=2,
             seed=0,
         )
         before = values(session.net)
@@ -171,7 +171,6 @@ def test_a_step_ends_at_the_deepest_projector(
         optimiser=Optimiser(lr=0.1),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     assert method.passes(2) == (1, 1, last)
@@ -322,13 +321,10 @@ def test_options_out_of_range_are_refused_with_what_is_allowed(
         ClusT3Options(**options)
 
 
-def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
+def test_options_that_shape_the_source_model() -> None:
     assert set(ClusT3Options.source_fields()) == {"K", "projectors", "stages", "size", "variant"}
     assert ClusT3Options(stages=[4, 1]).stages == (1, 4), "a list, as a configuration file has it"  # type: ignore[arg-type]
-    original = ClusT3.original
-    assert (
-        original.optimiser.optimiser,
-        original.optimiser.lr,
-        original.optimiser.weight_decay,
-    ) == ("adam", 1e-5, 0)
-    assert (original.steps, dict(original.options)) == (20, {})
+
+
+def test_settings() -> None:
+    assert_settings(ClusT3, optimiser="adam", lr=1e-5, steps=20)

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import EPS, MOMENTUM, PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from support.toy import ToyDataset, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
@@ -324,12 +325,9 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
         NCTTTOptions(**options)
 
 
-def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
+def test_options_that_shape_the_source_model() -> None:
     assert set(NCTTTOptions.source_fields()) == {"tap", "embed", "sigma_1", "sigma_2", "noise"}
-    original = NCTTT.original
-    assert (
-        original.optimiser.optimiser,
-        original.optimiser.lr,
-        original.optimiser.weight_decay,
-    ) == ("adam", 1e-5, 0)
-    assert (original.steps, dict(original.options)) == (50, {})
+
+
+def test_settings() -> None:
+    assert_settings(NCTTT, optimiser="adam", lr=1e-5, steps=50)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from support.fakes import random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from torch import nn
 
-from ttt_bench.adapter import Norm, Optimiser
+from ttt_bench.adapter import Adapter, Norm, Optimiser
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.norm import NormAdapt, NormOptions
 from ttt_bench.model.batchnorm import NormController
@@ -80,3 +81,8 @@ def test_norm_is_base_with_the_batchs_statistics_in_the_buffers() -> None:
 
 def layers(session: Any) -> list[Any]:
     return [m for m in session.net.model.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("method", [Base, NormAdapt])
+def test_settings(method: type[Adapter]) -> None:
+    assert_settings(method, lr=2e-5, weight_decay=1e-6, steps=40)

@@ -12,6 +12,7 @@ import torch
 from support.fakes import TASKS, random_images, tiny_net, tiny_session
 from support.plain import assert_same_predictions
 from support.plain_s4t import PlainS4T
+from support.settings import assert_settings
 from support.toy import ToyDataset, source_terms
 from torch import Tensor
 from torch.nn import functional as F
@@ -276,19 +277,22 @@ def test_source_losses(recipe: str) -> None:
     }
 
 
-def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
+def test_options_that_shape_the_source_model() -> None:
     assert set(S4TOptions.source_fields()) == {
         "projection", "target", "mask_ratio", "masking", "drop", "hidden_tasks", "tasks",
         "lambda_tp", "lambda_tbs",
         "latent", "embed", "depth", "heads", "R", "patch"
     }  # fmt: skip
     assert S4TOptions(depth=[4, 2]) == S4TOptions(), "a list, as a configuration file has it"  # type: ignore[arg-type]
-    original = S4T.original
-    assert (original.optimiser.lr, original.steps) == (2e-5, 40)
-    assert (
-        S4TOptions(**original.options).lambda_tp
-        == S4TOptions(**original.options).lambda_tbs
-        == "official"
+
+
+def test_settings() -> None:
+    assert_settings(
+        S4T,
+        lr=2e-5,
+        weight_decay=1e-6,
+        steps=40,
+        options={"lambda_tp": "official", "lambda_tbs": "official"},
     )
 
 

@@ -115,9 +115,7 @@ def test_the_fused_features_are_stretched_one_image_at_a_time(
         "stretched_patches",
         lambda x, *rest: counts.append(len(x)) or stretch(x, *rest),
     )
-    session = tiny_session(
-        adapter(projection="none"), Optimiser(), batch=3, images=random_images(3)
-    )
+    session = tiny_session(adapter(projection="none"), Optimiser(), images=random_images(3))
     session.adapt(random_images(3))
     assert counts == [1] * 6, "once forwards and once more backwards"
 

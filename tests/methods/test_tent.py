@@ -7,6 +7,7 @@ import timm
 import torch
 from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
@@ -87,7 +88,10 @@ def test_entropy_falls() -> None:
         entry[2]["entropy"].item() for entry in list(session.trajectory(random_images(), 8))[:-1]
     ]
     assert losses[-1] < losses[0]
-    assert Tent.original.steps == 1
+
+
+def test_settings() -> None:
+    assert_settings(Tent, optimiser="adam", lr=1e-3, steps=1)
 
 
 def test_requirements() -> None:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from torch import Tensor
 
 from ttt_bench.adapt.session import Session, moved_parameters
@@ -20,6 +21,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES, softmax_entropy
 from ttt_bench.methods import tipi
 from ttt_bench.methods.tipi import TIPI, TIPIOptions
+from ttt_bench.model import running_statistics
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
@@ -274,18 +276,50 @@ def test_logits_far_apart_give_finite_losses_and_gradients() -> None:
         assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize(("count", "mode"), [(64, Norm.RUNNING), (65, Norm.BATCH)])
-def test_large_batches_predict_with_their_statistics_where_asked_to(count: int, mode: Norm) -> None:
+@pytest.mark.parametrize(("count", "mode"), [(64, Norm.RUNNING), (65, Norm.EMA)])
+def test_large_batches_predict_in_train_mode_where_asked_to(count: int, mode: Norm) -> None:
     images = random_images(count, 32, 32)
     session = tiny_session(adapter(large_batch_bn=True), Optimiser())
-    before = {name: values.clone() for name, values in session.net.named_buffers()}
     plain = PlainNet(tiny_net(adapter()))
-    assert_same_predictions(session.predict(images), plain.predict(images, mode.value))
-    assert all(torch.equal(values, before[name]) for name, values in session.net.named_buffers())
+    for _ in range(2):
+        assert_same_predictions(session.predict(images), plain.predict(images, mode.value))
+    plain.assert_equal(session.net)
     assert_same_predictions(
         tiny_session(adapter(), Optimiser()).predict(images),
-        plain.predict(images, Norm.RUNNING.value),
+        PlainNet(tiny_net(adapter())).predict(images, Norm.RUNNING.value),
     )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "moved", "missed"), [("resnet50", 45_440, 4), ("resnet18", 7_808, 3)]
+)
+def test_the_authors_code_misses_layers_with_a_number_for_a_name(
+    backbone: str, moved: int, missed: int
+) -> None:
+    method = adapter(layers="official")
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone=backbone), TASKS)
+        net = Net(model, method.build(model, TASKS))
+    moves = moved_parameters(net, method.bind(net, {}).moves, "tipi")
+    assert sum(p.numel() for p in moves.values()) == moved
+    extra = dict(net.extra.named_buffers())  # type: ignore[union-attr]
+    assert sum(values.numel() for values in extra.values()) == moved
+    layers = {name.rpartition(".")[0] for name in running_statistics(model)}
+    left_out = {name for name in layers if f"model.{name}.weight" not in moves}
+    assert left_out == {f"backbone.layer{n}.0.downsample.1" for n in range(5 - missed, 5)}
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext"])
+def test_subclasses_of_batch_norm_are_missed_and_layer_norms_are_found(backbone: str) -> None:
+    method = adapter(layers="official")
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
+        net = Net(model, method.build(model, TASKS))
+    if backbone == "test_convnext":
+        assert method.bind(net, {}).moves == adapter().bind(net, {}).moves
+        return
+    with pytest.raises(BenchError, match="layers = official finds no normalisation layer"):
+        method.bind(net, {})
 
 
 @pytest.mark.parametrize("size", [(61, 47), (33, 130)])
@@ -301,7 +335,6 @@ def test_any_size_and_backbone(backbone: str, size: tuple[int, int]) -> None:
         optimiser=Optimiser(lr=0.1),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     images = random_images(2, *size).float()
@@ -349,21 +382,12 @@ def test_a_reset_restores_both_sets_and_the_draws() -> None:
     assert torch.equal(session.adapt(images)["invariance"], first)
 
 
-def test_requirements_and_the_authors_settings() -> None:
+def test_requirements() -> None:
     assert adapter().needs().affine
     assert not adapter().needs().batchnorm
     assert not adapter().needs().tasks
     assert adapter(start="zero").needs().tasks == {"semseg"}
     assert not TIPIOptions.source_fields()
-    original = TIPI.original
-    assert (original.optimiser.lr, original.optimiser.momentum, original.steps) == (
-        0.00025 / 64,
-        0.9,
-        1,
-    )
-    session = tiny_session(adapter(**original.options), original.optimiser, batch=32)
-    assert session.optimiser is not None
-    assert session.optimiser.param_groups[0]["lr"] == pytest.approx(0.00025 / 2)
 
 
 @pytest.mark.parametrize(
@@ -401,3 +425,14 @@ def test_draws_follow_from_the_batchs_number_alone() -> None:
 
     assert first_loss(0) == first_loss(0)
     assert first_loss(1) != first_loss(0)
+
+
+def test_settings() -> None:
+    assert_settings(
+        TIPI,
+        lr=0.00025 / 64,
+        momentum=0.9,
+        lr_per_sample=True,
+        steps=1,
+        options={"eps_space": "normalised"},
+    )

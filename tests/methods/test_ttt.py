@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from support.toy import ToyDataset, source_terms
 from torch import Tensor, nn
 
@@ -337,7 +338,6 @@ def test_any_backbone(backbone: str) -> None:
         optimiser=Optimiser(lr=1e-2),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     images = random_images(2, 64, 70).float()
@@ -395,9 +395,12 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
         TTTOptions(**options)
 
 
-def test_options_that_shape_the_source_model_and_the_authors_settings() -> None:
+def test_options_that_shape_the_source_model() -> None:
     assert TTTOptions.source_fields() == ("hidden",)
-    original = TTT.original
-    assert original.optimiser == Optimiser(optimiser="sgd", lr=1e-3, momentum=0.0, weight_decay=0.0)
-    assert (original.steps, original.options) == (10, {"copies": 0})
-    assert TTT(TTTOptions(**original.options)).passes(8) == Passes(4, 4)
+
+
+def test_settings() -> None:
+    assert_settings(TTT, lr=1e-3, steps=10, options={"copies": 0})
+    original = TTT(TTTOptions(**TTT.original.options))
+    assert original.passes(8) == Passes(4, 4), "32 views share a batch of 8 images"
+    assert original.passes(1) == Passes(32, 32)

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, TASKS, random_images, tiny_net
 from support.plain import PlainNet, assert_same_predictions
+from support.settings import assert_settings
 from support.toy import Toy, ToyDataset, source_terms, spec
 from torch import Tensor
 from torch.nn import functional as F
@@ -66,7 +67,6 @@ def session_of(method: TTTFlow, optimiser: Optimiser, begin: bool = True) -> Ses
         optimiser=optimiser,
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     if begin:
@@ -166,7 +166,6 @@ def resnet_session(method: TTTFlow) -> Session:
         optimiser=Optimiser(lr=1e-3),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
 
@@ -321,12 +320,7 @@ def test_the_flows_phase() -> None:
         "polynomial",
     )
     assert flow.optimiser == Optimiser(optimiser="adam", lr=1e-3, weight_decay=1e-6)
-    original = TTTFlow.original
-    assert original.optimiser == Optimiser(
-        optimiser="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4
-    )
-    assert original.steps == 10
-    flow = adapter(**original.options).phases()[1]
+    flow = adapter(**TTTFlow.original.options).phases()[1]
     assert (flow.iterations, flow.schedule) == (10_000, "cosine")
     assert flow.optimiser == Optimiser(optimiser="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4)
 
@@ -392,7 +386,6 @@ def test_any_size_and_backbone(backbone: str, tap: int, size: tuple[int, int]) -
         optimiser=Optimiser(lr=1e-3),
         statistics={},
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     images = random_images(2, *size).float()
@@ -472,3 +465,14 @@ def test_options() -> None:
     ):
         with pytest.raises(ValidationError, match=message):
             TTTFlowOptions(**options)  # type: ignore[arg-type]
+
+
+def test_settings() -> None:
+    assert_settings(
+        TTTFlow,
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        steps=10,
+        options={"flow_optimiser": "sgd", "flow_lr": 0.1},
+    )

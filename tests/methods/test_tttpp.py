@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions, view_by_hand
+from support.settings import assert_settings
 from support.toy import ToyDataset, same, source_terms, values
 from torch import Tensor
 from torch.nn import functional as F
@@ -387,7 +388,6 @@ def test_any_backbone_and_size_without_some_tasks(backbone: str, size: tuple[int
         optimiser=Optimiser(lr=1e-4),
         statistics=statistics,
         recipe=RECIPES["weighted"],
-        batch=2,
         seed=0,
     )
     before, state = images.clone(), torch.random.get_rng_state()
@@ -439,10 +439,10 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
         TTTPlusPlusOptions(**options)
 
 
-def test_requirements_options_that_shape_the_source_model_and_the_authors_settings() -> None:
+def test_requirements_and_options_that_shape_the_source_model() -> None:
     assert TTTPlusPlus().needs().min_batch == 2
     assert TTTPlusPlusOptions.source_fields() == ("head_pool", "head_hidden", "head_out")
-    assert TTTPlusPlus.original.optimiser == Optimiser(
-        optimiser="sgd", lr=1e-2, momentum=0.9, weight_decay=0.0
-    )
-    assert TTTPlusPlusOptions(**TTTPlusPlus.original.options) == TTTPlusPlusOptions()
+
+
+def test_settings() -> None:
+    assert_settings(TTTPlusPlus, lr=1e-2, momentum=0.9, steps=40)

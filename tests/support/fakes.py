@@ -59,7 +59,6 @@ def tiny_session(
     tasks: dict[str, int] = TASKS,
     *,
     recipe: str = "weighted",
-    batch: int = 2,
     statistics: Mapping[str, Tensor] | None = None,
     images: Tensor | None = None,
 ) -> Session:
@@ -74,7 +73,6 @@ def tiny_session(
         optimiser=optimiser,
         statistics=statistics or {},
         recipe=RECIPES[recipe],
-        batch=batch,
         seed=0,
     )
     session.begin_batch(0, random_images() if images is None else images)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 # all imports from ttt_bench
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Norm, Optimiser, Plan, SourceStep
+from ttt_bench.adapter import Norm, Optimiser, SourceStep
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.model import build_model
@@ -229,28 +229,18 @@ def values(net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named if tensor.is_floating_point()}
 
 
-def leaving_out(adapter: Any, layers: Sequence[str]) -> None:
-    """Make TIPI skip these layers, as its authors' code skips those that it does not find.
+def one_set(names: Sequence[str], layers: Sequence[str]) -> dict[str, str]:
+    """Return recorded name -> plugin's name of the second statistics of layers that have one set.
 
-    Their scale and shift stay, and they have one set of running statistics.
+    The recording contains the statistics of such a layer twice; the plugin has one set of them.
     """
-    bind = adapter.bind
-
-    def bound(net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        for layer in layers:
-            module = net.model.get_submodule(layer)
-            for buffer in ("running_mean", "running_var"):
-                net.extra._buffers[f"{layer}.{buffer}".replace(".", "/")] = module.get_buffer(
-                    buffer
-                )
-        plan = bind(net, statistics)
-        still = {
-            f"model.{layer}.{parameter}" for layer in layers for parameter in ("weight", "bias")
-        }
-        moves = tuple(name for name in plan.moves if name not in still)
-        return Plan(moves=moves, adapt=plan.adapt, predict=plan.predict, exact=plan.exact)
-
-    adapter.bind = bound
+    twice = {f"extra.{layer.replace('.', '/')}/": f"model.{layer}." for layer in layers}
+    return {
+        name: name.replace(second, own)
+        for name in names
+        for second, own in twice.items()
+        if name.startswith(second)
+    }
 
 
 def source_statistics(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -267,11 +257,16 @@ def source_statistics(adapter: Any, net: Net, meta: Mapping[str, Any]) -> dict[s
         return adapter.source_statistics(net, images, ctx)
 
 
-def check(path: Path) -> Differences:
-    """Replay a recorded run and return the differences."""
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the settings and the arrays of a recorded run."""
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
-    meta = json.loads(str(data["meta"]))
+    return json.loads(str(data["meta"])), data
+
+
+def check(path: Path) -> Differences:
+    """Replay a recorded run and return the differences."""
+    meta, data = read(path)
     found = Differences(meta["tolerance"])
     method = METHODS.load(meta["method"])
     _check_adapting(_adapter(method, meta, {}), meta, data, found)
@@ -292,7 +287,8 @@ def _adapter(method: Any, meta: Mapping[str, Any], more: Mapping[str, Any]) -> A
         for name, value in meta["all_options"].items()
         if name in method.Options.model_fields
     }
-    return method(method.Options(**{**defaults, **meta["options"], **more}))
+    left_out = {"layers": "official"} if "leave_out" in meta else {}
+    return method(method.Options(**{**defaults, **meta["options"], **left_out, **more}))
 
 
 def _check_adapting(
@@ -304,8 +300,6 @@ def _check_adapting(
             ours = statistics[name.removeprefix("statistics/")]
             found.add("statistics", summary(name, ours, 64), data[name])
     net = source_network(adapter, meta)
-    if "leave_out" in meta:
-        leaving_out(adapter, meta["leave_out"])
     recipe = RECIPES[meta["recipe"]]
     session = Session(
         net,
@@ -313,13 +307,13 @@ def _check_adapting(
         optimiser=Optimiser(**meta["optimiser"]),
         statistics=statistics,
         recipe=recipe,
-        batch=meta["shape"][0],
         seed=0,
     )
     replay = Replay(meta["salt"], "draw")
     replay.into(session.ctx)
     start, step = values(net), 0
     recorded = {name for name, _ in [*meta["moved"], *meta["buffers"]]}
+    twice = one_set(sorted(recorded), meta.get("leave_out", ()))
 
     def compare(images: Tensor) -> None:
         predictions, steps = session.predict(images), meta["steps"]
@@ -329,6 +323,7 @@ def _check_adapting(
         )
         if f"{step}/moved" in data:
             change = {name: tensor - start[name] for name, tensor in values(net).items()}
+            change |= {recorded: change[own] for recorded, own in twice.items()}
             for what in ("moved", "buffers"):
                 found.add_packed(what, meta[what], change, data[f"{step}/{what}"], samples)
             still = [float(c.abs().max()) for name, c in change.items() if name not in recorded]

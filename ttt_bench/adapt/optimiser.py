@@ -11,20 +11,24 @@ from torch import Tensor
 from ttt_bench.adapter import Optimiser
 
 
-def make_optimiser(
-    parameters: Iterable[Tensor], settings: Optimiser, batch: int
-) -> torch.optim.Optimizer:
-    """Return the optimiser of these settings.
+def make_optimiser(parameters: Iterable[Tensor], settings: Optimiser) -> torch.optim.Optimizer:
+    """Return the optimiser of these settings for the parameters that it updates.
 
-    Args:
-        parameters: the parameters that it updates.
-        settings: its settings.
-        batch: images per batch; it multiplies a learning rate that is given per sample.
+    A learning rate that is given per sample is that of a batch of one image; `set_batch` scales it.
     """
-    lr = settings.lr * batch if settings.lr_per_sample else settings.lr
-    common: dict[str, Any] = {"lr": lr, "weight_decay": settings.weight_decay}
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, betas=(settings.beta1, settings.beta2), **common)
     return torch.optim.SGD(
         parameters, momentum=settings.momentum, nesterov=settings.nesterov, **common
     )
+
+
+def set_batch(optimiser: torch.optim.Optimizer, settings: Optimiser, images: int) -> None:
+    """Set the learning rate for an update on a batch of this many images.
+
+    It changes only if it is given per sample, so a smaller last batch has a smaller rate.
+    """
+    if settings.lr_per_sample:
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * images

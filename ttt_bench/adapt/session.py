@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.optimiser import make_optimiser
+from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
@@ -30,7 +30,6 @@ class Session:
         optimiser: settings of the optimiser.
         statistics: the method's source statistics.
         recipe: the target's loss recipe.
-        batch: images per batch, for learning rates that are given per sample.
         seed: seeds the method's randomness, with its name and the batch's number.
         source_recipe: the source's loss recipe; by default that of the target.
 
@@ -50,7 +49,6 @@ class Session:
         optimiser: Optimiser,
         statistics: Mapping[str, Tensor],
         recipe: Recipe,
-        batch: int,
         seed: int,
         source_recipe: Recipe | None = None,
     ) -> None:
@@ -66,8 +64,9 @@ class Session:
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in self.moved)
+        self._settings = optimiser
         self.optimiser = (
-            make_optimiser(list(self.moved.values()), optimiser, batch) if self.moved else None
+            make_optimiser(list(self.moved.values()), optimiser) if self.moved else None
         )
         self._initial = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
@@ -111,7 +110,7 @@ class Session:
             if before is None:
                 before = _step_predictions(out, self.adapter.name)
             yield k, before, _detached(out.losses)
-            self._descend(out.losses)
+            self._descend(out.losses, len(images))
         yield steps, self.predict(images), {}
 
     def step(self, images: Tensor) -> StepOut:
@@ -122,7 +121,7 @@ class Session:
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
         out = self.step(images)
-        self._descend(out.losses)
+        self._descend(out.losses, len(images))
         return _detached(out.losses)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -160,8 +159,9 @@ class Session:
                 self.optimiser, tensor_file.below_prefix("optimiser.", state)
             )
 
-    def _descend(self, losses: Mapping[str, Tensor]) -> None:
+    def _descend(self, losses: Mapping[str, Tensor], images: int) -> None:
         assert self.optimiser is not None
+        set_batch(self.optimiser, self._settings, images)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         self.optimiser.step()

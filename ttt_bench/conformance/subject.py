@@ -154,7 +154,6 @@ class Subject:
             optimiser=self.settings.optimiser,
             statistics=statistics,
             recipe=RECIPES["weighted"],
-            batch=self.batch,
             seed=seed,
         )
         if begin is not None:

@@ -30,7 +30,7 @@ _OPTIMISER_WORDS = {
     "weight_decay": "factor of the weight that is added to the gradient",
     "beta1": "decay of adam's mean of gradients",
     "beta2": "decay of adam's mean of squared gradients",
-    "lr_per_sample": "whether lr is multiplied by the batch size",
+    "lr_per_sample": "whether lr is multiplied by the number of images of the current batch",
     "steps": "adaptation steps per batch",
 }
 

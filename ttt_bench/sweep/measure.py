@@ -148,7 +148,6 @@ class CellRun:
             optimiser=cell.settings.optimiser,
             statistics=statistics,
             recipe=recipe_of(pair.target, variant),
-            batch=cell.opened.preset.batch,
             seed=cell.seed,
             source_recipe=recipe_of(pair.source, variant),
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.optimiser import make_optimiser
+from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapter import Norm, SourceStep
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
@@ -44,9 +44,8 @@ class StageRun:
             for parameter in module.parameters()
             if parameter.requires_grad
         ]
-        self.optimiser = make_optimiser(
-            [*parameters, self.uncertainties], stage.optimiser, spec.training.batch
-        )
+        self.optimiser = make_optimiser([*parameters, self.uncertainties], stage.optimiser)
+        set_batch(self.optimiser, stage.optimiser, spec.training.batch)
         self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def _modules(self) -> dict[str, nn.Module]:
