@@ -150,6 +150,9 @@ def test_a_listing_is_a_table_or_json_alone_on_stdout(
 
 
 def test_params_are_the_papers_at_resnet_50() -> None:
+    table = call("params", "--backbone", "resnet50").stdout
+    assert "trainable parameters, resnet50, " in table
+    assert "29.24" in table, "published for any weights of the architecture"
     records = {record["method"]: record for record in json.loads(call("params", "--json").stdout)}
     assert records["base"] == {
         "method": "base",
@@ -164,6 +167,7 @@ def test_params_are_the_papers_at_resnet_50() -> None:
     }
     assert records["tent"]["moved"] == 53120
     assert (records["s4t"]["total"], records["s4t"]["added"]) == (29236632, 5682508)
+    assert records["s4t"]["published"] == 29.24
 
 
 def test_a_card_describes_a_method() -> None:
@@ -175,6 +179,7 @@ def test_a_card_describes_a_method() -> None:
         for record in json.loads(call("methods", "show", "s4t", "--json").stdout)
     }
     assert fields["own source model"] == "yes"
+    assert "resnet50, initial weights: timm tv_in1k" in fields["published network"]
     assert fields["option lambda_tp"]["paper"] == "1.0"
     assert fields["option lambda_tp"]["original"] == "official"
     assert "every method" in fields["--hparams paper"]

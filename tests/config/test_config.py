@@ -206,7 +206,7 @@ def test_every_preset_resolves_for_every_method(preset: str) -> None:
 
 def test_the_paper_preset_is_the_published_protocol() -> None:
     preset = resolve_preset("paper", {})
-    assert (preset.model.backbone, preset.model.pretrained) == ("resnet50", True)
+    assert (preset.model.backbone, preset.model.pretrained) == ("resnet50.tv_in1k", True)
     training = preset.training
     assert (
         training.shared_iterations,

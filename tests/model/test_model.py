@@ -21,7 +21,7 @@ from ttt_bench.methods.base import Base
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.network import NORMALISATIONS, MultiTaskModel
 from ttt_bench.model.parameters import count_parameters
-from ttt_bench.model.weights import load_weights
+from ttt_bench.model.weights import initial_weights, load_weights
 from ttt_bench.network import Net
 
 TASKS = {"semseg": 4, "depth": 1, "normals": 3}
@@ -190,6 +190,23 @@ def test_an_unknown_backbone_suggests_near_names_and_lists_no_thousand_others() 
     assert len(str(error.value)) < 250
 
 
+def test_an_unknown_tag_of_weights_is_refused_even_without_weights() -> None:
+    with pytest.raises(
+        BenchError, match="unknown tag of resnet50's weights 'tv_in2k'; did you mean tv_in1k"
+    ):
+        build_model(ModelConfig(backbone="resnet50.tv_in2k"), TASKS)
+
+
+def test_weights_are_identified_by_their_tag() -> None:
+    def tag(backbone: str, *, pretrained: bool) -> str | None:
+        config = ModelConfig(backbone=backbone, pretrained=pretrained)
+        return initial_weights(config)["weights"]
+
+    assert tag("resnet50.tv_in1k", pretrained=True) == "timm tv_in1k"
+    assert tag("resnet50", pretrained=True) == "timm a1_in1k"
+    assert tag("resnet50", pretrained=False) is None
+
+
 def test_a_backbone_without_four_scales_is_refused() -> None:
     with pytest.raises(BenchError, match="four are needed"):
         build_model(ModelConfig(backbone="test_vit"), TASKS)
@@ -215,6 +232,7 @@ def test_without_a_network_connection_the_error_states_the_remedy(
         build_model(ModelConfig(backbone="test_resnet", pretrained=True), TASKS)
     for part in (
         "test_resnet",
+        "timm's tag r160_in1k",
         "cannot reach the hub",
         "model.weights=FILE",
         "model.pretrained=false",

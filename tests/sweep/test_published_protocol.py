@@ -17,6 +17,7 @@ from ttt_bench.adapter import Optimiser
 from ttt_bench.config.merging import make_request
 from ttt_bench.losses import Recipe
 from ttt_bench.methods.s4t import S4TOptions, tbs_loss
+from ttt_bench.model.weights import initial_weights
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.plan import plan_sweep
 from ttt_bench.sweep.resolve import resolve
@@ -74,7 +75,9 @@ def test_source_models_are_trained_as_published(cells: list[Cell]) -> None:
         )
         assert stage.phase.schedule == "polynomial"
         assert (spec.training.batch, spec.training.flip) == (8, True)
-        assert (spec.model.backbone, spec.model.pretrained) == ("resnet50", True)
+        assert (spec.model.backbone, spec.model.pretrained) == ("resnet50.tv_in1k", True)
+        # torchvision's first ImageNet weights, which S4T's code loads
+        assert initial_weights(spec.model) == {"weights": "timm tv_in1k"}
         assert dict(spec.tasks) == CHANNELS[cell.opened.pair.name]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from ttt_bench.cli.options import Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
+from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import TASKS
@@ -27,7 +28,10 @@ _JSON_ONLY = ("millions", "architecture")
 
 
 def params(
-    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "resnet50",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="timm backbone. Default: that of the preset paper.", show_default=False),
+    ] = None,
     classes: Annotated[
         int,
         typer.Option(
@@ -46,6 +50,7 @@ def params(
     from ttt_bench.describe.parameters import parameter_rows
 
     settings = parse_settings(sets)
+    backbone = backbone or resolve_preset("paper", {}).model.backbone
     resolve(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
     rows = parameter_rows(backbone, names, classes=classes, settings=settings, progress=Display())

@@ -27,9 +27,10 @@ class ModelConfig(Strict):
     """The shared network.
 
     Attributes:
-        backbone: a timm model that supports `features_only`.
+        backbone: a timm model that supports `features_only`; `ARCHITECTURE.TAG` also names the
+            weights to start from.
         backbone_args: further arguments of timm's `create_model`, such as `channels` of a ResNet.
-        pretrained: start from timm's ImageNet weights.
+        pretrained: start from timm's ImageNet weights: those of the tag, by default timm's first.
         weights: a local file with the backbone's weights, instead of timm's download.
     """
 
@@ -37,6 +38,11 @@ class ModelConfig(Strict):
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
     weights: Path | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Name of the backbone without the tag of its weights."""
+        return self.backbone.partition(".")[0]
 
     def untrained(self) -> ModelConfig:
         """Return the same network without weights to load."""

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapter import Adapter, Hparams, Needs, Norm, Passes, Phase, Plan, Quirk, SourcePass
-from ttt_bench.config.preset import ModelConfig
+from ttt_bench.config.preset import ModelConfig, resolve_preset
+from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import STAGES
 from ttt_bench.registry import METHODS
 from ttt_bench.tasks import TASKS, canonical, output_channels
@@ -60,6 +61,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
         "architecture": card.architecture,
         "--hparams paper": method.paper.citation,
         "--hparams original": method.original.citation,
+        "published network": _network_words(_published_network()),
         "code": METHODS.entry(name).location,
     }
     quirks = [{"field": "quirk", "value": _quirk_words(name, quirk)} for quirk in card.quirks]
@@ -115,7 +117,18 @@ def _option_words(field: FieldInfo, shaped: str) -> dict[str, str]:
 def _plan(adapter: Adapter) -> Plan:
     """Return the plan of a method that adapts the published network."""
     channels = output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES)
-    return plan_of(meta_net(ModelConfig(), channels, adapter), adapter)
+    return plan_of(meta_net(_published_network(), channels, adapter), adapter)
+
+
+def _published_network() -> ModelConfig:
+    """Return the network of the published protocol."""
+    return resolve_preset("paper", {}).model
+
+
+def _network_words(model: ModelConfig) -> str:
+    """Name a network and the weights that it starts from."""
+    weights = initial_weights(model)["weights"] or "random"
+    return f"{model.architecture}, initial weights: {weights} (--preset paper)"
 
 
 def _values(hparams: Hparams) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def parameter_rows(
     A method that does not load is omitted with a notice.
 
     Args:
-        backbone: A timm backbone.
+        backbone: A timm backbone; the tag of its weights makes no difference.
         tasks: Names of tasks.
         classes: Number of semantic classes.
         settings: `method.key` -> value.
@@ -48,9 +48,9 @@ def parameter_rows(
         BenchError: A backbone or task is unknown, or a setting is invalid.
     """
     names = canonical(tasks)
-    as_published = backbone == "resnet50" and len(names) == len(TASKS)
+    model, used = ModelConfig(backbone=backbone), resolve_preset("paper", {}).model
+    as_published = model.architecture == used.architecture and len(names) == len(TASKS)
     published = published_parameters() if as_published else {}
-    model = ModelConfig(backbone=backbone)
     rows = [
         {"method": adapter.name, "published": published.get(adapter.name)}
         | _counts(adapter, model, names, classes)

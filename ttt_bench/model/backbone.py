@@ -10,12 +10,13 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from ttt_bench.config.preset import ModelConfig
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, unknown
 from ttt_bench.model.network import MultiTaskModel
-from ttt_bench.model.weights import existing_weights
+from ttt_bench.model.weights import existing_weights, pretrained_tag
 from ttt_bench.network import STAGES
 from ttt_bench.util.text import listed
 
@@ -52,7 +53,12 @@ def build_model(config: ModelConfig, tasks: Mapping[str, int]) -> MultiTaskModel
 
 
 def _check_known(backbone: str) -> None:
-    if timm.is_model(backbone):
+    architecture, _, tag = backbone.partition(".")
+    if timm.is_model(architecture):
+        tags = get_arch_pretrained_cfgs(architecture)
+        if tag and backbone not in tags:
+            names = [name.partition(".")[2] for name in tags]
+            raise unknown(f"tag of {architecture}'s weights", tag, filter(None, names))
         return
     near = get_close_matches(backbone, timm.list_models(), n=5, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
@@ -120,9 +126,10 @@ def _weights_message(config: ModelConfig, error: Exception) -> str:
             f"{_one_line(error)}; use a file saved by timm from this backbone"
         )
     return (
-        f"the ImageNet weights of {config.backbone} could not be loaded ({_one_line(error)}). "
-        "Without a network, give a local file (--set model.weights=FILE, as saved by timm or "
-        "downloaded from its page), or train from scratch (--set model.pretrained=false)"
+        f"the ImageNet weights of {config.architecture} with timm's tag {pretrained_tag(config)} "
+        f"could not be loaded ({_one_line(error)}). Without a network, give a local file of these "
+        "weights (--set model.weights=FILE, as saved by timm or downloaded from its page), or "
+        "train from scratch (--set model.pretrained=false)"
     )
 
 

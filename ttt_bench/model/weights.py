@@ -30,12 +30,16 @@ def initial_weights(config: ModelConfig) -> dict[str, str | None]:
     """
     if config.weights:
         return {"weights": hash_file(existing_weights(config.weights))}
-    tag = (
-        timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
-        if config.pretrained
-        else None
-    )
-    return {"weights": f"timm {tag.tag}" if tag else None}
+    tag = pretrained_tag(config)
+    return {"weights": f"timm {tag}" if tag else None}
+
+
+def pretrained_tag(config: ModelConfig) -> str | None:
+    """Return the tag of timm's weights that a backbone starts from; None without such weights."""
+    if not config.pretrained or config.weights:
+        return None
+    found = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    return str(found.tag) if found else None
 
 
 def existing_weights(path: Path) -> Path:
