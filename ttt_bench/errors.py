@@ -22,6 +22,10 @@ class DivergedError(BenchError):
         self.step = step
 
 
+class ClaimError(BenchError):
+    """A method does not do what its plan claims."""
+
+
 class DataError(BenchError):
     """Data are missing, damaged, or do not follow their format."""
 

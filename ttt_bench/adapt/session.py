@@ -108,7 +108,7 @@ class Session:
             before = None if self.plan.exact else self.predict(images)
             out = self.step(images)
             if before is None:
-                before = _step_predictions(out, self.adapter.name)
+                before = step_predictions(out, self.adapter.name)
             yield k, before, _detached(out.losses)
             self._descend(out.losses, len(images))
         yield steps, self.predict(images), {}
@@ -120,9 +120,7 @@ class Session:
 
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
-        out = self.step(images)
-        self._descend(out.losses, len(images))
-        return _detached(out.losses)
+        return self._updated(self.step(images), len(images))
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode."""
@@ -159,6 +157,11 @@ class Session:
                 self.optimiser, tensor_file.below_prefix("optimiser.", state)
             )
 
+    def _updated(self, out: StepOut, images: int) -> dict[str, Tensor]:
+        """Update the weights by a step's losses on a number of images; return the losses."""
+        self._descend(out.losses, images)
+        return _detached(out.losses)
+
     def _descend(self, losses: Mapping[str, Tensor], images: int) -> None:
         assert self.optimiser is not None
         set_batch(self.optimiser, self._settings, images)
@@ -189,7 +192,12 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
     return {name: parameter for name, parameter in named.items() if name in matched}
 
 
-def _step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:
+def step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:
+    """Return the predictions of a step.
+
+    Raises:
+        BenchError: there are none.
+    """
     if out.predictions is None:
         raise BenchError(
             f"method {method} declares exact=True, but its step returned no predictions; return "

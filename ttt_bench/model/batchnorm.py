@@ -57,14 +57,17 @@ class NormController:
 
     Attributes:
         layers: name in the model -> layer, subclasses of PyTorch's batch norm included.
+        ema_used: whether the layers' own running statistics were ever under `Norm.EMA`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.layers = _batch_norm_layers(model)
+        self.ema_used = False
 
     def set(self, mode: Norm) -> None:
         """Set the mode of every layer."""
+        self.ema_used |= mode is Norm.EMA
         _set_mode(self.layers.values(), mode)
 
     def set_momentum(self, momentum: float) -> None:
@@ -82,7 +85,8 @@ class NormController:
             name: (layer.training, layer.track_running_stats) for name, layer in self.layers.items()
         }
         own = self._exchange(stats) if stats is not None else None
-        self.set(mode)
+        self.ema_used |= mode is Norm.EMA and own is None
+        _set_mode(self.layers.values(), mode)
         try:
             yield
         finally:

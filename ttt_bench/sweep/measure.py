@@ -17,6 +17,7 @@ from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
+from ttt_bench.adapt.verified import VerifiedSession
 from ttt_bench.adapter import Norm
 from ttt_bench.errors import BenchError
 from ttt_bench.model.batchnorm import set_norm
@@ -142,7 +143,7 @@ class CellRun:
 
     def _session(self, net: Net, statistics: dict[str, Tensor]) -> Session:
         cell, pair, variant = self.cell, self.cell.opened.pair, self.cell.opened.variant
-        return Session(
+        return VerifiedSession(
             net,
             cell.settings.adapter,
             optimiser=cell.settings.optimiser,
