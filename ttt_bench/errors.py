@@ -9,6 +9,9 @@ from difflib import get_close_matches
 class BenchError(Exception):
     """An error that the user can fix; the message says what is wrong, where, and what to do."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class DivergedError(BenchError):
     """A loss or a prediction is not finite.
@@ -43,3 +46,14 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:
         f" (available: {', '.join(names)})" if near else f" available: {', '.join(names) or 'none'}"
     )
     return BenchError(f"unknown {kind} {name!r}{hint}{listed}")
+
+
+def printable(text: str) -> str:
+    r"""Return a text that every stream and file can take.
+
+    Bytes of file names that are not UTF-8 become escapes.
+
+    >>> printable("r\udce4ume")
+    'r\\udce4ume'
+    """
+    return text.encode(errors="backslashreplace").decode()

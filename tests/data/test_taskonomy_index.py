@@ -15,6 +15,7 @@ from support.files.taskonomy_files import (
 )
 from support.notices import Notices
 
+from ttt_bench.data.file_system import Contents
 from ttt_bench.data.taskonomy.index import Folders, find_folders, list_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
@@ -151,14 +152,15 @@ def test_listing_is_compact_and_reports_progress(tmp_path: Path) -> None:
 def test_memory_grows_by_a_few_bytes_a_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def listed(folder: Path) -> Any:
+    def listed(folder: Path, title: str) -> Contents:
         suffix = {"segment_semantic": "segmentsemantic"}.get(folder.name, folder.name)
-        return [f"point_{n}_view_{v}_domain_{suffix}.png" for n in range(2000) for v in range(4)]
+        stems = (f"point_{n}_view_{v}" for n in range(2000) for v in range(4))
+        return Contents((), tuple(f"{stem}_domain_{suffix}.png" for stem in stems), ())
 
     def allocated(buildings: Any) -> Any:
         names = [f"house{number}" for number in range(buildings)]
         paths = {
-            (name, part): tmp_path / name / domain
+            (name, part): (tmp_path / name / domain,)
             for name in names
             for part, domain in PARTS.items()
         }
@@ -171,7 +173,7 @@ def test_memory_grows_by_a_few_bytes_a_frame(
         assert len(frames) == 8000 * buildings
         return held, peak
 
-    monkeypatch.setattr("os.listdir", listed)
+    monkeypatch.setattr("ttt_bench.data.taskonomy.index.contents_of", listed)
     allocated(1)  # what is made once
     (few, _), (many, peak) = allocated(1), allocated(3)
     assert (many - few) / 16_000 < 16

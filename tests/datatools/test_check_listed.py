@@ -114,7 +114,7 @@ def test_damaged_and_missing_files_are_errors(nyud: Path) -> None:
         findings,
         "error",
         "frames",
-        "1 of 3 images of gt_sets/train.txt have no depth file, such as 0003",
+        "1 of 3 images of gt_sets/train.txt have no depth file, such as '0003'",
     )
     np.save(nyud_files.file_of(nyud, "0003", "depth"), np.full((24, 64), 2.0, np.float32))
     findings = check(nyud, Silent())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ttt_bench.errors import DataError
+from ttt_bench.data.file_system import file_bytes
+from ttt_bench.errors import DataError, printable
+from ttt_bench.util.os_errors import cause, explained_reading, unreadable
 from ttt_bench.util.progress import Progress
 
 Size = tuple[int, int]
@@ -22,7 +26,7 @@ Size = tuple[int, int]
 _HASHED = 16  # frames whose contents are part of a fingerprint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFormat:
     """The required kind of an image file.
 
@@ -30,19 +34,23 @@ class ImageFormat:
         words: the kind, in words.
         modes: Pillow's modes of the kind.
         containers: file formats.
+        as_stored: whether pictures that carry an EXIF orientation are read as their pixels are
+            stored. Otherwise they are refused, because their labels may fit the turned picture.
     """
 
     words: str
     modes: tuple[str, ...]
     containers: tuple[str, ...] = ("PNG",)
+    as_stored: bool = False
 
 
-RGB = ImageFormat("8-bit RGB", ("RGB",))
-PHOTO = ImageFormat("8-bit RGB", ("RGB",), ("PNG", "JPEG"))
-LABELS = ImageFormat("8-bit with one channel (grey or palette)", ("L", "P"))
-GREY = ImageFormat("8-bit grey", ("L",))
+RGB = ImageFormat(words="8-bit RGB", modes=("RGB",))
+PHOTO = ImageFormat(words="8-bit RGB", modes=("RGB",), containers=("PNG", "JPEG"))
+PHOTO_AS_STORED = replace(PHOTO, as_stored=True)
+LABELS = ImageFormat(words="8-bit with one channel (grey or palette)", modes=("L", "P"))
+GREY = ImageFormat(words="8-bit grey", modes=("L",))
 # the mode of 16-bit files depends on the version of Pillow
-GREY16 = ImageFormat("16-bit grey", ("I;16", "I;16B", "I"))
+GREY16 = ImageFormat(words="16-bit grey", modes=("I;16", "I;16B", "I"))
 
 _MODE_WORDS = {
     "1": "1-bit",
@@ -54,6 +62,12 @@ _MODE_WORDS = {
     "CMYK": "8-bit CMYK",
     **dict.fromkeys(GREY16.modes, GREY16.words),
 }
+_TO_RGB = frozenset({"1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr"})
+"""Modes that Pillow converts to RGB without a choice of scale."""
+
+_ORIENTATION = 0x0112
+_ORIENTATION_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
+"""Pillow's names of the entries that may contain an orientation."""
 
 
 class Problem(NamedTuple):
@@ -67,47 +81,104 @@ def read_image(path: Path, wanted: ImageFormat) -> NDArray[Any]:
     """Return an image unchanged, (H, W) or (H, W, 3); for a palette image, the indices.
 
     Raises:
-        DataError: the file is missing, damaged or of the wrong kind.
+        DataError: the file is missing, damaged or of the wrong kind, or carries an EXIF orientation
+            that `wanted` does not allow.
     """
     with open_image(path, wanted) as image:
         try:
-            return np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path}: truncated or damaged ({error})") from error
+            array = np.asarray(image)
+        except Exception as error:  # Pillow and zlib raise various errors for damaged files
+            raise _damaged(path, error, "truncated or damaged") from error
+        _require_upright(image, path, wanted)  # the entry may come after the pixels
+        return array
+
+
+class ImageHeader(NamedTuple):
+    """The size (H, W) of an image file, and its EXIF orientation, 1 if it has none."""
+
+    size: Size
+    orientation: int
+
+
+def image_header(path: Path, wanted: ImageFormat) -> ImageHeader:
+    """Return the size and the orientation of an image file, from its header.
+
+    Raises:
+        DataError: as `open_image`.
+    """
+    with open_image(path, wanted) as image:
+        return ImageHeader((image.height, image.width), _orientation(image))
 
 
 def image_file_size(path: Path, wanted: ImageFormat) -> Size:
     """Return (H, W) of an image file, from its header.
 
     Raises:
-        DataError: the file is missing, not an image, or of the wrong kind.
+        DataError: as `open_image`.
     """
-    with open_image(path, wanted) as image:
-        return image.height, image.width
+    return image_header(path, wanted).size
 
 
 def open_image(path: Path, wanted: ImageFormat) -> Image.Image:
     """Return an open image whose header has been read; the caller closes it.
 
     Raises:
-        DataError: the file is missing, not an image, or of the wrong kind.
+        DataError: the file is missing, not an image, or of the wrong kind, or carries an EXIF
+            orientation that `wanted` does not allow.
     """
+    if file_bytes(path) == 0:
+        raise DataError(f"{path}: empty file (0 bytes)")
     try:
         image = Image.open(path, formats=wanted.containers)
-    except (FileNotFoundError, PermissionError) as error:
-        raise _unreadable(path, error) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path}: empty file (0 bytes)") from error
-        raise DataError(
-            f"{path}: not a {' or '.join(wanted.containers)} image, or its header is damaged"
-        ) from error
-    if image.mode not in wanted.modes:
+    except Exception as error:  # Pillow raises various errors for damaged files
+        kind = " or ".join(wanted.containers)
+        huge = isinstance(error, Image.DecompressionBombError)
+        what = "of an impossible size" if huge else f"not a {kind} image, or its header is damaged"
+        raise _damaged(path, error, what) from error
+    try:
+        _require_mode(image, path, wanted)
+        _require_upright(image, path, wanted)
+    except DataError:
         image.close()
-        raise DataError(
-            f"{path}: {_MODE_WORDS.get(image.mode, image.mode)}, expected {wanted.words}"
-        )
+        raise
     return image
+
+
+def _require_mode(image: Image.Image, path: Path, wanted: ImageFormat) -> None:
+    if image.mode in wanted.modes:
+        return
+    found = f"{path}: {_MODE_WORDS.get(image.mode, image.mode)}, expected {wanted.words}"
+    if "RGB" in wanted.modes and image.mode in _TO_RGB:
+        found += f"; convert it: {_command('Image.open(p).convert(`RGB`)', path)}"
+    raise DataError(found)
+
+
+def _require_upright(image: Image.Image, path: Path, wanted: ImageFormat) -> None:
+    orientation = 1 if wanted.as_stored else _orientation(image)
+    if orientation != 1:
+        raise DataError(
+            f"{path}: the picture carries the EXIF orientation {orientation}, so viewers show it "
+            "turned or mirrored, but its pixels are read as stored. If its labels fit what viewers "
+            f"show, turn it: {_command('ImageOps.exif_transpose(Image.open(p))', path)}. If they "
+            f"fit the stored pixels, remove the entry: {_command('Image.open(p)', path)}"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an open image, 1 to 8; 1 if it has no valid one."""
+    found: Any = 1
+    if _ORIENTATION_KEYS & image.info.keys():
+        with suppress(Exception):  # entries may be damaged in many ways
+            found = image.getexif().get(_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _command(expression: str, path: Path) -> str:
+    """Return a command line that replaces an image `p` by a Pillow expression on it."""
+    made = expression.replace("`", "'")
+    saved = f"{made}.save(p, quality=95, exif=b'')"
+    code = f"import sys; from PIL import Image, ImageOps; p = sys.argv[1]; {saved}"
+    return f'python -c "{code}" {shlex.quote(str(path))}'
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -119,10 +190,9 @@ def read_npy(path: Path) -> NDArray[Any]:
     content = read_bytes(path)
     try:
         array = np.load(BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path}: not an array in NumPy's format, or truncated ({error})"
-        ) from error
+    except Exception as error:  # the header is parsed as Python, which raises various errors
+        what = "not an array in NumPy's format, or truncated"
+        raise _damaged(path, error, what) from error
     if not isinstance(array, np.ndarray):
         raise DataError(
             f"{path}: an archive of arrays, expected a single array in NumPy's .npy format"
@@ -131,18 +201,33 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
+    """Return the content of a regular file.
 
     Raises:
-        DataError: the file is missing, unreadable or empty.
+        DataError: the file is missing, unreadable, empty or not regular.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not content:
+    if file_bytes(path) == 0:
         raise DataError(f"{path}: empty file (0 bytes)")
-    return content
+    with explained_reading(path):
+        return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a UTF-8 text file, without a byte order mark.
+
+    Raises:
+        DataError: the file is missing, unreadable, not regular, or not in UTF-8.
+    """
+    file_bytes(path)
+    with explained_reading(path, errors=(UnicodeDecodeError,)):
+        return path.read_text(encoding="utf-8-sig")
+
+
+def _damaged(path: Path, error: Exception, what: str) -> DataError:
+    """Return the error for content that a library refuses; errors of the system pass as such."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return unreadable(path, error)
+    return DataError(f"{path}: {what} ({cause(error, path)})")
 
 
 class Indexed(Protocol):
@@ -165,34 +250,22 @@ def fingerprint(frames: Indexed, parts: Sequence[str], title: str, progress: Pro
         title: title of the progress bar.
 
     Raises:
-        DataError: a file is missing or cannot be read.
+        DataError: a file is missing, cannot be read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with progress.bar(title, len(frames)) as bar:
         for index in range(len(frames)):
-            sizes = " ".join(f"{part} {_bytes_in(frames.path(index, part))}" for part in parts)
-            digest.update(f"{frames.name(index)} {sizes}\n".encode())
+            sizes = " ".join(f"{part} {file_bytes(frames.path(index, part))}" for part in parts)
+            digest.update(f"{printable(frames.name(index))} {sizes}\n".encode())
             bar.advance()
     for index in spread(len(frames), _HASHED):
         for part in parts:
-            digest.update(hashlib.sha256(frames.path(index, part).read_bytes()).digest())
+            path = frames.path(index, part)
+            with explained_reading(path):
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _bytes_in(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 def spread(count: int, most: int) -> list[int]:
     """Return at most `most` indices of `range(count)`, evenly spread and deterministic."""
     return list(range(count)) if count <= most else [index * count // most for index in range(most)]
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    missing = isinstance(error, FileNotFoundError)
-    return DataError(
-        f"{path}: " + ("no such file" if missing else "cannot be read; check its permissions")
-    )

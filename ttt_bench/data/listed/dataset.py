@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +13,24 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.file_dataset import SampledDataset
-from ttt_bench.data.images.files import PHOTO, Size, fingerprint, image_file_size
+from ttt_bench.data.images.files import (
+    PHOTO_AS_STORED,
+    ImageHeader,
+    Size,
+    fingerprint,
+    image_header,
+)
 from ttt_bench.data.images.normals import NYUD_AXES
 from ttt_bench.data.images.sample import IMAGE, Placement
 from ttt_bench.data.label_spaces import LabelSpace, find_label_space
-from ttt_bench.data.listed.layout import ListedLayout, Listing, find_listing, same_view
+from ttt_bench.data.listed.layout import (
+    ListedLayout,
+    Listing,
+    find_listing,
+    near_files,
+    require_disjoint,
+    same_view,
+)
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import CORRECTED, DataVariant
@@ -110,15 +123,18 @@ class ListedDataset(SampledDataset):
         if not any(name in space.native for name in cls.id_sets):
             space.table(cls.domain)  # raises the error that lists the space's data sets
         listing = find_listing(cls.layout, root, split)
+        require_disjoint(cls.layout, listing.root)
         manifest = read_manifest(listing.root)
         tasks, missing = cls.tasks_of(listing, space)
         parts = cls.parts_of(tasks, listing, space)
         for part in parts:
             listing.require(part)
-        sizes, title = image_sizes(listing, progress), cls.layout.title
+        headers, title = _image_headers(listing, progress), cls.layout.title
+        sizes = [header.size for header in headers.values()]
         notices = [
             *missing,
             *_about_list(listing, split),
+            *_about_orientation(listing, headers),
             *cls.about(listing, parts, sizes),
             *_about_size(title, sizes, size),
         ]
@@ -147,8 +163,8 @@ class ListedDataset(SampledDataset):
         Raises:
             DataError: its file is missing or damaged.
         """
-        original = image_file_size(self.listing.path(index, IMAGE), PHOTO)
-        return samples.placement(original, self.size)
+        header = image_header(self.listing.path(index, IMAGE), PHOTO_AS_STORED)
+        return samples.placement(header.size, self.size)
 
     @classmethod
     @abstractmethod
@@ -207,9 +223,13 @@ class ListedDataset(SampledDataset):
                 notices.append(f"{cls.layout.title}: {why}; the task {task} cannot run")
         if not tasks:
             looked_for = ", ".join(cls.layout.places(part) for part in cls.layout.parts)
+            example = listing.ids[0]
+            near = (near_files(listing, part, example) for part in cls.layout.parts)
+            found = ", ".join(filter(None, near)) or "no files"
             raise DataError(
                 f"{cls.layout.title}: {listing.root} has no targets for the ids of "
-                f"{listing.list_name}.txt; looked for {looked_for}"
+                f"{listing.list_name}.txt, such as {example!r}; looked for {looked_for}; found "
+                f"{found}. A line of the list is the name of a file without its suffix"
             )
         return FoundTasks(tuple(tasks), tuple(notices))
 
@@ -238,23 +258,51 @@ class ListedDataset(SampledDataset):
         path = self.listing.path(index, part)
         array = self.decode(path, part)
         if image is not None and not same_view(array.shape, image.shape):
-            raise DataError(
-                f"{path}: {array.shape[0]} rows and {array.shape[1]} columns, but its image has "
-                f"{image.shape[0]} and {image.shape[1]}, another shape: one of them has been "
-                "cropped. Take both from the same archive"
-            )
+            raise _misfit(path, array.shape, self.listing.path(index, IMAGE), image.shape)
         return array
+
+
+def _misfit(path: Path, shape: Sequence[int], image: Path, stored: Sequence[int]) -> DataError:
+    """Return the error for a target whose shape is not that of its image."""
+    found = (
+        f"{path}: {shape[0]} rows and {shape[1]} columns, but its image has {stored[0]} and "
+        f"{stored[1]}"
+    )
+    orientation = image_header(image, PHOTO_AS_STORED).orientation
+    if orientation > 4 and same_view(shape, stored[1::-1]):
+        return DataError(
+            f"{found}. {image} carries the EXIF orientation {orientation}, which turns it by a "
+            "quarter and is not applied; save the picture turned, as viewers show it"
+        )
+    return DataError(
+        f"{found}, another shape: one of them has been cropped. Take both from the same archive"
+    )
 
 
 def image_sizes(listing: Listing, progress: Progress) -> list[Size]:
     """Return the sizes of all images with a readable header; `prepare` reports the others."""
-    sizes = []
+    return [header.size for header in _image_headers(listing, progress).values()]
+
+
+def _image_headers(listing: Listing, progress: Progress) -> dict[int, ImageHeader]:
+    """Return index -> header of all images with a readable header."""
+    headers = {}
     with progress.bar(f"looking at {listing.layout.title}'s images", len(listing)) as bar:
         for index in range(len(listing)):
             with suppress(DataError):
-                sizes.append(image_file_size(listing.path(index, IMAGE), PHOTO))
+                headers[index] = image_header(listing.path(index, IMAGE), PHOTO_AS_STORED)
             bar.advance()
-    return sizes
+    return headers
+
+
+def _about_orientation(listing: Listing, headers: Mapping[int, ImageHeader]) -> Iterator[str]:
+    turned = [index for index, header in headers.items() if header.orientation != 1]
+    if turned:
+        yield (
+            f"{listing.layout.title}: {len(turned)} images carry an EXIF orientation, such as "
+            f"{listing.path(turned[0], IMAGE)}; it is not applied: labels are taken to fit the "
+            "pixels as they are stored"
+        )
 
 
 def _about_list(listing: Listing, split: str) -> Iterator[str]:

@@ -7,12 +7,16 @@ frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ttt_bench.data.file_system import Contents, contents_of, folders_in, is_folder
+from ttt_bench.data.images.files import read_text
 from ttt_bench.data.splits import require_split
 from ttt_bench.errors import DataError
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.text import listed
 
 LIST_OF: dict[str, str] = {"train": "train", "val": "val", "test": "val", "tune": "train"}
@@ -109,44 +113,75 @@ class Listing:
         absent, layout = self.lacking(part), self.layout
         if not absent:
             return
+        near = near_files(self, part, absent[0])
+        found = f", found {near}" if near else ""
         default = "complete the archive, or take these ids out of the list"
         raise DataError(
             f"{layout.title}: {len(absent)} of {len(self)} images of {layout.lists}/"
-            f"{self.list_name}.txt have no {part} file, such as {absent[0]} (looked for "
-            f"{layout.places(part)} below {self.root}); {layout.hints.get(part, default)}"
+            f"{self.list_name}.txt have no {part} file, such as {absent[0]!r} (looked for "
+            f"{layout.places(part)} below {self.root}{found}); {layout.hints.get(part, default)}"
         )
+
+
+def near_files(listing: Listing, part: str, wanted: str) -> str:
+    """Return what the folders of a part have instead of the file of an id, in words.
+
+    These are entries whose names differ in case or suffix, or that are no regular files. Without
+    any, it is the name of a regular file, as an example; empty if the folders have none.
+    """
+    stem = wanted.split()[0].partition(".")[0].casefold()
+    near: list[str] = []
+    examples: list[str] = []
+    for folder in dict.fromkeys(place.folder for place in listing.layout.parts[part]):
+        found = _contents(listing.root / folder, listing.layout.title)
+        names = [*found.files]
+        names += [f"{name} (a folder)" for name in found.folders]
+        names += [f"{name} (not a regular file)" for name in found.others]
+        near += [f"{folder}/{name}" for name in names if name.partition(".")[0].casefold() == stem]
+        examples += [f"{folder}/{name}" for name in names if not name.startswith(".")]
+    return listed(near) if near else "".join(examples[:1])
 
 
 def find_root(layout: ListedLayout, root: Path) -> Path:
     """Return the folder that contains a data set's lists: `root`, or a folder in it.
 
-    The preferred archive's folder comes first.
+    The preferred archive's folder comes first. Folders that cannot be read are passed over, unless
+    they have the name of an archive.
 
     Raises:
         DataError: the folder does not exist, or contains nothing known, or another form of the
             data set; says what to do.
     """
-    if not root.is_dir():
+    with explained_reading(root, layout.title):
+        there = root.is_dir()
+    if not there:
         raise DataError(
             f"{layout.title}: the folder {root} does not exist; --data-root (or the environment "
             f"variable TTT_BENCH_DATA) must name the folder that contains {layout.folder}/"
         )
-    try:
-        folders = [root, *_inner_folders(layout, root)]
-        for folder in folders:
-            if (folder / layout.lists).is_dir():
-                return folder
-        others = [message for folder in folders if (message := layout.other_form(folder))]
-        raise DataError(f"{layout.title}: {others[0]}") if others else _unrecognised(layout, root)
-    except OSError as error:
-        raise _unreadable(layout, error) from error
+    folders = [root, *_inner_folders(layout, root)]
+    for folder in folders:
+        if _has_lists(layout, folder):
+            return folder
+    with explained_reading(root, layout.title):
+        readable = [folder for folder in folders if os.access(folder, os.R_OK | os.X_OK)]
+        others = [message for folder in readable if (message := layout.other_form(folder))]
+    raise DataError(f"{layout.title}: {others[0]}") if others else _unrecognised(layout, root)
+
+
+def _has_lists(layout: ListedLayout, folder: Path) -> bool:
+    """Return whether a folder contains the lists; a stray folder may be unreadable."""
+    if folder.name not in layout.archives:
+        return is_folder(folder / layout.lists)
+    with explained_reading(folder, layout.title):
+        return (folder / layout.lists).is_dir()
 
 
 def _inner_folders(layout: ListedLayout, root: Path) -> list[Path]:
     """Return the folders in `root`, those of known archives first."""
-    inside = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     order = {name: place for place, name in enumerate(layout.archives)}
-    return sorted(sorted(inside), key=lambda path: order.get(path.name, len(order)))
+    inside = folders_in(root, layout.title)
+    return sorted(inside, key=lambda path: order.get(path.name, len(order)))
 
 
 def find_listing(layout: ListedLayout, root: Path, split: str) -> Listing:
@@ -159,10 +194,7 @@ def find_listing(layout: ListedLayout, root: Path, split: str) -> Listing:
     require_split(split)
     folder = find_root(layout, root)
     ids = read_ids(layout, folder, LIST_OF[split])
-    try:
-        files = {part: _files(folder, places) for part, places in layout.parts.items()}
-    except OSError as error:
-        raise _unreadable(layout, error) from error
+    files = {part: _files(layout, folder, part) for part in layout.parts}
     return Listing(layout=layout, root=folder, list_name=LIST_OF[split], ids=ids, files=files)
 
 
@@ -173,23 +205,39 @@ def read_ids(layout: ListedLayout, folder: Path, name: str) -> tuple[str, ...]:
         DataError: the list is missing, empty, or not a text file.
     """
     path = folder / layout.lists / f"{name}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
+    if not os.path.lexists(path):
         raise DataError(
             f"{layout.title}: {path}: no such file; it lists the ids of {name}, one per line"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{layout.title}: {path} cannot be read as a list of ids ({error}); take it from the "
-            "archive again"
-        ) from error
+        )
+    try:
+        lines = read_text(path).splitlines()
+    except DataError as error:
+        raise DataError(f"{layout.title}: {error}. It must list ids, one per line") from error
     ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
         raise DataError(
             f"{layout.title}: {path} lists no id; it must list the ids of {name}, one per line"
         )
     return ids
+
+
+def require_disjoint(layout: ListedLayout, folder: Path) -> None:
+    """Check that the published lists share no ids.
+
+    Raises:
+        DataError: they share some; names them.
+    """
+    lists: list[set[str]] = []
+    for name in layout.published:
+        with suppress(DataError):  # a list that is not used may be missing
+            lists.append(set(read_ids(layout, folder, name)))
+    shared = sorted(set.intersection(*lists)) if len(lists) > 1 else []
+    if shared:
+        raise DataError(
+            f"{layout.title}: {' and '.join(f'{name}.txt' for name in layout.published)} in "
+            f"{folder / layout.lists} share {len(shared)} ids ({listed(shared)}), so that a model "
+            "would be tested on images it was trained on; take the published lists from the archive"
+        )
 
 
 def same_view(size: Sequence[int], image: Sequence[int]) -> bool:
@@ -202,17 +250,24 @@ def same_view(size: Sequence[int], image: Sequence[int]) -> bool:
     return abs(expected - small_height) <= max(1.0, 0.01 * expected)
 
 
-def _files(folder: Path, places: Iterable[PartFolder]) -> dict[str, Path]:
-    """Return id -> file, from the first folder that has one."""
+def _files(layout: ListedLayout, folder: Path, part: str) -> dict[str, Path]:
+    """Return id -> regular file of a part, from the first folder that has one."""
     found: dict[str, Path] = {}
-    for place in places:
+    for place in layout.parts[part]:
         below = folder / place.folder
-        names = os.listdir(below) if below.is_dir() else []
+        names = _contents(below, layout.title).files
         for suffix in place.suffixes:
             for name in names:
                 if name.endswith(suffix) and not name.startswith("."):
                     found.setdefault(name.removesuffix(suffix), below / name)
     return found
+
+
+def _contents(folder: Path, title: str) -> Contents:
+    """Return the names in a folder; none if it is missing."""
+    with explained_reading(folder, title):
+        there = folder.is_dir()
+    return contents_of(folder, title) if there else Contents((), (), ())
 
 
 def _unrecognised(layout: ListedLayout, root: Path) -> DataError:
@@ -225,10 +280,4 @@ def _unrecognised(layout: ListedLayout, root: Path) -> DataError:
         f"{layout.lists}/ nor a folder with it. {hint}--data-root (or TTT_BENCH_DATA) must name "
         f"the folder that contains {layout.folder}/, which has the contents of "
         f"{' or '.join(layout.archives)}: ids in {layout.lists}/train.txt and val.txt; {parts}"
-    )
-
-
-def _unreadable(layout: ListedLayout, error: OSError) -> DataError:
-    return DataError(
-        f"{layout.title}: cannot read {error.filename}: {error.strerror}; check its permissions"
     )

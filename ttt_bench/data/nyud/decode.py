@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_image, read_npy
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO_AS_STORED, RGB, read_image, read_npy
 from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.errors import DataError
 
@@ -32,7 +32,7 @@ def read(path: Path, part: str) -> NDArray[Any]:
         DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     if part == IMAGE:
-        return read_image(path, PHOTO)
+        return read_image(path, PHOTO_AS_STORED)
     return {"semseg": _labels, "depth": _depth, "normals": _normals, "edge": _edge}[part](path)
 
 

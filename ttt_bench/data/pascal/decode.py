@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_bytes, read_image
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO_AS_STORED, RGB, read_bytes, read_image
 from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.pascal.ids import CONTEXT_OF_VOC, MAX_CONTEXT, VOC_VOID
 from ttt_bench.data.pascal.index import CONTEXT
@@ -32,7 +32,7 @@ def read(path: Path, part: str) -> NDArray[Any]:
         DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     if part in (IMAGE, "normals"):
-        return read_image(path, PHOTO if part == IMAGE else RGB)
+        return read_image(path, PHOTO_AS_STORED if part == IMAGE else RGB)
     return {"semseg": _labels, CONTEXT: _context, "edge": _edge}[part](path)
 
 

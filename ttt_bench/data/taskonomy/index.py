@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,8 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ttt_bench.errors import DataError
+from ttt_bench.data.file_system import contents_of, folders_in
+from ttt_bench.data.taskonomy.splits import KNOWN
+from ttt_bench.errors import DataError, printable
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
 
@@ -55,7 +59,8 @@ ENDINGS[IMAGE] += ("rgb.jpg",)
 _PART_OF = {name: part for part, names in PARTS.items() for name in names}
 _PART_OF_ENDING = {ending: part for part, endings in ENDINGS.items() for ending in endings}
 _BIT_OF = {ending: 1 << bit for bit, ending in enumerate(_PART_OF_ENDING)}
-_FILE = re.compile(r"(point_(?:0|[1-9]\d*)_view_(?:0|[1-9]\d*))_domain_(\w+\.(?:png|jpg))")
+_NUMBER = r"(?:0|[1-9]\d{0,8})"  # fits into 32 bits
+_FILE = re.compile(rf"(point_{_NUMBER}_view_{_NUMBER})_domain_(\w+\.(?:png|jpg))", re.ASCII)
 _PIECES = re.compile(r"point_(\d+)_view_(\d+)")
 
 
@@ -66,14 +71,16 @@ class Folders:
     Attributes:
         root: the folder that was searched.
         layouts: the names of the layouts that were found.
-        paths: (building, part) -> folder.
+        paths: (building, part) -> its folders, one per layout that has the part.
         leftovers: temporary folders of interrupted extractions; they are not read.
+        unread: messages on folders that cannot be read and need not be Taskonomy's.
     """
 
     root: Path
     layouts: tuple[str, ...]
-    paths: dict[tuple[str, str], Path]
-    leftovers: tuple[Path, ...]
+    paths: dict[tuple[str, str], tuple[Path, ...]]
+    leftovers: tuple[Path, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def buildings(self) -> tuple[str, ...]:
@@ -82,11 +89,12 @@ class Folders:
 
     @property
     def notices(self) -> list[str]:
-        """Notices on leftovers and on several layouts."""
+        """Notices on leftovers, on unreadable folders and on several layouts."""
         notices = [
             f"{folder}: temporary folder of an interrupted extraction; ignored, delete it"
             for folder in self.leftovers
         ]
+        notices += [f"{message}; passed over" for message in self.unread]
         if len(self.layouts) > 1:
             names = ", ".join(self.layouts)
             notices.append(f"{self.root}: files in several layouts ({names}); all are read")
@@ -99,19 +107,21 @@ class Frames:
 
     Attributes:
         buildings: names; `building` (N,) uint16 holds indices into them.
-        folders: (building, part) -> folder.
+        folders: (building, part) -> folders; the first one with a frame's file counts.
         point, view: (N,) int32.
         have: (N,) uint8, one bit per entry of `ENDINGS`, set if the frame has that file.
-        strays: number of files in those folders that belong to no frame, and one of them.
+        strays: number of entries of those folders that are no frame's files, and one of them.
+        doubles: number of files that several folders have, and one that is not used.
     """
 
     buildings: tuple[str, ...]
-    folders: dict[tuple[str, str], str]
+    folders: dict[tuple[str, str], tuple[str, ...]]
     building: NDArray[np.uint16]
     point: NDArray[np.int32]
     view: NDArray[np.int32]
     have: NDArray[np.uint8]
     strays: tuple[int, str] = (0, "")
+    doubles: tuple[int, str] = (0, "")
 
     def __len__(self) -> int:
         return len(self.building)
@@ -126,14 +136,15 @@ class Frames:
 
     def name(self, index: int) -> str:
         """Return `building/point_P_view_V`, in every layout."""
-        return f"{self.building_of(index)}/{self.stem(index)}"
+        return f"{printable(self.building_of(index))}/{self.stem(index)}"
 
     def path(self, index: int, part: str) -> Path:
         """Return the file of a part, which the frame must have."""
         ending = next(ending for ending in ENDINGS[part] if self.have[index] & _BIT_OF[ending])
-        return Path(
-            self.folders[self.building_of(index), part], f"{self.stem(index)}_domain_{ending}"
-        )
+        name = f"{self.stem(index)}_domain_{ending}"
+        first, *others = self.folders[self.building_of(index), part]
+        with_it = (folder for folder in (first, *others) if os.path.isfile(f"{folder}/{name}"))
+        return Path(next(with_it, first) if others else first, name)
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """Return (N,): whether each frame has a file of a part."""
@@ -165,27 +176,26 @@ def find_folders(root: Path) -> Folders:
         DataError: the folder does not exist or has no known layout; says what was looked for,
             where, and what to do.
     """
-    if not root.is_dir():
+    with explained_reading(root, "Taskonomy"):
+        there = root.is_dir()
+    if not there:
         raise DataError(
             f"Taskonomy: the folder {root} does not exist; --data-root (or the environment "
             "variable TTT_BENCH_DATA) must name the folder that contains taskonomy/"
         )
-    try:
+    with explained_reading(root, "Taskonomy"):
         # data/ first: from its parent, it would look like a building of layout E
-        found = _look(root / "data") if (root / "data").is_dir() else _look(root)
-        if not found.paths:
-            found = _look(root)
-        if not found.paths:
-            raise _unrecognised(root)
-    except OSError as error:
-        raise DataError(
-            f"Taskonomy: cannot read {error.filename}: {error.strerror}; check its permissions"
-        ) from error
-    return found
+        below = (root / "data").is_dir()
+    for folder in ([root / "data"] if below else []) + [root]:
+        found = _look(folder)
+        if found.paths:
+            return found
+    raise _unrecognised(root)
 
 
 def _unrecognised(root: Path) -> DataError:
-    names = sorted(path.name for path in root.iterdir())
+    with explained_reading(root, "Taskonomy"):
+        names = sorted(path.name for path in root.iterdir())
     hints = [
         f"{name} is not a Taskonomy domain, did you mean {near[0]}?"
         for name in names
@@ -210,22 +220,27 @@ def list_frames(folders: Folders, buildings: Iterable[str], progress: Progress) 
     names = tuple(buildings)
     rows: list[tuple[int, int, int, int]] = []
     strays: list[str] = []
+    doubles: list[str] = []
     with progress.bar("listing Taskonomy's files", len(names)) as bar:
         for number, building in enumerate(names):
-            stems, found = _stems(folders, building)
-            strays += found
-            rows += _rows(number, stems)
-            bar.advance(note=building)
+            found = _files_of(folders, building)
+            strays += found.strays
+            doubles += found.doubles
+            rows += _rows(number, found.stems)
+            bar.advance(note=printable(building))
     # (N, 4) -> four columns (N,)
     building_of, point, view, have = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     return Frames(
         buildings=names,
-        folders={key: str(path) for key, path in folders.paths.items() if key[0] in names},
+        folders={
+            key: tuple(map(str, paths)) for key, paths in folders.paths.items() if key[0] in names
+        },
         building=building_of.astype(np.uint16),
         point=point.astype(np.int32),
         view=view.astype(np.int32),
         have=have.astype(np.uint8),
         strays=(len(strays), strays[0] if strays else ""),
+        doubles=(len(doubles), doubles[0] if doubles else ""),
     )
 
 
@@ -246,41 +261,83 @@ class _PartPath(NamedTuple):
     path: Path
 
 
+class _Unread(NamedTuple):
+    """A folder that cannot be read and need not be Taskonomy's."""
+
+    message: str
+
+
 def _look(root: Path) -> Folders:
     """Return the folders of all known layouts below a folder."""
     found = list(_part_paths(root))
-    paths: dict[tuple[str, str], Path] = {}
-    # a part in two layouts is read from the first
-    for one in sorted(found):
-        paths.setdefault((one.building, one.part), one.path)
-    layouts = tuple(sorted({one.layout for one in found}))
-    return Folders(root=root, layouts=layouts, paths=paths, leftovers=tuple(_leftovers(root)))
+    paths: dict[tuple[str, str], tuple[Path, ...]] = {}
+    for one in sorted(one for one in found if isinstance(one, _PartPath)):
+        key = (one.building, one.part)
+        paths[key] = (*paths.get(key, ()), one.path)
+    return Folders(
+        root=root,
+        layouts=tuple(sorted({one.layout for one in found if isinstance(one, _PartPath)})),
+        paths=paths,
+        leftovers=tuple(_leftovers(root)),
+        unread=tuple(one.message for one in found if isinstance(one, _Unread)),
+    )
 
 
-def _part_paths(root: Path) -> Iterator[_PartPath]:
-    """Yield every folder that looks like Taskonomy's."""
+def _part_paths(root: Path) -> Iterator[_PartPath | _Unread]:
+    """Yield every folder with files of Taskonomy, and those that may be none of its."""
     for child in _folders_in(root):
         archive = _archive(child)
         if child.name in _PART_OF:
             yield from _below_domain(child)
         elif archive is not None:
-            yield _PartPath("C", archive[0], _PART_OF[archive[1]], child / archive[1])
+            building, domain = archive
+            yield from _with_frames("C", building, _PART_OF[domain], child / domain, known=True)
         else:
-            for inner in _folders_in(child):
-                if inner.name in _PART_OF:
-                    yield _PartPath("E", child.name, _PART_OF[inner.name], inner)
+            yield from _below_building(child)
 
 
-def _below_domain(folder: Path) -> Iterator[_PartPath]:
+def _below_domain(folder: Path) -> Iterator[_PartPath | _Unread]:
+    """Yield the folders of layouts A, B and D, which may be mixed."""
     part = _PART_OF[folder.name]
-    inner = _folders_in(folder)
-    if any(path.name == "taskonomy" for path in inner):
-        for path in _folders_in(folder / "taskonomy"):
-            yield _PartPath("A", path.name, part, path)
-    elif inner:
-        yield from (_PartPath("B", path.name, part, path) for path in inner)
-    elif any(_FILE.fullmatch(path.name) for path in folder.iterdir()):
-        yield _PartPath("D", UNNAMED, part, folder)
+    for path in _folders_in(folder):
+        if path.name == "taskonomy":
+            for building in _folders_in(path):
+                yield from _with_frames("A", building.name, part, building)
+        else:
+            yield from _with_frames("B", path.name, part, path)
+    yield from _with_frames("D", UNNAMED, part, folder, known=True)
+
+
+def _below_building(folder: Path) -> Iterator[_PartPath | _Unread]:
+    """Yield the folders of a building of layout E."""
+    try:
+        inner = _folders_in(folder)
+    except DataError as error:
+        if folder.name in KNOWN:
+            raise
+        yield _Unread(str(error))
+        return
+    for path in inner:
+        if path.name in _PART_OF:
+            yield from _with_frames("E", folder.name, _PART_OF[path.name], path, known=True)
+
+
+def _with_frames(
+    layout: str, building: str, part: str, path: Path, *, known: bool = False
+) -> Iterator[_PartPath | _Unread]:
+    """Yield the folder of a part if it contains a frame's file.
+
+    Args:
+        known: whether a name above or of the folder is Taskonomy's, so that it must be readable.
+    """
+    try:
+        with explained_reading(path, "Taskonomy"), os.scandir(path) as entries:
+            if any(_FILE.fullmatch(entry.name) for entry in entries):
+                yield _PartPath(layout, building, part, path)
+    except DataError as error:
+        if known or building in KNOWN:
+            raise
+        yield _Unread(str(error))
 
 
 def _leftovers(root: Path) -> Iterator[Path]:
@@ -290,50 +347,69 @@ def _leftovers(root: Path) -> Iterator[Path]:
         if child.name not in _PART_OF and _archive(child) is not None:
             continue
         yield from _temporary_in(child)
-        if child.name in _PART_OF and (child / "taskonomy").is_dir():
+        if child.name in _PART_OF:
             yield from _temporary_in(child / "taskonomy")
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden and temporary ones."""
-    return [path for path in _visible(folder) if not path.name.startswith("tmp")]
+    """Return the folders in a folder, sorted, without hidden, stray and temporary ones."""
+    found = folders_in(folder, "Taskonomy")
+    return [path for path in found if not path.name.startswith("tmp")]
 
 
 def _temporary_in(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.name.startswith("tmp")]
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    """Return the temporary folders in a folder; none if it is missing or cannot be read."""
+    with suppress(DataError):
+        return [path for path in folders_in(folder) if path.name.startswith("tmp")]
+    return []
 
 
 def _archive(folder: Path) -> tuple[str, str] | None:
     """Return (building, native domain) of an extracted archive's folder, or None for others."""
     for name in _PART_OF:
-        if folder.name.endswith(f"_{name}") and (folder / name).is_dir():
-            return folder.name.removesuffix(f"_{name}"), name
+        if folder.name.endswith(f"_{name}"):
+            with explained_reading(folder, "Taskonomy"):
+                if (folder / name).is_dir():
+                    return folder.name.removesuffix(f"_{name}"), name
     return None
 
 
-def _stems(folders: Folders, building: str) -> tuple[dict[str, int], list[str]]:
-    """Return stem -> bits of a building, and the files that belong to no frame."""
-    stems: dict[str, int] = {}
-    strays: list[str] = []
+class _BuildingFiles(NamedTuple):
+    """The files of a building.
+
+    Attributes:
+        stems: stem -> bits of the files that it has.
+        strays: entries that are no frame's files.
+        doubles: files that an earlier folder has, too.
+    """
+
+    stems: dict[str, int]
+    strays: list[str]
+    doubles: list[str]
+
+
+def _files_of(folders: Folders, building: str) -> _BuildingFiles:
+    """Return the files of a building's folders; only regular files are frames."""
+    found = _BuildingFiles({}, [], [])
     for part in PARTS:
-        folder = folders.paths.get((building, part))
-        for name in [] if folder is None else _names_in(folder):
-            match = _FILE.fullmatch(name)
-            if match is None or _PART_OF_ENDING.get(match[2]) != part:
-                strays.append(f"{folder}/{name}")
-            else:
-                stems[match[1]] = stems.get(match[1], 0) | _BIT_OF[match[2]]
-    return stems, strays
+        for folder in folders.paths.get((building, part), ()):
+            names = contents_of(folder, "Taskonomy")
+            for name in names.files:
+                stem, bit = _frame_file(name, part)
+                if not bit:
+                    found.strays.append(f"{folder}/{name}")
+                elif found.stems.get(stem, 0) & bit:
+                    found.doubles.append(f"{folder}/{name}")
+                else:
+                    found.stems[stem] = found.stems.get(stem, 0) | bit
+            odd = [name for name in (*names.folders, *names.others) if _FILE.fullmatch(name)]
+            found.strays.extend(f"{folder}/{name}" for name in odd)
+    return found
 
 
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError as error:
-        raise DataError(
-            f"Taskonomy: cannot read {folder}: {error.strerror}; check its permissions"
-        ) from error
+def _frame_file(name: str, part: str) -> tuple[str, int]:
+    """Return the stem and the bit of a file of a part; ("", 0) for any other name."""
+    match = _FILE.fullmatch(name)
+    if match is None or _PART_OF_ENDING.get(match[2]) != part:
+        return "", 0
+    return match[1], _BIT_OF[match[2]]

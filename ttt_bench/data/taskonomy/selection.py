@@ -115,6 +115,12 @@ def _about_left_out(frames: Frames) -> Iterator[str]:
     count, example = frames.strays
     if count:
         yield f"Taskonomy: ignored {count} files that belong to no frame, such as {example}"
+    count, example = frames.doubles
+    if count:
+        yield (
+            f"Taskonomy: {count} files exist in several layouts, the first is read; "
+            f"{example} is not"
+        )
     for part in (IMAGE, *frames.tasks):
         lacking = np.flatnonzero(~frames.has(part))
         if len(lacking):

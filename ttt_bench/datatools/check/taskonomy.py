@@ -282,8 +282,9 @@ def _incomplete_frames(frames: Frames) -> Iterator[Finding]:
                 f"{frames.stem(int(at[0]))}; they are omitted in every domain. "
                 "Complete the download to use them"
             )
-            folder = frames.folders.get((building, part))
-            yield Finding.warning("frames", message, Path(folder) if folder else None, len(at))
+            folders = frames.folders.get((building, part))
+            folder = Path(folders[0]) if folders else None
+            yield Finding.warning("frames", message, folder, len(at))
 
 
 class _TaskonomyValues:

@@ -130,6 +130,9 @@ def _edge_path(root: Path, frames: Frames, index: int) -> Path:
     """Return the path of the edge file that belongs to a depth file, in any layout."""
     depth, edge = PARTS["depth"][0], PARTS["edge"][0]
     path = frames.path(index, "depth")
-    default = root / path.parent.relative_to(root).as_posix().replace(depth, edge)
-    folder = frames.folders.get((frames.building_of(index), "edge"), str(default))
-    return Path(folder, path.name.replace(depth, edge))
+    default: Path = root / path.parent.relative_to(root).as_posix().replace(depth, edge)
+    folders = frames.folders.get((frames.building_of(index), "edge"), ())
+    places = (*map(Path, folders), default)
+    paths = [folder / path.name.replace(depth, edge) for folder in places]
+    with_file = (path for path in paths if path.is_file())
+    return next(with_file, paths[-1] if str(default) in folders else paths[0])
