@@ -25,12 +25,15 @@ range from 46 to 114.
 _COMPARED = 1_000  # vectors of a picture that are compared under many fields of view
 _LOOKED_AT = 4_000  # vectors of a picture that are compared under one field of view
 _FEWEST = 200  # vectors; a picture with fewer is not measured
-_MOST_ANGLE = 20.0  # degrees; exact depth gives 2 to 3, a depth sensor more
+_MOST_ANGLE = 10.0  # degrees; published frames give 1.6 to 3.8
+_EXACT_ANGLE = 5.0  # degrees; so small an angle confirms depth in spite of other doubts
 _CLEAR_GAP = 15.0  # degrees; one wrong sign costs 35 to 55
 _USUAL_VIEW = 60.0  # degrees
 _GRAZING = 0.05  # cosine up to which a visible surface may seem to point away
 _MOST_AWAY = 0.05  # share of vectors
 _UP = 0.7  # least cosine between the normal of a floor and up
+_OUTLIER = 20.0  # degrees; a frame above it does not have the axes of the others
+_OUTLIER_AWAY = 0.2  # share of vectors that point away; a frame above it is an outlier
 
 # (48, 3, 3): for each possible axes, the directions of the channels 0, 1 and 2
 _CHANGES = np.stack([to_harness(np.eye(3, dtype=np.float32), axes) for axes in EVERY_AXES])
@@ -45,15 +48,22 @@ class AxesVerdict:
     Attributes:
         possible: the axes that are not excluded, the likeliest first.
         words: a description of the measurement.
+        angle: the mean angle in degrees to the normals from depth; None without depth.
     """
 
     possible: tuple[str, ...]
     words: str
+    angle: float | None = None
 
     @property
     def axes(self) -> str | None:
         """The axes, or None if more than one is possible."""
         return self.possible[0] if len(self.possible) == 1 else None
+
+    @property
+    def exact(self) -> bool:
+        """Whether normals agree with depth so well that no other doubt of depth matters."""
+        return self.angle is not None and self.angle <= _EXACT_ANGLE
 
     @property
     def channels(self) -> str:
@@ -139,15 +149,22 @@ def floor_cosines(vectors: Floats, floor: Mask) -> Any:
 
 
 def judge_with_depth(pictures: Sequence[NDArray[Any]]) -> AxesVerdict:
-    """Return the axes that the `depth_angles` of one or more pictures allow."""
-    angles = np.mean(pictures, axis=0)  # (pictures, 48) -> (48,)
+    """Return the axes that the `depth_angles` of one or more pictures allow.
+
+    Outliers are left out, if most pictures are none.
+    """
+    used = _without_outliers(pictures, _OUTLIER)
+    angles = np.mean(used, axis=0)  # (pictures, 48) -> (48,)
     best, second = np.argsort(angles)[:2]
     words = (
         f"{angles[best]:.1f} degrees from the normals computed from depth, "
-        f"frames: {len(pictures)}; next {EVERY_AXES[second]} with {angles[second]:.1f}"
+        f"frames: {len(used)}; next {EVERY_AXES[second]} with {angles[second]:.1f}"
     )
-    if angles[best] <= _MOST_ANGLE and angles[second] >= angles[best] + _CLEAR_GAP:
-        return AxesVerdict((EVERY_AXES[best],), words)
+    clear = angles[second] >= angles[best] + _CLEAR_GAP
+    if angles[best] <= _MOST_ANGLE and clear:
+        return AxesVerdict((EVERY_AXES[best],), words, float(angles[best]))
+    if clear:
+        words += f"; below {_MOST_ANGLE:.0f} degrees are needed: depth and normals disagree"
     possible = angles <= angles[best] + _CLEAR_GAP
     order = [EVERY_AXES[number] for number in np.argsort(angles) if possible[number]]
     return AxesVerdict(tuple(order) if len(order) > 1 else EVERY_AXES, words)
@@ -162,21 +179,54 @@ def judge_without_depth(
         pictures: the `shares_away` of each picture.
         floors: the `floor_cosines` of the pictures that show a floor.
     """
-    shares = np.mean(pictures, axis=0)  # (pictures, 48) -> (48,)
+    used = _without_outliers(pictures, _OUTLIER_AWAY)
+    shares = np.mean(used, axis=0)  # (pictures, 48) -> (48,)
     allowed = np.ones(len(shares), dtype=np.bool_)
     if floors:
-        allowed = np.mean(floors, axis=0) >= _UP
-        shares = np.where(allowed, shares, 1.0)
+        cosines = np.mean(floors, axis=0)
+        allowed = cosines >= _UP
+        if not allowed.any():
+            words = (
+                f"no axes let the labelled floors face up (pictures: {len(floors)}, best mean "
+                f"cosine {cosines.max():.2f}): labels and normals do not belong to each other"
+            )
+            return AxesVerdict(EVERY_AXES, words)
+    return _by_visibility(np.where(allowed, shares, 1.0), allowed, len(used), len(floors))
+
+
+def _by_visibility(
+    shares: NDArray[Any], allowed: NDArray[np.bool_], pictures: int, floors: int
+) -> AxesVerdict:
+    """Return the allowed axes with which almost no vector points away from the camera."""
     best = float(shares.min())
-    allowed &= shares <= min(2.0 * best + 0.005, _MOST_AWAY)
+    allowed = allowed & (shares <= min(2.0 * best + 0.005, _MOST_AWAY))
     order = [EVERY_AXES[number] for number in np.argsort(shares) if allowed[number]]
     excluded = shares[~allowed]
-    words = f"{best:.1%} of the vectors point away from the camera (pictures: {len(pictures)})"
+    words = f"{best:.1%} of the vectors point away from the camera (pictures: {pictures})"
     if len(order) == 1 and excluded.size:
         words += f", with any other axes {excluded.min():.1%} or more"
     if floors:
-        words += f"; floors face up (pictures: {len(floors)})"
+        words += f"; floors face up (pictures: {floors})"
     return AxesVerdict(tuple(order) or EVERY_AXES, words)
+
+
+def _without_outliers(pictures: Sequence[NDArray[Any]], most: float) -> Sequence[NDArray[Any]]:
+    """Return the pictures whose value for the best axes is at most `most`, if most pictures are."""
+    best = int(np.mean(pictures, axis=0).argmin())
+    used = [picture for picture in pictures if picture[best] <= most]
+    return used if 2 * len(used) > len(pictures) else pictures
+
+
+def outliers(pictures: Sequence[NDArray[Any]], axes: str, *, with_depth: bool) -> list[int]:
+    """Return the positions of the pictures that do not have these axes.
+
+    Args:
+        pictures: the `depth_angles` of each picture, or its `shares_away`.
+        with_depth: whether the pictures are `depth_angles`.
+    """
+    most = _OUTLIER if with_depth else _OUTLIER_AWAY
+    values = np.array([picture[EVERY_AXES.index(axes)] for picture in pictures])
+    return [int(at) for at in np.flatnonzero(values > most)]
 
 
 def _sample(valid: Mask, most: int) -> NDArray[np.intp] | None:

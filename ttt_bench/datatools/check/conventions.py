@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import RGB, read_image, read_npy
+from ttt_bench.data.images.files import RGB, Problem, read_image, read_npy
 from ttt_bench.data.images.geometry import Point, middle, surface_slopes
 from ttt_bench.data.images.normals import HARNESS_AXES, NYUD_AXES, Mask, file_vectors
 from ttt_bench.data.pascal.ids import FLOOR, normals_valid
@@ -21,6 +22,7 @@ from ttt_bench.datatools.check.axes import (
     floor_cosines,
     judge_with_depth,
     judge_without_depth,
+    outliers,
     shares_away,
 )
 from ttt_bench.datatools.check.findings import Finding
@@ -28,7 +30,7 @@ from ttt_bench.datatools.check.frameset import Frameset, Native, sample_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
 
-FRAMES = 12
+FRAMES = 24
 """Number of frames on which axes are measured."""
 
 _FLOORS_TRIED = 300  # label maps that are searched for `FRAMES` pictures of a floor
@@ -54,6 +56,30 @@ class DepthRule(NamedTuple):
     bend: float
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """The axes of a data set's normal maps.
+
+    Attributes:
+        verdict: the axes that the frames allow.
+        frames: the number of frames that were measured.
+        others: the frames that do not have the decided axes.
+        need: what a frame must fulfil to have the axes, for the message on the others.
+    """
+
+    verdict: AxesVerdict
+    frames: int
+    others: tuple[Problem, ...] = ()
+    need: str = ""
+
+
+class _Frame(NamedTuple):
+    """A frame that can be read, with its normal map's file."""
+
+    native: Native
+    place: Problem
+
+
 class _FloorView(NamedTuple):
     """The measurements on one picture; None if the picture does not allow one."""
 
@@ -63,14 +89,19 @@ class _FloorView(NamedTuple):
 
 def measure_with_depth(
     sets: Sequence[Frameset], rule: DepthRule, progress: Progress
-) -> AxesVerdict | None:
+) -> Measurement | None:
     """Compare normal maps with normals from depth; return None if no frame allows it."""
-    found = []
-    for native in _frames(sets, ("normals", "depth"), FRAMES, progress):
+    found, places = [], []
+    for native, place in _frames(sets, ("normals", "depth"), FRAMES, progress):
         angles = _angles_on(native, rule)
         if angles is not None:
             found.append(angles)
-    return judge_with_depth(found) if found else None
+            places.append(place)
+    if not found:
+        return None
+    verdict = judge_with_depth(found)
+    need = "differ from the normals computed from their depth"
+    return _measurement(verdict, found, places, need, with_depth=True)
 
 
 def free_camera(size: tuple[int, ...]) -> tuple[None, Point]:
@@ -80,15 +111,16 @@ def free_camera(size: tuple[int, ...]) -> tuple[None, Point]:
 
 def measure_without_depth(
     sets: Sequence[Frameset], context: str, progress: Progress
-) -> AxesVerdict | None:
+) -> Measurement | None:
     """Use that visible surfaces face the camera and floors face up; None if no frame allows it.
 
     Args:
         context: the part with the PASCAL-Context labels, which tell floors and trusted pixels.
     """
     seen: list[NDArray[Any]] = []
+    places: list[Problem] = []
     floors: list[NDArray[Any]] = []
-    for native in _frames(sets, (context, "normals"), _FLOORS_TRIED, progress):
+    for native, place in _frames(sets, (context, "normals"), _FLOORS_TRIED, progress):
         labels = native[context]
         shows_floor = (labels == FLOOR).mean() >= _LEAST_FLOOR
         if native["normals"].shape[:2] != labels.shape:
@@ -98,11 +130,31 @@ def measure_without_depth(
         view = _floor_view(native["normals"], labels)
         if view.away is not None:
             seen.append(view.away)
+            places.append(place)
         if view.floor is not None:
             floors.append(view.floor)
         if len(floors) >= FRAMES:
             break
-    return judge_without_depth(seen, floors) if seen else None
+    if not seen:
+        return None
+    verdict = judge_without_depth(seen, floors)
+    need = "have many vectors that point away from the camera"
+    return _measurement(verdict, seen, places, need, with_depth=False)
+
+
+def _measurement(
+    verdict: AxesVerdict,
+    pictures: Sequence[NDArray[Any]],
+    places: Sequence[Problem],
+    need: str,
+    *,
+    with_depth: bool,
+) -> Measurement:
+    """Return a measurement with the frames that do not have the decided axes."""
+    if verdict.axes is None:
+        return Measurement(verdict, len(pictures))
+    wrong = outliers(pictures, verdict.axes, with_depth=with_depth)
+    return Measurement(verdict, len(pictures), tuple(places[at] for at in wrong), need)
 
 
 def measure_map(path: Path) -> AxesVerdict:
@@ -125,43 +177,72 @@ def measure_map(path: Path) -> AxesVerdict:
 
 
 def check_axes(
-    verdict: AxesVerdict | None, used: str, path: Path, *, stored: bool
+    measured: Measurement | None, used: str, path: Path, *, stored: bool, trusted: bool = True
 ) -> Iterator[Finding]:
-    """Yield the result of a measurement.
+    """Yield the result of a measurement, and the frames that contradict it.
 
     Args:
         used: the axes that loaders use until other ones are stored.
         path: an example file.
         stored: whether the measured axes are stored now.
+        trusted: whether no other check doubts the depth that the axes were measured with.
     """
-    if verdict is None:
+    if measured is None:
         message = (
             "normal axes: no frame has enough normals to measure them; "
             f"loaders use {used}. Check a folder with more frames"
         )
         yield Finding.warning("conventions", message, path)
-    elif verdict.axes is None:
+        return
+    verdict = measured.verdict
+    if verdict.axes is None:
         message = (
             f"normal axes cannot be decided ({verdict.words}); possible: {verdict.channels}. "
             f"Loaders use {used}"
         )
         yield Finding.warning("conventions", message, path)
     else:
-        message = f"normal axes: {describe_axes(verdict.axes)}, measured: {verdict.words}"
-        good = stored or verdict.axes == used
-        if not good:
-            message += (
-                f". Loaders use {used} until the measured axes are stored: "
-                "run `ttt-bench data check` without --dry-run"
-            )
-        yield Finding.ok_if(good, "conventions", message, path)
+        yield _decided(verdict, used, path, stored=stored, trusted=trusted or verdict.exact)
+    if measured.others:
+        names = ", ".join(place.message for place in measured.others[:3])
+        message = (
+            f"normals: {len(measured.others)} of {measured.frames} frames {measured.need}, though "
+            f"the others do not, such as {names}; replace the files of these frames"
+        )
+        yield Finding.warning("conventions", message, measured.others[0].path, len(measured.others))
 
 
-def axes_entry(verdict: AxesVerdict | None) -> dict[str, str]:
-    """Return the manifest's entry of the measured axes; empty if they are not decided."""
-    if verdict is None or verdict.axes is None:
+def _decided(
+    verdict: AxesVerdict, used: str, path: Path, *, stored: bool, trusted: bool
+) -> Finding:
+    """Return the finding on axes that are decided."""
+    message = f"normal axes: {describe_axes(verdict.axes or used)}, measured: {verdict.words}"
+    if not trusted:
+        message += (
+            ". They are not stored, because depth is doubted (see the warnings on depth); loaders "
+            f"use {used}"
+        )
+        return Finding.warning("conventions", message, path)
+    good = stored or verdict.axes == used
+    if not good:
+        message += (
+            f". Loaders use {used} until the measured axes are stored: "
+            "run `ttt-bench data check` without --dry-run"
+        )
+    return Finding.ok_if(good, "conventions", message, path)
+
+
+def axes_entry(measured: Measurement | None, *, trusted: bool) -> dict[str, str]:
+    """Return the manifest's entry of the measured axes; empty if they are not decided.
+
+    Args:
+        trusted: as for `check_axes`.
+    """
+    if measured is None or measured.verdict.axes is None:
         return {}
-    return {"normal_axes": verdict.axes}
+    if not (trusted or measured.verdict.exact):
+        return {}
+    return {"normal_axes": measured.verdict.axes}
 
 
 def check_map(path: Path) -> list[Finding]:
@@ -174,7 +255,8 @@ def check_map(path: Path) -> list[Finding]:
     except DataError as error:
         return [Finding.error("files", str(error), path)]
     if verdict.axes is None:
-        return list(check_axes(verdict, f"{HARNESS_AXES} or {NYUD_AXES}", path, stored=False))
+        used = f"{HARNESS_AXES} or {NYUD_AXES}"
+        return list(check_axes(Measurement(verdict, 1), used, path, stored=False))
     usual = verdict.axes in (HARNESS_AXES, NYUD_AXES)
     message = f"normal axes: {describe_axes(verdict.axes)}, measured without depth: {verdict.words}"
     if not usual:
@@ -216,7 +298,7 @@ def _nonzero(vectors: NDArray[Any]) -> Mask:
 
 def _frames(
     sets: Sequence[Frameset], parts: tuple[str, str], most: int, progress: Progress
-) -> Iterator[Native]:
+) -> Iterator[_Frame]:
     """Yield the frames of an evenly spread sample that can be read."""
     sample = sample_frames(sets, most)
     with progress.bar("measuring normal axes", len(sample)) as bar:
@@ -225,5 +307,6 @@ def _frames(
             with suppress(DataError):  # reported where files are decoded
                 native = frames.read(index, parts)
             if native is not None:
-                yield native
+                name = frames.frames.name(index)
+                yield _Frame(native, Problem(frames.frames.path(index, "normals"), name))
             bar.advance()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ttt_bench.data.images.files import fingerprint
 from ttt_bench.data.images.normals import NYUD_AXES
@@ -13,11 +13,10 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, find_label_space
 from ttt_bench.data.listed.dataset import ListedDataset, image_sizes
 from ttt_bench.data.listed.layout import LIST_OF, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import read_manifest
-from ttt_bench.datatools.check.axes import AxesVerdict
 from ttt_bench.datatools.check.classes import LabelMaps, check_classes
 from ttt_bench.datatools.check.contents import check_contents
-from ttt_bench.datatools.check.conventions import axes_entry, check_axes
-from ttt_bench.datatools.check.findings import CheckResult, Finding, has_error
+from ttt_bench.datatools.check.conventions import Measurement, axes_entry, check_axes
+from ttt_bench.datatools.check.findings import Finding, Measured, Results, doubted, has_error
 from ttt_bench.datatools.check.fingerprints import (
     SplitFingerprint,
     check_fingerprints,
@@ -48,7 +47,7 @@ class CheckedSet:
     labels: Mapping[str, str]
     form: Callable[[Listing], str]
     values: Callable[[], Values]
-    measure_axes: Callable[[Sequence[Frameset], Progress], AxesVerdict | None]
+    measure_axes: Callable[[Sequence[Frameset], Progress], Measurement | None]
 
     @property
     def title(self) -> str:
@@ -90,41 +89,45 @@ class _Files(NamedTuple):
 
 def check_listed(
     checked: CheckedSet, root: Path, progress: Progress, *, full: bool, store: bool
-) -> CheckResult:
+) -> Results:
     """Check the folder of a data set.
 
     Args:
         full: decode every frame.
         store: whether the measured axes are stored afterwards, for the message.
+
+    Raises:
+        DataError: a file that the later checks need cannot be read.
     """
     layout = checked.dataset.layout
     try:
         listings = [find_listing(layout, root, split) for split in ("train", "test")]
         used_axes = read_manifest(listings[0].root).normal_axes or NYUD_AXES
     except DataError as error:
-        return CheckResult([Finding.error("layout", str(error), root)], root)
+        yield Finding.error("layout", str(error), root)
+        return
     folder = listings[0].root
-    form = f"{checked.form(listings[0])}, lists in {layout.lists}"
-    findings = [
-        Finding.ok("layout", form, folder),
-        *_check_lists(listings),
-        *_check_files(checked, listings, progress),
-    ]
-    if has_error(findings):
-        return CheckResult(findings, folder)
+    yield Finding.ok("layout", f"{checked.form(listings[0])}, lists in {layout.lists}", folder)
+    listed = [*_check_lists(listings), *_check_files(checked, listings, progress)]
+    yield from listed
+    if has_error(listed):
+        return
     sets = [checked.frameset(listing) for listing in listings]
-    findings += check_contents(sets, checked.values(), _HINT, progress, full=full)
-    verdict = None
+    contents = check_contents(sets, checked.values(), _HINT, progress, full=full)
+    yield from contents
     if all("normals" in frames.parts for frames in sets):
         verdict = checked.measure_axes(sets, progress)
-        findings += check_axes(verdict, used_axes, sets[0].example("normals"), stored=store)
-    findings += _check_classes(checked, listings, progress, full=full)
-    entries: dict[str, Any] = {**axes_entry(verdict)}
-    if has_error(findings):
-        return CheckResult(findings, folder, entries)
+        trusted = not doubted(contents, "depth")
+        yield from check_axes(
+            verdict, used_axes, sets[0].example("normals"), stored=store, trusted=trusted
+        )
+        yield Measured(folder, axes_entry(verdict, trusted=trusted))
+    yield from _check_classes(checked, listings, progress, full=full)
+    if has_error(contents):
+        return
     found = [each for listing in listings for each in _fingerprints(checked, listing, progress)]
-    findings += check_fingerprints(found, folder)
-    return CheckResult(findings, folder, entries | checked_entry(found))
+    yield from check_fingerprints(found, folder)
+    yield Measured(folder, checked_entry(found))
 
 
 def _check_classes(

@@ -14,8 +14,12 @@ from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.nyud.camera import CENTRE, CROP, FOCAL
 from ttt_bench.data.nyud.dataset import NYUD
 from ttt_bench.data.nyud.index import CROPPED, WHOLE, release
-from ttt_bench.datatools.check.axes import AxesVerdict
-from ttt_bench.datatools.check.conventions import DepthRule, free_camera, measure_with_depth
+from ttt_bench.datatools.check.conventions import (
+    DepthRule,
+    Measurement,
+    free_camera,
+    measure_with_depth,
+)
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native
 from ttt_bench.datatools.check.listed import CheckedSet
@@ -52,7 +56,7 @@ def has_border(picture: NDArray[Any]) -> bool:
     return bool(grey and near[outer].mean() >= _FRAMED and near[~outer].mean() < _FRAMED / 2)
 
 
-def measure_axes(sets: Sequence[Frameset], progress: Progress) -> AxesVerdict | None:
+def measure_axes(sets: Sequence[Frameset], progress: Progress) -> Measurement | None:
     """Measure the normal axes with depth and the known camera; return None without depth."""
     if not all("depth" in frames.parts for frames in sets):
         return None

@@ -9,8 +9,7 @@ import numpy as np
 from ttt_bench.data.pascal.dataset import PascalContext
 from ttt_bench.data.pascal.ids import VOC_VOID, normals_valid
 from ttt_bench.data.pascal.index import CONTEXT
-from ttt_bench.datatools.check.axes import AxesVerdict
-from ttt_bench.datatools.check.conventions import measure_without_depth
+from ttt_bench.datatools.check.conventions import Measurement, measure_without_depth
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native
 from ttt_bench.datatools.check.listed import CheckedSet
@@ -18,7 +17,7 @@ from ttt_bench.datatools.check.values import EdgeValues, NormalValues
 from ttt_bench.util.progress import Progress
 
 
-def measure_axes(sets: Sequence[Frameset], progress: Progress) -> AxesVerdict | None:
+def measure_axes(sets: Sequence[Frameset], progress: Progress) -> Measurement | None:
     """Measure the normal axes without depth; return None without Context labels."""
     if not all(CONTEXT in frames.parts for frames in sets):
         return None

@@ -14,18 +14,17 @@ from ttt_bench.data.taskonomy.index import LAYOUTS, PARTS, find_folders
 from ttt_bench.datatools.check import nyud, pascal
 from ttt_bench.datatools.check.archives import check_archives
 from ttt_bench.datatools.check.conventions import check_map
-from ttt_bench.datatools.check.findings import CheckResult, Finding
+from ttt_bench.datatools.check.findings import Finding, Measured, Results, collect
 from ttt_bench.datatools.check.listed import CheckedSet, check_listed
 from ttt_bench.datatools.check.taskonomy import check_taskonomy
 from ttt_bench.errors import BenchError, DataError
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
 
 
 class _Check(Protocol):
-    def __call__(
-        self, root: Path, progress: Progress, *, full: bool, store: bool
-    ) -> CheckResult: ...
+    def __call__(self, root: Path, progress: Progress, *, full: bool, store: bool) -> Results: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +78,31 @@ def check(
     folders = (root, *(root / name for name in checkers))
     archives = [finding for folder in folders for finding in check_archives(folder)]
     try:
-        return [*archives, *_check_sets(root, checkers, progress, full=full, store=store)]
-    except OSError as error:
-        message = f"{error.filename} cannot be read ({error.strerror}); check its permissions"
-        return [*archives, Finding.error("layout", message, root)]
+        with explained_reading(root):
+            found = _find_sets(root, checkers)
+    except DataError as error:
+        return [*archives, Finding.error("layout", str(error), root)]
+    if isinstance(found, Finding):
+        return [*archives, found]
+    return [*archives, *_check_sets(found, checkers, progress, full=full, store=store)]
+
+
+def _find_sets(root: Path, checkers: Checkers) -> dict[str, Path] | Finding:
+    """Return the folder of every data set below a folder, or the error that it has none."""
+    named = {name: root / name for name in checkers if (root / name).is_dir()}
+    return named or _recognised(root, checkers) or _unrecognised(root, checkers)
 
 
 def _check_sets(
-    root: Path, checkers: Checkers, progress: Progress, *, full: bool, store: bool
+    found: dict[str, Path], checkers: Checkers, progress: Progress, *, full: bool, store: bool
 ) -> list[Finding]:
-    """Check every data set below a folder."""
-    named = {name: root / name for name in checkers if (root / name).is_dir()}
-    found = named or _recognised(root, checkers)
-    if not found:
-        return [_unrecognised(root, checkers)]
+    """Run the checks of each data set; a problem of one does not affect the others."""
     findings: list[Finding] = []
     for name, folder in found.items():
-        result = checkers[name].check(folder, progress, full=full, store=store)
+        result = collect(checkers[name].check(folder, progress, full=full, store=store), folder)
+        stored = [problem for each in result.measured for problem in _stored(each)] if store else []
         prefix = f"{checkers[name].title}: " if len(found) > 1 else ""
-        findings += [_prefixed(finding, prefix) for finding in result.findings]
-        if store:
-            findings += _stored(result)
+        findings += [_prefixed(finding, prefix) for finding in [*result.findings, *stored]]
     return findings
 
 
@@ -120,7 +123,7 @@ def _checkers() -> Checkers:
 def _of_listed(checked: CheckedSet) -> _Checker:
     layout = checked.dataset.layout
 
-    def run(root: Path, progress: Progress, *, full: bool, store: bool) -> CheckResult:
+    def run(root: Path, progress: Progress, *, full: bool, store: bool) -> Results:
         return check_listed(checked, root, progress, full=full, store=store)
 
     places = [place.folder for part in layout.parts.values() for place in part]
@@ -219,13 +222,13 @@ def _prefixed(finding: Finding, prefix: str) -> Finding:
     return replace(finding, message=f"{prefix}{finding.message}")
 
 
-def _stored(result: CheckResult) -> list[Finding]:
-    """Write the measurements to the manifest; return a warning if that fails."""
-    if not result.entries:
+def _stored(measured: Measured) -> list[Finding]:
+    """Write measured values to the manifest; return a warning if that fails."""
+    if not measured.entries:
         return []
     try:
-        update_manifest(result.folder, result.entries)
+        update_manifest(measured.folder, measured.entries)
     except BenchError as error:
-        message = f"the measurements cannot be stored: {error}"
-        return [Finding.warning("conventions", message, result.folder)]
+        message = f"the measurements cannot be stored, so that loaders do not use them: {error}"
+        return [Finding.warning("conventions", message, measured.folder)]
     return []

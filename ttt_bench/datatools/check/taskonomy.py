@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,18 +22,18 @@ from ttt_bench.data.taskonomy.index import (
 )
 from ttt_bench.data.taskonomy.selection import SUBSETS, fingerprint, published_damage, select
 from ttt_bench.data.taskonomy.splits import EXCLUDED, FRAMES, KNOWN, TINY
-from ttt_bench.datatools.check.axes import AxesVerdict
 from ttt_bench.datatools.check.classes import LabelMaps, check_classes
 from ttt_bench.datatools.check.contents import check_contents
 from ttt_bench.datatools.check.conventions import (
     DepthRule,
+    Measurement,
     axes_entry,
     check_axes,
     free_camera,
     measure_with_depth,
 )
 from ttt_bench.datatools.check.edge_formula import check_edges
-from ttt_bench.datatools.check.findings import CheckResult, Finding, has_error
+from ttt_bench.datatools.check.findings import Finding, Measured, Results, doubted, has_error
 from ttt_bench.datatools.check.fingerprints import (
     SplitFingerprint,
     check_fingerprints,
@@ -56,12 +55,15 @@ _DEPTH_RULE = DepthRule(
 """A small window, because this depth comes from a mesh and has no noise."""
 
 
-def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) -> CheckResult:
+def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) -> Results:
     """Check the folder of Taskonomy.
 
     Args:
         full: decode every frame.
         store: whether the measured axes are stored afterwards, for the message.
+
+    Raises:
+        DataError: a file that the later checks need cannot be read.
     """
     try:
         folders = find_folders(root)
@@ -69,35 +71,35 @@ def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) 
         used = [name for name in folders.buildings if name not in EXCLUDED]
         frames = list_frames(folders, used, progress)
     except DataError as error:
-        return CheckResult([Finding.error("layout", str(error), root)], root)
+        yield Finding.error("layout", str(error), root)
+        return
     damaged = published_damage(frames)
-    findings = [
-        *_check_layout(folders, frames, manifest),
-        *_check_buildings(folders, frames),
-        *_check_frames(frames),
-        *(_unreadable(frames.name(index)) for index in damaged),
-    ]
+    names = [*_check_layout(folders, frames, manifest), *_check_buildings(folders, frames)]
+    names += [*_check_frames(frames), *(_unreadable(frames.name(index)) for index in damaged)]
+    yield from names
+    if damaged:
+        yield Measured(folders.root, {"unreadable": [frames.name(index) for index in damaged]})
     usable = _usable(frames, damaged)
     if not len(usable):
-        return CheckResult([*findings, _none_usable(frames, folders.root)], folders.root)
+        yield _none_usable(frames, folders.root)
+        return
     everything = _frameset(usable)
-    findings += check_contents([everything], _TaskonomyValues(), _HINT, progress, full=full)
-    verdict = _measure_axes(everything, progress)
+    contents = check_contents([everything], _TaskonomyValues(), _HINT, progress, full=full)
+    contents += _check_edges(everything, manifest, progress)
+    yield from contents
     if "normals" in everything.parts:
+        trusted = not doubted(contents, "depth")
+        verdict = _measure_axes(everything, progress)
         used_axes, example = manifest.normal_axes or HARNESS_AXES, everything.example("normals")
-        findings += check_axes(verdict, used_axes, example, stored=store)
-    findings += _check_edges(everything, manifest, progress)
+        yield from check_axes(verdict, used_axes, example, stored=store, trusted=trusted)
+        yield Measured(folders.root, axes_entry(verdict, trusted=trusted))
     splits = _selections(folders)
-    named = _label_splits(folders, usable, splits)
-    findings += _check_classes(named, progress, full=full)
-    entries: dict[str, Any] = {**axes_entry(verdict)}
-    if damaged:
-        entries["unreadable"] = [frames.name(index) for index in damaged]
-    if has_error(findings):
-        return CheckResult(findings, folders.root, entries)
+    yield from _check_classes(_label_splits(folders, usable, splits), progress, full=full)
+    if has_error([*names, *contents]):
+        return
     found = _fingerprints(splits, progress)
-    findings += check_fingerprints(found, folders.root)
-    return CheckResult(findings, folders.root, entries | checked_entry(found))
+    yield from check_fingerprints(found, folders.root)
+    yield Measured(folders.root, checked_entry(found))
 
 
 def _usable(frames: Frames, damaged: Sequence[int]) -> Frames:
@@ -152,9 +154,9 @@ def _fingerprints(splits: dict[str, Frames], progress: Progress) -> list[SplitFi
     ]
 
 
-def _measure_axes(frames: Frameset, progress: Progress) -> AxesVerdict | None:
-    """Measure the normal axes with depth; return None if normals or depth are missing."""
-    if not {"normals", "depth"} <= set(frames.parts):
+def _measure_axes(frames: Frameset, progress: Progress) -> Measurement | None:
+    """Measure the normal axes with depth; return None without depth."""
+    if "depth" not in frames.parts:
         return None
     return measure_with_depth([frames], _DEPTH_RULE, progress)
 
@@ -163,7 +165,7 @@ def _check_edges(frames: Frameset, manifest: Manifest, progress: Progress) -> It
     if not {"depth", "edge"} <= set(frames.parts):
         return
     if manifest.resized is None:
-        yield check_edges([frames], progress)
+        yield from check_edges([frames], progress)
     else:
         message = "edges: from a cache of smaller files; the formula on depth needs the originals"
         yield Finding.ok("edges", message, frames.example("edge"))
@@ -294,12 +296,15 @@ class _TaskonomyValues:
         self._depth, self._normals = DepthValues(), NormalValues()
         self._edges: list[float] = []
         self._labelled = np.zeros(decode.MAX_LABEL + 1, dtype=np.int64)
+        self._zeros: list[float] = []
 
     def add(self, native: Native) -> None:
         """Add the arrays of a frame."""
         if "depth" in native:
             counts = native["depth"]
-            self._depth.add(counts / COUNTS_PER_METRE, counts < targets.INVALID_DEPTH)
+            self._zeros.append(float((counts == 0).mean()))
+            valid = (counts > 0) & (counts < targets.INVALID_DEPTH)
+            self._depth.add(counts / COUNTS_PER_METRE, valid)
         if "normals" in native:
             self._normals.add(native["normals"])
         if "edge" in native:
@@ -309,6 +314,12 @@ class _TaskonomyValues:
 
     def findings(self, frames: Frameset) -> Iterator[Finding]:
         """Yield the results."""
+        if any(self._zeros):
+            message = (
+                f"depth: {np.mean(self._zeros):.1%} of the pixels are 0, which published files "
+                "never hold: invalid depth must be 65535; download the domain depth_zbuffer again"
+            )
+            yield Finding.warning("values", message, frames.example("depth"), about="depth")
         yield from self._depth.findings(
             frames,
             f">= {targets.INVALID_DEPTH} counts",
@@ -335,7 +346,14 @@ class _TaskonomyValues:
             f"semseg: {objects:.1%} of the pixels show an object, {seen} of 16 object ids seen"
         )
         yield Finding.ok_if(bool(objects > 0), "values", message, path)
-        if self._labelled[0]:
+        if self._labelled[0] > self._labelled[1]:
+            message = (
+                f"semseg: {self._labelled[0]} pixels are 0 (uncertain), only {self._labelled[1]} "
+                "are 1 (background): the ids may have been lowered by one; ids are 0..17 with "
+                "1 for background. Take the published label maps"
+            )
+            yield Finding.warning("values", message, path)
+        elif self._labelled[0]:
             message = (
                 "semseg: 18 values where 17 classes are expected: 0 is uncertain "
                 f"({self._labelled[0]} pixels); handled, it is ignored"

@@ -18,6 +18,10 @@ _MEDIAN_DEPTH = (0.5, 20.0)
 _MOST_INVALID = 0.5
 _UNIT_LENGTH = 0.05
 _UNIT_SHARE = 0.95
+_LEVELS = 256  # values of an 8-bit file
+_FEWEST_PIXELS = 3_000  # valid pixels of a depth map whose values are counted
+_MOST_EDGES = 0.2  # share of edge pixels; published maps have a few percent
+_MOST_BLACK = 0.001  # share of the vectors that are (0, 0, 0) as a picture
 
 
 class Values(Protocol):
@@ -38,12 +42,15 @@ class DepthValues:
     def __init__(self) -> None:
         self._medians: list[float] = []
         self._invalid: list[float] = []
+        self._levels: list[int] = []
 
     def add(self, metres: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Add a depth map (H, W) in metres, and its valid pixels (H, W)."""
         self._invalid.append(1.0 - float(valid.mean()))
         if valid.any():
             self._medians.append(float(np.median(metres[valid])))
+        if valid.sum() >= _FEWEST_PIXELS:
+            self._levels.append(len(np.unique(metres[valid])))
 
     def findings(self, frames: Frameset, invalid: str, wrong_unit: str) -> Iterator[Finding]:
         """Yield the results, if any depth map was added.
@@ -56,12 +63,19 @@ class DepthValues:
             return
         path, share = frames.example("depth"), float(np.mean(self._invalid))
         message = f"depth: {share:.1%} of the pixels are invalid ({invalid}) and masked"
-        yield Finding.ok_if(share <= _MOST_INVALID, "values", message, path)
+        yield Finding.ok_if(share <= _MOST_INVALID, "values", message, path, about="depth")
         if self._medians:
             median, (low, high) = float(np.median(self._medians)), _MEDIAN_DEPTH
             good = low <= median <= high
             wrong = "" if good else f", outside {low}..{high:.0f} m: {wrong_unit}"
-            yield Finding.ok_if(good, "values", f"depth: median {median:.2f} m{wrong}", path)
+            message = f"depth: median {median:.2f} m{wrong}"
+            yield Finding.ok_if(good, "values", message, path, about="depth")
+        if self._levels and max(self._levels) <= _LEVELS:
+            message = (
+                f"depth: at most {max(self._levels)} different values per frame, as many as an "
+                "8-bit file has: depth was reduced to 8 bits; take the original files"
+            )
+            yield Finding.warning("values", message, path, about="depth")
 
 
 class NormalValues:
@@ -69,9 +83,12 @@ class NormalValues:
 
     def __init__(self) -> None:
         self._unit: list[float] = []
+        self._black: list[float] = []
 
     def add(self, normals: NDArray[Any]) -> None:
         """Add a normal map (H, W, 3) as stored in the file."""
+        if normals.dtype == np.uint8:
+            self._black.append(float((normals == 0).all(axis=2).mean()))
         vectors = file_vectors(normals)
         # (3, H, W) -> (N,) lengths of the vectors that are not zero
         lengths = np.linalg.norm(vectors, axis=0)[(vectors != 0).any(axis=0)]
@@ -84,6 +101,12 @@ class NormalValues:
         Args:
             wrong: the cause and remedy of other lengths.
         """
+        if self._black and np.mean(self._black) > _MOST_BLACK:
+            message = (
+                f"normals: {np.mean(self._black):.1%} of the pixels are (0, 0, 0), which is not a "
+                "unit vector; a pixel without a normal must be 127 or 128 in each channel"
+            )
+            yield Finding.warning("values", message, frames.example("normals"))
         if not self._unit:
             return
         share = float(np.mean(self._unit))
@@ -121,4 +144,10 @@ class EdgeValues:
             yield Finding.warning("values", message, path)
         else:
             message = f"edges: 0 and 1 only, {share:.1%} of the pixels are edges"
-            yield Finding.ok("values", message, path)
+            good = share <= _MOST_EDGES
+            if not good:
+                message += (
+                    f", more than {_MOST_EDGES:.0%}: the maps may be inverted; an edge must be 1 "
+                    "(255 in a picture) and everything else 0"
+                )
+            yield Finding.ok_if(good, "values", message, path)

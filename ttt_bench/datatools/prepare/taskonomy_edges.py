@@ -12,7 +12,7 @@ from ttt_bench.data.listed.manifest import read_manifest, update_manifest
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.data.taskonomy.edges import edges_from_depth
 from ttt_bench.data.taskonomy.index import PARTS, Frames, find_folders, list_frames
-from ttt_bench.datatools.check.edge_formula import LEAST, edge_correlation
+from ttt_bench.datatools.check.edge_formula import compare_edges
 from ttt_bench.datatools.check.frameset import Frameset
 from ttt_bench.datatools.prepare.writing import RESUMES, require_space
 from ttt_bench.errors import DataError
@@ -47,7 +47,7 @@ def make_edges(root: Path, progress: Progress) -> int:
             "ones; give the folder of the original files"
         )
     frames = list_frames(folders, folders.buildings, progress)
-    correlation = _correlation(frames, progress)
+    agreement = _agreement(frames, progress)
     frames = frames.select(frames.has("depth"))
     wanted = _wanted(frames, progress)
     if not wanted:
@@ -55,7 +55,7 @@ def make_edges(root: Path, progress: Progress) -> int:
     require_space(folders.root, len(wanted) * _BYTES, f"making {len(wanted)} edge files")
     rule = (
         "files that were missing or damaged are made from depth by the annotator's formula "
-        f"({correlation})"
+        f"({agreement})"
     )
     update_manifest(folders.root, {"derived": {**manifest.derived, "edge": rule}})
     work = bound(_make, folders.root, frames)
@@ -97,11 +97,11 @@ def _make(root: Path, frames: Frames, index: int) -> str | None:
     return None
 
 
-def _correlation(frames: Frames, progress: Progress) -> str:
-    """Return the correlation of the existing edges with the formula, in words.
+def _agreement(frames: Frames, progress: Progress) -> str:
+    """Return how well the existing edges follow from the formula, in words.
 
     Raises:
-        DataError: no frame allows a comparison, or the correlation is too low.
+        DataError: no frame allows a comparison, or the existing edges do not follow from depth.
     """
     both = frames.select(frames.has("edge") & frames.has("depth"))
     same = Frameset(
@@ -111,19 +111,18 @@ def _correlation(frames: Frames, progress: Progress) -> str:
         decode=decode.read,
         alike=lambda edge, depth: edge == depth,
     )
-    correlation, count = edge_correlation([same], progress)
-    if not count:
+    fit = compare_edges([same], progress)
+    if not fit.count:
         raise DataError(
-            "no frame has both an edge and a depth file that can be compared, so the formula on "
-            "depth cannot be verified; download edge_occlusion of one building"
+            f"{fit.problem}, so the formula on depth cannot be verified; download edge_occlusion "
+            "of one building"
         )
-    if correlation < LEAST:
+    if fit.problem is not None:
         raise DataError(
-            "the existing edge files do not follow from depth (correlation "
-            f"{correlation:.4f}, at least {LEAST} is needed), so none are made; download "
-            "edge_occlusion again"
+            f"no edges are made, because {fit.problem}; download depth_zbuffer and edge_occlusion "
+            "again"
         )
-    return f"correlation {correlation:.4f} on the other files"
+    return f"correlation {fit.correlation:.4f} and slope {fit.slope:.3f} on the other files"
 
 
 def _edge_path(root: Path, frames: Frames, index: int) -> Path:
