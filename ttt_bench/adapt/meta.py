@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from ttt_bench.adapt.returned import checked_plan
 from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter, Plan
 from ttt_bench.config.preset import ModelConfig
@@ -37,6 +38,6 @@ def plan_of(net: Net, adapter: Adapter) -> Plan:
     Raises:
         BenchError: the method cannot adapt this network.
     """
-    plan = adapter.bind(net, {})
+    plan = checked_plan(adapter.bind(net, {}), adapter.name)
     moved_parameters(net, plan.moves, adapter.name)
     return plan

@@ -142,13 +142,15 @@ class ProtocolRun(Actions):
         self.progress.finish(unit)
 
     def _score(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> _Scored:
+        # measured in full precision, whatever the precision that the method predicts in
+        outputs = {task: output.float() for task, output in outputs.items()}
         predictions = self.scoring.apply(outputs)
         image_sums, set_sums = {}, {}
         for task, target in targets.items():
             measured = measurement_of(task).measure(predictions[task], target, self.scoring)
             # a class index, a sigmoid or a clamp hides a number that is not finite; 0 x infinity
-            # does not: (B, K, H, W) -> (B, 1)
-            hidden = outputs[task].flatten(1).sum(1, keepdim=True) * 0
+            # does not, and a sum of zeros cannot overflow: (B, K, H, W) -> (B, 1)
+            hidden = (outputs[task] * 0).flatten(1).sum(1, keepdim=True)
             image_sums[task] = measured.image_sums + hidden
             if measured.set_sums is not None:
                 set_sums[task] = measured.set_sums
@@ -167,15 +169,16 @@ class ProtocolRun(Actions):
         """Record the losses of a batch at the steps from `first` on."""
         if not losses:
             return
-        # (steps, terms); one transfer per batch, not one per step
-        values = torch.stack([torch.stack(list(step.values())) for step in losses]).cpu()
-        for step, row in enumerate(values.tolist(), start=first):
-            for term, value in zip(losses[0], row, strict=True):
-                if value - value != 0:
-                    raise DivergedError(
-                        f"loss {term!r} is not finite at step {step} of batch {number}", step
-                    )
-                self.record.losses.append((number, step, term, value))
+        # the terms may differ from step to step
+        names = [(step, term) for step, terms in enumerate(losses, start=first) for term in terms]
+        # (terms of all steps,); one transfer per batch, not one per step
+        values = torch.stack([loss for terms in losses for loss in terms.values()]).cpu()
+        for (step, term), value in zip(names, values.tolist(), strict=True):
+            if value - value != 0:
+                raise DivergedError(
+                    f"loss {term!r} is not finite at step {step} of batch {number}", step
+                )
+            self.record.losses.append((number, step, term, value))
 
 
 def _by_task(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
+from ttt_bench.adapt.returned import checked_plan, checked_predictions, checked_step
 from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
@@ -55,7 +56,7 @@ class Session:
         self.net, self.adapter, self.seed = net.eval(), adapter, seed
         self.ctx = HarnessContext(net, recipe, source_recipe)
         self.ctx.norms.set_momentum(adapter.options.norm_momentum)
-        self.plan: Plan = adapter.bind(net, statistics)
+        self.plan: Plan = checked_plan(adapter.bind(net, statistics), adapter.name)
         if not self.plan.moves and self.plan.adapt is Norm.EMA:
             raise BenchError(
                 f"method {adapter.name} declares no `moves` but adapt=Norm.EMA. Without moves no "
@@ -74,10 +75,11 @@ class Session:
         """Restore the source model in place: moved parameters, all buffers and the optimiser.
 
         The method's generators are seeded again by `begin_batch`.
+
+        Raises:
+            BenchError: the method added, removed or reshaped buffers after `bind`.
         """
-        with torch.no_grad():
-            for name, tensor in self._changing().items():
-                tensor.copy_(self._initial[name])
+        self._overwrite(self._initial)
         if self.optimiser is not None:
             self.optimiser.state.clear()
 
@@ -114,19 +116,30 @@ class Session:
         yield steps, self.predict(images), {}
 
     def step(self, images: Tensor) -> StepOut:
-        """Return the losses and predictions of one adaptation step; the weights are not updated."""
+        """Return the losses and predictions of one adaptation step; the weights are not updated.
+
+        Raises:
+            BenchError: the method's `step` returns something else.
+        """
         self.ctx.norms.set(self.plan.adapt)
-        return self.adapter.step(self.net, images, self.ctx)
+        out = self.adapter.step(self.net, images, self.ctx)
+        return checked_step(out, self.adapter.name, self.net.model.tasks, images)
 
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
         return self._updated(self.step(images), len(images))
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode."""
+        """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode.
+
+        Raises:
+            BenchError: the method's `predict` returns something else.
+        """
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad():
-            return self.adapter.predict(self.net, images, self.ctx)
+            found = self.adapter.predict(self.net, images, self.ctx)
+        hook = f"`predict` of {self.adapter.name}"
+        return checked_predictions(found, hook, self.net.model.tasks, images)
 
     def end_batch(self, images: Tensor) -> None:
         """Tell the method that the last step on a batch is done."""
@@ -145,11 +158,12 @@ class Session:
         return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` returned."""
-        saved = tensor_file.below_prefix("net.", state)
-        with torch.no_grad():
-            for name, tensor in self._changing().items():
-                tensor.copy_(saved[name])
+        """Take over what `state` returned.
+
+        Raises:
+            BenchError: the method added, removed or reshaped buffers after `bind`.
+        """
+        self._overwrite(tensor_file.below_prefix("net.", state))
         for number, generator in enumerate(self.ctx.generators):
             generator.set_state(state[f"generator.{number}"])
         if self.optimiser is not None:
@@ -171,6 +185,23 @@ class Session:
 
     def _changing(self) -> dict[str, Tensor]:
         return {**self.moved, **dict(self.net.named_buffers())}
+
+    def _overwrite(self, values: Mapping[str, Tensor]) -> None:
+        """Copy values into the moved parameters and all buffers, in place."""
+        changing = self._changing()
+        for name in sorted(changing.keys() | values.keys()):
+            both = name in changing and name in values
+            if not both or changing[name].shape != values[name].shape:
+                raise self._late_buffer(name)
+        with torch.no_grad():
+            for name, tensor in changing.items():
+                tensor.copy_(values[name])
+
+    def _late_buffer(self, name: str) -> BenchError:
+        return BenchError(
+            f"method {self.adapter.name} added, removed or reshaped the buffer {name} after "
+            "`bind`; register it in `build` with its final shape, and write into it in place"
+        )
 
 
 def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, torch.nn.Parameter]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.returned import checked_statistics
 from ttt_bench.adapter import Adapter, Norm, SourcePass
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import BenchError
@@ -41,7 +42,8 @@ def measure_source(
         workers: number of worker processes that decode images.
 
     Raises:
-        BenchError: the source has too few images for one batch.
+        BenchError: the source has too few images for one batch, or the method returns something
+            else than tensors.
     """
     wanted = adapter.source_pass()
     if wanted is None:
@@ -60,7 +62,8 @@ def measure_source(
     device = next(net.parameters()).device
     with torch.no_grad(), progress.bar(title, len(batches)) as bar:
         images = _images(loader(dataset, batches, workers), size, device, bar)
-        return adapter.source_statistics(net, images, ctx)
+        found = adapter.source_statistics(net, images, ctx)
+    return checked_statistics(found, adapter.name)
 
 
 def _batches(images: int, wanted: SourcePass, draw: torch.Generator) -> list[list[int]]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
+from ttt_bench.adapt.returned import checked_losses
 from ttt_bench.adapter import Norm, SourceStep
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
@@ -115,7 +116,11 @@ class StageRun:
     def auxiliary_terms(
         self, batch: Batch, stages: list[Tensor], predictions: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return the method's auxiliary losses, given what `forward` returned."""
+        """Return the method's auxiliary losses, given what `forward` returned.
+
+        Raises:
+            BenchError: the method's `source_loss` returns something else than scalar tensors.
+        """
         if self.stage.adapter is None:
             return {}
         step = SourceStep(
@@ -126,7 +131,8 @@ class StageRun:
             phase=self.stage.phase,
             ctx=self.ctx,
         )
-        return self.stage.adapter.source_loss(step)
+        adapter = self.stage.adapter
+        return checked_losses(adapter.source_loss(step), f"`source_loss` of {adapter.name}")
 
     def _finite(self, loss: Tensor) -> float:
         value = float(loss.detach())

@@ -1,0 +1,144 @@
+"""Checks of the values that a method's hooks return; their errors say what to return instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ttt_bench.adapter import Plan, StepOut
+from ttt_bench.errors import BenchError
+
+
+def checked_plan(plan: Any, method: str) -> Plan:
+    """Return what `bind` returned.
+
+    Raises:
+        BenchError: it is not a `Plan` whose `moves` is a tuple of names.
+    """
+    if not isinstance(plan, Plan):
+        raise BenchError(
+            f"`bind` of {method} returns {_kind(plan)}; return a ttt_bench.adapter.Plan"
+        )
+    if isinstance(plan.moves, str) or not all(isinstance(name, str) for name in plan.moves):
+        raise BenchError(
+            f"`moves` in the plan of {method} is {_kind(plan.moves)}; give a tuple of names or "
+            'patterns, such as ("model.heads.*",)'
+        )
+    return plan
+
+
+def checked_step(out: Any, method: str, channels: Mapping[str, int], images: Tensor) -> StepOut:
+    """Return what `step` returned on images (B, 3, H, W); `channels` maps task to K.
+
+    Raises:
+        BenchError: it is not a `StepOut`, its losses are no scalar tensors or have no gradient, or
+            its predictions are not (B, K, H, W) for every task.
+    """
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise BenchError(
+            f"`step` of {method} returns {_kind(out)}; return StepOut(losses, predictions)"
+        )
+    losses, predictions = out
+    checked_losses(losses, f"`step` of {method}")
+    if not losses:
+        raise BenchError(
+            f"`step` of {method} returns no losses; return at least one scalar tensor by name, "
+            'such as {"entropy": loss}'
+        )
+    if not any(loss.requires_grad for loss in losses.values()):
+        raise BenchError(
+            f"no loss that `step` of {method} returns has a gradient; compute one from the "
+            "network's outputs by parameters that `moves` names, without detach() or no_grad()"
+        )
+    if predictions is not None:
+        checked_predictions(predictions, f"`step` of {method}", channels, images)
+    return StepOut(losses, predictions)
+
+
+def checked_losses(losses: Any, hook: str) -> dict[str, Tensor]:
+    """Return the losses that a hook returned.
+
+    Raises:
+        BenchError: they are not scalar tensors by name.
+    """
+    if not isinstance(losses, Mapping):
+        raise BenchError(
+            f"{hook} returns {_kind(losses)} as losses; return a dictionary of scalar tensors by "
+            'name, such as {"entropy": loss}'
+        )
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor):
+            raise BenchError(
+                f"{hook} returns {_kind(loss)} as loss {name!r}; return a scalar tensor (for an "
+                "update without effect, 0 times a loss of the network's outputs)"
+            )
+        if loss.dim() != 0:
+            raise BenchError(
+                f"{hook} returns loss {name!r} of shape {tuple(loss.shape)}; return a scalar, "
+                "such as its mean()"
+            )
+    return dict(losses)
+
+
+def checked_predictions(
+    predictions: Any, hook: str, channels: Mapping[str, int], images: Tensor
+) -> dict[str, Tensor]:
+    """Return the predictions that a hook returned for images (B, 3, H, W).
+
+    Raises:
+        BenchError: they are not floating-point tensors (B, K, H, W) for every task.
+    """
+    size = (len(images), *images.shape[-2:])
+    if not isinstance(predictions, Mapping):
+        raise BenchError(
+            f"{hook} returns {_kind(predictions)} as predictions; return a dictionary from task to "
+            "(B, K, H, W), as net.model(images) does"
+        )
+    for task, k in channels.items():
+        if task not in predictions:
+            raise BenchError(
+                f"{hook} returns no prediction of {task}; predict every task of net.model.tasks"
+            )
+        _check_prediction(predictions[task], f"{hook} returns", task, (size[0], k, *size[1:]))
+    return dict(predictions)
+
+
+def _check_prediction(prediction: Any, returns: str, task: str, shape: tuple[int, ...]) -> None:
+    if not (isinstance(prediction, Tensor) and prediction.is_floating_point()):
+        raise BenchError(
+            f"{returns} {_kind(prediction)} as prediction of {task}; return a float32 tensor"
+        )
+    if prediction.shape != shape:
+        raise BenchError(
+            f"{returns} a prediction of {task} of shape {tuple(prediction.shape)}, not {shape}; "
+            "predict logits, depth, vectors and edges at the size of the images"
+        )
+
+
+def checked_statistics(statistics: Any, method: str) -> dict[str, Tensor]:
+    """Return what `source_statistics` returned.
+
+    Raises:
+        BenchError: they are not tensors by name.
+    """
+    wrong = f"`source_statistics` of {method} returns"
+    if not isinstance(statistics, Mapping):
+        raise BenchError(f"{wrong} {_kind(statistics)}; return a dictionary of tensors by name")
+    for name, value in statistics.items():
+        if not isinstance(value, Tensor):
+            raise BenchError(
+                f"{wrong} {_kind(value)} as {name!r}; return a tensor, such as torch.tensor(value)"
+            )
+    return dict(statistics)
+
+
+def _kind(value: Any) -> str:
+    """Return the type of a value in words, such as "a float" or "a tensor of torch.int64"."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype}"
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
