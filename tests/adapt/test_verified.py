@@ -94,23 +94,11 @@ class Stale(WithModule):
         return StepOut(out.losses, late)
 
 
-class Fewer(Toy):
-    """Returns the predictions of one task."""
-
-    name = "fewer"
-
-    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        out = super().step(net, images, ctx)
-        assert out.predictions is not None
-        return StepOut(out.losses, {"depth": out.predictions["depth"]})
-
-
 @pytest.mark.parametrize(
     ("adapter", "words"),
     [
         (FalseExact(), ("claims exact=True", "of step 0 differ", "% of its largest value")),
         (Stale(), ("claims exact=True", f"of step {STEPS - 1} differ")),
-        (Fewer(), ("claims exact=True", "{'depth': (4, 1, 32, 32)}")),
     ],
 )
 def test_a_false_claim_of_exact_predictions_fails(adapter: Adapter, words: tuple[str, ...]) -> None:

@@ -29,32 +29,27 @@ def checked_plan(plan: Any, method: str) -> Plan:
     return plan
 
 
-def checked_step(out: Any, method: str, channels: Mapping[str, int], images: Tensor) -> StepOut:
-    """Return what `step` returned on images (B, 3, H, W); `channels` maps task to K.
+def checked_step(out: Any, method: str) -> StepOut:
+    """Return what `step` returned; the predictions are not looked at.
 
     Raises:
-        BenchError: it is not a `StepOut`, its losses are no scalar tensors or have no gradient, or
-            its predictions are not (B, K, H, W) for every task.
+        BenchError: it is not a `StepOut`, or its losses are no scalar tensors or have no gradient.
     """
+    hook = f"`step` of {method}"
     if not (isinstance(out, tuple) and len(out) == 2):
-        raise BenchError(
-            f"`step` of {method} returns {_kind(out)}; return StepOut(losses, predictions)"
-        )
-    losses, predictions = out
-    checked_losses(losses, f"`step` of {method}")
+        raise BenchError(f"{hook} returns {_kind(out)}; return StepOut(losses, predictions)")
+    losses = checked_losses(out[0], hook)
     if not losses:
         raise BenchError(
-            f"`step` of {method} returns no losses; return at least one scalar tensor by name, "
-            'such as {"entropy": loss}'
+            f"{hook} returns no losses; return at least one scalar tensor by name, such as "
+            '{"entropy": loss}'
         )
     if not any(loss.requires_grad for loss in losses.values()):
         raise BenchError(
-            f"no loss that `step` of {method} returns has a gradient; compute one from the "
-            "network's outputs by parameters that `moves` names, without detach() or no_grad()"
+            f"no loss that {hook} returns has a gradient; compute one from the network's outputs "
+            "by parameters that `moves` names, without detach() or no_grad()"
         )
-    if predictions is not None:
-        checked_predictions(predictions, f"`step` of {method}", channels, images)
-    return StepOut(losses, predictions)
+    return StepOut(losses, out[1])
 
 
 def checked_losses(losses: Any, hook: str) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -123,7 +124,10 @@ class Session:
         """
         self.ctx.norms.set(self.plan.adapt)
         out = self.adapter.step(self.net, images, self.ctx)
-        return checked_step(out, self.adapter.name, self.net.model.tasks, images)
+        out = checked_step(out, self.adapter.name)
+        if self.plan.exact and out.predictions is not None:
+            self._checked(out.predictions, "step", images)
+        return out
 
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
@@ -138,8 +142,7 @@ class Session:
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad():
             found = self.adapter.predict(self.net, images, self.ctx)
-        hook = f"`predict` of {self.adapter.name}"
-        return checked_predictions(found, hook, self.net.model.tasks, images)
+        return self._checked(found, "predict", images)
 
     def end_batch(self, images: Tensor) -> None:
         """Tell the method that the last step on a batch is done."""
@@ -170,6 +173,11 @@ class Session:
             tensor_file.restore_optimiser(
                 self.optimiser, tensor_file.below_prefix("optimiser.", state)
             )
+
+    def _checked(self, predictions: Any, hook: str, images: Tensor) -> dict[str, Tensor]:
+        """Return the predictions that a hook returned; raise an error if they are invalid."""
+        hook = f"`{hook}` of {self.adapter.name}"
+        return checked_predictions(predictions, hook, self.net.model.tasks, images)
 
     def _updated(self, out: StepOut, images: int) -> dict[str, Tensor]:
         """Update the weights by a step's losses on a number of images; return the losses."""
