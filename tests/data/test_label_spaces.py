@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, find_label_space, label_space_from
+from ttt_bench.data.pair import find_pair
 from ttt_bench.errors import BenchError
 
 
@@ -105,15 +106,16 @@ def test_a_space_of_ones_own_from_a_config_table() -> None:
         ("mine", {"classes": "seat", "nyud": [1]}, "classes must be a list of names"),
         ("mine", {"classes": ["seat", 3], "nyud": [1, 2]}, "classes must be a list of names"),
         ("mine", {"classes": [], "nyud": []}, "0 classes"),
+        ("mine", {"classes": ["a"], "nyud": [1]}, "1 classes; give 2 to 254"),
         ("mine", {"classes": ["a", "a"], "nyud": [1, 2]}, "class a is given twice"),
-        ("mine", {"classes": ["a"]}, "no data set"),
-        ("mine", {"classes": ["a"], "nyud": 3}, "data set nyud: 3 is not a list"),
-        ("mine", {"classes": ["a"], "nyud": ["chair"]}, "'chair' is not a native id"),
-        ("mine", {"classes": ["a"], "nyud": [[True]]}, "True is not a native id"),
-        ("mine", {"classes": ["a"], "nyud": [41]}, "native id 41 is not in 0..40"),
-        ("mine", {"classes": ["a"], "pascal": [255]}, "native id 255 is not in 0..20"),
+        ("mine", {"classes": ["a", "b"]}, "no data set"),
+        ("mine", {"classes": ["a", "b"], "nyud": 3}, "data set nyud: 3 is not a list"),
+        ("mine", {"classes": ["a", "b"], "nyud": ["chair", 1]}, "'chair' is not a native id"),
+        ("mine", {"classes": ["a", "b"], "nyud": [[True], 1]}, "True is not a native id"),
+        ("mine", {"classes": ["a", "b"], "nyud": [41, 1]}, "native id 41 is not in 0..40"),
+        ("mine", {"classes": ["a", "b"], "pascal": [255, 1]}, "native id 255 is not in 0..20"),
         ("mine", {"classes": ["a", "b"], "nyud": [1]}, "1 entries for 2 classes"),
-        ("mine", {"classes": ["a"], "nyud": [1], "footnote": 3}, "footnote must be a text"),
+        ("mine", {"classes": ["a", "b"], "nyud": [1, 2], "footnote": 3}, "footnote must be a text"),
     ],
 )
 def test_a_table_of_ones_own_that_cannot_be(name: str, table: object, words: str) -> None:
@@ -121,6 +123,31 @@ def test_a_table_of_ones_own_that_cannot_be(name: str, table: object, words: str
         label_space_from(name, table)
     assert name in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("pair", ["nyud:taskonomy", "taskonomy:nyud", "nyud:nyud"])
+def test_ids_of_one_class_alone_in_a_domain_are_refused(pair: str) -> None:
+    own = {
+        "mine": LabelSpace(
+            name="mine",
+            classes=("seat", "bed"),
+            native={"nyud": ((5, 6), ()), "taskonomy": ((3,), (6,))},
+        )
+    }
+    with pytest.raises(BenchError, match=r"data set nyud has ids of one class only \(seat\)"):
+        find_pair(pair).label_space("mine", own)
+    assert find_pair("taskonomy:taskonomy").label_space("mine", own) is not None
+
+
+def test_the_second_table_of_a_data_set_counts() -> None:
+    own = {
+        "mine": LabelSpace(
+            name="mine",
+            classes=("table", "toilet"),
+            native={"pascal": ((11,), ()), "pascal_context": ((), (408,))},
+        )
+    }
+    assert find_pair("pascal:pascal").label_space("mine", own) is not None
 
 
 def test_unknown_names() -> None:

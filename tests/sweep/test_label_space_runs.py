@@ -176,11 +176,14 @@ def test_a_space_that_does_not_fit_is_refused(
     ("table", "message"),
     [
         (
-            'classes = ["a"]\nnyud = [41]',
+            'classes = ["a", "b"]\nnyud = [41, 1]',
             "label space seats, data set nyud: native id 41 is not in 0..40",
         ),
         ('classes = ["a", "b"]\nnyud = [3]', "1 entries for 2 classes"),
-        ('classes = ["a"]\nnyud = ["bed"]', "'bed' is not a native id; ids are whole numbers"),
+        (
+            'classes = ["a", "b"]\nnyud = ["bed", 1]',
+            "'bed' is not a native id; ids are whole numbers",
+        ),
         ("nyud = [3]", "label space seats: classes must be a list of names, got None"),
     ],
 )

@@ -122,7 +122,8 @@ def shared_labels(
         space has ids for all of them.
 
     Raises:
-        BenchError: the name is unknown, or the space lacks one of the domains.
+        BenchError: the name is unknown, the space lacks one of the domains, or a domain has ids of
+            fewer than two classes.
     """
     spaces = {**LABEL_SPACES, **own}
     if name is not None and name not in spaces:
@@ -132,10 +133,24 @@ def shared_labels(
         lacking = [domain.name for domain, ids in found if ids is None]
         if not lacking:
             native = {domain.labels or domain.name: ids for domain, ids in found if ids is not None}
-            return replace(space, native={**space.native, **native})
+            shared = replace(space, native={**space.native, **native})
+            for dataset in native:
+                _check_classes(shared, dataset)
+            return shared
         if name is not None:
             raise BenchError(
                 f"{':'.join(domain.name for domain in domains)}: label space {name} has no ids for "
                 f"{' and '.join(lacking)}, only for {', '.join(space.native)}"
             )
     return None
+
+
+def _check_classes(space: LabelSpace, dataset: str) -> None:
+    """Raise a BenchError if a data set has ids of fewer than two classes of a label space."""
+    found = space.labelled_classes(dataset)
+    if len(found) < 2:
+        raise BenchError(
+            f"label space {space.name}: data set {dataset} has ids of one class only "
+            f"({', '.join(found)}), so all its other pixels are void and scores mean nothing; give "
+            "ids of at least two classes"
+        )

@@ -29,6 +29,9 @@ NYUD's ids are those of the 40-class maps as stored, 1..40. PASCAL-Context has t
 21-class maps and, as `pascal_context`, those of the 459-label maps, which take precedence.
 """
 
+CONTEXT = {"pascal": "pascal_context"}
+"""Data sets with a second table of ids."""
+
 _MAX_ID = 254  # for all other data sets, whose maps are bytes
 
 
@@ -44,8 +47,8 @@ class LabelSpace:
         footnote: a sentence for readers of scores on these classes; may be empty.
 
     Raises:
-        BenchError: there are no classes, or names are repeated; the ids of a data set are not one
-            entry per class, all missing, out of range, or mean two classes.
+        BenchError: there are fewer than two classes, or names are repeated; the ids of a data set
+            are not one entry per class, all missing, out of range, or mean two classes.
     """
 
     name: str
@@ -54,9 +57,10 @@ class LabelSpace:
     footnote: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.classes) < IGNORE:
+        if not 1 < len(self.classes) < IGNORE:
             raise BenchError(
-                f"label space {self.name}: {len(self.classes)} classes; give 1 to {IGNORE - 1}"
+                f"label space {self.name}: {len(self.classes)} classes; give 2 to {IGNORE - 1}, "
+                "because a single class is right at every pixel that counts"
             )
         for label in self.classes:
             if self.classes.count(label) > 1:
@@ -83,6 +87,12 @@ class LabelSpace:
                 raise BenchError(
                     f"{where}: native id {native} is given twice; an id can mean only one class"
                 )
+
+    def labelled_classes(self, dataset: str) -> tuple[str, ...]:
+        """Return the classes for which a data set has native ids, in any of its tables."""
+        tables = [self.native.get(name, ()) for name in (dataset, CONTEXT.get(dataset, ""))]
+        found = {index for table in tables for index, ids in enumerate(table) if ids}
+        return tuple(self.classes[index] for index in sorted(found))
 
     def table(self, dataset: str) -> NDArray[np.uint8]:
         """Return (256,) or longer: the class index of each native id of a data set, 255 for none.

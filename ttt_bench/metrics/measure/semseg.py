@@ -19,11 +19,14 @@ def confusion(
     """Return the counts of each image, truth by row and prediction by column, (B, K, K) float64.
 
     Args:
-        classes: (B, H, W) int64, the predicted classes.
-        target: (B, H, W) int64, `ignore_index` where a pixel has none.
+        classes: (B, H, W) of any integer dtype, the predicted classes, in 0..K-1.
+        target: the same shape, any integer dtype, in 0..K-1 or `ignore_index` where a pixel has
+            none.
         num_classes: K.
         ignore_index: the value of pixels that are not counted.
     """
+    # an index K * K does not fit into a byte; without effect on int64
+    classes, target = classes.long(), target.long()
     ignored = num_classes * num_classes
     pairs = torch.where(target == ignore_index, ignored, target * num_classes + classes)
     # (B, H, K * K + 1): one histogram per row of pixels, so that few additions of a GPU meet in one
