@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+from ttt_bench.util.code_files import code_files
+from ttt_bench.util.file_digest import digest_of, hash_source
+from ttt_bench.util.typed_source import is_typed, typed_source
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors")
 """Packages whose versions are stored with results."""
@@ -29,26 +32,43 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def code_hash(subject: type) -> str:
-    """Return a hash of the module of a class and of the private modules that it uses.
+def code_hash(*subjects: Any) -> str:
+    """Return a hash of the code of classes, functions and modules of a plugin.
 
-    A private module is a file `_name.py` in the same folder, imported directly or by another
-    private module. Comments, docstrings and formatting do not count.
+    It covers the files that `code_files` finds for the modules of the subjects, and of the bases of
+    a class. Comments, docstrings and formatting do not count. A class or function that was typed in
+    a notebook counts with the text of its cell.
+
+    Args:
+        subjects: classes, functions, or dotted names of imported modules.
+
+    Raises:
+        BenchError: a file or the text of a subject cannot be read.
     """
-    files = _own_files(Path(inspect.getfile(subject)))
-    hashes = [hash_source(file.read_text(encoding="utf-8")) for file in files]
-    return hashes[0] if len(hashes) == 1 else hash_of(hashes)
+    owners = [owner for subject in subjects for owner in _owners(subject)]
+    files = code_files(dict.fromkeys(map(_module_name, owners)))
+    digests = {name: digest_of(path).digest for name, path in files.items()}
+    for owner in owners:
+        if not isinstance(owner, str) and is_typed(owner):
+            digests[f"{owner.__module__}.{owner.__qualname__}"] = hash_source(typed_source(owner))
+    found = sorted(digests.items())
+    return found[0][1] if len(found) == 1 else hash_of(found)
 
 
-@cache
-def hash_source(source: str) -> str:
-    """Return a hash of Python source code without its comments and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+def _owners(subject: Any) -> Iterator[Any]:
+    """Yield what has a module: a class and its bases, a function, or a module's name."""
+    if isinstance(subject, type):
+        yield from subject.__mro__
+    elif isinstance(subject, partial):
+        yield from _owners(subject.func)
+    elif isinstance(subject, str | FunctionType):
+        yield subject
+    else:  # a method of a class, or an object that can be called
+        yield from _owners(getattr(subject, "__self__", None) or type(subject))
+
+
+def _module_name(owner: Any) -> str:
+    return owner if isinstance(owner, str) else str(owner.__module__)
 
 
 @cache
@@ -75,37 +95,3 @@ def versions() -> Mapping[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def _own_files(module: Path) -> list[Path]:
-    """Return the file of a module, then the private modules that it uses, sorted by name."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        new = set(_private_imports(waiting.pop())) - found - {module}
-        found |= new
-        waiting += new
-    return [module, *sorted(found)]
-
-
-def _private_imports(module: Path) -> Iterator[Path]:
-    """Yield the private modules in a module's folder that it imports."""
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        for name in _imported_names(node):
-            file = module.with_name(f"{name}.py")
-            if name.startswith("_") and file.is_file():
-                yield file
-
-
-def _imported_names(node: ast.AST) -> Iterator[str]:
-    """Yield each part of the dotted names in an import statement."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        for alias in node.names:
-            yield from alias.name.split(".")
-    if isinstance(node, ast.ImportFrom):
-        yield from (node.module or "").split(".")
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    """Return whether a statement is a constant alone, such as a docstring."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
