@@ -68,6 +68,23 @@ def test_an_invalid_method_is_refused(plugins: Plugins) -> None:
         METHODS.load("other")
 
 
+@pytest.mark.parametrize(
+    "name", ["my method/1", "../escaped", "a,b", "Mine", "x" * 65, "all", "batch", "data"]
+)
+def test_a_name_that_cannot_be_asked_for_is_refused(plugins: Plugins, name: str) -> None:
+    plugins(name, "named_plugin", GOOD)
+    with pytest.raises(BenchError, match="rename its entry point"):
+        METHODS.load(name)
+
+
+def test_a_name_registered_in_this_process_is_checked_too() -> None:
+    with METHODS.extended({"../x": Toy}), pytest.raises(BenchError, match="rename"):
+        METHODS.load("../x")
+    domain = DATASETS.load("nyud")
+    with DATASETS.extended({"source": domain}), pytest.raises(BenchError, match="reserved name"):
+        DATASETS.load("source")
+
+
 def test_a_clash_names_both_sides_and_leaves_the_others(plugins: Plugins) -> None:
     plugins("tent", "rival_plugin", GOOD)
     assert METHODS.names() == METHOD_ORDER

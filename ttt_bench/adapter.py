@@ -106,7 +106,7 @@ class Optimiser(BaseModel):
         lr_per_sample: whether `lr` is multiplied by the number of images of the current batch.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr: float = Field(2e-5, ge=0)
@@ -223,7 +223,7 @@ def option(
 class Options(BaseModel):
     """Options of a method. They are frozen, and an undeclared name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     norm_momentum: float = option(
         0.1,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
+from ttt_bench.util.paths import user_path
 from ttt_bench.util.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ def write_report(results: str | Path, out: str | Path) -> Rendered:
     """
     from ttt_bench.report.render import report
 
-    return report(Path(results), Path(out))
+    return report(user_path(results), user_path(out))

@@ -5,12 +5,14 @@ Listing a registry imports no plugin; loading a name imports that plugin only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ttt_bench.config.preset import SECTIONS
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.method_order import METHOD_ORDER
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter
 
 LoadedT = TypeVar("LoadedT")
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Registry(Generic[LoadedT]):
             begins with the plugin ("has no `card`").
         built_in: Objects that are registered without an entry point.
         order: Names that come first, in this order; the others follow sorted by name.
+        reserved: Names that a plugin may not have, since they have another meaning.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Registry(Generic[LoadedT]):
         problems: Callable[[Any, str], Iterator[str]],
         built_in: Mapping[str, LoadedT] | None = None,
         order: Sequence[str] = (),
+        reserved: Collection[str] = (),
     ) -> None:
         self.kind = kind
         self.group = group
@@ -76,6 +81,7 @@ class Registry(Generic[LoadedT]):
         self._built_in: Mapping[str, LoadedT] = built_in or {}
         self._added: Mapping[str, LoadedT] = {}
         self._order = order
+        self._reserved = reserved
 
     def entries(self) -> list[Entry]:
         """Return every registration in listing order. A name that clashes has several."""
@@ -112,9 +118,11 @@ class Registry(Generic[LoadedT]):
                 import, or the object is not valid.
         """
         entry = self.entry(name)
+        where = f"{self.kind} {name!r} of {entry.where}"
+        if problem := self._name_problem(name):
+            raise BenchError(f"{where} {problem}")
         if entry.point is None:
             return {**self._built_in, **self._added}[name]
-        where = f"{self.kind} {name!r} of {entry.where}"
         try:
             loaded = entry.point.load()
         except Exception as error:  # a plugin may raise anything, and must not stop the others
@@ -140,6 +148,20 @@ class Registry(Generic[LoadedT]):
             yield
         finally:
             self._added = before
+
+    def _name_problem(self, name: str) -> str:
+        """Return the reason why a plugin may not have this name, or an empty text.
+
+        Names are part of file names, of lists with commas and of settings.
+        """
+        if not _NAME.fullmatch(name):
+            return (
+                "has a name with other signs than a-z, 0-9, _ and -, or with more than 64; "
+                "rename its entry point"
+            )
+        if name in self._reserved:
+            return f"has a reserved name ({', '.join(self._reserved)}); rename its entry point"
+        return ""
 
     def _unsorted(self) -> Iterator[Entry]:
         for name in self._built_in:
@@ -183,6 +205,10 @@ def _method_problems(loaded: Any, name: str) -> Iterator[str]:
 
 
 METHODS: Registry[type[Adapter]] = Registry(
-    "method", group="ttt_bench.methods", problems=_method_problems, order=METHOD_ORDER
+    "method",
+    group="ttt_bench.methods",
+    problems=_method_problems,
+    order=METHOD_ORDER,
+    reserved=("all", "batch", *SECTIONS),
 )
 """The registered methods, in the order of the papers' tables."""

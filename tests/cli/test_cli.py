@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -85,6 +86,46 @@ def test_a_mistake_is_one_line_with_the_nearest_names(
     arguments: tuple[str, ...], message: str
 ) -> None:
     assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--methods", "base", "--set", "s4t.mask_rati=1"), "did you mean mask_ratio"),
+        (("--set", "training.batch=1"), "larger batch (--set training.batch=N)"),
+        (("--set", "batch=1", "--set", "data.sizes.target=[32,32]"), "(--set batch=N)"),
+        (("--source-weights", "/"), "source weights /: not an ordinary file"),
+        (("--set", "model.backbone_args.output_stride=7"), "cannot be built"),
+        (("--seeds", "99999999999999999999"), "--seeds: Input should be less than"),
+    ],
+)
+def test_the_plan_refuses_what_cannot_run(arguments: tuple[str, ...], message: str) -> None:
+    assert message in refused("run", "--preset", "smoke", *arguments, "--plan")
+
+
+def test_a_tilde_in_an_option_is_the_home_folder(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    assert f"{tmp_path / 'runs'} does not exist" in refused("report", "--results=~/runs", HOME=home)
+    arguments = ("data", "list", "--data-root=~/data")
+    done = call(*arguments, HOME=home, COLUMNS="300")
+    assert f"{tmp_path / 'data'} (does not exist)" in done.stdout
+
+
+def test_a_file_that_lacks_a_sign_and_a_notebooks_backend_do_not_stop_a_command(
+    results: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "MPLBACKEND": "module://missing"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "ttt_bench.cli.main", "report"),
+            *("--results", str(results), "--out", str(tmp_path / "out")),
+        ],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode("cp1252")
+    assert b"Delta_TTT" in done.stdout
 
 
 def test_the_message_on_a_missing_data_root_states_how_to_set_it(tmp_path: Path) -> None:

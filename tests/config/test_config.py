@@ -107,7 +107,17 @@ def test_settings_are_read_as_toml_and_else_as_text(text: str, expected: Any) ->
         ({"hparams": "papper"}, "unknown hparams 'papper'; did you mean paper"),
         ({"protocol": "onlin"}, "unknown protocol 'onlin'; did you mean online?"),
         ({"steps": 0}, "steps: Input should be greater than 0, got 0"),
-        ({"seeds": "0,x"}, "seeds.1: Input should be a valid integer.*got 'x'"),
+        ({"steps": 2**63}, "steps: Input should be less than or equal to 100000"),
+        ({"seeds": [-1]}, "seeds: Input should be greater than or equal to 0, got -1"),
+        ({"seeds": [2**63]}, f"seeds: Input should be less than {2**63}"),
+        ({"seeds": [True]}, "seeds: takes a number, got True"),
+        ({"seeds": [[1]]}, r"seeds: Input should be a valid integer, got \[1\]"),
+        ({"methods": [{}]}, "methods: Input should be a valid string, got {}"),
+        ({"control": {}}, "control: Input should be a valid string, got {}"),
+        ({"device": "gpu"}, "device: must be auto, cpu, cuda, or cuda:N, got 'gpu'"),
+        ({"results": ""}, "results: '' is not a path"),
+        ({"results": "a\0b"}, r"results: 'a\\x00b' is not a path"),
+        ({"seeds": "0,x"}, "seeds: Input should be a valid integer.*got 'x'"),
     ],
 )
 def test_a_wrong_choice_names_the_nearest(given: dict[str, Any], message: str) -> None:
@@ -121,6 +131,10 @@ def test_a_wrong_choice_names_the_nearest(given: dict[str, Any], message: str) -
         ("model.bakbone=resnet18", "unknown setting 'bakbone'; did you mean backbone"),
         ("training.lr=-1", r"training\.lr: Input should be greater than 0, got -1"),
         ("data.sizes.source=[8, 8]", "size 8x8 of source is too small"),
+        ("training.lr=inf", r"training\.lr: Input should be a finite number"),
+        ("data.seed=false", r"data\.seed: takes a number, got False"),
+        ("data.rendered_target=9223372036854775808", "rendered_target: Input should be less than"),
+        ("batch.x=7", "batch is a single value"),
     ],
 )
 def test_a_wrong_preset_setting_is_refused(setting: str, message: str) -> None:
@@ -133,8 +147,12 @@ def test_a_wrong_preset_setting_is_refused(setting: str, message: str) -> None:
     [
         ("tent.strenth=1", "unknown option 'strenth'; did you mean strength"),
         ("tent.strength=-1", r"tent\.strength: Input should be greater than or equal to 0, got -1"),
+        ("tent.lr=inf", r"tent\.lr: Input should be a finite number"),
+        ("tent.lr=false", r"tent\.lr: takes a number, got False"),
+        (f"tent.lr={'[' * 3000}", r"tent\.lr: Input should be a valid number.*\[\.\.\.$"),
+        ("tent.steps=458291", r"from 1 to 100,000, got 458291"),
         ("tent.lr=fast", r"tent\.lr: Input should be a valid number.*got 'fast'"),
-        ("tent.steps=0", r"tent\.steps must be a whole number of at least 1"),
+        ("tent.steps=0", r"tent\.steps must be a whole number from 1 to 100,000"),
     ],
 )
 def test_a_wrong_method_setting_is_refused(setting: str, message: str) -> None:
@@ -153,7 +171,7 @@ def test_a_config_file_that_is_wrong_is_named(tmp_path: Path) -> None:
         read_config_file(tmp_path / "none.toml")
     path = tmp_path / "a.toml"
     path.write_text("methods = [\n")
-    with pytest.raises(BenchError, match=r"a\.toml: Invalid value"):
+    with pytest.raises(BenchError, match=r"a\.toml: not valid TOML \(Invalid value"):
         read_config_file(path)
     path.write_text("stepps = 3\n")
     with pytest.raises(BenchError, match="unknown option 'stepps'; did you mean steps"):
@@ -274,10 +292,50 @@ def test_a_table_where_a_value_belongs_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_wrong_choice_is_named_at_once() -> None:
-    with pytest.raises(
-        BenchError, match=r"^unknown control 'frozn'[^;]*;[^;]*; unknown preset 'quik'"
-    ):
-        make_request({}, {"preset": "quik", "control": "frozn"})
+    with pytest.raises(BenchError) as caught:
+        make_request({}, {"preset": "quik", "control": "frozn", "seeds": [True]})
+    places = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert places == ["seeds", "control", "preset"]
+
+
+def test_a_message_names_where_the_value_was_written() -> None:
+    with pytest.raises(BenchError) as caught:
+        make_request({"steps": 0}, {"data_root": ""}, file=Path("a.toml"), flags=True)
+    assert [line.rpartition(": ")[0] for line in str(caught.value).splitlines()] == [
+        "config file a.toml: steps",
+        "--data-root",
+    ]
+
+
+def test_a_setting_has_one_value() -> None:
+    with pytest.raises(BenchError, match="give one value on one line"):
+        parse_setting("training.batch=1\n[other]\nkey=2")
+
+
+def test_a_byte_order_mark_before_a_config_file_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 3\n", encoding="utf-8-sig")
+    assert read_config_file(path) == {"steps": 3}
+
+
+def test_a_config_file_that_cannot_be_read_gives_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"cannot be read \(Is a directory\)"):
+        read_config_file(tmp_path)
+    path = tmp_path / "a.toml"
+    path.write_text(f"steps = {'[' * 3000}")
+    with pytest.raises(BenchError, match="nested too deeply"):
+        read_config_file(path)
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("TTT_BENCH_DATA", "~/data")
+    request = make_request({"results": "~/runs"}, {"source_weights": "~/weights.safetensors"})
+    assert request.results == Path("/home/someone/runs")
+    assert request.data_root == Path("/home/someone/data")
+    assert request.source_weights == Path("/home/someone/weights.safetensors")
+    model = resolve_preset("smoke", {"model.weights": "~/backbone.pth"}).model
+    assert model.weights == Path("/home/someone/backbone.pth")
 
 
 def test_every_field_of_a_request_has_a_help_text_and_a_closed_choice_its_values() -> None:

@@ -4,6 +4,8 @@ errors.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,45 @@ def test_weights_that_do_not_fit_are_refused_by_name(model: MultiTaskModel, tmp_
     save_file({"nothing": torch.zeros(1)}, path)
     with pytest.raises(BenchError, match=r"missing .* and \d+ more"):
         load_weights(model, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor > 0, "wrong type: .* is bool, needs float32"),
+        (lambda tensor: tensor * math.nan, "not finite in "),
+    ],
+)
+def test_weights_that_would_be_changed_or_are_broken_are_refused(
+    model: MultiTaskModel,
+    tmp_path: Path,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    message: str,
+) -> None:
+    path = tmp_path / "source.safetensors"
+    weights = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
+    counters = {n: t for n, t in model.state_dict().items() if n not in weights}
+    save_file({**{n: change(t) for n, t in weights.items()}, **counters}, path)
+    with pytest.raises(BenchError, match=message):
+        load_weights(model, path)
+
+
+def test_a_prefix_of_every_name_is_pointed_out(model: MultiTaskModel, tmp_path: Path) -> None:
+    path = tmp_path / "source.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, path)
+    with pytest.raises(BenchError, match=r"module\. \(remove it from every name"):
+        load_weights(model, path)
+
+
+def test_half_precision_weights_are_loaded_exactly(model: MultiTaskModel, tmp_path: Path) -> None:
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(halves, tmp_path / "source.safetensors")
+    other = build_model(SMALL, TASKS)
+    load_weights(other, tmp_path / "source.safetensors")
+    assert all(torch.equal(other.state_dict()[name], halves[name].float()) for name in halves)
 
 
 def test_an_unknown_backbone_suggests_near_names_and_lists_no_thousand_others() -> None:

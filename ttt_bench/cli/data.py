@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttt_bench.cli import prepare
-from ttt_bench.cli.options import DataRoot, Json, request_options
+from ttt_bench.cli.options import AS_PATH, DataRoot, Json, request_options
 from ttt_bench.cli.output import Display, about_root, say, show, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.config.preset import resolve_preset
@@ -113,7 +113,7 @@ def show_images(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="PNG file to write. Default: NAME.png.", show_default=False),
+        typer.Option(help="PNG file to write. Default: NAME.png.", show_default=False, **AS_PATH),
     ] = None,
 ) -> None:
     """Write a contact sheet of images and their labels, as a run uses them."""
@@ -182,7 +182,9 @@ def _parse_size(text: str) -> tuple[int, int]:
 def check(
     root: Annotated[
         Path,
-        typer.Argument(help="Data root, folder of one data set, or file of one normal map."),
+        typer.Argument(
+            help="Data root, folder of one data set, or file of one normal map.", **AS_PATH
+        ),
     ],
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 if there are warnings.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -63,6 +64,12 @@ def main() -> None:
     # waiting threads spin briefly only: with other programs on the cores, long spinning makes a
     # step ten times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # figures are written to files; a backend that a notebook names may not be installed here
+    os.environ["MPLBACKEND"] = "agg"
+    for stream in (sys.stdout, sys.stderr):
+        # a file or pipe on Windows may not have signs such as an arrow
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # SIGTERM, which clusters send before they kill a job, stops a run as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -7,16 +7,19 @@ from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.reading import parse_setting, read_config_file
 from ttt_bench.config.request import Request, choices
+from ttt_bench.util.paths import user_path
 
 REPEATABLE = ("pair", "set")
 """Fields whose option may be given several times; other lists are joined by commas."""
+AS_PATH: dict[str, Any] = {"parser": user_path}
+"""Arguments of `typer.Option` and `typer.Argument` for files and folders."""
 
 
 def field_option(name: str) -> Any:
@@ -28,7 +31,14 @@ def field_option(name: str) -> Any:
     if allowed := choices(name):
         text.append(f"Choices: {', '.join(allowed)}.")
     flag = f"--{name.replace('_', '-')}"
-    return typer.Option(flag, help=" ".join(text), show_default=False)
+    how = AS_PATH if Path in _types(name) else {}
+    return typer.Option(flag, help=" ".join(text), show_default=False, **how)
+
+
+def _types(name: str) -> tuple[Any, ...]:
+    """Return the types that a field's value may have."""
+    annotation = get_type_hints(Request)[name]
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _as_text(value: Any) -> str:
@@ -45,6 +55,7 @@ Config = Annotated[
         help="TOML file with these options; options of the command line take precedence. "
         "Default: no file.",
         show_default=False,
+        **AS_PATH,
     ),
 ]
 Sets = Annotated[list[str] | None, field_option("set")]
@@ -89,16 +100,15 @@ def _request(config: Path | None, given: Mapping[str, Any]) -> Request:
     command_line = {name: value for name, value in given.items() if value not in (None, [])}
     if "set" in command_line:
         command_line["set"] = parse_settings(command_line["set"])
-    return make_request(read_config_file(config) if config else {}, command_line)
+    entries = read_config_file(config) if config else {}
+    return make_request(entries, command_line, file=config, flags=True)
 
 
 def _option_type(name: str) -> Any:
     """Return the type of a field's option; lists that are joined by commas are a `str`."""
     if name in REPEATABLE:
         return list[str] | None
-    annotation = Request.model_fields[name].annotation
-    members = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
-    return next((kind for kind in (int, Path) if kind in members), str) | None
+    return next((kind for kind in (int, Path) if kind in _types(name)), str) | None
 
 
 def _parameter(name: str, kind: Any, option: Any) -> Parameter:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.options import DataRoot
+from ttt_bench.cli.options import AS_PATH, DataRoot
 from ttt_bench.cli.output import Display, say, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.errors import BenchError
@@ -18,7 +18,9 @@ app = typer.Typer(
 
 Archive = Annotated[
     Path | None,
-    typer.Argument(help="Downloaded archive of the multi-task release.", show_default=False),
+    typer.Argument(
+        help="Downloaded archive of the multi-task release.", show_default=False, **AS_PATH
+    ),
 ]
 
 
@@ -29,6 +31,7 @@ def taskonomy(
         typer.Argument(
             help="Archives to unpack, {building}_{domain}.tar, or folders that contain them.",
             show_default=False,
+            **AS_PATH,
         ),
     ] = None,
     *,
@@ -38,7 +41,9 @@ def taskonomy(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Data root that the cache is written to; required with --size."),
+        typer.Option(
+            help="Data root that the cache is written to; required with --size.", **AS_PATH
+        ),
     ] = None,
     jpeg: Annotated[
         bool,
@@ -104,12 +109,16 @@ def nyud(
     *,
     mat: Annotated[
         Path | None,
-        typer.Option(help="nyu_depth_v2_labeled.mat, to build the data set from raw frames."),
+        typer.Option(
+            help="nyu_depth_v2_labeled.mat, to build the data set from raw frames.", **AS_PATH
+        ),
     ] = None,
     splits: Annotated[
         Path | None,
         typer.Option(
-            help="splits.mat. Default: splits.mat in the folder of --mat.", show_default=False
+            help="splits.mat. Default: splits.mat in the folder of --mat.",
+            show_default=False,
+            **AS_PATH,
         ),
     ] = None,
     classes: Annotated[
@@ -117,6 +126,7 @@ def nyud(
         typer.Option(
             help="classMapping40.mat. Default: classMapping40.mat in the folder of --mat.",
             show_default=False,
+            **AS_PATH,
         ),
     ] = None,
     raw_depth: Annotated[
@@ -169,20 +179,25 @@ def pascal(
         typer.Option(
             "--voc",
             help="PASCAL VOC 2010, archive or folder, to build the data set from raw sources.",
+            **AS_PATH,
         ),
     ] = None,
     context: Annotated[
-        Path | None, typer.Option(help="With --voc: the Context annotations, archive or folder.")
+        Path | None,
+        typer.Option(help="With --voc: the Context annotations, archive or folder.", **AS_PATH),
     ] = None,
     lists: Annotated[
         Path | None,
-        typer.Option(help="With --voc: folder with the Context lists, train.txt and val.txt."),
+        typer.Option(
+            help="With --voc: folder with the Context lists, train.txt and val.txt.", **AS_PATH
+        ),
     ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(
             "--masks",
             help="With --voc: PASCAL VOC 2012, archive or folder, for its class masks (optional).",
+            **AS_PATH,
         ),
     ] = None,
     data_root: DataRoot = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.options import Json, Results
+from ttt_bench.cli.options import AS_PATH, Json, Results
 from ttt_bench.cli.output import say, show_summary
 from ttt_bench.config.request import Request
 
@@ -19,6 +19,7 @@ def report(
         typer.Option(
             help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
             show_default=False,
+            **AS_PATH,
         ),
     ] = None,
     as_json: Json = False,

@@ -8,13 +8,13 @@ images, remain.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ttt_bench.config.request import Request
 from ttt_bench.config.validation import validated
+from ttt_bench.util.paths import path_from_environment
 
 _LISTS = ("methods", "pair", "protocol", "control", "seeds")
 """Fields that may be given as one value or as text with commas."""
@@ -22,11 +22,16 @@ _LISTS = ("methods", "pair", "protocol", "control", "seeds")
 
 def default_data_root() -> Path | None:
     """Return the data root from the environment variable TTT_BENCH_DATA, or None."""
-    root = os.environ.get("TTT_BENCH_DATA")
-    return Path(root) if root else None
+    return path_from_environment("TTT_BENCH_DATA")
 
 
-def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> Request:
+def make_request(
+    config: Mapping[str, Any],
+    command_line: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    flags: bool = False,
+) -> Request:
     """Return one request; the command line takes precedence over the config file.
 
     Without a data root in either, that of the environment variable TTT_BENCH_DATA is used.
@@ -34,9 +39,11 @@ def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> 
     Args:
         config: the entries of the config file.
         command_line: field -> value; None if not given.
+        file: the config file, for error messages.
+        flags: whether the user wrote the fields as options (`--data-root`), for error messages.
 
     Raises:
-        BenchError: a value is not allowed.
+        BenchError: a value is not allowed; one line per problem.
     """
     given = {key: value for key, value in command_line.items() if value is not None}
     merged = {
@@ -46,11 +53,19 @@ def make_request(config: Mapping[str, Any], command_line: Mapping[str, Any]) -> 
         "set": {**config.get("set", {}), **given.get("set", {})},
     }
     lists = {key: _distinct(merged[key]) for key in _LISTS if key in merged}
-    return validated(Request, {**merged, **lists}, "--")
+
+    def place(field: str) -> str:
+        if field.partition(".")[0] not in given:
+            return f"config file {file}: {field}"
+        return f"--{field.replace('_', '-')}" if flags else field
+
+    return validated(Request, {**merged, **lists}, place)
 
 
 def _distinct(value: Any) -> list[Any]:
     """Return the distinct entries of a list, of a text with commas, or of a single value."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    return list(dict.fromkeys(value if isinstance(value, list | tuple) else [value]))
+    entries = value if isinstance(value, list | tuple) else [value]
+    # not by their hashes: an entry that a file holds by mistake may have none
+    return [entry for number, entry in enumerate(entries) if entry not in entries[:number]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ttt_bench.adapter import Adapter, Optimiser
 from ttt_bench.config.preset import Preset
-from ttt_bench.config.request import Request
+from ttt_bench.config.request import MAX_STEPS, Request
 from ttt_bench.config.validation import validated
 from ttt_bench.errors import BenchError, unknown
 
@@ -49,13 +49,15 @@ def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> M
     for key in values.keys() - known:
         raise BenchError(f"{prefix}{key}: {unknown('option', key, known)}")
     steps = values.pop("steps")
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise BenchError(f"{prefix}steps must be a whole number of at least 1, got {steps!r}")
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
+        raise BenchError(
+            f"{prefix}steps must be a whole number from 1 to {MAX_STEPS:,}, got {steps!r}"
+        )
     optimiser = {key: value for key, value in values.items() if key in _OPTIMISER}
     options = {key: value for key, value in values.items() if key not in _OPTIMISER}
     return MethodSettings(
-        adapter=method(validated(method.Options, options, prefix)),
-        optimiser=validated(Optimiser, optimiser, prefix),
+        adapter=method(validated(method.Options, options, f"{prefix}{{}}".format)),
+        optimiser=validated(Optimiser, optimiser, f"{prefix}{{}}".format),
         steps=steps,
     )
 

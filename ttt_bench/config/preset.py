@@ -5,18 +5,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ttt_bench.config.validation import Strict, validated
+from ttt_bench.config.validation import Strict, UserPath, validated
 from ttt_bench.errors import BenchError, unknown
 
 PRESETS = ("smoke", "quick", "paper")
 SECTIONS = ("model", "data", "training")
 """Sections of a preset that `--set SECTION.key=value` changes."""
 
+LARGEST_COUNT = 100_000_000
+"""Largest number of images, iterations or steps; a mistyped number is refused, not begun."""
+Count = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed as the results' tables can store it: 0 to 2**63 - 1."""
 Size = tuple[int, int]
 TestSubset = Literal["first_tenth", "stride10", "all"]
 """Subsets of a target's test images: as published, every tenth, or all of them."""
@@ -37,7 +41,7 @@ class ModelConfig(Strict):
     backbone: str = "resnet50"
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
-    weights: Path | None = None
+    weights: UserPath | None = None
 
     @property
     def architecture(self) -> str:
@@ -65,12 +69,12 @@ class DataSettings(Strict):
         sizes: (H, W) by name of a domain, else by role: "source" or "target".
     """
 
-    rendered_train: int = Field(gt=0)
-    rendered_target: int = Field(gt=0)
-    target_limit: int | None = Field(None, gt=0)
+    rendered_train: Count
+    rendered_target: Count
+    target_limit: Count | None = None
     target_split: Literal["test", "tune"] = "test"
     test_subset: TestSubset = "first_tenth"
-    seed: int = 0
+    seed: Seed = 0
     workers: int = Field(0, ge=0)
     sizes: dict[str, Size]
 
@@ -104,9 +108,9 @@ class TrainingSettings(Strict):
         flip: augment the images as the data set does: mirror half of them, or its published recipe.
     """
 
-    batch: int = Field(gt=0)
-    shared_iterations: int = Field(ge=0)
-    iterations: int = Field(gt=0)
+    batch: Count
+    shared_iterations: int = Field(ge=0, le=LARGEST_COUNT)
+    iterations: Count
     shared_lr: float = Field(gt=0)
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
@@ -130,8 +134,8 @@ class Preset(Strict):
     model: ModelConfig
     data: DataSettings
     training: TrainingSettings
-    steps: int | None = Field(None, gt=0)
-    batch: int = Field(8, gt=0)
+    steps: Count | None = None
+    batch: Count = 8
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -165,9 +169,9 @@ def resolve_preset(name: str, settings: Mapping[str, Any]) -> Preset:
     raw = read_preset(name)
     for key, value in settings.items():
         path = key.split(".")
-        if key == "batch" or path[0] in SECTIONS:
+        if path[0] in ("batch", *SECTIONS):
             raw = _with_value(raw, path, value, setting=key)
-    return validated(Preset, raw, "--set ")
+    return validated(Preset, raw, "setting {}".format)
 
 
 def _with_value(
@@ -180,6 +184,6 @@ def _with_value(
     inner = table.get(key, {})
     if not isinstance(inner, dict):
         raise BenchError(
-            f"--set {setting}: {key} is a single value ({inner!r}); omit .{'.'.join(rest)}"
+            f"setting {setting}: {key} is a single value ({inner!r}); omit .{'.'.join(rest)}"
         )
     return {**table, key: _with_value(inner, rest, value, setting=setting)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_bench.config.request import Request
+from ttt_bench.config.validation import shortened
 from ttt_bench.errors import BenchError, unknown
 
 
@@ -23,9 +24,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise BenchError(
             f"--set takes section.key=value (such as s4t.mask_ratio=0.5), got {text!r}"
         )
+    if "\n" in value:
+        raise BenchError(f"--set {key}: give one value on one line, got {shortened(value)}")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return key, value.strip()
 
 
@@ -49,11 +52,16 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Windows editors begin a file with a byte-order mark, which utf-8-sig drops
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BenchError(f"config file {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchError(f"config file {path}: {error}") from error
+    except OSError as error:
+        raise BenchError(f"config file {path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise BenchError(f"config file {path}: values are nested too deeply") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BenchError(f"config file {path}: not valid TOML ({error})") from error
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

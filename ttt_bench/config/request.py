@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from ttt_bench.config.preset import PRESETS
-from ttt_bench.config.validation import OneOf, Strict, allowed_values
+from ttt_bench.config.preset import PRESETS, Seed
+from ttt_bench.config.validation import OneOf, Strict, UserPath, allowed_values
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
 from ttt_bench.protocols import PROTOCOLS
 
@@ -18,6 +19,15 @@ VARIANTS = ("corrected", "official")
 """Names of the data variants (`ttt_bench.data.variants`); the first one is the default."""
 CONTROLS = ("none", "frozen")
 """The controls; the first one is the default and means none."""
+
+MAX_STEPS = 100_000
+"""Largest number of adaptation steps per batch."""
+
+
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError("must be auto, cpu, cuda, or cuda:N")
+    return name
 
 
 class Request(Strict):
@@ -36,12 +46,13 @@ class Request(Strict):
         description="Domain pair, source:target. The target may have shifts "
         "(taskonomy:nyud+fog@s3). May be given several times.",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         (0,), min_length=1, description="Random seeds, joined by commas (0,1,2)."
     )
     steps: int | None = Field(
         None,
         gt=0,
+        le=MAX_STEPS,
         description="Adaptation steps per batch. Default: set by the preset or by --hparams.",
     )
     protocol: tuple[Annotated[str, OneOf("protocol", tuple(PROTOCOLS))], ...] = Field(
@@ -88,14 +99,16 @@ class Request(Strict):
         description="One setting, section.key=value (s4t.mask_ratio=0.5). Takes precedence over "
         "presets. May be given several times.",
     )
-    device: str = Field("auto", description="Device: auto, cpu, cuda, or cuda:N.")
-    results: Path = Field(Path("results/run"), description="Results folder.")
-    data_root: Path | None = Field(
+    device: Annotated[str, AfterValidator(_check_device)] = Field(
+        "auto", description="Device: auto, cpu, cuda, or cuda:N."
+    )
+    results: UserPath = Field(Path("results/run"), description="Results folder.")
+    data_root: UserPath | None = Field(
         None,
         description="Folder that contains the data sets' folders (taskonomy/, nyud/, pascal/). "
         "Default: the environment variable TTT_BENCH_DATA.",
     )
-    source_weights: Path | None = Field(
+    source_weights: UserPath | None = Field(
         None,
         description="Safetensors file with the weights of a source model, used in place of source "
         "training. Default: train the source model.",

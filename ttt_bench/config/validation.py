@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.util.paths import user_path
+from ttt_bench.util.problems import raise_problems
 
 _NOT_ALLOWED = "not_allowed"
 
@@ -17,7 +21,7 @@ _NOT_ALLOWED = "not_allowed"
 class Strict(BaseModel):
     """A frozen record; a field that is not declared is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -56,25 +60,75 @@ def allowed_values(annotation: Any) -> tuple[str, ...]:
     return ()
 
 
+def _as_user_path(value: Any) -> Any:
+    if not isinstance(value, str | os.PathLike):
+        return value
+    try:
+        return user_path(value)
+    except BenchError as error:
+        raise PydanticCustomError(_NOT_ALLOWED, "{message}", {"message": str(error)}) from error
+
+
+UserPath = Annotated[Path, BeforeValidator(_as_user_path)]
+"""A path as a person writes it; see `ttt_bench.util.paths.user_path`."""
+
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
-def validated(record: type[RecordT], values: Mapping[str, Any], prefix: str) -> RecordT:
+def validated(
+    record: type[RecordT], values: Mapping[str, Any], place: Callable[[str], str]
+) -> RecordT:
     """Return `record(**values)`; pydantic's errors become one line each.
 
     Args:
         record: the class to make.
         values: field -> value.
-        prefix: written before the name of a field in messages, such as "--".
+        place: returns how messages call a field, given its name, or `section.name`.
 
     Raises:
         BenchError: a field is unknown (with the nearest names), or a value is not allowed.
     """
+    wrong = [
+        f"{place(field)}: takes a number, got {value!r}"
+        for field, value in _booleans(record, values)
+    ]
     try:
-        return record(**values)
+        made = record(**values)
     except ValidationError as error:
-        problems = [_problem(record, details, prefix) for details in _causes(error)]
-        raise BenchError("; ".join(problems)) from error
+        wrong += [_problem(record, details, place) for details in _causes(error)]
+        raise BenchError("\n".join(wrong)) from error
+    raise_problems(wrong)
+    return made
+
+
+def shortened(value: Any) -> str:
+    """Return a value as an error message quotes it, in at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _booleans(
+    record: type[BaseModel], values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, bool]]:
+    """Yield the fields of numbers that were given true or false, which pydantic takes as 1 or 0."""
+    hints = get_type_hints(record)
+    for name in values.keys() & hints.keys():
+        value, kinds = values[name], set(_kinds(hints[name]))
+        inner = hints[name]
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
+            yield from _booleans(inner, value, f"{prefix}{name}.")
+        elif kinds & {int, float} and not kinds & {bool, Any}:
+            entries = value if isinstance(value, list | tuple) else [value]
+            yield from ((f"{prefix}{name}", one) for one in entries if isinstance(one, bool))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation consists of."""
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _kinds(part)
 
 
 def _causes(error: ValidationError) -> list[ErrorDetails]:
@@ -84,18 +138,19 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     return [d for d in found if d["type"] != "too_short" or d["loc"] not in lists]
 
 
-def _problem(record: type[BaseModel], details: ErrorDetails, prefix: str) -> str:
+def _problem(record: type[BaseModel], details: ErrorDetails, place: Callable[[str], str]) -> str:
     path = details["loc"]
-    place = ".".join(str(part) for part in path)
+    # without positions in lists: the message quotes the entry
+    field = ".".join(part for part in path if isinstance(part, str))
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "extra_forbidden":
         known = _record_at(record, path[:-1]).model_fields
-        return f"{prefix}{place}: {unknown('setting', str(path[-1]), known)}"
-    if not place or details["type"] == _NOT_ALLOWED:
+        return f"{place(field)}: {unknown('setting', str(path[-1]), known)}"
+    if not field:
         return message
-    if details["type"] == "missing":
-        return f"{prefix}{place}: {message}"
-    return f"{prefix}{place}: {message}, got {details['input']!r}"
+    if details["type"] in ("missing", _NOT_ALLOWED):
+        return f"{place(field)}: {message}"
+    return f"{place(field)}: {message}, got {shortened(details['input'])}"
 
 
 def _record_at(record: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:

@@ -44,5 +44,6 @@ DATASETS: Registry[Domain] = Registry(
     problems=_domain_problems,
     built_in=BUILT_IN,
     order=tuple(BUILT_IN),
+    reserved=("source", "target"),  # `data.sizes` has these roles next to names of data sets
 )
 """The registered data sets, the built-in ones first."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
@@ -19,9 +18,6 @@ from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.model.weights import existing_weights, pretrained_tag
 from ttt_bench.network import STAGES
 from ttt_bench.util.text import listed
-
-FAILURES = (RuntimeError, OSError, ValueError, TypeError, SafetensorError)
-"""Errors of timm's `create_model`."""
 
 
 def build_model(config: ModelConfig, tasks: Mapping[str, int]) -> MultiTaskModel:
@@ -81,7 +77,9 @@ def _create_backbone(config: ModelConfig) -> Any:  # timm's feature networks hav
         backbone = create()
         if weights:
             _check_all_loaded(config, backbone, create)
-    except FAILURES as error:
+    except BenchError:
+        raise
+    except Exception as error:  # timm's models raise various errors, assertions among them
         raise BenchError(_weights_message(config, error)) from error
     return backbone
 
@@ -90,7 +88,7 @@ def _feature_maps(config: ModelConfig) -> int:
     """Return the number of feature maps of the backbone."""
     try:
         full: Any = timm.create_model(config.backbone, features_only=True, **config.backbone_args)
-    except FAILURES as error:
+    except Exception as error:  # timm's models raise various errors, assertions among them
         arguments = (
             f" with model.backbone_args {config.backbone_args}" if config.backbone_args else ""
         )

@@ -14,6 +14,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Network
 from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.paths import file_problem
 from ttt_bench.util.text import listed
 
 OPTIONAL = ("mean", "std")
@@ -48,8 +49,8 @@ def existing_weights(path: Path) -> Path:
     Raises:
         BenchError: the file does not exist.
     """
-    if not path.is_file():
-        raise BenchError(f"backbone weights {path}: no such file; correct model.weights")
+    if problem := file_problem(path):
+        raise BenchError(f"backbone weights {path}: {problem}; correct model.weights")
     return path
 
 
@@ -57,7 +58,8 @@ def load_weights(model: Network, path: Path) -> None:
     """Load a complete network (backbone and heads) from a safetensors file.
 
     Raises:
-        BenchError: the file does not exist, is not a safetensors file, or does not fit the network.
+        BenchError: the file does not exist, is not a safetensors file, does not fit the network, or
+            contains values that are not finite.
     """
     tensors = _read(path)
     problems = _misfits(tensors, model.state_dict())
@@ -66,12 +68,18 @@ def load_weights(model: Network, path: Path) -> None:
             f"source weights {path} do not fit the network: {'; '.join(problems)}; use a file "
             "saved from the same network"
         )
+    infinite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if infinite:
+        raise BenchError(
+            f"source weights {path} have values that are not finite in {listed(infinite)}; use a "
+            "file of a training that has not diverged"
+        )
     model.load_state_dict(tensors, strict=False)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BenchError(f"source weights {path}: no such file; correct --source-weights")
+    if problem := file_problem(path):
+        raise BenchError(f"source weights {path}: {problem}; correct --source-weights")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -91,5 +99,26 @@ def _misfits(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[s
             for name, tensor in tensors.items()
             if name in own and own[name].shape != tensor.shape
         ],
+        # loading would convert the values without a word, for instance to 0 and 1
+        "wrong type: ": [
+            f"{name} is {_type(tensor)}, needs {_type(own[name])}"
+            for name, tensor in tensors.items()
+            if name in own and tensor.is_floating_point() != own[name].is_floating_point()
+        ],
+        "names begin with another module: ": _common_prefix(tensors, own),
     }
     return [f"{kind}{listed(names)}" for kind, names in found.items() if names]
+
+
+def _common_prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Return the prefix, such as `module.`, without which a file's names are the network's."""
+    prefixes = {name.partition(".")[0] + "." for name in tensors}
+    if len(prefixes) != 1:
+        return []
+    (prefix,) = prefixes
+    fits = all(name.removeprefix(prefix) in own for name in tensors)
+    return [f"{prefix} (remove it from every name)"] if fits else []
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

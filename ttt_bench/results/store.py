@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ttt_bench.errors import BenchError
 from ttt_bench.results import schema
 from ttt_bench.util.atomic import atomic_folder, require_writable
+from ttt_bench.util.paths import user_path
 from ttt_bench.util.text import short_name
 
 if TYPE_CHECKING:
@@ -105,7 +106,6 @@ def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         BenchError: the folder does not exist or has no cell, or a manifest is damaged or of an
             unknown schema version.
     """
-    root = Path(root)
     if not root.is_dir():
         raise BenchError(
             f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
@@ -140,7 +140,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
     tables = [
         read_table(folder, "rows")
-        for folder, manifest in cells(Path(path))
+        for folder, manifest in cells(user_path(path))
         if manifest["state"] == "done"
     ]
     if not tables:

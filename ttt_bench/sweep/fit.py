@@ -79,13 +79,25 @@ def fit_pair(
         methods=methods,
         notices=(*opened.notices, *_norm_notices(opened, network, settings)),
         problems=(
-            *_batch_problems(opened),
-            *_size_problems(opened, network, "source", opened.source_data.size),
-            *_size_problems(opened, network, "target", opened.target_data.size),
+            *_image_problems(opened, network, resolved),
             *_source_problems(opened, resolved),
             *refused,
         ),
     )
+
+
+def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequest) -> list[str]:
+    """Return the reasons why the network cannot take the images of the pair."""
+    sizes = {"source": opened.source_data.size, "target": opened.target_data.size}
+    batches = {"target": _smallest_batch(opened)}
+    if resolved.weights is None:
+        batches["source"] = opened.preset.training.batch
+    problems: list[str] = []
+    for role, size in sizes.items():
+        if role in batches:
+            problems += _batch_problems(opened, network, role, size=size, batch=batches[role])
+        problems += _size_problems(opened, network, role, size)
+    return problems
 
 
 def _norm_notices(
@@ -133,15 +145,18 @@ def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) 
     return MethodFit(settings, None, moves)
 
 
-def _batch_problems(opened: OpenedPair) -> list[str]:
-    height, width = opened.target_data.size
-    smallest = _smallest_batch(opened)
-    if smallest * ceil(height / 32) * ceil(width / 32) >= 2:
+def _batch_problems(
+    opened: OpenedPair, network: Network, role: str, *, size: tuple[int, int], batch: int
+) -> list[str]:
+    """Return the problem if BatchNorm sees one value per channel, which has no variance."""
+    height, width = size
+    if batch * ceil(height / 32) * ceil(width / 32) >= 2 or not _has_batchnorm(network):
         return []
+    setting = "training.batch" if role == "source" else "batch"
     return [
         f"{opened.pair.name}: the last backbone stage has only one value per channel for a batch "
-        f"of {smallest} image of {height}x{width}, so batch statistics are undefined; use larger "
-        "images or a larger batch"
+        f"of {batch} {role} image of {height}x{width}, so batch statistics are undefined; use "
+        f"larger images (--set data.sizes.{role}=[H, W]) or a larger batch (--set {setting}=N)"
     ]
 
 

@@ -33,8 +33,22 @@ def requested_methods(resolved: ResolvedRequest) -> tuple[RequestedMethods, list
         found = [attempt(resolve_method, one, preset, resolved.request) for one in classes]
         settings[name] = [value for value, _ in found if value is not None]
         problems = [*problems, *(problem for _, new in found for problem in new)]
+    problems = [*problems, *_unused_problems(resolved)]
     notices = [] if resolved.named else [f"left out: {problem}" for problem in broken]
     return RequestedMethods(settings=settings, notices=notices), problems
+
+
+def _unused_problems(resolved: ResolvedRequest) -> list[str]:
+    """Return the problems of settings of methods that do not run, such as misspelt options."""
+    owners = {key.partition(".")[0] for key in resolved.request.set}
+    problems: list[str] = []
+    for name in sorted(owners & set(METHODS.names()) - set(resolved.methods)):
+        method, new = attempt(METHODS.load, name)
+        problems += new
+        if method is not None:
+            for pair in resolved.pairs:
+                problems += attempt(resolve_method, method, pair.preset, resolved.request)[1]
+    return problems
 
 
 def _load_methods(resolved: ResolvedRequest) -> tuple[list[type[Adapter]], list[str]]:

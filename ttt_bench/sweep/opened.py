@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.paths import path_from_environment
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
 
@@ -116,8 +116,19 @@ class Split:
 
 
 def cache_folder() -> Path:
-    """Return the folder for rendered images: `TTT_BENCH_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("TTT_BENCH_CACHE") or platformdirs.user_cache_dir("ttt-bench"))
+    """Return the folder for rendered images: `TTT_BENCH_CACHE`, or the user's cache folder.
+
+    Raises:
+        BenchError: neither is known.
+    """
+    given = path_from_environment("TTT_BENCH_CACHE")
+    try:
+        return given or Path(platformdirs.user_cache_dir("ttt-bench"))
+    except RuntimeError as error:  # HOME is not set, and the user has no entry in passwd
+        raise BenchError(
+            f"the user's cache folder is unknown ({error}); set TTT_BENCH_CACHE to a folder for "
+            "rendered images"
+        ) from error
 
 
 def open_pairs(resolved: ResolvedRequest, progress: Progress) -> tuple[list[OpenedPair], list[str]]:

@@ -1,0 +1,60 @@
+"""Paths that a person writes: on the command line, in config files, in environment variables."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ttt_bench.errors import BenchError
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """Return the path that a person wrote; a leading `~` or `~user` is the home folder.
+
+    A shell expands `~` at the start of a word only, so `--results=~/runs` and config files pass it
+    on. A folder whose name begins with `~` is written as `./~name`.
+
+    Raises:
+        BenchError: the text is empty or contains a null character, or the home folder is unknown.
+    """
+    written = os.fspath(text)
+    if not written or "\0" in written:
+        raise BenchError(f"{written!r} is not a path; give the name of a file or folder")
+    if written.startswith("~"):
+        return _expanded(written)
+    path = Path(written)
+    # pathlib drops the leading "./", and pandas would then expand the name
+    return path.absolute() if str(path).startswith("~") else path
+
+
+def path_from_environment(variable: str) -> Path | None:
+    """Return the path in an environment variable, or None if it is empty or not set.
+
+    Raises:
+        BenchError: the home folder that the path refers to is unknown.
+    """
+    written = os.environ.get(variable)
+    return user_path(written) if written else None
+
+
+def file_problem(path: Path) -> str:
+    """Return the reason why a path is not an ordinary file; an empty text if it is one.
+
+    A named pipe or a device is refused, since reading it may never end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+    return "" if stat.S_ISREG(mode) else "not an ordinary file"
+
+
+def _expanded(written: str) -> Path:
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:
+        raise BenchError(
+            f"{written}: the home folder is unknown; write the full path, or ./{written} for a "
+            "folder of that name"
+        ) from error
