@@ -129,7 +129,7 @@ def test_a_crop_is_drawn_again_until_no_class_fills_it() -> None:
     whole = sample(4, 40)
     whole["semseg"][:] = 1
     whole["semseg"][:, 30:] = 255
-    whole["semseg"][:, 36] = 2
+    whole["semseg"][:, 31] = 2
     draw = Scripted(integers=[0, 0, 0, 28, 0, 10])
     crop = random_crop(whole, (4, 8), draw)
     # columns 0..7 hold class 1 alone; of 28..35 it has 2 in 8; so the third place is not drawn
@@ -138,24 +138,35 @@ def test_a_crop_is_drawn_again_until_no_class_fills_it() -> None:
     assert draw.values["integers"] == [0, 10]
 
 
-def test_three_quarters_are_not_too_much() -> None:
-    whole = sample(4, 12)
-    whole["semseg"][:] = 3
-    whole["semseg"][:, 6:8] = 255
-    draw = Scripted(integers=[0, 0, 0, 9])
-    random_crop(whole, (4, 8), draw)
-    assert draw.values["integers"] == [0, 9]
-    whole["semseg"][0, 6] = 3
-    draw = Scripted(integers=[0, 0] * 11)
-    random_crop(whole, (4, 8), draw)
-    assert draw.values["integers"] == [0, 0], "one pixel more, and all ten places are tried"
+def labels_of(*counts: tuple[int, int]) -> np.ndarray:
+    """Return a row of labels with (class, pixels)."""
+    return np.concatenate([np.full(pixels, label, np.uint8) for label, pixels in counts])[None]
 
 
-def test_the_share_counts_all_pixels_and_255_is_not_a_class() -> None:
-    labels = np.full((2, 4), 255, np.uint8)
-    assert augment_sample.largest_share(labels) == 0
-    labels[0, :3], labels[1, 0] = 6, 1
-    assert augment_sample.largest_share(labels) == 3 / 8
+@pytest.mark.parametrize(
+    ("labels", "accepted"),
+    [
+        (labels_of((3, 5), (1, 3)), True),
+        (labels_of((3, 6), (1, 2)), False),  # exactly three quarters, which mmsegmentation rejects
+        (labels_of((3, 8)), False),
+        (labels_of((255, 8)), False),
+        (labels_of((255, 7), (3, 1)), False),
+        (labels_of((255, 5), (3, 2), (1, 1)), True),  # two thirds of the pixels with a class
+        (labels_of((255, 4), (3, 3), (1, 1)), False),
+    ],
+)
+def test_a_crop_needs_two_classes_and_none_with_three_quarters_of_the_labelled_pixels(
+    labels: np.ndarray, accepted: bool
+) -> None:
+    whole = {**sample(1, 8), "semseg": labels}
+    draw = Scripted(integers=[0, 0] * 10)
+    random_crop(whole, (1, 8), draw)
+    assert (len(draw.values["integers"]) == 18) == accepted
+
+    # mmsegmentation's RandomCrop, written again from its documentation
+    classes, counts = np.unique(labels, return_counts=True)
+    counts = counts[classes != 255]
+    assert accepted == (len(counts) > 1 and counts.max() / counts.sum() < 0.75)
 
 
 def test_ten_places_are_tried_and_the_last_is_taken() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -23,7 +24,17 @@ from ttt_bench.data.images.augment_batch import coin, hflip
 from ttt_bench.network import Batch
 from ttt_bench.util.progress import Progress
 
-__all__ = ["Batch", "Dataset"]
+__all__ = ["Area", "Batch", "Dataset", "PlacedBatch"]
+
+Area = tuple[slice, slice]
+"""Rows and columns of an image's picture, without the padding around it."""
+
+
+class PlacedBatch(NamedTuple):
+    """A batch, and the area of each image that its picture fills."""
+
+    batch: Batch
+    areas: Sequence[Area]
 
 
 class Dataset(ABC):
@@ -55,6 +66,17 @@ class Dataset(ABC):
         Raises:
             DataError: a file is missing, damaged or out of range.
         """
+
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
+        """Return the samples at these indices and the areas of their pictures.
+
+        Shifts change the picture alone. By default it fills the image; a data set that pads its
+        images overrides this.
+
+        Raises:
+            DataError: a file is missing, damaged or out of range.
+        """
+        return PlacedBatch(self.batch(indices), [(slice(None), slice(None))] * len(indices))
 
     def name(self, index: int) -> str:
         """Return a name for an image, such as the name of its file."""

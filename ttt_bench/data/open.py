@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.data.domains import BUILT_IN, Domain
+from ttt_bench.data.file_system import is_folder
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.variants import DataVariant
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, printable
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ ROOMS_SPACE = "taskonomy_nyud_7"
 
 def is_there(domain: Domain, data_root: Path | None) -> bool:
     """Return whether a domain's folder is below the data root, or the domain needs no files."""
-    return domain.folder is None or (data_root is not None and (data_root / domain.folder).is_dir())
+    return domain.folder is None or (data_root is not None and is_folder(data_root / domain.folder))
 
 
 def folder_of(domain: Domain, data_root: Path | None) -> Path:
@@ -38,7 +40,9 @@ def folder_of(domain: Domain, data_root: Path | None) -> Path:
             "--data-root or in the environment variable TTT_BENCH_DATA"
         )
     folder = data_root / domain.folder
-    if not folder.is_dir():
+    with explained_reading(folder, domain.name):
+        there = folder.is_dir()
+    if not there:
         raise BenchError(
             f"{domain.name}: the folder {folder} does not exist; --data-root (or TTT_BENCH_DATA) "
             f"must name the folder that contains {domain.folder}/"
@@ -81,7 +85,11 @@ def open_domain(
     options = {name: offered[name] for name in domain.open_options}
     opener = _opener(domain.opener)
     try:
-        return opener(folder, split, size, progress, space=space, variant=variant, **options)
+        dataset = opener(folder, split, size, progress, space=space, variant=variant, **options)
+        notices = tuple(map(printable, dataset.notices))
+        if notices != dataset.notices:  # a path is not in UTF-8
+            dataset.notices = notices
+        return dataset
     except BenchError:
         raise
     except Exception as error:

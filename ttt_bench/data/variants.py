@@ -38,7 +38,8 @@ class DataVariant:
             the middle grey that marks a missing normal in 8-bit maps. Otherwise they are trained on
             and scored.
         balanced_crop: whether a random crop of NYUD-v2 and PASCAL-Context is drawn again, up to ten
-            times, if one class fills more than three quarters of it. The public code applies the
+            times, if it has fewer than two classes, or if one class has three quarters or more of
+            its pixels with a class. The public code applies the
             rule to edges instead of classes, which never meet it, so that it takes the last of ten
             draws.
     """

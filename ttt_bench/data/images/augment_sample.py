@@ -18,7 +18,7 @@ from ttt_bench.tasks import IGNORE
 SCALES = (0.5, 2.0)
 CROP_TRIES = 10
 LARGEST_SHARE = 0.75
-"""A crop is drawn again if one class fills a larger share of it."""
+"""A crop is drawn again if one class has this share of its pixels with a class, or more."""
 BRIGHTNESS = 32.0
 """Largest value that is added to every channel, of 255."""
 CONTRAST = (0.5, 1.5)
@@ -33,7 +33,7 @@ def augmented_sample(
     """Return a sample, scaled, cropped, mirrored and recoloured at random; at most `size`.
 
     Args:
-        balanced: draw a crop again if one class fills most of it.
+        balanced: draw a crop again if it has one class, or mostly one.
     """
     view = zoomed(sample, draw.uniform(*SCALES))
     view = random_crop(view, size, draw, balanced=balanced)
@@ -47,8 +47,9 @@ def random_crop(
 ) -> Sample:
     """Return a crop of a sample of at most `size` at a random position.
 
-    If `balanced`, up to `CROP_TRIES` positions are drawn until no class of `semseg` fills more than
-    `LARGEST_SHARE` of the crop; otherwise the last one is taken.
+    If `balanced`, up to `CROP_TRIES` positions are drawn until the crop has two classes of `semseg`
+    or more, each with less than `LARGEST_SHARE` of the pixels that have a class; otherwise the last
+    one is taken. This is `cat_max_ratio` of mmsegmentation's `RandomCrop`.
     """
     height, width = image_size(sample)
     tries = CROP_TRIES if balanced and "semseg" in sample else 1
@@ -56,15 +57,15 @@ def random_crop(
         top = int(draw.integers(0, max(height - size[0], 0) + 1))
         left = int(draw.integers(0, max(width - size[1], 0) + 1))
         crop = cropped(sample, top, left, size)
-        if tries > 1 and largest_share(crop["semseg"]) <= LARGEST_SHARE:
+        if tries > 1 and largest_share(crop["semseg"]) < LARGEST_SHARE:
             break
     return crop
 
 
 def largest_share(labels: NDArray[np.uint8]) -> float:
-    """Return the share of all pixels with the most frequent class; 0 without any class."""
-    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-    return float(counts[:IGNORE].max()) / labels.size
+    """Return the most frequent class's share of the pixels with a class; 1 without any class."""
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)[:IGNORE]
+    return float(counts.max() / counts.sum()) if counts.any() else 1.0
 
 
 def recoloured(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:

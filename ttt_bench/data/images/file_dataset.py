@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from ttt_bench.data.base import Dataset
+from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.augment_sample import augmented_sample
 from ttt_bench.data.images.sample import IMAGE, Sample
@@ -89,7 +89,7 @@ class SampledDataset(FileDataset):
     Metric depth does not change when an image is scaled down.
 
     Attributes:
-        balanced_crop: whether a random crop is drawn again if one class fills most of it.
+        balanced_crop: whether a random crop is drawn again if it has one class, or mostly one.
     """
 
     balanced_crop: bool = True
@@ -106,6 +106,11 @@ class SampledDataset(FileDataset):
 
     def at_size(self, index: int) -> Sample:
         return samples.padded(self._fitted(index), self.size)
+
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
+        fitted = [self._fitted(index) for index in indices]
+        areas = [samples.placement(samples.image_size(one), self.size).area for one in fitted]
+        return PlacedBatch(batched([samples.padded(one, self.size) for one in fitted]), areas)
 
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """Return the samples, each scaled, cropped, mirrored and recoloured at random.

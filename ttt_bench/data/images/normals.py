@@ -67,11 +67,15 @@ def decode_normals(rgb: NDArray[np.uint8]) -> Floats:
 def normals_mask(rgb: NDArray[np.uint8]) -> Mask:
     """Return (H, W): whether a pixel of an 8-bit map (H, W, 3) has a normal.
 
-    Pixels without a normal are middle grey, 127 or 128 in each channel.
+    Pixels without a normal are middle grey, 127 or 128 in each channel. Black and white also mark
+    them in some files; as vectors they would have a length of 1.73.
     """
     # values below 127 wrap around; `|` is several times faster than `any` over three values
     far = (rgb - np.uint8(127)) > 1
-    return np.asarray(far[..., 0] | far[..., 1] | far[..., 2])
+    grey = ~(far[..., 0] | far[..., 1] | far[..., 2])
+    black = (rgb[..., 0] | rgb[..., 1] | rgb[..., 2]) == 0
+    white = (rgb[..., 0] & rgb[..., 1] & rgb[..., 2]) == 255
+    return np.asarray(~(grey | black | white))
 
 
 def file_vectors(normals: NDArray[Any], *, masked: bool = True) -> Floats:
@@ -79,8 +83,8 @@ def file_vectors(normals: NDArray[Any], *, masked: bool = True) -> Floats:
 
     Args:
         normals: (H, W, 3), an 8-bit image or float vectors.
-        masked: whether middle grey of an image marks a missing normal. Otherwise every pixel has
-            one, since no 8-bit value decodes to exactly zero.
+        masked: whether the colours of `normals_mask` mark a missing normal. Otherwise every pixel
+            has one, since no 8-bit value decodes to exactly zero.
     """
     if normals.dtype != np.uint8:
         return np.ascontiguousarray(normals.transpose(2, 0, 1))

@@ -41,6 +41,12 @@ class Placement:
     top: int
     left: int
 
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Rows and columns of the image inside the input."""
+        height, width = self.scaled
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
 
 def placement(original: Size, size: Size) -> Placement:
     """Return the position of an image (H, W) = `original` inside an input of `size`.
@@ -135,9 +141,7 @@ def padded(sample: Sample, size: Size) -> Sample:
 
     The image becomes float32 in [0, 1], with `MEAN_COLOUR` around it; targets have 255 around them.
     """
-    place = placement(image_size(sample), size)
-    rows = slice(place.top, place.top + place.scaled[0])
-    columns = slice(place.left, place.left + place.scaled[1])
+    rows, columns = placement(image_size(sample), size).area
     large: Sample = {}
     for name, value in sample.items():
         inside = value / np.float32(255.0) if name == IMAGE else value

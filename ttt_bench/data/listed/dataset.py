@@ -38,7 +38,7 @@ from ttt_bench.errors import DataError
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the targets made from the same files change."""
 
 

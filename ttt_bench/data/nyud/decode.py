@@ -18,6 +18,8 @@ MAX_DEPTH = 100.0
 """Metres. No room is as large, and a target of 255 would mean a missing depth."""
 
 _MAX_COMPONENT = 1.02
+_UNIT = (0.95, 1.05)
+"""Lengths of unit vectors after rounding to 8 bits or resizing; half of a file's must be inside."""
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
@@ -88,6 +90,13 @@ def _normals(path: Path) -> NDArray[Any]:
     if largest > _MAX_COMPONENT:
         raise DataError(
             f"{path}: a component of {largest:g} is out of range, expected unit vectors, -1..1"
+        )
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=2)
+    present = lengths[lengths > 0]
+    if present.size and np.mean((present > _UNIT[0]) & (present < _UNIT[1])) < 0.5:
+        raise DataError(
+            f"{path}: vectors have a median length of {np.median(present):.3g}, expected 1 (0 for "
+            "a missing normal). If they are stored as (n + 1) / 2, convert them to -1..1"
         )
     return vectors.astype(np.float32)
 

@@ -111,6 +111,7 @@ def gaussian_kernel(deviation: float) -> Tensor:
 
 def disc_kernel(radius: float) -> Tensor:
     """Return a disc (K, K) with sum 1; pixels are weighted by their covered area."""
+    radius = max(radius, 0.1)  # a smaller disc covers no point of the grid below
     fine, reach = 8, ceil(radius)
     extent = (2 * reach + 1) * fine
     steps = (torch.arange(extent, dtype=torch.float32) - (extent - 1) / 2) / fine

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from ttt_bench.data.base import Dataset
+from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.shifts import corruptions
 from ttt_bench.data.shifts.kinds import Shift
 from ttt_bench.data.shifts.streams import Position, Stream, stream_positions
@@ -18,6 +19,9 @@ from ttt_bench.network import Batch
 from ttt_bench.util.hashing import hash_of, hash_source
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.seeding import derive_seed
+
+_AREA = "picture without padding"
+"""What shifts change; part of the fingerprint."""
 
 
 def shift_image(
@@ -47,6 +51,12 @@ class WrappedDataset(Dataset):
         self.domain, self.size, self.tasks = dataset.domain, dataset.size, dataset.tasks
         self.fingerprint, self.notices = dataset.fingerprint, dataset.notices
 
+    def batch(self, indices: Sequence[int]) -> Batch:
+        return self.placed(indices).batch
+
+    @abstractmethod
+    def placed(self, indices: Sequence[int]) -> PlacedBatch: ...
+
     def name(self, index: int) -> str:
         return self._dataset.name(index)
 
@@ -70,11 +80,10 @@ class RelabelledDataset(WrappedDataset):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        batch = self._dataset.batch(indices)
-        return Batch(
-            batch.images, {**batch.targets, "semseg": self._table[batch.targets["semseg"]]}
-        )
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
+        batch, areas = self._dataset.placed(indices)
+        targets = {**batch.targets, "semseg": self._table[batch.targets["semseg"]]}
+        return PlacedBatch(Batch(batch.images, targets), areas)
 
 
 class ShiftedDataset(WrappedDataset):
@@ -99,11 +108,11 @@ class ShiftedDataset(WrappedDataset):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        batch = self._dataset.batch(indices)
-        pairs = zip(batch.images, indices, strict=True)
-        images = [shift_image(image, self.shifts, self._seed, index) for image, index in pairs]
-        return Batch(torch.stack(images), batch.targets)
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
+        placed = self._dataset.placed(indices)
+        pictures = zip(_pictures(placed), indices, strict=True)
+        shifted = [shift_image(image, self.shifts, self._seed, index) for image, index in pictures]
+        return _with_pictures(placed, shifted)
 
 
 class StreamedDataset(WrappedDataset):
@@ -142,16 +151,30 @@ class StreamedDataset(WrappedDataset):
     def name(self, index: int) -> str:
         return self._dataset.name(self.positions[index].image)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
         here = [self.positions[position] for position in indices]
-        batch = self._dataset.batch([place.image for place in here])
-        images = [
+        placed = self._dataset.placed([place.image for place in here])
+        shifted = [
             shift_image(
                 image, self.stream.segments[place.segment], self._seed, place.image, self._done
             )
-            for image, place in zip(batch.images, here, strict=True)
+            for image, place in zip(_pictures(placed), here, strict=True)
         ]
-        return Batch(torch.stack(images), batch.targets)
+        return _with_pictures(placed, shifted)
+
+
+def _pictures(placed: PlacedBatch) -> Iterator[Tensor]:
+    """Yield the picture of each image, (3, h, w), without its padding."""
+    for image, (rows, columns) in zip(placed.batch.images, placed.areas, strict=True):
+        yield image[:, rows, columns].contiguous()
+
+
+def _with_pictures(placed: PlacedBatch, pictures: Sequence[Tensor]) -> PlacedBatch:
+    """Return a batch with other pictures inside the same padding."""
+    images = placed.batch.images.clone()
+    for image, (rows, columns), picture in zip(images, placed.areas, pictures, strict=True):
+        image[:, rows, columns] = picture
+    return PlacedBatch(Batch(images, placed.batch.targets), placed.areas)
 
 
 def _words(stream: Stream) -> str:
@@ -164,6 +187,6 @@ def _words(stream: Stream) -> str:
 
 
 def _content(shifts: Sequence[Shift]) -> list[object]:
-    """Return all that the effect of shifts depends on: their code and their constants."""
+    """Return all that the effect of shifts depends on: area, code and constants."""
     code = hash_source(Path(corruptions.__file__).read_text(encoding="utf-8"))
-    return [code, *((shift.name, shift.constants) for shift in shifts)]
+    return [_AREA, code, *((shift.name, shift.constants) for shift in shifts)]

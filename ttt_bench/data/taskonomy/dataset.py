@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from ttt_bench.network import Batch
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the targets made from the same files change."""
 _DECODE_ALL = 6_000  # frames; the files of larger selections are not all decoded before a run
+_SEARCHED_FOR_ZEROS = 16  # depth files that are decoded when the data set is opened
 _DECODED_SAMPLE = 200  # frames of a larger selection that are decoded; of all others the headers
 
 
@@ -118,7 +120,11 @@ class Taskonomy(FileDataset):
             space=space or LABEL_SPACES["taskonomy_nyud_7"],
             variant=variant,
             axes=manifest.normal_axes or HARNESS_AXES,
-            notices=(*chosen, *_about_files(manifest, size, tasks, found)),
+            notices=(
+                *chosen,
+                *_about_files(manifest, size, tasks, found),
+                *_about_depth(frames, variant),
+            ),
             resized=manifest.resized is not None,
         )
 
@@ -179,6 +185,18 @@ def _require_usable(folders: Folders, manifest: Manifest, variant: DataVariant) 
             f"data variant corrected; the variant {variant.name} needs the original files, so "
             "--data-root must name their folder"
         )
+
+
+def _about_depth(frames: Frames, variant: DataVariant) -> Iterator[str]:
+    """Yield a notice if a few frames, evenly spread, have depths of 0."""
+    if "depth" not in frames.tasks or not variant.mask_invalid:
+        return
+    for index in spread(len(frames), _SEARCHED_FOR_ZEROS):
+        path = frames.path(index, "depth")
+        with suppress(DataError):  # `prepare` reports damaged files
+            if not decode.read(path, "depth").all():
+                yield f"Taskonomy: depth is 0 in some pixels, such as in {path}; 0 is invalid depth"
+                return
 
 
 def _about_files(

@@ -28,7 +28,9 @@ from ttt_bench.data.images.normals import (
 from ttt_bench.tasks import IGNORE
 
 INVALID_DEPTH = 65_036
-"""The smallest invalid count: the annotator masks all counts within 500 of the largest."""
+"""The smallest invalid count: the annotator masks all counts within 500 of the largest. A count of
+0 is invalid too; the published files have none, but converted ones mark missing depth so.
+"""
 DEPTH_MARGIN = 4
 """Pixels at full resolution that are masked around invalid depth, as public loaders do."""
 EDGE_FULL_SCALE = 409.6
@@ -95,9 +97,14 @@ def resized_depth(
     return _resize_masked(counts.astype(np.float32)[None], valid, size)
 
 
+def invalid_depth(counts: NDArray[Any]) -> Mask:
+    """Return (H, W): whether a count is no depth: 0, or `INVALID_DEPTH` and more."""
+    return np.asarray((counts == 0) | (counts >= INVALID_DEPTH))
+
+
 def depth_mask(counts: NDArray[Any], margin: int = DEPTH_MARGIN) -> Mask:
     """Return (H, W): whether no invalid pixel is within `margin` rows and columns."""
-    invalid = counts >= INVALID_DEPTH
+    invalid = invalid_depth(counts)
     for _ in range(2 if margin else 0):  # down, then across
         near = invalid.copy()
         for step in range(1, margin + 1):

@@ -47,7 +47,7 @@ from ttt_bench.util.progress import Progress, Silent
 
 _HINT = "Download the file again, or delete it; its frame is then omitted"
 _DEPTH_RULE = DepthRule(
-    lambda counts: (counts > 0) & (counts < targets.INVALID_DEPTH),
+    lambda counts: ~targets.invalid_depth(counts),
     free_camera,
     radius=1,
     bend=0.01,
@@ -303,8 +303,7 @@ class _TaskonomyValues:
         if "depth" in native:
             counts = native["depth"]
             self._zeros.append(float((counts == 0).mean()))
-            valid = (counts > 0) & (counts < targets.INVALID_DEPTH)
-            self._depth.add(counts / COUNTS_PER_METRE, valid)
+            self._depth.add(counts / COUNTS_PER_METRE, ~targets.invalid_depth(counts))
         if "normals" in native:
             self._normals.add(native["normals"])
         if "edge" in native:

@@ -37,12 +37,13 @@ RULES = {
     "rgb": "Pillow's bilinear filter",
     "semseg": "nearest",
     "depth": (
-        f"counts >= {targets.INVALID_DEPTH} and {targets.DEPTH_MARGIN} pixels around them masked "
-        f"at full size, then bilinear over the valid ones; {NO_DEPTH} if fewer than half are valid"
+        f"0, counts >= {targets.INVALID_DEPTH} and {targets.DEPTH_MARGIN} pixels around them "
+        f"masked at full size, then bilinear over the valid ones; {NO_DEPTH} if fewer than half "
+        "are valid"
     ),
     "normals": (
-        "middle grey masked at full size, then bilinear over the valid vectors, to unit length; "
-        "128 elsewhere"
+        "middle grey, black and white masked at full size, then bilinear over the valid vectors, "
+        "to unit length; 128 elsewhere"
     ),
     "edge": f"bilinear, then blurred like targets: {targets.EDGE_SIGMA:g} pixels at 256",
 }
