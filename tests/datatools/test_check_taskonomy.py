@@ -58,6 +58,7 @@ def test_a_sound_tree_has_no_error(tree: Path, below: str) -> None:
             "values",
             "conventions",
             "edges",
+            "agreement",
             "classes",
             "fingerprint",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.images.files import Indexed, Problem, spread
 from ttt_bench.errors import DataError
+from ttt_bench.util.parallel import map_in_threads
+from ttt_bench.util.progress import Progress
 
 Native = dict[str, NDArray[Any]]
 """The decoded arrays of a frame, by part."""
@@ -85,3 +87,23 @@ def sample_frames(sets: Sequence[Frameset], most: int) -> list[tuple[Frameset, i
         number = bisect_right(starts, at) - 1  # the set that position `at` belongs to
         chosen.append((sets[number], at - starts[number]))
     return chosen
+
+
+SAMPLED = 48
+"""Number of frames that `read_sample` reads."""
+
+
+def read_sample(
+    sets: Sequence[Frameset], parts: tuple[str, ...], title: str, progress: Progress
+) -> Iterator[Native]:
+    """Yield these parts of an evenly spread sample of frames; unreadable frames are left out."""
+
+    def read(place: tuple[Frameset, int]) -> Native | None:
+        try:
+            return place[0].read(place[1], parts)
+        except DataError:
+            return None  # reported where files are decoded
+
+    for native in map_in_threads(read, sample_frames(sets, SAMPLED), title, progress):
+        if native is not None:
+            yield native

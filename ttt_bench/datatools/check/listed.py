@@ -13,7 +13,8 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, find_label_space
 from ttt_bench.data.listed.dataset import ListedDataset, image_sizes
 from ttt_bench.data.listed.layout import LIST_OF, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import read_manifest
-from ttt_bench.datatools.check.classes import LabelMaps, check_classes
+from ttt_bench.datatools.check.agreement import check_agreement
+from ttt_bench.datatools.check.agreement.findings import Maker
 from ttt_bench.datatools.check.contents import check_contents
 from ttt_bench.datatools.check.conventions import Measurement, axes_entry, check_axes
 from ttt_bench.datatools.check.findings import Finding, Measured, Results, doubted, has_error
@@ -23,6 +24,7 @@ from ttt_bench.datatools.check.fingerprints import (
     checked_entry,
 )
 from ttt_bench.datatools.check.frameset import Frameset
+from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
 from ttt_bench.datatools.check.values import Values
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Progress
@@ -41,6 +43,8 @@ class CheckedSet:
         form: describes the form of the data set to which a list belongs.
         values: makes a collector of values of decoded frames.
         measure_axes: measures the normal axes; returns None if that is not possible.
+        contours: the function that makes the contour map of each part, as for `check_agreement`.
+        check_labels: compares label maps with normals, whose axes are given.
     """
 
     dataset: type[ListedDataset]
@@ -48,6 +52,8 @@ class CheckedSet:
     form: Callable[[Listing], str]
     values: Callable[[], Values]
     measure_axes: Callable[[Sequence[Frameset], Progress], Measurement | None]
+    contours: Mapping[str, Maker]
+    check_labels: Callable[[Sequence[Frameset], str, Progress], Iterator[Finding]]
 
     @property
     def title(self) -> str:
@@ -121,7 +127,10 @@ def check_listed(
         yield from check_axes(
             verdict, used_axes, sets[0].example("normals"), stored=store, trusted=trusted
         )
-        yield Measured(folder, axes_entry(verdict, trusted=trusted))
+        entry = axes_entry(verdict, trusted=trusted)
+        yield Measured(folder, entry)
+        yield from checked.check_labels(sets, entry.get("normal_axes", used_axes), progress)
+    yield from check_agreement(sets, checked.contours, progress)
     yield from _check_classes(checked, listings, progress, full=full)
     if has_error(contents):
         return

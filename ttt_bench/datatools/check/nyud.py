@@ -14,6 +14,13 @@ from ttt_bench.data.images.sample import IMAGE
 from ttt_bench.data.nyud.camera import CENTRE, CROP, FOCAL
 from ttt_bench.data.nyud.dataset import NYUD
 from ttt_bench.data.nyud.index import CROPPED, WHOLE, release
+from ttt_bench.datatools.check.agreement.colours import Colours
+from ttt_bench.datatools.check.agreement.contours import (
+    depth_contours,
+    edge_contours,
+    label_contours,
+    normal_contours,
+)
 from ttt_bench.datatools.check.conventions import (
     DepthRule,
     Measurement,
@@ -21,7 +28,9 @@ from ttt_bench.datatools.check.conventions import (
     measure_with_depth,
 )
 from ttt_bench.datatools.check.findings import Finding
-from ttt_bench.datatools.check.frameset import Frameset, Native
+from ttt_bench.datatools.check.frameset import Frameset, Native, read_sample
+from ttt_bench.datatools.check.labels.lowered import LoweredIds
+from ttt_bench.datatools.check.labels.resized import ResizedLabels
 from ttt_bench.datatools.check.listed import CheckedSet
 from ttt_bench.datatools.check.values import DepthValues, EdgeValues, NormalValues
 from ttt_bench.util.progress import Progress
@@ -63,18 +72,36 @@ def measure_axes(sets: Sequence[Frameset], progress: Progress) -> Measurement | 
     return measure_with_depth(sets, _DEPTH_RULE, progress)
 
 
+def check_labels(sets: Sequence[Frameset], axes: str, progress: Progress) -> Iterator[Finding]:
+    """Yield a warning if the ids were lowered by one.
+
+    Args:
+        axes: the axes of the files' normals.
+    """
+    if not all({"semseg", "normals"} <= set(frames.parts) for frames in sets):
+        return
+    ids = LoweredIds(axes)
+    for native in read_sample(sets, ("semseg", "normals"), "looking for floors", progress):
+        ids.add(native["semseg"], native["normals"])
+    yield from ids.findings(sets[0].example("semseg"))
+
+
 class NyudValues:
     """The values of the decoded frames."""
 
     def __init__(self) -> None:
         self._depth, self._normals, self._edges = DepthValues(), NormalValues(), EdgeValues()
         self._bordered: dict[str, int] = {IMAGE: 0, "normals": 0}
+        self._colours, self._steps = Colours(), ResizedLabels("semseg")
         self._seen = 0
 
     def add(self, native: Native) -> None:
         """Add the arrays of a frame."""
         self._seen += 1
         self._bordered[IMAGE] += has_border(native[IMAGE])
+        self._colours.add(native[IMAGE])
+        if "semseg" in native:
+            self._steps.add(native["semseg"])
         if "depth" in native:
             self._depth.add(native["depth"], native["depth"] > 0)
         if "normals" in native:
@@ -94,6 +121,9 @@ class NyudValues:
             frames, "these are not unit vectors; take them from the archive again"
         )
         yield from self._edges.findings(frames)
+        yield from self._colours.findings(frames.example(IMAGE))
+        if "semseg" in frames.parts:
+            yield from self._steps.findings(frames.example("semseg"))
         for part, count in self._bordered.items():
             if 2 * count > self._seen:
                 message = (
@@ -104,10 +134,20 @@ class NyudValues:
                 yield Finding.warning("values", message, frames.example(part), count)
 
 
+CONTOURS = {
+    "semseg": label_contours,
+    "depth": lambda metres: depth_contours(metres, metres > 0),
+    "normals": normal_contours,
+    "edge": edge_contours,
+}
+"""The contour maps of the parts."""
+
 CHECKED = CheckedSet(
     dataset=NYUD,
     labels={"nyud": "semseg"},
     form=release,
     values=NyudValues,
     measure_axes=measure_axes,
+    contours=CONTOURS,
+    check_labels=check_labels,
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ttt_bench.data.images.normals import HARNESS_AXES
+from ttt_bench.data.images.normals import HARNESS_AXES, Mask
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.depth import COUNTS_PER_METRE
@@ -22,7 +24,13 @@ from ttt_bench.data.taskonomy.index import (
 )
 from ttt_bench.data.taskonomy.selection import SUBSETS, fingerprint, published_damage, select
 from ttt_bench.data.taskonomy.splits import EXCLUDED, FRAMES, KNOWN, TINY
-from ttt_bench.datatools.check.classes import LabelMaps, check_classes
+from ttt_bench.datatools.check.agreement import check_agreement
+from ttt_bench.datatools.check.agreement.colours import Colours
+from ttt_bench.datatools.check.agreement.contours import (
+    depth_contours,
+    label_contours,
+    normal_contours,
+)
 from ttt_bench.datatools.check.contents import check_contents
 from ttt_bench.datatools.check.conventions import (
     DepthRule,
@@ -40,19 +48,29 @@ from ttt_bench.datatools.check.fingerprints import (
     checked_entry,
 )
 from ttt_bench.datatools.check.frameset import Frameset, Native
+from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
+from ttt_bench.datatools.check.labels.resized import ResizedLabels
 from ttt_bench.datatools.check.values import DepthValues, NormalValues
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.progress import Progress, Silent
 
 _HINT = "Download the file again, or delete it; its frame is then omitted"
-_DEPTH_RULE = DepthRule(
-    lambda counts: ~targets.invalid_depth(counts),
-    free_camera,
-    radius=1,
-    bend=0.01,
-)
+
+
+def _trusted_depth(counts: NDArray[Any]) -> Mask:
+    return np.asarray(~targets.invalid_depth(counts))
+
+
+_DEPTH_RULE = DepthRule(_trusted_depth, free_camera, radius=1, bend=0.01)
 """A small window, because this depth comes from a mesh and has no noise."""
+
+_CONTOURS = {
+    "semseg": label_contours,
+    "depth": lambda counts: depth_contours(counts, _trusted_depth(counts)),
+    "normals": normal_contours,
+}
+"""The contour maps of the parts; edges are compared with depth by their formula instead."""
 
 
 def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) -> Results:
@@ -93,6 +111,7 @@ def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) 
         used_axes, example = manifest.normal_axes or HARNESS_AXES, everything.example("normals")
         yield from check_axes(verdict, used_axes, example, stored=store, trusted=trusted)
         yield Measured(folders.root, axes_entry(verdict, trusted=trusted))
+    yield from check_agreement([everything], _CONTOURS, progress)
     splits = _selections(folders)
     yield from _check_classes(_label_splits(folders, usable, splits), progress, full=full)
     if has_error([*names, *contents]):
@@ -297,18 +316,21 @@ class _TaskonomyValues:
         self._edges: list[float] = []
         self._labelled = np.zeros(decode.MAX_LABEL + 1, dtype=np.int64)
         self._zeros: list[float] = []
+        self._colours, self._steps = Colours(), ResizedLabels("semseg")
 
     def add(self, native: Native) -> None:
         """Add the arrays of a frame."""
+        self._colours.add(native[IMAGE])
         if "depth" in native:
             counts = native["depth"]
             self._zeros.append(float((counts == 0).mean()))
-            self._depth.add(counts / COUNTS_PER_METRE, ~targets.invalid_depth(counts))
+            self._depth.add(counts / COUNTS_PER_METRE, _trusted_depth(counts))
         if "normals" in native:
             self._normals.add(native["normals"])
         if "edge" in native:
             self._edges.append(float(native["edge"].max()))
         if "semseg" in native:
+            self._steps.add(native["semseg"])
             self._labelled += np.bincount(native["semseg"].ravel(), minlength=len(self._labelled))
 
     def findings(self, frames: Frameset) -> Iterator[Finding]:
@@ -316,7 +338,8 @@ class _TaskonomyValues:
         if any(self._zeros):
             message = (
                 f"depth: {np.mean(self._zeros):.1%} of the pixels are 0, which published files "
-                "never hold: invalid depth must be 65535; download the domain depth_zbuffer again"
+                "never hold (invalid depth is 65535 there), and are read as invalid; download the "
+                "domain depth_zbuffer again"
             )
             yield Finding.warning("values", message, frames.example("depth"), about="depth")
         yield from self._depth.findings(
@@ -334,8 +357,10 @@ class _TaskonomyValues:
             text = f"up to {most:.0f} counts" if most > 0 else "0 in every decoded frame"
             path = frames.example("edge")
             yield Finding.ok_if(most > 0, "values", f"edges: {text}", path)
+        yield from self._colours.findings(frames.example(IMAGE))
         if self._labelled.any():
             yield from self._labels(frames.example("semseg"))
+            yield from self._steps.findings(frames.example("semseg"))
 
     def _labels(self, path: Path) -> Iterator[Finding]:
         """Yield the share of object pixels; ids 0 and 1 are uncertain and background."""

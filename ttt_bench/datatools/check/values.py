@@ -104,7 +104,8 @@ class NormalValues:
         if self._black and np.mean(self._black) > _MOST_BLACK:
             message = (
                 f"normals: {np.mean(self._black):.1%} of the pixels are (0, 0, 0), which is not a "
-                "unit vector; a pixel without a normal must be 127 or 128 in each channel"
+                "unit vector, and are read as missing; published files have 127 or 128 in each "
+                "channel there, so these are other ones"
             )
             yield Finding.warning("values", message, frames.example("normals"))
         if not self._unit:

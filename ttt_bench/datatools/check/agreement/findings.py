@@ -1,0 +1,135 @@
+"""Compare images with their label maps, depth, normals and edges, and report what disagrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from ttt_bench.data.images.files import Problem
+from ttt_bench.datatools.check.agreement.contours import Contours, image_contours, reduction
+from ttt_bench.datatools.check.agreement.judgement import FEWEST, Judgement, fit_frames, judge
+from ttt_bench.datatools.check.findings import Finding
+from ttt_bench.datatools.check.frameset import Frameset, sample_frames
+from ttt_bench.errors import DataError
+from ttt_bench.util.parallel import map_in_threads
+from ttt_bench.util.progress import Progress
+
+FRAMES = 48
+"""Number of frames that are compared."""
+
+Maker = Callable[[NDArray[Any]], Contours | None]
+"""Make the contour map of a part's array."""
+
+_DRAWN = 2  # pixels of a contour map by which labels and edges drawn on the image may be off
+_MEASURED = 3  # the same for depth and normals, which another sensor has measured
+_TOLERANCE = {"depth": _MEASURED, "normals": _MEASURED}
+_WORDS = {"semseg": "label maps", "context": "Context labels", "edge": "edges"}
+
+
+class _Frame(NamedTuple):
+    """The contour maps of a frame by part, and pixels of the image per pixel of a map."""
+
+    place: Problem
+    maps: Mapping[str, Contours | None]
+    scale: int
+
+
+def check_agreement(
+    sets: Sequence[Frameset], makers: Mapping[str, Maker], progress: Progress
+) -> Iterator[Finding]:
+    """Yield how well images agree with each part, and which images are empty.
+
+    Args:
+        makers: for each part that may be compared, the function that makes its contour map.
+    """
+    image = sets[0].parts[0]
+    present = [part for part in makers if all(part in frames.parts for frames in sets)]
+    wanted = {image: image_contours, **{part: makers[part] for part in present}}
+    sample, title = sample_frames(sets, FRAMES), "comparing images with labels"
+    made = list(map_in_threads(partial(_contour_maps, wanted), sample, title, progress))
+    frames = [frame for frame in made if frame is not None]
+    yield from _check_empty([frame for frame in frames if frame.maps[image] is None], len(frames))
+    found = {part: _judged(frames, image, part) for part in present}
+    faults = [each for each in found.values() if each.kind not in ("agree", "undecided")]
+    scale = frames[0].scale if frames else 1
+    if len(faults) > 1 and len({fault.kind for fault in faults}) == 1 and _all_judged(found):
+        parts = " and ".join(_WORDS.get(part, part) for part in found)
+        message = f"images {_fault(faults[0], scale, parts)}; replace the images"
+        yield Finding.warning("agreement", message, sets[0].example(image), faults[0].frames)
+        return
+    for part, judgement in found.items():
+        yield _part_finding(part, judgement, scale, sets[0].example(part))
+
+
+def _all_judged(found: Mapping[str, Judgement]) -> bool:
+    """Return whether no part agrees with the images."""
+    return all(judgement.kind != "agree" for judgement in found.values())
+
+
+def _contour_maps(makers: Mapping[str, Maker], place: tuple[Frameset, int]) -> _Frame | None:
+    """Return the contour maps of a frame; None if it cannot be read."""
+    frames, index = place
+    try:
+        native = frames.read(index, tuple(makers))
+    except DataError:
+        return None  # reported where files are decoded
+    image = frames.parts[0]
+    example = Problem(frames.frames.path(index, image), frames.frames.name(index))
+    maps = {part: make(native[part]) for part, make in makers.items()}
+    return _Frame(example, maps, reduction(native[image].shape))
+
+
+def _check_empty(empty: Sequence[_Frame], count: int) -> Iterator[Finding]:
+    if empty:
+        message = (
+            f"image: {len(empty)} of {count} images show nothing (black or of a single colour), "
+            f"such as {empty[0].place.message}; replace them"
+        )
+        yield Finding.warning("agreement", message, empty[0].place.path, len(empty))
+
+
+def _judged(frames: Sequence[_Frame], image: str, part: str) -> Judgement:
+    """Return the judgement over the frames that show contours in both parts."""
+    pairs = [(frame.maps[image], frame.maps[part]) for frame in frames]
+    both = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if len(both) < 2:
+        return Judgement(kind="undecided", frames=len(both), fitting=0)
+    fits = fit_frames([one for one, _ in both], [other for _, other in both])
+    return judge(fits, _TOLERANCE.get(part, _DRAWN))
+
+
+def _part_finding(part: str, judgement: Judgement, scale: int, path: Path) -> Finding:
+    words = _WORDS.get(part, part)
+    if judgement.kind == "undecided":
+        message = (
+            f"{words} and images: {judgement.frames} frames with contours are too few to compare "
+            f"them; {FEWEST} are needed"
+        )
+        return Finding.ok("agreement", message, path, judgement.frames)
+    if judgement.kind == "agree":
+        message = (
+            f"{words} and images agree: {judgement.fitting} of {judgement.frames} frames fit best "
+            "where they are"
+        )
+        return Finding.ok("agreement", message, path, judgement.frames)
+    message = f"{words} {_fault(judgement, -scale, 'images')}; replace one of them"
+    return Finding.warning("agreement", message, path, judgement.frames)
+
+
+def _fault(judgement: Judgement, scale: int, others: str) -> str:
+    """Return the second part of a sentence on what does not agree.
+
+    Args:
+        scale: pixels of a picture per pixel of a contour map, negative if the part is displaced.
+    """
+    count = f"{judgement.fitting} of {judgement.frames} frames fit best where they are"
+    if judgement.kind == "mirrored":
+        return f"fit their {others} when mirrored ({count})"
+    if judgement.kind == "moved":
+        down, right = (scale * step for step in judgement.moved)
+        return f"are displaced against their {others} by about {down} rows, {right} columns"
+    return f"do not belong to their {others}, as if files were mixed up ({count})"
