@@ -56,7 +56,7 @@ class DepthRule(NamedTuple):
     bend: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """The axes of a data set's normal maps.
 
@@ -152,9 +152,10 @@ def _measurement(
 ) -> Measurement:
     """Return a measurement with the frames that do not have the decided axes."""
     if verdict.axes is None:
-        return Measurement(verdict, len(pictures))
+        return Measurement(verdict=verdict, frames=len(pictures))
     wrong = outliers(pictures, verdict.axes, with_depth=with_depth)
-    return Measurement(verdict, len(pictures), tuple(places[at] for at in wrong), need)
+    others = tuple(places[at] for at in wrong)
+    return Measurement(verdict=verdict, frames=len(pictures), others=others, need=need)
 
 
 def measure_map(path: Path) -> AxesVerdict:
@@ -256,7 +257,7 @@ def check_map(path: Path) -> list[Finding]:
         return [Finding.error("files", str(error), path)]
     if verdict.axes is None:
         used = f"{HARNESS_AXES} or {NYUD_AXES}"
-        return list(check_axes(Measurement(verdict, 1), used, path, stored=False))
+        return list(check_axes(Measurement(verdict=verdict, frames=1), used, path, stored=False))
     usual = verdict.axes in (HARNESS_AXES, NYUD_AXES)
     message = f"normal axes: {describe_axes(verdict.axes)}, measured without depth: {verdict.words}"
     if not usual:

@@ -40,7 +40,7 @@ class _FrameFit:
     slope: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EdgeFit:
     """The comparison of edge files with the formula on depth.
 
@@ -91,7 +91,7 @@ def compare_edges(sets: Sequence[Frameset], progress: Progress) -> EdgeFit:
     sample, title = sample_frames(sets, _FRAMES), "comparing edges with depth"
     fits = [fit for fit in map_in_threads(_fit, sample, title, progress) if fit is not None]
     if not fits:
-        return EdgeFit(0.0, 0.0, 0)
+        return EdgeFit(correlation=0.0, slope=0.0, count=0)
     correlation = float(np.median([fit.correlation for fit in fits]))
     slope = float(np.median([fit.slope for fit in fits]))
     others = tuple(
@@ -100,7 +100,7 @@ def compare_edges(sets: Sequence[Frameset], progress: Progress) -> EdgeFit:
         if correlation >= _LEAST
         and (fit.correlation < _LEAST or abs(fit.slope / slope - 1.0) > _TOLERANCE)
     )
-    return EdgeFit(correlation, slope, len(fits), others)
+    return EdgeFit(correlation=correlation, slope=slope, count=len(fits), others=others)
 
 
 def check_edges(sets: Sequence[Frameset], progress: Progress) -> Iterator[Finding]:

@@ -79,6 +79,11 @@ class Frameset:
         return array
 
 
+def has_part(sets: Sequence[Frameset], part: str) -> bool:
+    """Return whether every set has a part."""
+    return all(part in frames.parts for frames in sets)
+
+
 def sample_frames(sets: Sequence[Frameset], most: int) -> list[tuple[Frameset, int]]:
     """Return at most `most` frames as (set, index), evenly spread over all sets."""
     starts = list(accumulate((len(frames) for frames in sets), initial=0))

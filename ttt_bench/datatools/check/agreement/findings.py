@@ -13,7 +13,7 @@ from ttt_bench.data.images.files import Problem
 from ttt_bench.datatools.check.agreement.contours import Contours, image_contours, reduction
 from ttt_bench.datatools.check.agreement.judgement import FEWEST, Judgement, fit_frames, judge
 from ttt_bench.datatools.check.findings import Finding
-from ttt_bench.datatools.check.frameset import Frameset, sample_frames
+from ttt_bench.datatools.check.frameset import Frameset, has_part, sample_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
@@ -47,7 +47,7 @@ def check_agreement(
         makers: for each part that may be compared, the function that makes its contour map.
     """
     image = sets[0].parts[0]
-    present = [part for part in makers if all(part in frames.parts for frames in sets)]
+    present = [part for part in makers if has_part(sets, part)]
     wanted = {image: image_contours, **{part: makers[part] for part in present}}
     sample, title = sample_frames(sets, FRAMES), "comparing images with labels"
     made = list(map_in_threads(partial(_contour_maps, wanted), sample, title, progress))

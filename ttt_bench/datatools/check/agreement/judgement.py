@@ -119,12 +119,13 @@ def evidence(fits: Sequence[FrameFit]) -> float:
 
 def _common(fits: Sequence[FrameFit]) -> tuple[Displacement, int]:
     """Return the displacement near which most peaks are, and their number."""
-    counts = {
-        fit.peak: sum(_length(_between(fit.peak, other.peak)) <= _NEAR for other in fits)
-        for fit in fits
-    }
+    counts = {fit.peak: _number_near(fit.peak, fits) for fit in fits}
     place = max(counts, key=lambda peak: counts[peak])
     return place, counts[place]
+
+
+def _number_near(place: Displacement, fits: Sequence[FrameFit]) -> int:
+    return sum(_length(_between(place, fit.peak)) <= _NEAR for fit in fits)
 
 
 def _between(one: Displacement, other: Displacement) -> Displacement:
