@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ttt_bench.report.render import Rendered
+    from ttt_bench.sweep.plan import Sweep
+    from ttt_bench.sweep.runner import Outcome
 
 
 def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
@@ -31,12 +33,24 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
     from ttt_bench.results.store import read_results
     from ttt_bench.sweep.plan import plan_sweep
     from ttt_bench.sweep.resolve import resolve
-    from ttt_bench.sweep.runner import Runner
 
     request: Request = make_request({}, settings)
     progress = progress or Silent()
-    Runner(plan_sweep(resolve(request), progress), progress).run()
+    compute(plan_sweep(resolve(request), progress), progress)
     return read_results(request.results)
+
+
+def compute(sweep: Sweep, progress: Progress) -> Outcome:
+    """Check the methods of other packages in a sweep, and compute its cells.
+
+    Raises:
+        BenchError: the device is not available, data are damaged, or the results folder cannot be
+            written.
+    """
+    from ttt_bench.conformance.verdicts import contract_verdicts
+    from ttt_bench.sweep.runner import Runner
+
+    return Runner(sweep, progress, verdicts=contract_verdicts(sweep, progress)).run()
 
 
 def write_report(results: str | Path, out: str | Path) -> Rendered:

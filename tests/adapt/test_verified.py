@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapt.verified import VerifiedSession
 from ttt_bench.adapter import Adapter, Context, Norm, Optimiser, Plan, StepOut
-from ttt_bench.errors import ClaimError
+from ttt_bench.errors import BenchError, ClaimError
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.batchnorm import running_statistics
 from ttt_bench.network import Net
@@ -250,7 +250,8 @@ def test_a_buffer_that_a_step_registers_fails() -> None:
             net.extra.register_buffer("bank", images[:1].clone())  # type: ignore[union-attr]
             return super().step(net, images, ctx)
 
-    refused(Registering(), "reshapes the buffers extra.bank", "`build` or `bind`")
+    with pytest.raises(BenchError, match="reshaped the buffer extra.bank after `bind`"):
+        run(session(Registering()))
 
 
 def test_a_declared_parameter_that_is_replaced_fails() -> None:

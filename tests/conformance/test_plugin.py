@@ -15,6 +15,7 @@ from support.examples import importable, pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
+from ttt_bench.results import store
 
 EXAMPLE = TESTS / "plugin_example"
 PAGE = DOCS / "adding-a-method.md"
@@ -57,6 +58,11 @@ def test_it_conforms_and_runs(installed: Path, tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert set(read_results(tmp_path).method) == {"base", "smooth"}
+    assert "checking methods of other packages: 1/1" in run.stderr
+    contracts = {m["method"]: m["contract"] for _, m in store.cells(tmp_path)}
+    assert contracts["base"] is None
+    assert contracts["smooth"]["state"] == "passed"
+    assert contracts["smooth"]["package"] == "smooth-depth"
 
 
 def test_without_it_the_method_is_unknown() -> None:

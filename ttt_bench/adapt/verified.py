@@ -132,11 +132,8 @@ class VerifiedSession(Session):
             for name in self._shapes.keys() | buffers.keys()
             if name not in buffers or buffers[name].shape != self._shapes.get(name)
         )
-        self._demand(
-            not reshaped,
-            f"`{call}` adds, removes or reshapes the buffers {listed(reshaped)}; register them "
-            "with their final shape in `build` or `bind`, so that a reset restores them",
-        )
+        if reshaped:
+            raise self._late_buffer(reshaped[0])
         self._demand_equal(
             self._fixed_buffers(),
             buffers,
@@ -148,11 +145,6 @@ class VerifiedSession(Session):
         """Compare a step's predictions with a separate prediction by the same weights."""
         claim = f"claims exact=True, but the predictions of {when}"
         separate = self._separate_prediction(images)
-        shapes, wanted = _shapes(made), _shapes(separate)
-        self._demand(
-            shapes == wanted,
-            f"{claim} have the shapes {shapes}, and those of a separate prediction {wanted}",
-        )
         for task, prediction in separate.items():
             difference = _relative_difference(made[task], prediction)
             self._demand(
@@ -209,10 +201,6 @@ class VerifiedSession(Session):
 
 def _copies(named: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named}
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _same(one: Tensor, other: Tensor | None) -> bool:

@@ -31,6 +31,8 @@ def field_option(name: str) -> Any:
     if allowed := choices(name):
         text.append(f"Choices: {', '.join(allowed)}.")
     flag = f"--{name.replace('_', '-')}"
+    if _types(name) == (bool,):
+        flag += f"/--no-{name.replace('_', '-')}"
     how = AS_PATH if Path in _types(name) else {}
     return typer.Option(flag, help=" ".join(text), show_default=False, **how)
 
@@ -43,6 +45,8 @@ def _types(name: str) -> tuple[Any, ...]:
 
 def _as_text(value: Any) -> str:
     """Return a field's value as it is given on the command line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -108,7 +112,7 @@ def _option_type(name: str) -> Any:
     """Return the type of a field's option; lists that are joined by commas are a `str`."""
     if name in REPEATABLE:
         return list[str] | None
-    return next((kind for kind in (int, Path) if kind in _types(name)), str) | None
+    return next((kind for kind in (bool, int, Path) if kind in _types(name)), str) | None
 
 
 def _parameter(name: str, kind: Any, option: Any) -> Parameter:

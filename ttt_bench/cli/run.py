@@ -49,6 +49,7 @@ _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
     "results",
     "data_root",
     "source_weights",
+    "check",
 )
 def run(
     request: Request,
@@ -65,15 +66,15 @@ def run(
     Ctrl-C stops the run; the same command resumes it. The exit code is 1 if a cell failed.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
+    from ttt_bench.api import compute
     from ttt_bench.sweep.plan import plan_sweep
-    from ttt_bench.sweep.runner import Runner
 
     display = Display()
     sweep = plan_sweep(resolved, display)
     if plan:
         _show_plan(sweep, as_json=as_json)
         return
-    outcome = Runner(sweep, display).run()
+    outcome = compute(sweep, display)
     show_summary(request.results, as_json=as_json)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
     say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished")

@@ -113,6 +113,12 @@ class Request(Strict):
         description="Safetensors file with the weights of a source model, used in place of source "
         "training. Default: train the source model.",
     )
+    check: bool = Field(
+        default=True,
+        description="Check methods of other packages before they run, once per version of their "
+        "code (`ttt-bench methods check`). The rows of a method that fails or is not checked are "
+        "marked.",
+    )
 
 
 def choices(field: str) -> tuple[str, ...]:

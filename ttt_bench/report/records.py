@@ -10,6 +10,7 @@ import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report import main_table
+from ttt_bench.report.contract import doubts
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
@@ -20,7 +21,7 @@ Record = dict[str, Any]
 
 KEYS = (
     *("selection", "label", "quantity", "task", "metric", "class"),
-    *("mean", "sd", "seeds", "seed", "state", "reason"),
+    *("mean", "sd", "seeds", "seed", "state", "reason", "contract"),
 )
 """Keys of a record, after those that the whole comparison shares."""
 
@@ -28,7 +29,11 @@ KEYS = (
 def records(comparison: Comparison) -> list[Record]:
     """Return one record per number of the tables of scores, and one per cell without numbers."""
     shared = comparison.key._asdict()
-    return [shared | _whole(record) for record in _all(comparison)]
+    verdicts = {label: verdict.text for label, verdict in doubts(comparison).items()}
+    return [
+        shared | _whole({**record, "contract": verdicts.get(record["label"])})
+        for record in _all(comparison)
+    ]
 
 
 def _all(comparison: Comparison) -> Iterator[Record]:

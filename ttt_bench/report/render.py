@@ -26,6 +26,7 @@ from rich.console import RenderableType
 
 from ttt_bench.report import classes, main_table, more_table, sync_table
 from ttt_bench.report.columns import quantity_key
+from ttt_bench.report.contract import marked
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.latex import to_latex
@@ -101,7 +102,9 @@ def summary_rows(results: Path) -> list[dict[str, Any]]:
     - `quantity`: a task for its primary metric, the name of any other metric, or a derived
       quantity such as `delta_ttt`;
     - `task`, `metric`, `class`, `mean`, `sd`, `seeds`;
-    - `seed`, `state`, `reason`: for cells without numbers.
+    - `seed`, `state`, `reason`: for cells without numbers;
+    - `contract`: the verdict on a method of another package that failed the checks of the contract
+      or was not checked.
 
     Metrics that are not primary have records for the fixed step only.
 
@@ -121,7 +124,11 @@ def _comparisons(results: Path) -> list[Comparison]:
 
 
 def _main(comparison: Comparison, truth: Truth) -> Table:
-    return main_table.build(comparison, truth.constants, truth.pixels).table
+    return marked(main_table.build(comparison, truth.constants, truth.pixels).table, comparison)
+
+
+def _marked(table: Table | None, comparison: Comparison) -> Table | None:
+    return None if table is None else marked(table, comparison)
 
 
 def _section(comparison: Comparison) -> PageSection:
@@ -133,9 +140,9 @@ def _section(comparison: Comparison) -> PageSection:
     return PageSection(
         comparison=comparison,
         main=main,
-        more=more_table.build(comparison),
-        each_class=more_table.build_classes(comparison),
-        sync=sync_table.build(comparison),
+        more=_marked(more_table.build(comparison), comparison),
+        each_class=_marked(more_table.build_classes(comparison), comparison),
+        sync=marked(sync_table.build(comparison), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),
         examples=_examples(comparison),

@@ -88,17 +88,26 @@ class Row:
     Attributes:
         state: one or two words in place of all numbers ("diverged").
         reason: why the row has no numbers.
+        mark: a sign after the label that a note explains.
+        contract: the verdict on the method that the mark stands for, in words.
     """
 
     label: str
     cells: dict[str, Cell] = field(default_factory=dict)
     state: str = ""
     reason: str = ""
+    mark: str = ""
+    contract: str = ""
+
+    @property
+    def head(self) -> str:
+        """Return the label with its mark."""
+        return f"{self.label} {self.mark}" if self.mark else self.label
 
     @property
     def name(self) -> str:
-        """Return the label, with the state if the row has one."""
-        return f"{self.label}: {self.state}" if self.state else self.label
+        """Return the label with its mark, and the state if the row has one."""
+        return f"{self.head}: {self.state}" if self.state else self.head
 
     @property
     def explanation(self) -> str:

@@ -215,7 +215,14 @@ class Ending:
     moves: bool = True
 
 
-def manifest(cell: Cell, ending: Ending, *, request: Request, device: str) -> dict[str, Any]:
+def manifest(
+    cell: Cell,
+    ending: Ending,
+    *,
+    request: Request,
+    device: str,
+    contract: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """Return the manifest of a finished cell.
 
     Args:
@@ -223,6 +230,7 @@ def manifest(cell: Cell, ending: Ending, *, request: Request, device: str) -> di
         ending: how it ended.
         request: the request.
         device: name of the device that computed it.
+        contract: `contract_record` of the method.
     """
     opened = cell.opened
     own = trains_own_source(cell.settings.adapter)
@@ -240,6 +248,7 @@ def manifest(cell: Cell, ending: Ending, *, request: Request, device: str) -> di
         "comparison": comparison_key(opened, cell.weights),
         "notices": list(opened.notices),
         "source_model": cell.method if own else "base",
+        "contract": contract,
         "images": len(opened.target_data),
         "provenance": _provenance(cell, request, device),
     }

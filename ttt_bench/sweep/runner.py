@@ -6,13 +6,16 @@ import platform
 import socket
 import traceback
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ttt_bench.errors import BenchError, DivergedError
 from ttt_bench.results import store
+from ttt_bench.results.contract import Verdict
 from ttt_bench.sweep.cell import Cell, Ending, manifest
+from ttt_bench.sweep.contract import contract_record
 from ttt_bench.sweep.device import device_name, find_device, full_precision
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
@@ -61,16 +64,22 @@ class Runner:
         sweep: the cells.
         progress: shows long work.
         save_seconds: seconds between two saves of unfinished work; below 0, every unit is saved.
+        verdicts: method -> verdict of the contract's checks; other methods of other packages count
+            as unchecked.
 
     Raises:
         BenchError: the request's device is not available.
     """
 
     def __init__(
-        self, sweep: Sweep, progress: Progress, save_seconds: float = SAVE_SECONDS
+        self,
+        sweep: Sweep,
+        progress: Progress,
+        save_seconds: float = SAVE_SECONDS,
+        verdicts: Mapping[str, Verdict] | None = None,
     ) -> None:
         self.sweep, self.request, self.progress = sweep, sweep.request, progress
-        self.save_seconds = save_seconds
+        self.save_seconds, self.verdicts = save_seconds, verdicts or {}
         self.device = find_device(sweep.request.device)
         self.trainer = Trainer(
             folder=sweep.checkpoints,
@@ -161,7 +170,11 @@ class Runner:
         }
         attempts = [*store.read_attempts(folder), entry]
         written = manifest(
-            cell, attempt.ending, request=self.request, device=device_name(self.device)
+            cell,
+            attempt.ending,
+            request=self.request,
+            device=device_name(self.device),
+            contract=contract_record(cell.method, self.verdicts),
         )
         files = store.CellFiles(
             manifest=written,

@@ -14,15 +14,19 @@ def to_csv(table: Table) -> str:
     """Return a table as CSV.
 
     Each column is written as `<key>`, followed by `<key>_sd` if any row has a standard deviation.
+    The last column, `contract`, is written if any row has a mark.
     """
     with_sd = {column.key for column in table.columns if table.has_sd(column)}
+    marked = any(row.contract for row in table.rows())
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["selection", table.corner, *_heads(table, with_sd), "state", "reason"])
+    last = ["state", "reason", *(["contract"] if marked else [])]
+    writer.writerow(["selection", table.corner, *_heads(table, with_sd), *last])
     for section in table.sections:
         for row in section.rows:
             values = _values(row, table.columns, with_sd)
-            writer.writerow([section.key, row.label, *values, row.state, row.reason])
+            last = [row.state, row.reason, *([row.contract] if marked else [])]
+            writer.writerow([section.key, row.label, *values, *last])
     return buffer.getvalue()
 
 
