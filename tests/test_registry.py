@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from support.runs import plan
 from support.toy import Toy
 
 from ttt_bench.data.registry import DATASETS
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.registry import METHODS
 from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.util.code_files import code_files
@@ -47,6 +49,27 @@ def test_a_new_entry_point_is_enough(plugins: Plugins) -> None:
     assert METHODS.load("mine").name == "mine"
     entry = METHODS.entry("mine")
     assert (entry.origin, entry.location) == ("a_plugin 1.0", "a_plugin:Method")
+
+
+PATCHING = "import torch\ntorch.nn.BatchNorm2d.forward = lambda layer, x: x\n" + GOOD
+
+
+def test_a_plugin_that_changes_the_process_is_refused_each_time(plugins: Plugins) -> None:
+    before = torch.nn.BatchNorm2d.__dict__.get("forward")
+    plugins("mine", "patching_plugin", PATCHING)
+    for _ in range(2):
+        with pytest.raises(
+            ProcessError,
+            match=r"'mine' of package patching_plugin .* torch\.nn\.BatchNorm2d\.forward",
+        ):
+            METHODS.load("mine")
+        assert torch.nn.BatchNorm2d.__dict__.get("forward") is before
+
+
+def test_a_plugin_that_is_not_asked_for_is_not_imported(plugins: Plugins, tmp_path: Path) -> None:
+    plugins("mine", "unasked_plugin", PATCHING)
+    plan(tmp_path, methods=("base",))
+    assert "unasked_plugin" not in sys.modules
 
 
 def test_a_listing_imports_no_plugin(plugins: Plugins) -> None:

@@ -16,6 +16,11 @@ The contract (`docs/adding-a-method.md` has a worked example):
 * Everything that changes between steps is a parameter or a buffer of `net`. A reset restores the
   moved parameters, the buffers and the optimiser in place, and seeds the generators again.
 * What does not change after `bind` (source statistics, hooks, caches) may be kept on the adapter.
+  So may values for one batch that `begin_batch` sets. If a run is stopped within a batch, the
+  resumed run calls `begin_batch` and the steps again, before it restores parameters and buffers.
+* The state of the process is shared by all methods: grad mode, default dtype and device, autocast,
+  threads, hooks of all modules, the code of layers. A method that leaves it changed fails. Hooks on
+  layers of `net`, and contexts that are left again, are allowed.
 * Random numbers come from `ctx`, seeded by (seed, method, batch), so that the order of batches does
   not matter. `build` runs under a seeded global generator.
 * A step makes no decision on the host that depends on tensor values (no `.item()`, no such shape).
@@ -434,7 +439,10 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
         return Passes(1, 1)
 
     def begin_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
-        """Prepare for a new batch, before its first step or prediction; gradients are off."""
+        """Prepare for a new batch, before its first step or prediction; gradients are off.
+
+        Values of the batch may be kept on the adapter until the next call.
+        """
         return
 
     @abstractmethod

@@ -29,6 +29,10 @@ class ClaimError(BenchError):
     """A method does not do what its plan claims."""
 
 
+class ProcessError(BenchError):
+    """A plugin has changed the state of the Python process, which other methods share."""
+
+
 class DataError(BenchError):
     """Data are missing, damaged, or do not follow their format."""
 

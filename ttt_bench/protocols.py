@@ -35,13 +35,12 @@ class Actions(ABC):
         """Adapt on a batch and score it before each update and after the last one."""
 
     @abstractmethod
-    def begin(self, batch: int, *, resumed: bool) -> None:
-        """Take the batch that `adapt` and `end` work on.
+    def begin(self, batch: int) -> None:
+        """Take the batch that `adapt` and `end` work on, and show it to the method."""
 
-        Args:
-            batch: the number of the batch.
-            resumed: the method has begun this batch before the run was interrupted.
-        """
+    @abstractmethod
+    def resume(self, batch: int, steps: int) -> None:
+        """Take a batch again on which `steps` steps were made before the run was interrupted."""
 
     @abstractmethod
     def adapt(self, step: int) -> None:
@@ -155,10 +154,12 @@ class SingleBatch(Protocol):
         return actions.batches * (steps if units is None else units)
 
     def run(self, actions: Actions, start: int = 0) -> None:
-        actions.begin(0, resumed=start > 0)
         if start == 0:
+            actions.begin(0)
             actions.score_target(0)
             actions.finish(0)
+        else:
+            actions.resume(0, steps=start - 1)
         if not actions.adapts:
             actions.repeat_scores()
             return

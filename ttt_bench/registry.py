@@ -6,6 +6,7 @@ Listing a registry imports no plugin; loading a name imports that plugin only.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ttt_bench.config.preset import SECTIONS
-from ttt_bench.errors import BenchError, unknown
+from ttt_bench.errors import BenchError, ProcessError, unknown
 from ttt_bench.results.method_order import METHOD_ORDER
 
 if TYPE_CHECKING:
@@ -123,12 +124,7 @@ class Registry(Generic[LoadedT]):
             raise BenchError(f"{where} {problem}")
         if entry.point is None:
             return {**self._built_in, **self._added}[name]
-        try:
-            loaded = entry.point.load()
-        except Exception as error:  # a plugin may raise anything, and must not stop the others
-            raise BenchError(
-                f"{where} does not import: {error}; repair or uninstall the package"
-            ) from error
+        loaded = _imported(entry.point, where)
         if problems := list(self._problems(loaded, name)):
             raise BenchError(f"{where} {'; '.join(problems)}")
         return loaded
@@ -176,6 +172,32 @@ class Registry(Generic[LoadedT]):
                 location=point.value,
                 point=point,
             )
+
+
+def _imported(point: EntryPoint, where: str) -> Any:
+    """Return the object of an entry point.
+
+    A module that changes the process is unloaded, so that it is found again by the next import.
+
+    Raises:
+        BenchError: the module does not import, or importing it changes the state of the process.
+    """
+    from ttt_bench.util.process import watched
+
+    before = set(sys.modules)
+    try:
+        with watched(f"importing {where}"):
+            return point.load()
+    except ProcessError:
+        package = point.module.partition(".")[0]
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] == package:
+                del sys.modules[name]
+        raise
+    except Exception as error:  # a plugin may raise anything, and must not stop the others
+        raise BenchError(
+            f"{where} does not import: {error}; repair or uninstall the package"
+        ) from error
 
 
 def _method_problems(loaded: Any, name: str) -> Iterator[str]:

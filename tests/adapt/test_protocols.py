@@ -13,7 +13,7 @@ from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Norm, Optimiser, Plan
+from ttt_bench.adapter import Norm, Optimiser, Plan, StepOut
 from ttt_bench.data.batching import split_batches
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
@@ -153,6 +153,33 @@ def test_a_stopped_measurement_ends_with_the_same_numbers(protocol: str, adapter
     assert equal(undisturbed, resumed)
     for name, array in undisturbed.examples.items():
         assert np.array_equal(array, resumed.examples[name]), name
+
+
+class Anchored(Drifting):
+    """Keep the first predictions and random numbers of a batch, and the last step's loss."""
+
+    name = "anchored"
+
+    def begin_batch(self, net: Any, images: Any, ctx: Any) -> None:
+        self.anchor, self.noise = net.model(images)["depth"], ctx.rand(*images.shape)
+        self.before = torch.zeros(())
+
+    def step(self, net: Any, images: Any, ctx: Any) -> StepOut:
+        losses, _ = super().step(net, images + 0.1 * self.noise, ctx)
+        distance = (net.model(images)["depth"] - self.anchor).square().mean()
+        loss = losses["size"] + distance + self.before
+        self.before = loss.detach()
+        return StepOut({"size": loss}, None)
+
+
+@pytest.mark.parametrize("stop", range(STEPS + 1))
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_values_kept_for_a_batch_survive_a_stop(protocol: str, stop: int) -> None:
+    undisturbed = measure(Anchored(), protocol)
+    stopped = measure(Anchored(), protocol, stop=stop)
+    if isinstance(stopped, Record):  # it has fewer units
+        return
+    assert equal(undisturbed, measure(Anchored(), protocol, start=stopped))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

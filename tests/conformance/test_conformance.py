@@ -238,6 +238,21 @@ class Leaking(Toy):
         return StepOut({"size": losses["size"] + offset}, predictions)
 
 
+class Unfenced(Toy):
+    """Switches gradients off for the whole process once a batch is done."""
+
+    def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
+        torch.set_default_dtype(torch.float64)
+
+
+class Patching(Toy):
+    """Replaces a layer's code when it is bound."""
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        nn.BatchNorm2d.forward = lambda layer, x: x  # type: ignore[method-assign]
+        return super().bind(net, statistics)
+
+
 BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "description": (Mute, "the card has no text for moves"),
     "source training": (Infinite, "the loss is nan"),
@@ -257,6 +272,7 @@ BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "inputs": (Overwriting, "changes the images that it is given"),
     "host": (Deciding, "a step needs values on the host"),
     "descent": (Impatient, "a step calls `backward`"),
+    "process": (Unfenced, "adapting with method toy changes .* the default dtype from"),
 }
 
 
@@ -321,6 +337,7 @@ class Choosing(Toy):
             r"declares to train extra\.idle, but no auxiliary loss has a gradient there",
         ),
         ("host", Choosing, "index by a mask"),
+        ("process", Patching, r"`bind` of method toy changes .* torch\.nn\.BatchNorm2d\.forward"),
     ],
 )
 def test_a_subtler_breach_is_noticed_too(check: str, method: type[Adapter], message: str) -> None:
@@ -330,6 +347,13 @@ def test_a_subtler_breach_is_noticed_too(check: str, method: type[Adapter], mess
 @pytest.mark.parametrize("method", [Toy, Drifting, Joint])
 def test_a_sound_method_passes(method: Any) -> None:
     assert_conforms(method)
+
+
+@pytest.mark.parametrize("method", [Unfenced, Patching])
+def test_a_method_that_changes_the_process_leaves_the_next_one_undisturbed(method: Any) -> None:
+    assert not run_check("process", subject_of(method)).passed
+    for check in ("moves", "seeds", "process"):
+        assert run_check(check, subject_of(Toy)).passed
 
 
 def test_all_checks_take_the_options() -> None:

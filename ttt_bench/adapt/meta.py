@@ -12,6 +12,7 @@ from ttt_bench.adapter import Adapter, Plan
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.model.backbone import build_model
 from ttt_bench.network import Net
+from ttt_bench.util.process import watched
 
 
 def meta_net(
@@ -29,7 +30,10 @@ def meta_net(
     """
     with torch.device("meta"):
         model = build_model(config.untrained(), channels)
-        return Net(model, adapter.build(model, model.tasks) if adapter else None)
+        if adapter is None:
+            return Net(model, None)
+        with watched(f"`build` of method {adapter.name}"):
+            return Net(model, adapter.build(model, model.tasks))
 
 
 def plan_of(net: Net, adapter: Adapter) -> Plan:
@@ -38,6 +42,8 @@ def plan_of(net: Net, adapter: Adapter) -> Plan:
     Raises:
         BenchError: the method cannot adapt this network.
     """
-    plan = checked_plan(adapter.bind(net, {}), adapter.name)
+    with watched(f"`bind` of method {adapter.name}"):
+        bound = adapter.bind(net, {})
+    plan = checked_plan(bound, adapter.name)
     moved_parameters(net, plan.moves, adapter.name)
     return plan

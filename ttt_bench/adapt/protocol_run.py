@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ttt_bench.metrics.base import Scoring
 from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.network import Batch
 from ttt_bench.protocols import Actions, Protocol
+from ttt_bench.util.process import watched
 
 
 class _Scored(NamedTuple):
@@ -86,17 +88,21 @@ class ProtocolRun(Actions):
     def adapt_and_score(self, batch: int) -> None:
         indices = self.record.batches[batch]
         data = self.batch(indices)
-        self.session.begin_batch(batch, data.images)
-        if self.adapts:
-            predictions = self._trajectory(batch, data)
-        else:
-            # nothing moves, so one forward pass is the whole trajectory
-            scored = self._score(self.session.predict(data.images), data.targets)
-            self._keep_scores(batch, 0, [scored] * (self.steps + 1))
-            predictions = scored.predictions
+        with self._watched():
+            self.session.begin_batch(batch, data.images)
+            predictions = self._trajectory(batch, data) if self.adapts else self._still(batch, data)
         if self.keep_examples:
             self.record.add_examples(indices, data.images, data.targets, predictions)
         self.progress.advance()
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return watched(f"adapting with method {self.session.adapter.name}")
+
+    def _still(self, number: int, data: Batch) -> dict[str, Tensor]:
+        """Score a batch once for all steps, since nothing moves, and return its predictions."""
+        scored = self._score(self.session.predict(data.images), data.targets)
+        self._keep_scores(number, 0, [scored] * (self.steps + 1))
+        return scored.predictions
 
     def _trajectory(self, number: int, data: Batch) -> dict[str, Tensor]:
         """Adapt on a batch, record its scores and losses, and return its last predictions."""
@@ -112,24 +118,36 @@ class ProtocolRun(Actions):
         self._keep_scores(number, 0, found)
         return scored.predictions
 
-    def begin(self, batch: int, *, resumed: bool) -> None:
-        indices = self.record.batches[batch]
-        self._number = batch
-        self._images = self.dataset.batch(indices).images.to(self.device)
-        if not resumed:
+    def begin(self, batch: int) -> None:
+        self._take(batch)
+        with self._watched():
             self.session.begin_batch(batch, self._images)
 
+    def resume(self, batch: int, steps: int) -> None:
+        self._take(batch)
+        with self._watched():
+            self.session.replay(batch, self._images, steps)
+
+    def _take(self, batch: int) -> None:
+        self._number = batch
+        self._images = self.dataset.batch(self.record.batches[batch]).images.to(self.device)
+
     def adapt(self, step: int) -> None:
-        self._keep_losses(self._number, step - 1, [self.session.adapt(self._images)])
+        with self._watched():
+            losses = self.session.adapt(self._images)
+        self._keep_losses(self._number, step - 1, [losses])
 
     def end(self) -> None:
-        self.session.end_batch(self._images)
+        with self._watched():
+            self.session.end_batch(self._images)
 
     def score_target(self, step: int) -> None:
         last = step == self.steps or not self.adapts
         for number, indices in enumerate(self.record.batches):
             data = self.batch(indices)
-            scored = self._score(self.session.predict(data.images), data.targets)
+            with self._watched():
+                outputs = self.session.predict(data.images)
+            scored = self._score(outputs, data.targets)
             self._keep_scores(number, step, [scored])
             if last and self.keep_examples:
                 self.record.add_examples(indices, data.images, data.targets, scored.predictions)

@@ -17,6 +17,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
 from ttt_bench.network import Net
 from ttt_bench.util import tensor_file
+from ttt_bench.util.process import watched
 
 
 class Session:
@@ -57,7 +58,9 @@ class Session:
         self.net, self.adapter, self.seed = net.eval(), adapter, seed
         self.ctx = HarnessContext(net, recipe, source_recipe)
         self.ctx.norms.set_momentum(adapter.options.norm_momentum)
-        self.plan: Plan = checked_plan(adapter.bind(net, statistics), adapter.name)
+        with watched(f"`bind` of method {adapter.name}"):
+            bound = adapter.bind(net, statistics)
+        self.plan: Plan = checked_plan(bound, adapter.name)
         if not self.plan.moves and self.plan.adapt is Norm.EMA:
             raise BenchError(
                 f"method {adapter.name} declares no `moves` but adapt=Norm.EMA. Without moves no "
@@ -183,6 +186,19 @@ class Session:
         """Update the weights by a step's losses on a number of images; return the losses."""
         self._descend(out.losses, images)
         return _detached(out.losses)
+
+    def replay(self, number: int, images: Tensor, steps: int) -> None:
+        """Repeat an interrupted batch from its beginning, then take over the present state again.
+
+        The batch must be the first one. The state restored from a file has no attributes of the
+        adapter, such as those that `begin_batch` sets for one batch; the repetition sets them.
+        """
+        state = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        self.reset()
+        self.begin_batch(number, images)
+        for _ in range(steps):
+            self.adapt(images)
+        self.restore(state)
 
     def _descend(self, losses: Mapping[str, Tensor], images: int) -> None:
         assert self.optimiser is not None

@@ -22,12 +22,16 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.conformance.checks import CHECKS
 from ttt_bench.conformance.expect import ViolationError
 from ttt_bench.conformance.subject import Subject
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, ProcessError
+from ttt_bench.util.process import fixed_process, watched
 
 __all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]
 
 BACKBONE = "test_resnet"
 """The default network: a small ResNet of timm."""
+
+
+_SEE_PROCESS = "not completed: the method changes the process; see the check `process`"
 
 
 class Result(NamedTuple):
@@ -47,6 +51,7 @@ class Result(NamedTuple):
         return not self.problem
 
 
+@fixed_process()
 def check_method(
     method: type[Adapter],
     settings: Mapping[str, Any] | None = None,
@@ -91,9 +96,13 @@ def assert_conforms(
 def run_check(name: str, subject: Subject) -> Result:
     """Run one of `CHECKS` and return its result."""
     try:
-        # a GPU is not fully deterministic even so; the checks tolerate the rest
-        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
-            CHECKS[name](subject)
+        with fixed_process():
+            # a GPU is not fully deterministic even so; the checks tolerate the rest
+            torch.backends.cudnn.deterministic = True
+            with watched(f"method {subject.method.name}"):
+                CHECKS[name](subject)
+    except ProcessError as error:
+        return Result(name, str(error) if name == "process" else _SEE_PROCESS)
     except (ViolationError, BenchError) as error:
         return Result(name, str(error))
     except Exception as error:  # a plugin can fail in any way; the other checks still run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ttt_bench.conformance.prediction_checks import batch_sizes, exact, shapes
+from ttt_bench.conformance.process_check import process
 from ttt_bench.conformance.source_checks import description, source_training
 from ttt_bench.conformance.state_checks import labels, moves, reset, resuming, seeds
 from ttt_bench.conformance.step_checks import descent, host, inputs, memory, passes
@@ -26,5 +27,6 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "inputs": inputs,
     "host": host,
     "descent": descent,
+    "process": process,
 }
 """Every check by its name, in the order in which they run."""

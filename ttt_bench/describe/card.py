@@ -15,6 +15,7 @@ from ttt_bench.network import STAGES
 from ttt_bench.registry import METHODS
 from ttt_bench.tasks import TASKS, canonical, output_channels
 from ttt_bench.train.chain import trains_on_source, trains_own_source
+from ttt_bench.util.process import fixed_process
 
 CLASSES, BATCH = 7, 8
 """Number of semantic classes and images per batch in the published main table."""
@@ -36,6 +37,7 @@ _OPTIMISER_WORDS = {
 }
 
 
+@fixed_process()
 def card_rows(name: str) -> list[dict[str, str]]:
     """Return a method's card under its default options: one row per field, with its value.
 

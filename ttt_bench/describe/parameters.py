@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ttt_bench.adapt.meta import meta_net
+from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import resolve_method
@@ -17,9 +17,11 @@ from ttt_bench.network import Net
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
 from ttt_bench.tasks import TASKS, canonical, output_channels
+from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 
+@fixed_process()
 def parameter_rows(
     backbone: str,
     tasks: Sequence[str],
@@ -95,7 +97,7 @@ def _counts(
 
 def _moved(net: Net, adapter: Adapter) -> int:
     """Return the number of parameters that the method updates at test time."""
-    found = moved_parameters(net, adapter.bind(net, {}).moves, adapter.name)
+    found = moved_parameters(net, plan_of(net, adapter).moves, adapter.name)
     return sum(
         parameter.numel()
         for name, parameter in found.items()

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
@@ -267,6 +269,7 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
         "versions": versions(),
         "device": device,
         "precision": cell.config["precision"],
+        "threads": torch.get_num_threads(),
         "source_data": cell.opened.source_data.fingerprint,
         "target_data": cell.opened.target_data.fingerprint,
         "checkpoints": [] if weights else [stage.key for stage in cell.chain],

@@ -1,9 +1,6 @@
-"""The device of a run and its arithmetic precision."""
+"""The device of a run."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -33,19 +30,3 @@ def find_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the name of a device for manifests."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute in full single precision within the block, as the manifests state.
-
-    By default cuDNN rounds the inputs of convolutions to 10 bits (TF32). The flags apply to the
-    whole process; the previous values are restored afterwards.
-    """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.allow_tf32 = matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before

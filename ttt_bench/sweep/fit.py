@@ -13,7 +13,7 @@ from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 from ttt_bench.model.weights import load_weights
@@ -128,6 +128,8 @@ def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) 
     try:
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = bool(plan_of(net, adapter).moves)
+    except ProcessError as error:
+        return MethodFit(settings, f"cannot run: {error}")
     except BenchError as error:
         return MethodFit(settings, f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others

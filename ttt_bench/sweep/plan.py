@@ -12,6 +12,7 @@ from ttt_bench.sweep.methods import requested_methods
 from ttt_bench.sweep.opened import open_pairs
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.util.problems import raise_problems
+from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 
@@ -38,6 +39,7 @@ class Sweep:
         return self.resolved.checkpoints
 
 
+@fixed_process()
 def plan_sweep(resolved: ResolvedRequest, progress: Progress) -> Sweep:
     """Return the cells of a request. Opens data sets; renders, trains and writes nothing.
 

@@ -16,12 +16,13 @@ from ttt_bench.results import store
 from ttt_bench.results.contract import Verdict
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record
-from ttt_bench.sweep.device import device_name, find_device, full_precision
+from ttt_bench.sweep.device import device_name, find_device
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 FINISHED = ("done", "diverged", "not_applicable")
@@ -88,6 +89,7 @@ class Runner:
             save_seconds=save_seconds,
         )
 
+    @fixed_process()
     def run(self) -> Outcome:
         """Compute every cell that is not finished.
 
@@ -97,9 +99,8 @@ class Runner:
         store.check_writable(self.request.results)
         cells = self.sweep.cells
         pending = [cell for cell in cells if cell.state(self.request.results) not in FINISHED]
-        with full_precision():
-            self._prepare(pending)
-            states = [self._compute(cell) for cell in pending]
+        self._prepare(pending)
+        states = [self._compute(cell) for cell in pending]
         return Outcome(computed=dict(Counter(states)), kept=len(cells) - len(pending))
 
     def _prepare(self, pending: list[Cell]) -> None:

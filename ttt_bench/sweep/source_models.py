@@ -15,16 +15,18 @@ from ttt_bench.metrics.base import Scoring, metrics_of
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.results import store
 from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.device import find_device, full_precision
+from ttt_bench.sweep.device import find_device
 from ttt_bench.sweep.opened import OpenedPair, Split
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.settings import channels_of, scoring_of
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.prior import position_prior, prior_predictor
 from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 
+@fixed_process()
 def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
     """Train every source model of a sweep; return one row per model and task.
 
@@ -46,8 +48,7 @@ def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
     for cell in sweep.cells:
         if cell.reason is None:
             models.setdefault(cell.chain[-1].key, cell)
-    with full_precision():
-        return [row for cell in models.values() for row in training.rows(cell)]
+    return [row for cell in models.values() for row in training.rows(cell)]
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,7 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.model.backbone import build_model
 from ttt_bench.network import Net
 from ttt_bench.train.chain import SourceSpec
+from ttt_bench.util.process import watched
 from ttt_bench.util.seeding import derive_seed
 
 
@@ -29,4 +30,5 @@ def build_net(spec: SourceSpec, adapter: Adapter, *, pretrained: bool = True) ->
         model = build_model(config, spec.tasks)
         model.normalise_by(spec.normalisation)
         torch.manual_seed(derive_seed(spec.seed, "extra", adapter.name))
-        return Net(model, adapter.build(model, spec.tasks))
+        with watched(f"`build` of method {adapter.name}"):
+            return Net(model, adapter.build(model, spec.tasks))

@@ -17,6 +17,7 @@ from ttt_bench.model.network import resize
 from ttt_bench.network import Batch, Net
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.train.loader import loader
+from ttt_bench.util.process import watched
 from ttt_bench.util.progress import Bar, Progress
 
 
@@ -62,7 +63,8 @@ def measure_source(
     device = next(net.parameters()).device
     with torch.no_grad(), progress.bar(title, len(batches)) as bar:
         images = _images(loader(dataset, batches, workers), size, device, bar)
-        found = adapter.source_statistics(net, images, ctx)
+        with watched(f"`source_statistics` of method {adapter.name}"):
+            found = adapter.source_statistics(net, images, ctx)
     return checked_statistics(found, adapter.name)
 
 

@@ -18,6 +18,7 @@ from ttt_bench.network import Batch, Net
 from ttt_bench.train.chain import SourceSpec, TrainingStage
 from ttt_bench.train.schedule import SCHEDULES
 from ttt_bench.util import tensor_file
+from ttt_bench.util.process import watched
 from ttt_bench.util.seeding import derive_seed
 
 CHECK_EVERY = 50
@@ -132,7 +133,9 @@ class StageRun:
             ctx=self.ctx,
         )
         adapter = self.stage.adapter
-        return checked_losses(adapter.source_loss(step), f"`source_loss` of {adapter.name}")
+        with watched(f"`source_loss` of method {adapter.name}"):
+            losses = adapter.source_loss(step)
+        return checked_losses(losses, f"`source_loss` of {adapter.name}")
 
     def _finite(self, loss: Tensor) -> float:
         value = float(loss.detach())

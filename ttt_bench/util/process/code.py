@@ -1,0 +1,158 @@
+"""The code of PyTorch, timm and the harness, which a plugin can replace.
+
+A snapshot holds references to functions and classes, so that what was replaced can be put back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import timm.layers  # noqa: F401  loaded first, so that a plugin does not load and change it
+import torch
+
+CLASSES_OF = ("torch.nn", "torch.optim", "timm.layers", "timm.models", "ttt_bench")
+"""Packages whose classes are watched, in all of their modules that are loaded."""
+FUNCTIONS_OF = (
+    "torch.nn.functional",
+    "torch.nn.init",
+    "torch.autograd",
+    "timm.layers",
+    "ttt_bench",
+)
+"""Packages whose functions are watched, in all of their modules that are loaded."""
+METHODS = "ttt_bench.methods"
+"""Not watched: methods do not see each other."""
+MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """An attribute of a class or module that was replaced.
+
+    Attributes:
+        owner: the class or module.
+        attribute: name of the attribute.
+        before: the value before; `MISSING` if a class inherited it.
+    """
+
+    owner: type | ModuleType
+    attribute: str
+    before: Any
+
+    def __str__(self) -> str:
+        if isinstance(self.owner, ModuleType):
+            return f"{self.owner.__name__}.{self.attribute}"
+        # torch.nn.modules.conv.Conv2d is known as torch.nn.Conv2d
+        package = self.owner.__module__
+        package = "torch.nn" if package.startswith("torch.nn.modules.") else package
+        return f"{package}.{self.owner.__qualname__}.{self.attribute}"
+
+    def put_back(self) -> None:
+        """Restore the attribute."""
+        if self.before is MISSING:
+            delattr(self.owner, self.attribute)
+        else:
+            setattr(self.owner, self.attribute, self.before)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The attributes of classes and modules at one time.
+
+    Attributes:
+        classes: class -> attribute -> value.
+        modules: module -> attribute -> value.
+        loaded: number of modules that were loaded.
+    """
+
+    classes: Mapping[type, Mapping[str, Any]]
+    modules: Mapping[ModuleType, Mapping[str, Any]]
+    loaded: int
+
+    @classmethod
+    def now(cls) -> Code:
+        """Return the code of the process; the last snapshot if nothing has changed since.
+
+        Taking a snapshot takes several milliseconds, comparing one less than a millisecond.
+        """
+        if not (_last and _last[0].is_current()):
+            _last[:] = [cls._taken()]
+        return _last[0]
+
+    @classmethod
+    def _taken(cls) -> Code:
+        classes = {found for module in _loaded(CLASSES_OF) for found in _classes(module)}
+        modules = {torch, torch.functional, *_loaded(FUNCTIONS_OF)}
+        return cls(
+            classes={one: dict(vars(one)) for one in {torch.Tensor, *classes}},
+            modules={one: dict(vars(one)) for one in modules},
+            loaded=len(sys.modules),
+        )
+
+    def is_current(self) -> bool:
+        """Return whether the process has the same code and modules."""
+        unchanged = not (_unequal(self.classes) or _unequal(self.modules))
+        return unchanged and self.loaded == len(sys.modules)
+
+    def replaced(self) -> list[Replaced]:
+        """Return the attributes that have been replaced since, but for harmless changes."""
+        found: list[Replaced] = []
+        for owner in _unequal(self.classes):
+            found += _replaced_in_class(owner, self.classes[owner])
+        for module in _unequal(self.modules):
+            found += _replaced_in_module(module, self.modules[module])
+        return found
+
+
+_last: list[Code] = []
+
+
+def _loaded(packages: Iterable[str]) -> Iterator[ModuleType]:
+    """Yield the loaded modules of these packages."""
+    for name, module in list(sys.modules.items()):
+        inside = any(name == package or name.startswith(f"{package}.") for package in packages)
+        if inside and isinstance(module, ModuleType) and not name.startswith(METHODS):
+            yield module
+
+
+def _classes(module: ModuleType) -> list[type]:
+    """Return the classes that a module defines."""
+    values = list(vars(module).values())
+    return [one for one in values if isinstance(one, type) and one.__module__ == module.__name__]
+
+
+def _unequal(owners: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
+    """Return the owners whose attributes are not those of the snapshot."""
+    return [owner for owner, before in owners.items() if vars(owner) != before]
+
+
+def _replaced_in_class(owner: type, before: Mapping[str, Any]) -> Iterator[Replaced]:
+    now = dict(vars(owner))
+    for name in now.keys() | before.keys():
+        old, new = before.get(name, MISSING), now.get(name, MISSING)
+        known = old is not MISSING or any(name in vars(base) for base in owner.__mro__[1:])
+        special = name.startswith("_") and not (_is_code(old) or _is_code(new))
+        if old is not new and known and not special and not _wraps(new, old):
+            yield Replaced(owner, name, old)
+
+
+def _replaced_in_module(module: ModuleType, before: Mapping[str, Any]) -> Iterator[Replaced]:
+    now = vars(module)
+    for name, old in before.items():
+        if now.get(name) is not old and callable(old) and not _wraps(now.get(name), old):
+            yield Replaced(module, name, old)
+
+
+def _is_code(value: Any) -> bool:
+    return callable(value) or hasattr(value, "__get__")
+
+
+def _wraps(new: Any, old: Any) -> bool:
+    """Return whether PyTorch has wrapped a function, as it does when an optimiser is first made."""
+    package = getattr(new, "__globals__", {}).get("__name__", "").partition(".")[0]
+    original = getattr(new, "__wrapped__", getattr(new, "_torchdynamo_orig_callable", None))
+    return package == "torch" and original is not None and original is old

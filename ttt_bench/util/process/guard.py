@@ -1,0 +1,112 @@
+"""Keep the caller's state out of a run, and find what a plugin changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ttt_bench.errors import ProcessError
+from ttt_bench.util.process.code import Code
+from ttt_bench.util.process.settings import KEEP, SETTINGS
+
+ADVICE = "use hooks on the layers of `net`, or contexts that are left again; the change was undone"
+
+
+@contextmanager
+def fixed_process() -> Iterator[None]:
+    """Give the process the state of a run within the block, and restore the caller's afterwards.
+
+    Grad mode on; inference mode, autocast, modes, global hooks and denormal flushing off; default
+    dtype float32 on the CPU; float32 without TF32; the flags of the backends at their defaults.
+    Blocks may be nested. Also a decorator.
+    """
+    before = [setting.read() for setting in SETTINGS]
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(mode=False))
+        for setting in SETTINGS:
+            if setting.fixed is not KEEP:
+                setting.put(setting.fixed)
+        _verified.append(Code.now())
+        try:
+            yield
+        finally:
+            _verified.pop()
+            stack.close()
+            _write(before)
+
+
+_verified: list[Code] = []
+"""One snapshot per open block of `fixed_process`. The harness replaces no code during a run."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """The settings and the code of the process at one time."""
+
+    settings: list[Any]
+    code: Code
+
+    @classmethod
+    def now(cls) -> _State:
+        code = _verified[-1] if _verified else Code.now()
+        return cls([setting.read() for setting in SETTINGS], code)
+
+    def restore(self) -> list[str]:
+        """Undo all changes since; return them in words."""
+        found = []
+        for setting, before in zip(SETTINGS, self.settings, strict=True):
+            now = setting.read()
+            if now != before:
+                found.append(_in_words(setting.name, before, now))
+        if found:
+            _write(self.settings)
+        for replaced in self.code.replaced():
+            replaced.put_back()
+            found.append(str(replaced))
+        return found
+
+
+def _write(values: list[Any]) -> None:
+    for setting, value in zip(SETTINGS, values, strict=True):
+        setting.put(value)
+
+
+def _in_words(name: str, before: Any, now: Any) -> str:
+    plain = (bool, int, str, torch.dtype)
+    if isinstance(before, plain) and isinstance(now, plain):
+        return f"{name} from {before} to {now}"
+    return name
+
+
+@contextmanager
+def watched(who: str) -> Iterator[None]:
+    """Restore the state of the process after the block, and refuse code that has changed it.
+
+    Args:
+        who: the plugin and what it does, such as "method tent, in `bind`".
+
+    Raises:
+        ProcessError: the state has changed; names the changes.
+    """
+    state = _State.now()
+    try:
+        yield
+    except Exception as error:
+        if changes := state.restore():
+            raise _refusal(who, changes) from error
+        raise
+    except BaseException:
+        state.restore()
+        raise
+    if changes := state.restore():
+        raise _refusal(who, changes)
+
+
+def _refusal(who: str, changes: list[str]) -> ProcessError:
+    shown = ", ".join(changes[:6]) + (f" and {len(changes) - 6} more" if changes[6:] else "")
+    return ProcessError(f"{who} changes the state of the whole process: {shown}. {ADVICE}")
