@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
+
+from ttt_bench.adapter import Adapter
+from ttt_bench.registry import METHODS
+from ttt_bench.util.interrupts import SIGNALS
 
 pytest_plugins = ["support.report_fixtures"]
 
@@ -14,6 +21,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # parallel tests, and their processes, 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them, but tests set their own widths
     os.environ.pop(name, None)
+for number in SIGNALS:  # a shell's `&` and `nohup` ignore some of them
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
@@ -48,3 +58,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
 def _own_cache(room_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTT_BENCH_CACHE", str(room_cache))
     monkeypatch.delenv("TTT_BENCH_DATA", raising=False)
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[..., None]]:
+    """Return a function that registers toy methods until the test ends."""
+    with ExitStack() as stack:
+
+        def add(*methods: type[Adapter]) -> None:
+            stack.enter_context(METHODS.extended({method.name: method for method in methods}))
+
+        yield add

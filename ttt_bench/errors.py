@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class BenchError(Exception):
@@ -35,6 +36,18 @@ class ProcessError(BenchError):
 
 class DataError(BenchError):
     """Data are missing, damaged, or do not follow their format."""
+
+
+class DamagedError(BenchError):
+    """A file that an earlier run wrote has another content than was written.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, reason: str, remedy: str) -> None:
+        super().__init__(f"{path} is damaged ({reason}); {remedy}")
+        self.path = path
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:

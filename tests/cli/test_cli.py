@@ -320,6 +320,22 @@ def test_a_run_that_is_stopped_three_times_resumes_and_ends_the_same(
     assert first[columns].equals(second[columns])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_on_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ttt_bench.cli.main", "methods", "list", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the output cannot be written (No space left on device)")
+
+
 def kill_at_next_file(folder: Path, command: tuple[str, ...]) -> None:
     """Run a command in a process, and kill that process when it has written a cell's file."""
     before = set(folder.glob("cells/*/*/*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,7 @@ def _open(cache: Path, progress: Silent | None = None, **changes: Any) -> Rooms:
 
 
 def _folders(cache: Path) -> list[Path]:
-    return list((cache / "rooms").iterdir())
+    return [path for path in (cache / "rooms").iterdir() if path.name != ".claims"]
 
 
 def test_a_batch_is_what_was_rendered(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_opened_twice_is_rendered_once(tmp_path: Path, calls: list[range]) -> No
     assert torch.equal(first.batch([3]).images, second.batch([3]).images)
 
 
-@pytest.mark.parametrize("harm", ["truncate", "remove", "meta"])
+@pytest.mark.parametrize("harm", ["truncate", "remove", "meta", "flip", "zeros"])
 def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], harm: str) -> None:
     expected = _open(tmp_path).batch([0, 9]).images
     (folder,) = _folders(tmp_path)
@@ -94,8 +95,12 @@ def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], h
         os.truncate(folder / "images.npy", (folder / "images.npy").stat().st_size - 100)
     elif harm == "remove":
         (folder / "depth.npy").unlink()
-    else:
+    elif harm == "meta":
         (folder / "meta.json").write_text("{")
+    else:
+        content = bytearray((folder / "normals.npy").read_bytes())
+        content[300:700] = bytes(400) if harm == "zeros" else bytes([content[300] ^ 1])
+        (folder / "normals.npy").write_bytes(content)
     calls.clear()
     watch = Notices()
     again = _open(tmp_path, watch)
@@ -130,8 +135,26 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     assert str(tmp_path / "file") in str(error.value)
 
 
+def test_a_cache_without_permission_is_not_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[range]
+) -> None:
+    _open(tmp_path)
+    calls.clear()
+
+    def denied(path: Path, *args: Any, **kwargs: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(BenchError, match=r"cannot be read .*check its permissions"):
+        _open(tmp_path)
+    assert calls == []
+
+
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(BenchError, match="TTT_BENCH_CACHE"):
         _open(tmp_path)
     assert _folders(tmp_path) == []

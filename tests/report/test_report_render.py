@@ -167,13 +167,13 @@ def test_only_the_first_step_of_the_statistics_is_read(
     )
     assert len(store.read_table(folder, "statistics")) == 2 * len(first)
     assert set(store.read_table(folder, "statistics", step=1)["step"]) == {1}
-    asked, whole = [], pd.read_parquet
+    asked, whole = [], store.read_parquet
 
     def read(path: Path, **options: object) -> pd.DataFrame:
         asked.append((path.stem, options["filters"]))
         return whole(path, **options)
 
-    monkeypatch.setattr(pd, "read_parquet", read)
+    monkeypatch.setattr(store, "read_parquet", read)
     summary_rows(tmp_path)
     assert asked == [("rows", None), ("statistics", [("step", "==", 0)])]
 
@@ -213,7 +213,7 @@ def test_refusals(results: Path, tmp_path: Path) -> None:
         report(results, tmp_path / "file")
     folder = add_cell(tmp_path / "bad", "tent", state="failed")
     (folder / "manifest.json").write_text('{"schema_version": 1, "state": "failed"}')
-    with pytest.raises(BenchError, match=r"manifest\.json has no pair, method"):
+    with pytest.raises(BenchError, match=r"manifest\.json is damaged \(no pair, method"):
         report(tmp_path / "bad", tmp_path / "out")
 
 

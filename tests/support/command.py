@@ -6,13 +6,14 @@ import io
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ttt_bench.cli.main import main
+from ttt_bench.util.interrupts import SIGNALS
 from ttt_bench.util.progress import Bar, Silent
 
 
@@ -32,7 +33,13 @@ def call(*arguments: str | Path, **environment: str) -> Done:
         environment: Environment variables; a terminal is 120 columns wide by default.
     """
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        for number, handler in handlers.items():
+            stack.callback(signal.signal, number, handler)
         patch.setattr(sys, "argv", ["ttt-bench", *map(str, arguments)])
         for name, value in {"COLUMNS": "120", **environment}.items():
             patch.setenv(name, value)

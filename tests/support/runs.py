@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from support.stopping import Stopping
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.plan import Sweep, plan_sweep
@@ -37,3 +39,10 @@ def primary(rows: pd.DataFrame) -> pd.DataFrame:
         rows.metric
         == rows.task.map({"semseg": "miou", "depth": "rmse", "normals": "merr", "edge": "rmse"})
     ]
+
+
+def interrupt(results: Path, **given: Any) -> None:
+    """Interrupt a run in the second half of its adaptation; every unit of work is saved."""
+    stopping = Stopping(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        Runner(plan(results, **given), stopping, save_seconds=0).run()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +11,23 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 from support.notices import Notices
-from support.runs import LINE, plan, primary, run
+from support.runs import LINE, interrupt, plan, primary, run
 from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
 import ttt_bench
-from ttt_bench.adapter import Adapter, Needs
+from ttt_bench.adapter import Needs
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import all_metrics
 from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
-from ttt_bench.registry import METHODS
 from ttt_bench.results import schema, store
 from ttt_bench.sweep.device import find_device
 from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent
-
-
-@pytest.fixture
-def register() -> Iterator[Callable[..., None]]:
-    """Return a function that registers toy methods until the test ends."""
-    with ExitStack() as stack:
-
-        def add(*methods: type[Adapter]) -> None:
-            stack.enter_context(METHODS.extended({method.name: method for method in methods}))
-
-        yield add
 
 
 def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
@@ -177,13 +163,6 @@ def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -
                 store.read_table(folder, name), store.read_table(other, name)
             )
         assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
-
-
-def interrupt(results: Path, **given: Any) -> None:
-    """Interrupt a run in the second half of its adaptation; every unit of work is saved."""
-    stopping = Stopping(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        Runner(plan(results, **given), stopping, save_seconds=0).run()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

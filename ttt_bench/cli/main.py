@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,8 @@ from ttt_bench.cli.report import report
 from ttt_bench.cli.run import run
 from ttt_bench.cli.train import train
 from ttt_bench.errors import BenchError
+from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
+from ttt_bench.util.os_errors import advice, cause
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -70,14 +73,21 @@ def main() -> None:
         # a file or pipe on Windows may not have signs such as an arrow
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # SIGTERM, which clusters send before they kill a job, stops a run as Ctrl-C does
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_signals()
     try:
         code: Any = app(standalone_mode=False)
+        sys.stdout.flush()
     except BenchError as error:
         _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        if isinstance(stop.__cause__, EOFError):
+            raise stop.__cause__ from None  # click takes it for the end of the input
         code = INTERRUPTED
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _discard_output()
+        _fail(f"the output cannot be written ({cause(error, Path())}); {advice(error)}")
     except Exception as error:
         # usage errors of typer; their class is in click or in typer, depending on the version
         if not hasattr(error, "format_message"):
@@ -85,8 +95,16 @@ def main() -> None:
         _fail(error.format_message())
     # some versions of typer return this code after Ctrl-C, others raise
     if code == INTERRUPTED:
-        stderr.print("interrupted; the same command resumes the run")
+        ignore_signals()
+        with suppress(OSError):  # the terminal may be closed
+            stderr.print("interrupted; the same command resumes the run")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _discard_output() -> None:
+    """Send what is left of the output nowhere, so that the process ends without a second error."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:

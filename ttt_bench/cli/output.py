@@ -61,9 +61,11 @@ def show(
 
 def show_summary(results: Path, *, as_json: bool) -> None:
     """Print the main results of a results folder."""
-    from ttt_bench.report.render import summary_rows, summary_tables
+    from ttt_bench.report.render import damaged_files, summary_rows, summary_tables
 
     if as_json:
+        for problem in damaged_files(results):
+            say(f"note: left out: {problem}")
         print(json.dumps(summary_rows(results), indent=1))
         return
     for table in summary_tables(results):

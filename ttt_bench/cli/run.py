@@ -63,7 +63,8 @@ def run(
 
     A finished cell (one method, pair, protocol, control and seed) is not computed again.
 
-    Ctrl-C stops the run; the same command resumes it. The exit code is 1 if a cell failed.
+    Ctrl-C stops the run; the same command resumes it. Several runs on one results folder share the
+    work. The exit code is 1 if a cell failed.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.api import compute
@@ -77,12 +78,14 @@ def run(
     outcome = compute(sweep, display)
     show_summary(request.results, as_json=as_json)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
-    say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished")
+    others = sum(outcome.shared.values())
+    by_others = f", {others} computed by other runs meanwhile" if others else ""
+    say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished{by_others}")
     say(
         f"results: {request.results}   "
         f"(`ttt-bench report --results {request.results}` writes tables and figures)"
     )
-    if outcome.computed.get("failed"):
+    if outcome.failed:
         raise typer.Exit(1)
 
 

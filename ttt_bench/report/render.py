@@ -18,7 +18,7 @@ atomically.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,8 @@ def report(results: Path, out: Path) -> Rendered:
     """Write the report of a results folder.
 
     Raises:
-        BenchError: the folder does not exist, contains no results or a damaged file (named in the
-            message), or `out` cannot be written.
+        BenchError: the folder does not exist or contains no whole results, or `out` cannot be
+            written. Damaged cells are left out with a note.
     """
     found = _comparisons(Path(results))
     out = Path(out)
@@ -84,8 +84,7 @@ def summary_tables(results: Path) -> list[RenderableType]:
     """Return the main table of every comparison of a results folder, for a console.
 
     Raises:
-        BenchError: the folder does not exist, or contains no results or a damaged file (named in
-            the message).
+        BenchError: the folder does not exist or contains no whole results.
     """
     found = _comparisons(Path(results))
     return [ConsoleTable(_main(comparison, truth_of(comparison))) for comparison in found]
@@ -109,8 +108,7 @@ def summary_rows(results: Path) -> list[dict[str, Any]]:
     Metrics that are not primary have records for the fixed step only.
 
     Raises:
-        BenchError: the folder does not exist, or contains no results or a damaged file (named in
-            the message).
+        BenchError: the folder does not exist or contains no whole results.
     """
     found: list[dict[str, Any]] = []
     for comparison in _comparisons(Path(results)):
@@ -118,9 +116,23 @@ def summary_rows(results: Path) -> list[dict[str, Any]]:
     return found
 
 
+def damaged_files(results: Path) -> tuple[str, ...]:
+    """Return a line per damaged file of a results folder, whose cell the tables leave out.
+
+    Raises:
+        BenchError: the folder does not exist or contains no whole results.
+    """
+    return load(results).problems
+
+
 def _comparisons(results: Path) -> list[Comparison]:
     loaded = load(results)
-    return comparisons(loaded.cells, loaded.rows)
+    # a damaged manifest does not tell the comparison of its cell, so each one gets the note
+    notes = tuple(f"left out: {problem}" for problem in loaded.problems)
+    return [
+        replace(comparison, notes=(*comparison.notes, *notes))
+        for comparison in comparisons(loaded.cells, loaded.rows)
+    ]
 
 
 def _main(comparison: Comparison, truth: Truth) -> Table:

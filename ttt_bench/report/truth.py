@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
+from ttt_bench.errors import DamagedError
 from ttt_bench.report import classes
 from ttt_bench.results import store
 from ttt_bench.stats import summary
@@ -33,7 +37,21 @@ def truth_of(comparison: Comparison) -> Truth:
     done = comparison.done
     if done.empty:
         return Truth()
-    preferred = done if comparison.base is None else done[done["label"] == comparison.base]
-    statistics = store.read_table(Path(preferred["folder"].iloc[0]), "statistics", step=0)
+    statistics = _statistics(done if comparison.base is None else _first(done, comparison.base))
+    if statistics is None:
+        return Truth()
     pixels = classes.named(summary.class_pixels(statistics), comparison.classes)
     return Truth(summary.constant_predictor(statistics), pixels)
+
+
+def _first(cells: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return the cells with those of a label at the start."""
+    return cells.sort_values("label", key=lambda labels: labels != label, kind="stable")
+
+
+def _statistics(cells: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the statistics of the first cell whose file is whole; None without any."""
+    for folder in cells["folder"]:
+        with suppress(DamagedError):
+            return store.read_table(Path(folder), "statistics", step=0)
+    return None

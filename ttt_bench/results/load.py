@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema, store
+from ttt_bench.results.records import MANIFEST, REMEDY
+from ttt_bench.util.problems import raise_problems
 
 IDENTITY = (
     "pair",
@@ -48,39 +49,48 @@ class Loaded:
             is the whole dict.
         rows: the stored rows of all done cells (`schema.ROW_COLUMNS`) and the `folder` of their
             cell.
+        problems: a line per damaged file. Its cell is left out, unless only its example images are
+            damaged.
     """
 
     cells: pd.DataFrame
     rows: pd.DataFrame
+    problems: tuple[str, ...] = ()
 
 
 def load(results: Path) -> Loaded:
     """Read the cells of a results folder and the rows of those that are done.
 
     Raises:
-        BenchError: the folder does not exist or has no results, or a file is damaged.
+        BenchError: the folder does not exist or has no whole results, or a file cannot be read.
     """
+    whole, damaged = store.whole_cells(Path(results))
+    problems = [str(damage) for damage in damaged]
     records, tables = [], []
-    for folder, manifest in store.cells(Path(results)):
-        records.append(_record(folder, manifest))
-        if manifest["state"] == "done":
-            tables.append(store.read_table(folder, "rows").assign(folder=str(folder)))
+    for folder, manifest in whole:
+        try:
+            record = _record(folder, manifest)
+            if manifest["state"] == "done":
+                tables.append(store.read_rows(folder, manifest).assign(folder=str(folder)))
+            records.append(record)
+        except DamagedError as error:
+            problems.append(str(error))
+    if problems and not records:
+        raise_problems(problems)
     columns = [*schema.ROW_COLUMNS, "folder"]
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     cells = pd.DataFrame(records, columns=list(CELL_COLUMNS))
     cells["finished"] = pd.to_datetime(
         cells["finished"], utc=True, errors="coerce", format="ISO8601"
     )
-    return Loaded(cells, rows)
+    return Loaded(cells, rows, tuple(problems))
 
 
 def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in (*IDENTITY, "state") if name not in manifest]
     if missing:
-        path = folder / "manifest.json"
-        raise BenchError(
-            f"{path} has no {', '.join(missing)}; delete the folder {folder} and run again"
-        )
+        reason = f"no {', '.join(missing)}"
+        raise DamagedError(folder / MANIFEST, reason, REMEDY)
     return {
         **{name: manifest[name] for name in (*IDENTITY, "state")},
         "comparison": manifest.get("comparison") or "",
@@ -94,7 +104,7 @@ def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _finished(folder: Path) -> str | None:
     try:
-        return json.loads((folder / "attempts.json").read_text(encoding="utf-8")).get("finished")
-    except (OSError, json.JSONDecodeError):
+        return store.read_attempts(folder).get("finished")
+    except BenchError:
         # times only decide between two cells of one name; numbers do not depend on them
         return None

@@ -8,9 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema
+from ttt_bench.results.integrity import (
+    EXAMPLES,
+    check_rows,
+    damages,
+    digests,
+    read_arrays,
+    read_parquet,
+)
+from ttt_bench.results.records import (
+    ATTEMPTS,
+    MANIFEST,
+    REMEDY,
+    Attempts,
+    read_json,
+    read_manifest,
+    sealed,
+)
 from ttt_bench.util.atomic import atomic_folder, require_writable
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.paths import user_path
 from ttt_bench.util.text import short_name
 
@@ -18,7 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-MANIFEST = "manifest.json"
 TABLES = ("rows", "statistics", "totals", "losses")
 
 
@@ -42,12 +59,14 @@ def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
 
 
 def check_writable(root: Path) -> None:
-    """Create the results folder and check that it can be written, before anything is computed.
+    """Create the results folder and its parts, and check that they can be written.
 
     Raises:
         BenchError: it cannot be written.
     """
-    require_writable(root, "choose another results folder with --results")
+    checkpoints = root / "checkpoints"
+    for folder in (root, root / "cells", *([checkpoints] if checkpoints.exists() else [])):
+        require_writable(folder, "choose another results folder with --results")
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
@@ -59,75 +78,134 @@ def write_cell(folder: Path, files: CellFiles) -> None:
     Raises:
         BenchError: the disk is full or the folder cannot be written; the previous one stays.
     """
-    import numpy as np
     from pyarrow import ArrowException
 
     hint = "choose another folder with --results"
     with atomic_folder(folder, hint, (ArrowException,), commit=MANIFEST) as temporary:
-        _write_json(temporary / "manifest.json", files.manifest)
-        _write_json(temporary / "attempts.json", files.attempts)
         for name in TABLES:
             table = getattr(files, name)
             if table is not None:
-                table.to_parquet(temporary / f"{name}.parquet", index=False, compression="zstd")
+                table.to_parquet(
+                    temporary / f"{name}.parquet",
+                    index=False,
+                    compression="zstd",
+                    write_page_checksum=True,
+                )
         if files.examples is not None:
-            np.savez_compressed(
-                temporary / "examples.npz", allow_pickle=False, **dict(files.examples)
-            )
+            _write_examples(temporary / EXAMPLES, files.examples)
+        content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
+        _write_json(temporary / ATTEMPTS, files.attempts)
+        _write_json(temporary / MANIFEST, sealed(files.manifest, content))
 
 
-def read_attempts(folder: Path) -> list[dict[str, Any]]:
-    """Return the earlier attempts at a cell, the oldest first."""
-    path = folder / "attempts.json"
-    return json.loads(path.read_text(encoding="utf-8"))["attempts"] if path.is_file() else []
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return a cell's manifest; None if the cell has not been written.
+def read_attempts(folder: Path) -> dict[str, Any]:
+    """Return `finished` and the earlier `attempts` at a cell, the oldest first; empty without any.
 
     Raises:
-        BenchError: the manifest is damaged.
+        DamagedError: the file is damaged. It holds only history, so no number depends on it.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
+    path = folder / ATTEMPTS
+    return read_json(path, Attempts) if path.exists() else {"attempts": []}
+
+
+def read_cell(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a cell whose files are all whole; None if the cell is not written.
+
+    Raises:
+        DamagedError: a file of the cell is damaged or missing.
+        DataError: a file cannot be read.
+    """
+    if not _has_files(folder):
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise BenchError(
-            f"{path}: damaged ({error}); delete the folder {folder} and run again"
-        ) from error
+    manifest = read_manifest(folder)
+    for damage in damages(folder, manifest):
+        raise damage
+    return manifest
 
 
 def cells(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield (folder, manifest) of every cell of a results folder, in order of path.
 
     Raises:
-        BenchError: the folder does not exist or has no cell, or a manifest is damaged or of an
-            unknown schema version.
+        BenchError: the folder does not exist or has no cell, or a file is damaged or of an unknown
+            schema version.
     """
+    found, problems = whole_cells(root)
+    for problem in problems:
+        raise problem
+    yield from found
+
+
+def whole_cells(
+    root: Path,
+) -> tuple[list[tuple[Path, dict[str, Any]]], list[DamagedError]]:
+    """Return (folder, manifest) of the cells of a results folder, and the damaged files.
+
+    A cell with a damaged file is left out, unless only its example images are damaged.
+
+    Raises:
+        BenchError: the folder does not exist or has no cell, a file cannot be read, or a manifest
+            has an unknown schema version.
+    """
+    found: list[tuple[Path, dict[str, Any]]] = []
+    problems: list[DamagedError] = []
+    for folder in _cell_folders(Path(root)):
+        manifest, damaged = _inspected(folder)
+        problems += damaged
+        if manifest is not None and all(damage.path.name == EXAMPLES for damage in damaged):
+            found.append((folder, manifest))
+    return found, problems
+
+
+def _inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]:
+    """Return a cell's manifest, if it is whole, and the damaged files."""
+    try:
+        manifest = read_manifest(folder)
+    except DamagedError as error:
+        return None, [error]
+    _check_version(folder / MANIFEST, manifest["schema_version"])
+    return manifest, damages(folder, manifest)
+
+
+def _cell_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise BenchError(
             f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
         )
-    found = sorted((root / "cells").glob("*/*/manifest.json"))
+    with explained_reading(root / "cells"):
+        found = [cell for pair in _folders(root / "cells") for cell in _folders(pair)]
+    found = [folder for folder in found if _has_files(folder)]
     if not found:
         raise BenchError(
             f"results folder {root} has no results; `ttt-bench run --results {root}` computes some"
         )
-    for path in found:
-        if path.parent.name.startswith("."):
-            continue
-        manifest = read_manifest(path.parent)
-        assert manifest is not None
-        version = manifest.get("schema_version")
-        if version not in schema.READABLE_VERSIONS:
-            known = " and ".join(map(str, schema.READABLE_VERSIONS))
-            raise BenchError(
-                f"{path} has schema version {version}, but this version of ttt-bench reads {known}"
-                "; use the version that wrote it, or another results folder"
-            )
-        yield path.parent, manifest
+    return found
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Return the visible folders in a folder in order; empty if it does not exist."""
+    if not parent.exists():
+        return []
+    found = [path for path in parent.iterdir() if not path.name.startswith(".")]
+    return sorted(path for path in found if path.is_dir())
+
+
+def _has_files(folder: Path) -> bool:
+    """Return whether a folder exists and contains a file of a cell."""
+    if not folder.is_dir():
+        return False
+    with explained_reading(folder):
+        names = {path.name for path in folder.iterdir()}
+    return not names.isdisjoint({MANIFEST, ATTEMPTS, *(f"{name}.parquet" for name in TABLES)})
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version not in schema.READABLE_VERSIONS:
+        known = " and ".join(map(str, schema.READABLE_VERSIONS))
+        raise BenchError(
+            f"{path} has schema version {version}, but this version of ttt-bench reads {known}; "
+            "use the version that wrote it, or another results folder"
+        )
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
@@ -139,13 +217,28 @@ def read_results(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     tables = [
-        read_table(folder, "rows")
+        read_rows(folder, manifest)
         for folder, manifest in cells(user_path(path))
         if manifest["state"] == "done"
     ]
     if not tables:
         return pd.DataFrame(columns=list(schema.ROW_COLUMNS))
     return pd.concat(tables, ignore_index=True)
+
+
+def read_rows(folder: Path, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a done cell, with the columns `schema.ROW_COLUMNS`.
+
+    Raises:
+        DamagedError: the file is missing or damaged, or has the rows of another cell.
+    """
+    rows = read_table(folder, "rows")
+    missing = [name for name in schema.ROW_COLUMNS if name not in rows]
+    if missing:
+        reason = f"no column {', '.join(missing)}"
+        raise DamagedError(folder / "rows.parquet", reason, REMEDY)
+    check_rows(folder, rows, manifest)
+    return rows
 
 
 def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:
@@ -157,18 +250,11 @@ def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame
         step: only the rows of this adaptation step; None for all.
 
     Raises:
-        BenchError: the file is missing or damaged.
+        DamagedError: the file is missing or damaged.
+        DataError: the file cannot be read.
     """
-    import pandas as pd
-    from pyarrow import ArrowException
-
-    path = folder / f"{name}.parquet"
-    try:
-        table = pd.read_parquet(path, filters=None if step is None else [("step", "==", step)])
-    except (OSError, ValueError, ArrowException) as error:
-        raise BenchError(
-            f"{path}: missing or damaged ({error}); delete the folder {folder} and run again"
-        ) from error
+    filters = None if step is None else [("step", "==", step)]
+    table = read_parquet(folder / f"{name}.parquet", filters=filters)
     if name == "rows" and "class" not in table:
         # schema version 1 has metrics of all classes only
         table.insert(list(schema.ROW_COLUMNS).index("class"), "class", "")
@@ -182,14 +268,21 @@ def read_examples(folder: Path) -> dict[str, np.ndarray]:
     `prediction_<task>`, with semseg (n, H, W) uint8 class or 255, depth and edge (n, H, W) float16,
     normals (n, 3, H, W) float16 (unit vectors; 255 where the truth is missing). Predictions are
     those of the last step, after the scoring transform.
+
+    Raises:
+        DamagedError: the file is damaged.
+        DataError: the file cannot be read.
     """
+    path = folder / EXAMPLES
+    return read_arrays(path) if path.exists() else {}
+
+
+def _write_examples(path: Path, examples: Mapping[str, np.ndarray]) -> None:
+    """Write arrays so that equal ones give equal bytes, whatever their order in memory."""
     import numpy as np
 
-    path = folder / "examples.npz"
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as data:
-        return {key: data[key] for key in data.files}
+    arrays = {name: np.ascontiguousarray(examples[name]) for name in sorted(examples)}
+    np.savez_compressed(path, **arrays)
 
 
 def _write_json(path: Path, value: Any) -> None:

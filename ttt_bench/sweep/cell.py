@@ -12,7 +12,9 @@ import torch
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
+from ttt_bench.errors import DamagedError
 from ttt_bench.results import schema, store
+from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.opened import OpenedPair
@@ -83,11 +85,18 @@ class Cell:
     def partial(self, results: Path) -> Path:
         """Return the file of the unfinished cell."""
         folder = self.folder(results)
-        return folder.with_name(f".{folder.name}.partial.safetensors")
+        return folder.with_name(f".{folder.name}{PARTIAL}")
 
     def state(self, results: Path) -> str:
-        """Return one of `schema.STATES`, `interrupted` or `missing`, derived from the files."""
-        manifest = store.read_manifest(self.folder(results))
+        """Return one of `schema.STATES`, or `interrupted`, `damaged` or `missing`.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        try:
+            manifest = store.read_cell(self.folder(results))
+        except DamagedError:
+            return "damaged"
         if manifest is not None:
             return str(manifest["state"])
         return "interrupted" if self.partial(results).exists() else "missing"

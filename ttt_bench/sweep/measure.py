@@ -19,7 +19,7 @@ from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapt.verified import VerifiedSession
 from ttt_bench.adapter import Norm
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net
@@ -33,6 +33,7 @@ from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.quarantine import set_aside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +179,12 @@ class CellRun:
     def _saver(self, session: Session, record: Record) -> Callable[[int], None]:
         def save(unit: int) -> None:
             state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
-            about = {"unit": unit, "losses": record.losses, "schema_version": schema.SCHEMA_VERSION}
+            about = {
+                "unit": unit,
+                "losses": record.losses,
+                "schema_version": schema.SCHEMA_VERSION,
+                "config": self.cell.hash,
+            }
             tensor_file.save(self.cell.partial(self.results), state, about)
 
         return save
@@ -188,13 +194,29 @@ class CellRun:
         partial = self.cell.partial(self.results)
         if not partial.exists():
             return 0
-        state, about = tensor_file.load(partial)
+        try:
+            state, about = self._saved(partial)
+        except DamagedError as error:
+            kept = set_aside(partial, self.results)
+            self.progress.notice(f"{error}. It is now {kept}")
+            return 0
         if about.get("schema_version") != schema.SCHEMA_VERSION:
             return 0  # an earlier version measured less, so the cell starts again
         session.restore(state)
         record.from_tensors(tensor_file.below_prefix("record.", state))
         record.losses = [tuple(entry) for entry in about["losses"]]
         return int(about["unit"])
+
+    def _saved(self, partial: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what `_saver` wrote.
+
+        Raises:
+            DamagedError: the file is damaged, or of another cell.
+        """
+        state, about = tensor_file.load(partial)
+        if about.get("config", self.cell.hash) != self.cell.hash:
+            raise DamagedError(partial, "it is of another cell", tensor_file.REMEDY)
+        return state, about
 
     def _rows(self, record: Record) -> pd.DataFrame:
         rows = record.rows(self.cell.identity, self.cell.opened.classes)

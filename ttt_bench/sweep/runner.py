@@ -9,38 +9,49 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ttt_bench.errors import BenchError, DivergedError
-from ttt_bench.results import store
+from ttt_bench.errors import BenchError, DamagedError, DivergedError
+from ttt_bench.results import schema, store
 from ttt_bench.results.contract import Verdict
+from ttt_bench.results.leftovers import clean
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record
 from ttt_bench.sweep.device import device_name, find_device
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
+from ttt_bench.sweep.sharing import FINISHED, attempts_at, share
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.quarantine import set_aside
 
-FINISHED = ("done", "diverged", "not_applicable")
-"""States of cells that are not computed again; failed cells are."""
 SAVE_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended.
 
     Attributes:
         computed: state -> number of cells that this run computed.
         kept: number of cells that were finished before.
+        shared: state -> number of cells that other runs computed meanwhile.
+        lost: cells that this run computed and that are no longer in the results folder.
     """
 
     computed: dict[str, int]
     kept: int
+    shared: dict[str, int] = field(default_factory=dict)
+    lost: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cell has failed or was lost."""
+        return bool(self.lost or self.computed.get("failed") or self.shared.get("failed"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +107,32 @@ class Runner:
         Raises:
             BenchError: the data are damaged, or the results folder cannot be written.
         """
-        store.check_writable(self.request.results)
-        cells = self.sweep.cells
-        pending = [cell for cell in cells if cell.state(self.request.results) not in FINISHED]
+        results, cells = self.request.results, self.sweep.cells
+        pending = [cell for cell in cells if cell.state(results) not in FINISHED]
+        if not pending:  # the folder may be read-only
+            return Outcome(computed={}, kept=len(cells))
+        before = attempts_at(pending, results)
+        store.check_writable(results)
+        clean(results, self.sweep.checkpoints)
         self._prepare(pending)
-        states = [self._compute(cell) for cell in pending]
-        return Outcome(computed=dict(Counter(states)), kept=len(cells) - len(pending))
+        shared = share(pending, results, before, self._compute, self.progress.notice)
+        return Outcome(
+            computed=dict(Counter(state for _, state in shared.own)),
+            kept=len(cells) - len(pending),
+            shared=dict(Counter(shared.others)),
+            lost=self._lost([cell for cell, _ in shared.own]),
+        )
+
+    def _lost(self, computed: list[Cell]) -> int:
+        """Return the number of computed cells that are no longer stored, and say so."""
+        results = self.request.results
+        lost = sum(cell.state(results) not in schema.STATES for cell in computed)
+        if lost:
+            self.progress.notice(
+                f"{lost} of {len(computed)} computed cells are no longer in {results}: they were "
+                "removed or damaged during the run; run the same command again"
+            )
+        return lost
 
     def _prepare(self, pending: list[Cell]) -> None:
         """Do everything that can fail before hours of work: initial weights, files, rendering."""
@@ -117,12 +148,22 @@ class Runner:
     def _compute(self, cell: Cell) -> str:
         """Compute and store one cell; return its state."""
         started = datetime.now(UTC)
+        self._set_damaged_aside(cell)
         attempt = self._attempt(cell)
         self._store(cell, attempt, started)
         if attempt.ending.state != "failed":
             # a failed cell resumes from its last save once the cause is repaired
             cell.partial(self.request.results).unlink(missing_ok=True)
         return attempt.ending.state
+
+    def _set_damaged_aside(self, cell: Cell) -> None:
+        """Move the cell's folder to the quarantine if a file in it is damaged."""
+        folder = cell.folder(self.request.results)
+        try:
+            store.read_cell(folder)
+        except DamagedError as error:
+            kept = set_aside(folder, self.request.results)
+            self.progress.notice(f"{error}. Its folder is now {kept}")
 
     def _attempt(self, cell: Cell) -> _Stored:
         """Return how the cell ends; an error in one cell must not stop the sweep."""
@@ -169,7 +210,7 @@ class Runner:
             "host": socket.gethostname(),
             "platform": platform.platform(),
         }
-        attempts = [*store.read_attempts(folder), entry]
+        attempts = [*self._earlier(folder), entry]
         written = manifest(
             cell,
             attempt.ending,
@@ -183,3 +224,12 @@ class Runner:
             **attempt.tables,
         )
         store.write_cell(folder, files)
+
+    def _earlier(self, folder: Path) -> list[dict[str, Any]]:
+        """Return the earlier attempts at a cell; a damaged history is set aside."""
+        try:
+            return store.read_attempts(folder)["attempts"]
+        except DamagedError as error:
+            kept = set_aside(error.path, self.request.results)
+            self.progress.notice(f"{error}. It is now {kept}; it held only the history of the cell")
+            return []

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from ttt_bench.errors import BenchError
+from pydantic import TypeAdapter, ValidationError
+
+from ttt_bench.errors import DamagedError
 from ttt_bench.util import tensor_file
 from ttt_bench.util.atomic import atomic_file
+from ttt_bench.util.os_errors import explained_reading
 
+_KNOWN = TypeAdapter(dict[str, str])
 NAME = "data.json"
 """The file next to the checkpoints: label of the training data -> their fingerprint."""
 
@@ -51,19 +56,27 @@ def remember_data(folder: Path, label: str, fingerprint: str) -> None:
 
 def _has_models(folder: Path, fingerprint: str) -> bool:
     """Return whether the folder has a checkpoint trained on data with this fingerprint."""
-    return any(
-        tensor_file.description(path).get("data") == fingerprint
-        for path in folder.glob("*.safetensors")
-    )
+    return any(_data_of(path) == fingerprint for path in folder.glob("*.safetensors"))
+
+
+def _data_of(path: Path) -> Any:
+    """Return the fingerprint of a checkpoint's training data; None if the file is damaged."""
+    try:
+        return tensor_file.description(path).get("data")
+    except DamagedError:
+        return None  # training finds it, and sets it aside
 
 
 def _read(path: Path) -> dict[str, str]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path} is damaged ({error}); delete it and run again") from error
+    with explained_reading(path):
+        content = path.read_bytes()
+    try:
+        return _KNOWN.validate_json(content)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise DamagedError(path, reason, "delete it and run again") from error
 
 
 def _write(path: Path, known: dict[str, str]) -> None:

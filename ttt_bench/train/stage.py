@@ -164,7 +164,7 @@ class StageRun:
             **tensor_file.with_prefix("optimiser.", tensor_file.optimiser_tensors(self.optimiser)),
             "uncertainties": self.uncertainties,
         }
-        return tensors, {"iteration": self.iteration}
+        return tensors, {"iteration": self.iteration, "stage": self.stage.key}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Resume from what `state` returned."""

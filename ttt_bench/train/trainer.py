@@ -9,16 +9,17 @@ losses. So all models have seen the same images in the same order, and equally m
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.data.base import Dataset
-from ttt_bench.errors import DivergedError
+from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.network import Net
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -32,9 +33,12 @@ from ttt_bench.train.net import build_net
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
 from ttt_bench.util import tensor_file
+from ttt_bench.util.claims import CLAIMS, Claims
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.interrupts import held_interrupts
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.quarantine import set_aside
+from ttt_bench.util.text import short_name
 
 SAVE_SECONDS = 60.0
 
@@ -54,14 +58,18 @@ class Trainer:
     device: torch.device
     progress: Progress
     save_seconds: float = SAVE_SECONDS
+    _claims: Claims = field(init=False, repr=False)
     _diverged: dict[str, DivergedError] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._claims = Claims(self.folder / CLAIMS)
 
     def has(self, chain: Sequence[TrainingStage]) -> bool:
         """Return whether a checkpoint of a method's chain exists.
 
         If so, no initial weights are needed.
         """
-        return self._last_done(chain) is not None
+        return any(checkpoint_path(self.folder, stage.key).exists() for stage in chain)
 
     def source_model(
         self, spec: SourceSpec, adapter: Adapter, dataset: Dataset, workers: int = 0
@@ -76,14 +84,14 @@ class Trainer:
 
         Raises:
             DivergedError: the training diverged, now or earlier with this trainer.
-            BenchError: a checkpoint is damaged, or initial weights are not available.
+            BenchError: initial weights are not available, or a checkpoint cannot be read.
         """
         chain = training_chain(spec, adapter)
-        done = self._last_done(chain)
-        net = build_net(spec, adapter, pretrained=done is None).to(self.device)
-        if done is not None:
-            self._load(net, chain[done].key)
-        for stage in chain[0 if done is None else done + 1 :]:
+        done, state = self._latest(chain)
+        net = build_net(spec, adapter, pretrained=done == 0).to(self.device)
+        # a shared stage does not contain the method's extra modules: they keep their initial values
+        net.load_state_dict({**net.state_dict(), **state})
+        for stage in chain[done:]:
             self._train_once(StageRun(net, stage, spec, self.device), dataset, workers)
         return net
 
@@ -115,51 +123,99 @@ class Trainer:
         key = statistics_key(parent, spec, adapter, target_size)
         if key is None:
             return {}
-        path = checkpoint_path(self.folder, f"statistics-{adapter.name}-{hash_of(key, 16)}")
-        if path.exists():
-            tensors, _ = tensor_file.load(path)
-            return {name: tensor.to(self.device) for name, tensor in tensors.items()}
-        found = measure_source(
-            net,
-            spec,
-            adapter,
-            dataset,
-            target_size=target_size,
-            progress=self.progress,
-            workers=workers,
-        )
-        tensor_file.save(path, found, key)
-        return found
+        name = f"statistics-{short_name(adapter.name)}-{hash_of(key, 16)}"
+        path = checkpoint_path(self.folder, name)
+        found = self._stored(path, key)
+        if found is None:
+            title = f"source statistics of {adapter.name}"
+            with self._claims.waiting(name, title, self._notice):
+                found = self._stored(path, key)  # by another process meanwhile
+                if found is None:
+                    found = measure_source(
+                        net,
+                        spec,
+                        adapter,
+                        dataset,
+                        target_size=target_size,
+                        progress=self.progress,
+                        workers=workers,
+                    )
+                    self._save(path, found, key)
+        return {name: tensor.to(self.device) for name, tensor in found.items()}
 
-    def _last_done(self, chain: Sequence[TrainingStage]) -> int | None:
-        """Return the position of the last stage that has a checkpoint."""
-        done = (n for n, s in enumerate(chain) if checkpoint_path(self.folder, s.key).exists())
-        return max(done, default=None)
+    def _latest(self, chain: Sequence[TrainingStage]) -> tuple[int, dict[str, Tensor]]:
+        """Return the number of stages that are done, and the weights after them."""
+        for done in range(len(chain), 0, -1):
+            stage = chain[done - 1]
+            state = self._stored(checkpoint_path(self.folder, stage.key), stage.dependencies)
+            if state is not None:
+                return done, state
+        return 0, {}
 
-    def _load(self, net: Net, key: str) -> None:
-        state, _ = tensor_file.load(checkpoint_path(self.folder, key))
-        # a shared stage does not contain the method's extra modules: they keep their initial values
-        net.load_state_dict({**net.state_dict(), **state})
+    def _stored(self, path: Path, about: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """Return the tensors of a checkpoint; None if it is missing, or damaged and set aside.
+
+        Args:
+            path: the checkpoint.
+            about: everything that its tensors depend on.
+        """
+        if not path.exists():
+            return None
+        try:
+            return tensor_file.load(path, about)[0]
+        except DamagedError as error:
+            self._set_aside(path, error)
+            return None
+
+    def _save(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Write a checkpoint; on failure give a notice only, because the run does not need it."""
+        try:
+            tensor_file.save(path, tensors, about)
+        except BenchError as error:
+            self._notice(f"{error}. The run continues without this file")
+
+    def _notice(self, message: str) -> None:
+        self.progress.notice(message)
+
+    def _set_aside(self, path: Path, error: DamagedError) -> None:
+        kept = set_aside(path, self.folder.parent)
+        self._notice(f"{error}. It is now {kept}")
 
     def _train_once(self, run: StageRun, dataset: Dataset, workers: int) -> None:
         """Train a stage, unless it has already diverged with this trainer."""
         key = run.stage.key
         if key in self._diverged:
             raise self._diverged[key]
+        title = f"training {run.stage.name} on {run.spec.domain}, seed {run.spec.seed}"
         try:
-            self._train(run, dataset, workers)
+            with self._claims.waiting(key, title, self._notice):
+                self._train(run, dataset, workers)
         except DivergedError as error:
             self._diverged[key] = error
             raise
 
     def _train(self, run: StageRun, dataset: Dataset, workers: int) -> None:
-        stage = run.stage
+        stage, net = run.stage, run.net
+        trained = self._stored(checkpoint_path(self.folder, stage.key), stage.dependencies)
+        if trained is not None:  # by another process meanwhile
+            net.load_state_dict({**net.state_dict(), **trained})
+            return
         partial = self.folder / f"{stage.key}.partial.safetensors"
         if partial.exists():
-            run.restore(*tensor_file.load(partial))
+            self._resume(run, partial)
         self._iterate(run, dataset, workers, partial)
-        tensor_file.save(checkpoint_path(self.folder, stage.key), run.weights(), stage.dependencies)
+        self._save(checkpoint_path(self.folder, stage.key), run.weights(), stage.dependencies)
         partial.unlink(missing_ok=True)
+
+    def _resume(self, run: StageRun, partial: Path) -> None:
+        """Restore the state of an unfinished stage; a damaged one is set aside."""
+        try:
+            tensors, values = tensor_file.load(partial)
+            if values.get("stage") != run.stage.key:
+                raise DamagedError(partial, "it is of another stage", tensor_file.REMEDY)
+            run.restore(tensors, values)
+        except DamagedError as error:
+            self._set_aside(partial, error)
 
     def _iterate(self, run: StageRun, dataset: Dataset, workers: int, partial: Path) -> None:
         """Make the remaining updates; save the state in `partial` at times and at an interrupt."""
@@ -176,7 +232,7 @@ class Trainer:
                 loss = run.iterate(batch)
                 bar.advance(note="" if loss is None else f"loss {loss:.3f}")
                 if interrupted() or time.monotonic() - saved > self.save_seconds:
-                    tensor_file.save(partial, *run.state())
+                    self._save(partial, *run.state())
                     saved = time.monotonic()
                 if interrupted():
                     raise KeyboardInterrupt

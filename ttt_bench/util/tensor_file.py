@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
+from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.os_errors import explained_reading
+
+REMEDY = "the next run sets it aside and computes it again"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -27,27 +32,43 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
         BenchError: the file cannot be written; the previous file stays.
     """
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"about": json.dumps(about, sort_keys=True)}
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"about": text, "digest": _digest(flat, text)}
     hint = "choose another folder with --results"
     with atomic_file(path, hint, (SafetensorError,)) as temporary:
         save_file(flat, temporary, metadata=metadata)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(
+    path: Path, expected: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the description in a file.
 
+    Args:
+        path: the file.
+        expected: the description that the file must have; None to accept any.
+
     Raises:
-        BenchError: the file is missing or damaged.
+        DamagedError: the content differs from its digest, or the description from `expected`.
+        DataError: the file does not exist or cannot be read.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, metadata = _about(file), file.metadata() or {}
+    # files of earlier versions have no digest
+    if metadata.get("digest", digest := _digest(tensors, metadata.get("about", ""))) != digest:
+        raise DamagedError(path, "its content differs from its digest", REMEDY)
+    if expected is not None and hash_of(about) != hash_of(expected):
+        raise DamagedError(path, "it holds something else than its name says", REMEDY)
+    return tensors, about
 
 
 def description(path: Path) -> dict[str, Any]:
     """Return the description in a file without reading its tensors.
 
     Raises:
-        BenchError: the file is missing or damaged.
+        DamagedError: the file is damaged.
+        DataError: the file does not exist or cannot be read.
     """
     with _opened(path) as file:
         return _about(file)
@@ -55,15 +76,30 @@ def description(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    with explained_reading(path), path.open("rb"):
+        pass  # safetensors reports every failure to open a file as a missing one
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise BenchError(f"{path} is damaged ({error}); delete it and run again") from error
+    except (OSError, SafetensorError, ValueError, RecursionError, MemoryError) as error:
+        raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
 
 
 def _about(file: Any) -> dict[str, Any]:
-    return json.loads((file.metadata() or {}).get("about", "{}"))
+    about = json.loads((file.metadata() or {}).get("about", "{}"))
+    if not isinstance(about, dict):
+        raise ValueError("its description is not a JSON object")
+    return about
+
+
+def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+    """Return a hash of named tensors on the CPU and their description."""
+    found = sha256(about.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:16]
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

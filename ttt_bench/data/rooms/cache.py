@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +21,20 @@ import torch
 from numpy.typing import NDArray
 
 from ttt_bench.data.rooms.looks import Look
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
-from ttt_bench.util.atomic import atomic_folder
-from ttt_bench.util.hashing import hash_of, hash_source
+from ttt_bench.util.atomic import atomic_folder, remove_leftovers
+from ttt_bench.util.claims import CLAIMS, Claims
+from ttt_bench.util.hashing import hash_file, hash_of, hash_source
+from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 CHUNK_PIXELS = 1 << 16  # rendered together: fits into the second-level cache of a processor
 MILLIMETRES = 1000.0
 UNIT = 32767.0
+
+_MISSING = (FileNotFoundError, NotADirectoryError)
 
 Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
 Arrays = dict[str, NDArray[Any]]
@@ -101,19 +106,35 @@ def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
 
 
 def load(folder: Path, size: tuple[int, int], count: int) -> Arrays | None:
-    """Return the arrays in a folder as memory maps, or None if they are missing or damaged."""
+    """Return the arrays in a folder as memory maps, or None if they are missing or damaged.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     try:
-        written = json.loads((folder / "meta.json").read_text())["bytes"]
-        arrays: Arrays = {}
-        for name, (dtype, shape) in _layout(size, count).items():
-            path = folder / f"{name}.npy"
-            if path.stat().st_size != written[name]:
-                return None
-            arrays[name] = np.load(path, mmap_mode="r")
-            if arrays[name].dtype != dtype or arrays[name].shape != shape:
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
+        with explained_reading(folder):
+            return _mapped(folder, size, count)
+    except (DataError, ValueError, LookupError, TypeError) as error:
+        if isinstance(error, DataError) and not isinstance(error.__cause__, _MISSING):
+            raise
         return None
+
+
+def _mapped(folder: Path, size: tuple[int, int], count: int) -> Arrays:
+    """Return the arrays of `load`; size and digest are checked before a file is mapped.
+
+    Raises:
+        ValueError: a file differs from what was written.
+    """
+    written = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["digests"]
+    arrays: Arrays = {}
+    for name, (dtype, shape) in _layout(size, count).items():
+        path = folder / f"{name}.npy"
+        if hash_file(path) != written[name]:
+            raise ValueError(f"{path} differs from its digest")
+        arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            raise ValueError(f"{path} has another shape")
     return arrays
 
 
@@ -133,14 +154,19 @@ def open_or_render(
         BenchError: the cache cannot be written.
     """
     arrays = load(folder, size, count)
-    if arrays is None:
-        if folder.exists():
-            progress.notice(f"{folder} is damaged; rendering {look.name} again")
-            shutil.rmtree(folder, ignore_errors=True)
-        # another process may render the same meanwhile; the first to finish is kept
-        with atomic_folder(folder, _HINT) as draft:
-            _render_into(draft, look, seed, size, count, progress=progress, render=render)
-        arrays = load(folder, size, count)
+    if arrays is not None:
+        return arrays
+    claims = Claims(folder.parent / CLAIMS, hint=_HINT)
+    with claims.waiting(folder.name, f"the rendering of {look.name}", progress.notice):
+        arrays = load(folder, size, count)  # another process may have rendered them meanwhile
+        if arrays is None:
+            if folder.exists():
+                progress.notice(f"{folder} is damaged; rendering {look.name} again")
+                shutil.rmtree(folder, ignore_errors=True)
+            remove_leftovers(folder.parent)
+            with atomic_folder(folder, _HINT) as draft:
+                _render_into(draft, look, seed, size, count, progress=progress, render=render)
+            arrays = load(folder, size, count)
     if arrays is None:
         raise BenchError(
             f"{folder} differs from what was written; set TTT_BENCH_CACHE to another disk"
@@ -161,10 +187,9 @@ def _render_into(
     """Render the samples into the arrays of a folder."""
     layout = _layout(size, count)
     arrays = {
-        name: np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        name: _reserved(draft / f"{name}.npy", dtype, shape)
         for name, (dtype, shape) in layout.items()
     }
-    _require_space(draft, sum(array.nbytes for array in arrays.values()))
     step = max(1, CHUNK_PIXELS // (size[0] * size[1]))
     chunks = [range(start, min(start + step, count)) for start in range(0, count, step)]
 
@@ -179,16 +204,16 @@ def _render_into(
     for array in arrays.values():
         array.flush()
     arrays.clear()
-    sizes = {name: (draft / f"{name}.npy").stat().st_size for name in layout}
+    digests = {name: hash_file(draft / f"{name}.npy") for name in layout}
     meta = {
         "format": FORMAT,
         "look": look.name,
         "seed": seed,
         "size": size,
         "count": count,
-        "bytes": sizes,
+        "digests": digests,
     }
-    (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
 def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[int]:
@@ -206,8 +231,19 @@ def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[i
         torch.set_num_threads(threads)
 
 
-def _require_space(folder: Path, needed: int) -> None:
-    # a write into the map on a full disk kills the process without a message; check before
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB free")
+def _reserved(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Create an array file, reserve its space, and return it as a memory map.
+
+    Without reserved space, a write into the map kills the process when the disk is full.
+
+    Raises:
+        OSError: the disk has too little space.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    size = path.stat().st_size
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    elif shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return array

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.colours import class_colour
 from ttt_bench.results import store
+from ttt_bench.results.integrity import damages
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import TASKS
 
@@ -46,10 +47,12 @@ def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | Non
 
 
 def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
-    """Map label to examples, for the cells that have any."""
+    """Map label to examples, for the cells that have any; damaged ones are left out."""
     found: dict[str, Examples] = {}
-    for label, folder in zip(cells["label"], cells["folder"], strict=True):
-        examples = store.read_examples(Path(folder))
+    for label, folder, manifest in zip(
+        cells["label"], cells["folder"], cells["manifest"], strict=True
+    ):
+        examples = {} if damages(Path(folder), manifest) else store.read_examples(Path(folder))
         if examples:
             found[str(label)] = examples
     return found

@@ -1,0 +1,93 @@
+"""Runs on one results folder share its cells."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+from support.runs import plan
+
+from ttt_bench.results import schema, store
+from ttt_bench.sweep import sharing
+from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.sharing import attempts_at, share
+from ttt_bench.util.claims import Claims
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> list[Cell]:
+    """Return the eight cells of a plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTT_BENCH_CACHE", str(room_cache))
+        return plan(tmp_path_factory.mktemp("plan"), methods="base,tent", seeds=(0, 1, 2, 3)).cells
+
+
+def _compute(results: Path, cell: Cell, state: str) -> str:
+    """Write a cell without numbers, and note that it was computed."""
+    with (results / f"{cell.hash}.computed").open("a", encoding="utf-8") as file:
+        file.write(".")
+    time.sleep(0.02)
+    attempts = store.read_attempts(cell.folder(results))["attempts"]
+    manifest = {"state": state, "schema_version": schema.SCHEMA_VERSION, "config": cell.hash}
+    files = store.CellFiles(manifest=manifest, attempts={"attempts": [*attempts, {}]})
+    store.write_cell(cell.folder(results), files)
+    return state
+
+
+def _run(results: Path, cells: list[Cell], state: str) -> None:
+    before = dict.fromkeys((cell.hash for cell in cells), 0)
+    sharing.Claims = lambda folder, **options: Claims(folder, poll_seconds=0.02, **options)
+    share(cells, results, before, lambda cell: _compute(results, cell, state), print)
+
+
+@pytest.mark.parametrize("state", ["diverged", "failed"])
+@pytest.mark.parametrize("runs", [2, 4])
+def test_equal_runs_compute_every_cell_once(
+    tmp_path: Path, cells: list[Cell], runs: int, state: str
+) -> None:
+    workers = [FORK.Process(target=_run, args=(tmp_path, cells, state)) for _ in range(runs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * runs
+    assert [path.read_text() for path in tmp_path.glob("*.computed")] == ["."] * len(cells)
+    assert {manifest["state"] for _, manifest in store.cells(tmp_path)} == {state}
+
+
+def test_a_run_waits_for_the_cells_of_another_and_names_it(
+    tmp_path: Path, cells: list[Cell]
+) -> None:
+    taken, notices = cells[2], []
+    holder = Claims(tmp_path / ".claims").attempt(taken.folder(tmp_path).name)
+    holder.__enter__()
+
+    def told(message: str) -> None:
+        notices.append(message)
+        _compute(tmp_path, taken, "diverged")
+        holder.__exit__(None, None, None)
+
+    before = attempts_at(cells, tmp_path)
+    shared = share(cells, tmp_path, before, lambda cell: _compute(tmp_path, cell, "diverged"), told)
+    assert [cell for cell, _ in shared.own] == [cell for cell in cells if cell is not taken]
+    assert shared.others == ["diverged"]
+    assert len(notices) == 1
+    assert "waiting for cells that process" in notices[0]
+
+
+def test_a_cell_that_failed_before_the_run_is_tried_again(
+    tmp_path: Path, cells: list[Cell]
+) -> None:
+    _compute(tmp_path, cells[0], "failed")
+    before = attempts_at(cells[:1], tmp_path)
+    assert set(before.values()) == {1}
+
+    def compute(cell: Cell) -> str:
+        return _compute(tmp_path, cell, "failed")
+
+    shared = share(cells[:1], tmp_path, before, compute, print)
+    assert [state for _, state in shared.own] == ["failed"]

@@ -1,0 +1,120 @@
+"""Detect files of a cell that differ from what was written."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttt_bench.errors import DamagedError
+from ttt_bench.results.records import REMEDY
+from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.os_errors import explained_reading
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES = "examples.npz"
+
+
+def digests(folder: Path, names: list[str]) -> dict[str, str]:
+    """Return name -> digest of files in a folder."""
+    return {name: hash_file(folder / name) for name in names}
+
+
+def damages(folder: Path, manifest: Mapping[str, Any]) -> list[DamagedError]:
+    """Return an error per file of a cell that is missing or differs from what was written.
+
+    Cells of earlier versions have no digests. Of their files, the rows and the examples are read.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if "files" in manifest:
+        return list(_differing(folder, manifest["files"]))
+    return list(_unreadable(folder, manifest))
+
+
+def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
+    """Return a Parquet file, with the checksums of its pages verified.
+
+    Raises:
+        DamagedError: the file is missing or damaged.
+        DataError: it cannot be read.
+    """
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    content = _content(path)
+    try:
+        return pd.read_parquet(io.BytesIO(content), page_checksum_verification=True, **options)
+    except (OSError, ValueError, LookupError, TypeError, ArrowException) as error:
+        raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of a .npz file.
+
+    Raises:
+        DamagedError: the file is missing or damaged.
+        DataError: it cannot be read.
+    """
+    import numpy as np
+
+    content = _content(path)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as data:
+            return {key: data[key] for key in data.files}
+    except (
+        *(OSError, EOFError, ValueError, LookupError, AttributeError, NotImplementedError),
+        *(zipfile.BadZipFile, zlib.error, RuntimeError),
+    ) as error:
+        raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
+
+
+def check_rows(folder: Path, rows: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
+    """Raise an error if the rows of a cell are those of another one.
+
+    Raises:
+        DamagedError: the rows have another configuration than the manifest.
+    """
+    found = set(rows["config"]) if "config" in rows else set()
+    if "config" in manifest and found != {manifest["config"]}:
+        names = ", ".join(sorted(map(str, found))) or "no cell"
+        raise DamagedError(folder / "rows.parquet", f"its rows belong to {names}", REMEDY)
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise DamagedError(path, "it is missing", REMEDY)
+    with explained_reading(path):
+        return path.read_bytes()
+
+
+def _differing(folder: Path, files: Mapping[str, str]) -> Iterator[DamagedError]:
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            yield DamagedError(path, "it is missing", REMEDY)
+            continue
+        with explained_reading(path):
+            found = hash_file(path)
+        if found != digest:
+            yield DamagedError(path, "its content differs from its digest", REMEDY)
+
+
+def _unreadable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DamagedError]:
+    try:
+        if manifest["state"] == "done":
+            rows = read_parquet(folder / "rows.parquet", columns=["config"])
+            check_rows(folder, rows, manifest)
+    except DamagedError as error:
+        yield error
+    try:
+        if (folder / EXAMPLES).exists():
+            read_arrays(folder / EXAMPLES)
+    except DamagedError as error:
+        yield error

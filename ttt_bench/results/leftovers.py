@@ -1,0 +1,34 @@
+"""Remove what killed runs leave in a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ttt_bench.util.atomic import remove_leftovers
+from ttt_bench.util.claims import CLAIMS
+
+PARTIAL = ".partial.safetensors"
+"""End of the name of a file with unfinished work."""
+
+
+def clean(results: Path, checkpoints: Path) -> None:
+    """Remove temporary content of ended processes, and unfinished work that was finished since.
+
+    Nothing depends on it, so files that cannot be removed stay.
+    """
+    pairs = [path for path in (results / "cells").glob("*") if path.is_dir()]
+    for folder in (*pairs, checkpoints, results / CLAIMS, checkpoints / CLAIMS):
+        with suppress(OSError):
+            remove_leftovers(folder)
+            for path in _finished(folder):
+                path.unlink(missing_ok=True)
+
+
+def _finished(folder: Path) -> Iterator[Path]:
+    """Yield the files of unfinished work next to the finished one."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        name = path.name.removesuffix(PARTIAL).removeprefix(".")
+        if (folder / f"{name}.safetensors").exists() or (folder / name / "rows.parquet").exists():
+            yield path

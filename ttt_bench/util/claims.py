@@ -1,0 +1,205 @@
+"""Claims: files by which any number of processes share work without doing any of it twice.
+
+A claim is a file that its owner creates exclusively. A thread of the owner touches it every
+`BEAT_SECONDS`. A claim that has not been touched for `STALE_SECONDS`, by the clock of the file
+system, may be taken over, and that of an ended process of the same machine at once. A claim saves
+work; no result depends on it, because results are written atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ttt_bench.util.atomic import temporary_path
+from ttt_bench.util.os_errors import explained
+from ttt_bench.util.owner import is_gone, machine
+from ttt_bench.util.text import short_name
+
+CLAIMS = ".claims"
+"""The usual name of a folder of claims."""
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+"""Longer than network file systems keep the times of files in memory (60 seconds)."""
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The holder of a claim.
+
+    Attributes:
+        host: name of the machine, for messages.
+        machine: identifies the set of processes that `pid` refers to.
+        pid: the process.
+        token: a random text, different for every claim.
+    """
+
+    host: str = field(default_factory=socket.gethostname)
+    machine: str = field(default_factory=machine)
+    pid: int = field(default_factory=os.getpid)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+UNKNOWN = Owner(host="an unknown host", machine="", pid=0, token="unknown")
+"""The owner of a claim that is being written, or damaged."""
+
+
+class Claims:
+    """The claims in one folder.
+
+    Args:
+        folder: holds a file per claim; it is created with the first claim.
+        hint: as for `ttt_bench.util.os_errors.explained`.
+        beat_seconds: seconds between two touches of a claim.
+        stale_seconds: age from which a claim may be taken over.
+        poll_seconds: seconds between two looks at a claim that is waited for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        hint: str = "",
+        beat_seconds: float = BEAT_SECONDS,
+        stale_seconds: float = STALE_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self.folder, self.hint, self.poll_seconds = folder, hint, poll_seconds
+        self._beat_seconds, self._stale_seconds = beat_seconds, stale_seconds
+
+    @contextmanager
+    def attempt(self, name: str) -> Iterator[Owner | None]:
+        """Claim a unit of work for the block, and yield None; or yield the owner who has it.
+
+        Args:
+            name: the unit, as a name of a file.
+
+        Raises:
+            BenchError: the claim cannot be written.
+        """
+        path, own = self.folder / f"{short_name(name)}.claim", Owner()
+        with explained(path, self.hint):
+            other = self._take(path, own)
+        if other is not None:
+            yield other
+            return
+        stop = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(path, own, stop), daemon=True)
+        beat.start()
+        try:
+            yield None
+        finally:
+            stop.set()
+            beat.join()
+            _release(path, own)
+
+    @contextmanager
+    def waiting(self, name: str, title: str, notice: Callable[[str], None]) -> Iterator[None]:
+        """Claim a unit of work for the block; wait as long as another process has it.
+
+        Args:
+            name: the unit, as a name of a file.
+            title: the unit in messages, such as "training base".
+            notice: called once with a message that names the owner, if there is one.
+
+        Raises:
+            BenchError: the claim cannot be written.
+        """
+        told = False
+        while True:
+            with self.attempt(name) as other:
+                if other is None:
+                    yield
+                    return
+            if not told:
+                notice(f"waiting for {title} by {other}")
+                told = True
+            time.sleep(self.poll_seconds)
+
+    def _take(self, path: Path, own: Owner) -> Owner | None:
+        """Create the claim, or take it over; return its owner if it is in use."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _create(path, own):
+            return None
+        other = _read(path)
+        if other is None or not self._is_over(path, other):
+            return other or UNKNOWN
+        # of all that find the claim stale, the one that creates this file takes it over
+        succession = path.with_suffix(f".{other.token}")
+        if not _create(succession, own):
+            self._remove_old(succession)
+            return other
+        try:
+            if _read(path) != other:
+                return UNKNOWN
+            replacement = temporary_path(path)
+            _create(replacement, own)
+            replacement.replace(path)
+            return None
+        finally:
+            succession.unlink(missing_ok=True)
+
+    def _is_over(self, path: Path, other: Owner) -> bool:
+        """Return whether the owner of a claim has ended or has not touched it for too long."""
+        return is_gone(other.machine, other.pid) or self._age(path) > self._stale_seconds
+
+    def _age(self, path: Path) -> float:
+        """Return the seconds since a file was touched, by the clock of its file system."""
+        probe = temporary_path(path)
+        try:
+            probe.touch()
+            return probe.stat().st_mtime - path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0  # released meanwhile
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _remove_old(self, succession: Path) -> None:
+        """Remove the file of a successor that ended before it took the claim over."""
+        if self._age(succession) > self._stale_seconds:
+            succession.unlink(missing_ok=True)
+
+    def _beat(self, path: Path, own: Owner, stop: threading.Event) -> None:
+        while not stop.wait(self._beat_seconds):
+            with suppress(OSError):
+                if _read(path) == own:
+                    os.utime(path)
+
+
+def _create(path: Path, owner: Owner) -> bool:
+    """Create a claim; return False if it exists."""
+    try:
+        file = path.open("x", encoding="utf-8")
+    except FileExistsError:
+        return False
+    with file:
+        json.dump(asdict(owner), file)
+    return True
+
+
+def _read(path: Path) -> Owner | None:
+    """Return the owner of a claim; None if it has been released."""
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return UNKNOWN
+
+
+def _release(path: Path, own: Owner) -> None:
+    with suppress(OSError):
+        if _read(path) == own:
+            path.unlink()
