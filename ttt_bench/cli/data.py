@@ -14,6 +14,7 @@ from ttt_bench.cli.output import Display, about_root, say, show, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import is_there, open_domain
@@ -148,7 +149,6 @@ def _open_split(
     role = "source" if split in ("train", "val") else "target"
     shape = _parse_size(size) if size else settings.size(plain, role)
     from ttt_bench.data.shifts.views import ShiftedDataset
-    from ttt_bench.sweep.opened import cache_folder
 
     dataset = open_domain(
         domain,
@@ -191,7 +191,11 @@ def check(
     ] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Decode every frame. Default: 200 frames per data set."),
+        typer.Option(
+            "--full",
+            help="Decode every frame, and store a digest of every file, so that later changes are "
+            "found. Default: decode 200 frames per data set.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool,

@@ -46,6 +46,10 @@ class Dataset(ABC):
         tasks: tasks with targets, in canonical order.
         fingerprint: hash of everything that the images and targets depend on.
         notices: sentences for readers of the results: what was left out, assumed or chosen.
+        basis: what the fingerprint rests on: "full" (the contents of all files, see `data check
+            --full`), "sampled" (names, sizes and some contents), "rendered" (code), or "declared"
+            (what the code of another package hashes).
+        contents: a hash of the contents of all files; None if they are not known.
     """
 
     domain: str
@@ -53,6 +57,8 @@ class Dataset(ABC):
     tasks: tuple[str, ...]
     fingerprint: str
     notices: tuple[str, ...] = ()
+    basis: str = "declared"
+    contents: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

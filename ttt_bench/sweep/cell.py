@@ -12,6 +12,7 @@ import torch
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
+from ttt_bench.data.base import Dataset
 from ttt_bench.errors import DamagedError
 from ttt_bench.results import schema, store
 from ttt_bench.results.leftovers import PARTIAL
@@ -281,9 +282,16 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "source_data": cell.opened.source_data.fingerprint,
         "target_data": cell.opened.target_data.fingerprint,
+        "source_files": _files_record(cell.opened.source_data),
+        "target_files": _files_record(cell.opened.target_data),
         "checkpoints": [] if weights else [stage.key for stage in cell.chain],
         "source_weights": str(weights) if weights else None,
     }
+
+
+def _files_record(data: Dataset) -> dict[str, str | None]:
+    """Return what a data set's fingerprint rests on, and the hash of all contents if known."""
+    return {"basis": data.basis, "contents": data.contents}
 
 
 def _method_fields(

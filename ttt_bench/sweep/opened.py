@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.base import Dataset
+from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.open import open_domain
@@ -20,7 +19,6 @@ from ttt_bench.errors import BenchError
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
-from ttt_bench.util.paths import path_from_environment
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
 
@@ -113,22 +111,6 @@ class Split:
             variant=self.variant,
             subset=data.test_subset,
         )
-
-
-def cache_folder() -> Path:
-    """Return the folder for rendered images: `TTT_BENCH_CACHE`, or the user's cache folder.
-
-    Raises:
-        BenchError: neither is known.
-    """
-    given = path_from_environment("TTT_BENCH_CACHE")
-    try:
-        return given or Path(platformdirs.user_cache_dir("ttt-bench"))
-    except RuntimeError as error:  # HOME is not set, and the user has no entry in passwd
-        raise BenchError(
-            f"the user's cache folder is unknown ({error}); set TTT_BENCH_CACHE to a folder for "
-            "rendered images"
-        ) from error
 
 
 def open_pairs(resolved: ResolvedRequest, progress: Progress) -> tuple[list[OpenedPair], list[str]]:

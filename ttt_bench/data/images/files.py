@@ -258,12 +258,17 @@ def fingerprint(frames: Indexed, parts: Sequence[str], title: str, progress: Pro
             sizes = " ".join(f"{part} {file_bytes(frames.path(index, part))}" for part in parts)
             digest.update(f"{printable(frames.name(index))} {sizes}\n".encode())
             bar.advance()
-    for index in spread(len(frames), _HASHED):
+    for index in hashed_frames(len(frames)):
         for part in parts:
             path = frames.path(index, part)
             with explained_reading(path):
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def hashed_frames(count: int) -> list[int]:
+    """Return the frames, of this many, whose contents `fingerprint` covers."""
+    return spread(count, _HASHED)
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 from numpy.typing import NDArray
 
 from ttt_bench.data.images import sample as samples
+from ttt_bench.data.images.basis import files_state
 from ttt_bench.data.images.file_dataset import SampledDataset
 from ttt_bench.data.images.files import (
     PHOTO_AS_STORED,
     ImageHeader,
     Size,
-    fingerprint,
     image_header,
 )
 from ttt_bench.data.images.normals import NYUD_AXES
@@ -138,18 +138,20 @@ class ListedDataset(SampledDataset):
             *cls.about(listing, parts, sizes),
             *_about_size(title, sizes, size),
         ]
-        found = fingerprint(listing, parts, f"fingerprinting {title}", progress)
-        notices += _about_targets(title, tasks, manifest, found)
-        return cls(
+        state = files_state(listing.root, listing, parts, title, progress)
+        notices += [*_about_targets(title, tasks, manifest, state.fingerprint), *state.notices]
+        dataset = cls(
             listing,
             size,
             tasks,
-            files_fingerprint=found,
+            files_fingerprint=state.fingerprint,
             space=space,
             variant=variant,
             axes=manifest.normal_axes or NYUD_AXES,
             notices=tuple(notices),
         )
+        dataset.basis, dataset.contents = state.basis, state.digest
+        return dataset
 
     def __len__(self) -> int:
         return len(self.listing)

@@ -31,6 +31,8 @@ class Rooms(Dataset):
         BenchError: the domain or split is unknown, or count or size is below 1.
     """
 
+    basis = "rendered"
+
     def __init__(
         self, domain: str, split: str, size: tuple[int, int], count: int, cache: Path
     ) -> None:

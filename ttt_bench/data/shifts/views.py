@@ -50,6 +50,7 @@ class WrappedDataset(Dataset):
         self._dataset = dataset
         self.domain, self.size, self.tasks = dataset.domain, dataset.size, dataset.tasks
         self.fingerprint, self.notices = dataset.fingerprint, dataset.notices
+        self.basis, self.contents = dataset.basis, dataset.contents
 
     def batch(self, indices: Sequence[int]) -> Batch:
         return self.placed(indices).batch

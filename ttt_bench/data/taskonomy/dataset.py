@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.augment_batch import coin, hflip, nudged
+from ttt_bench.data.images.basis import files_state
 from ttt_bench.data.images.file_dataset import FileDataset
 from ttt_bench.data.images.files import Size, spread
 from ttt_bench.data.images.normals import HARNESS_AXES
@@ -21,7 +22,7 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.taskonomy import decode, targets
 from ttt_bench.data.taskonomy.index import IMAGE, Folders, Frames, find_folders
-from ttt_bench.data.taskonomy.selection import fingerprint, select
+from ttt_bench.data.taskonomy.selection import select
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
 from ttt_bench.network import Batch
@@ -111,22 +112,25 @@ class Taskonomy(FileDataset):
         _require_usable(folders, manifest, variant)
         frames, chosen = select(folders, split, subset, progress)
         tasks = frames.tasks
-        found = fingerprint(frames, tasks, progress)
-        return cls(
+        state = files_state(folders.root, frames, (IMAGE, *tasks), "Taskonomy", progress)
+        dataset = cls(
             frames,
             size,
             tasks,
-            files_fingerprint=found,
+            files_fingerprint=state.fingerprint,
             space=space or LABEL_SPACES["taskonomy_nyud_7"],
             variant=variant,
             axes=manifest.normal_axes or HARNESS_AXES,
             notices=(
                 *chosen,
-                *_about_files(manifest, size, tasks, found),
+                *_about_files(manifest, size, tasks, state.fingerprint),
+                *state.notices,
                 *_about_depth(frames, variant),
             ),
             resized=manifest.resized is not None,
         )
+        dataset.basis, dataset.contents = state.basis, state.digest
+        return dataset
 
     def __len__(self) -> int:
         return len(self.frames)

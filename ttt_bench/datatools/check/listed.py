@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ttt_bench.data.images.files import fingerprint
 from ttt_bench.data.images.normals import NYUD_AXES
 from ttt_bench.data.label_spaces import LABEL_SPACES, find_label_space
 from ttt_bench.data.listed.dataset import ListedDataset, image_sizes
@@ -19,9 +18,11 @@ from ttt_bench.datatools.check.contents import check_contents
 from ttt_bench.datatools.check.conventions import Measurement, axes_entry, check_axes
 from ttt_bench.datatools.check.findings import Finding, Measured, Results, doubted, has_error
 from ttt_bench.datatools.check.fingerprints import (
-    SplitFingerprint,
+    SplitFiles,
+    check_digests,
     check_fingerprints,
     checked_entry,
+    fingerprints,
 )
 from ttt_bench.datatools.check.frameset import Frameset
 from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
@@ -99,8 +100,8 @@ def check_listed(
     """Check the folder of a data set.
 
     Args:
-        full: decode every frame.
-        store: whether the measured axes are stored afterwards, for the message.
+        full: decode every frame, and hash every file if `store` is set.
+        store: whether measurements are stored afterwards.
 
     Raises:
         DataError: a file that the later checks need cannot be read.
@@ -134,7 +135,10 @@ def check_listed(
     yield from _check_classes(checked, listings, progress, full=full)
     if has_error(contents):
         return
-    found = [each for listing in listings for each in _fingerprints(checked, listing, progress)]
+    files = [each for listing in listings for each in _split_files(checked, listing)]
+    if full and store:
+        yield from check_digests(folder, files, progress)
+    found = fingerprints(folder, files, checked.title, progress)
     yield from check_fingerprints(found, folder)
     yield Measured(folder, checked_entry(found))
 
@@ -154,15 +158,11 @@ def _check_classes(
             yield from check_classes(maps, progress, full=full)
 
 
-def _fingerprints(
-    checked: CheckedSet, listing: Listing, progress: Progress
-) -> Iterator[SplitFingerprint]:
-    """Yield a fingerprint per distinct group of parts that the label spaces read."""
-    split, title = _SPLIT_OF[listing.list_name], f"fingerprinting {checked.title}"
+def _split_files(checked: CheckedSet, listing: Listing) -> Iterator[SplitFiles]:
+    """Yield the files per distinct group of parts that the label spaces read."""
     for parts in dict.fromkeys(checked.parts(listing, space) for space in checked.spaces()):
         if parts and not any(listing.lacking(part) for part in parts):
-            value = fingerprint(listing, parts, title, progress)
-            yield SplitFingerprint(split, value, len(listing))
+            yield SplitFiles(_SPLIT_OF[listing.list_name], listing, parts)
 
 
 def _check_lists(listings: Sequence[Listing]) -> Iterator[Finding]:

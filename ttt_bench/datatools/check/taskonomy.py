@@ -22,7 +22,7 @@ from ttt_bench.data.taskonomy.index import (
     find_folders,
     list_frames,
 )
-from ttt_bench.data.taskonomy.selection import SUBSETS, fingerprint, published_damage, select
+from ttt_bench.data.taskonomy.selection import SUBSETS, published_damage, select
 from ttt_bench.data.taskonomy.splits import EXCLUDED, FRAMES, KNOWN, TINY
 from ttt_bench.datatools.check.agreement import check_agreement
 from ttt_bench.datatools.check.agreement.colours import Colours
@@ -43,9 +43,11 @@ from ttt_bench.datatools.check.conventions import (
 from ttt_bench.datatools.check.edge_formula import check_edges
 from ttt_bench.datatools.check.findings import Finding, Measured, Results, doubted, has_error
 from ttt_bench.datatools.check.fingerprints import (
-    SplitFingerprint,
+    SplitFiles,
+    check_digests,
     check_fingerprints,
     checked_entry,
+    fingerprints,
 )
 from ttt_bench.datatools.check.frameset import Frameset, Native
 from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
@@ -77,8 +79,8 @@ def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) 
     """Check the folder of Taskonomy.
 
     Args:
-        full: decode every frame.
-        store: whether the measured axes are stored afterwards, for the message.
+        full: decode every frame, and hash every file if `store` is set.
+        store: whether measurements are stored afterwards.
 
     Raises:
         DataError: a file that the later checks need cannot be read.
@@ -116,7 +118,10 @@ def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) 
     yield from _check_classes(_label_splits(folders, usable, splits), progress, full=full)
     if has_error([*names, *contents]):
         return
-    found = _fingerprints(splits, progress)
+    files = [SplitFiles(name, chosen, (IMAGE, *chosen.tasks)) for name, chosen in splits.items()]
+    if full and store:
+        yield from check_digests(folders.root, files, progress)
+    found = fingerprints(folders.root, files, "Taskonomy", progress)
     yield from check_fingerprints(found, folders.root)
     yield Measured(folders.root, checked_entry(found))
 
@@ -164,13 +169,6 @@ def _selections(folders: Folders) -> dict[str, Frames]:
         except BenchError:
             continue  # a split without frames is reported where buildings are compared
     return found
-
-
-def _fingerprints(splits: dict[str, Frames], progress: Progress) -> list[SplitFingerprint]:
-    return [
-        SplitFingerprint(name, fingerprint(chosen, chosen.tasks, progress), len(chosen))
-        for name, chosen in splits.items()
-    ]
 
 
 def _measure_axes(frames: Frameset, progress: Progress) -> Measurement | None:

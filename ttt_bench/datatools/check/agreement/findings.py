@@ -17,6 +17,7 @@ from ttt_bench.datatools.check.frameset import Frameset, has_part, sample_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 FRAMES = 48
 """Number of frames that are compared."""
@@ -53,7 +54,8 @@ def check_agreement(
     made = list(map_in_threads(partial(_contour_maps, wanted), sample, title, progress))
     frames = [frame for frame in made if frame is not None]
     yield from _check_empty([frame for frame in frames if frame.maps[image] is None], len(frames))
-    found = {part: _judged(frames, image, part) for part in present}
+    shown = {part: _with_contours(frames, image, part) for part in present}
+    found = {part: _judged(shown[part], image, part) for part in present}
     faults = [each for each in found.values() if each.kind not in ("agree", "undecided")]
     scale = frames[0].scale if frames else 1
     if len(faults) > 1 and len({fault.kind for fault in faults}) == 1 and _all_judged(found):
@@ -62,7 +64,8 @@ def check_agreement(
         yield Finding.warning("agreement", message, sets[0].example(image), faults[0].frames)
         return
     for part, judgement in found.items():
-        yield _part_finding(part, judgement, scale, sets[0].example(part))
+        misfits = [shown[part][at].place for at in judgement.misfits]
+        yield _part_finding(part, judgement, scale, misfits, sets[0].example(part))
 
 
 def _all_judged(found: Mapping[str, Judgement]) -> bool:
@@ -92,32 +95,44 @@ def _check_empty(empty: Sequence[_Frame], count: int) -> Iterator[Finding]:
         yield Finding.warning("agreement", message, empty[0].place.path, len(empty))
 
 
+def _with_contours(frames: Sequence[_Frame], image: str, part: str) -> list[_Frame]:
+    """Return the frames that show contours in both parts."""
+    return [
+        frame for frame in frames if frame.maps[image] is not None and frame.maps[part] is not None
+    ]
+
+
 def _judged(frames: Sequence[_Frame], image: str, part: str) -> Judgement:
-    """Return the judgement over the frames that show contours in both parts."""
-    pairs = [(frame.maps[image], frame.maps[part]) for frame in frames]
-    both = [(one, other) for one, other in pairs if one is not None and other is not None]
-    if len(both) < 2:
-        return Judgement(kind="undecided", frames=len(both), fitting=0)
-    fits = fit_frames([one for one, _ in both], [other for _, other in both])
-    return judge(fits, _TOLERANCE.get(part, _DRAWN))
+    """Return the judgement over frames with contours in both parts."""
+    if len(frames) < FEWEST:
+        return Judgement(kind="undecided", frames=len(frames), fitting=0)
+    images, parts = (
+        [contours for frame in frames if (contours := frame.maps[name]) is not None]
+        for name in (image, part)
+    )
+    return judge(fit_frames(images, parts), _TOLERANCE.get(part, _DRAWN))
 
 
-def _part_finding(part: str, judgement: Judgement, scale: int, path: Path) -> Finding:
-    words = _WORDS.get(part, part)
+def _part_finding(
+    part: str, judgement: Judgement, scale: int, misfits: Sequence[Problem], path: Path
+) -> Finding:
+    words, count = _WORDS.get(part, part), judgement.frames
     if judgement.kind == "undecided":
         message = (
-            f"{words} and images: {judgement.frames} frames with contours are too few to compare "
-            f"them; {FEWEST} are needed"
+            f"{words} and images: {count} frames with contours are too few to compare them; "
+            f"{FEWEST} are needed"
         )
-        return Finding.ok("agreement", message, path, judgement.frames)
+        return Finding.ok("agreement", message, path, count)
     if judgement.kind == "agree":
         message = (
-            f"{words} and images agree: {judgement.fitting} of {judgement.frames} frames fit best "
-            "where they are"
+            f"{words} and images agree: {judgement.fitting} of {count} frames fit best where they "
+            "are"
         )
-        return Finding.ok("agreement", message, path, judgement.frames)
+        if misfits:
+            message += f"; not so {listed([place.message for place in misfits])}"
+        return Finding.ok("agreement", message, path, count)
     message = f"{words} {_fault(judgement, -scale, 'images')}; replace one of them"
-    return Finding.warning("agreement", message, path, judgement.frames)
+    return Finding.warning("agreement", message, path, count)
 
 
 def _fault(judgement: Judgement, scale: int, others: str) -> str:

@@ -26,6 +26,7 @@ _NEAR = 1  # pixels up to which two displacements are the same
 _MOST_UNRELATED = 0.3  # share of frames that fit at no displacement although nothing fits
 _LEAST_MOVED = 0.5  # share of frames that fit at one other displacement, or mirrored
 _EVIDENCE = 2.0  # standard errors by which frames must fit their own part better than others'
+_GAIN = 0.6  # standard deviations by which they must; rooms have 1.7 or more
 
 
 class Displacement(NamedTuple):
@@ -63,12 +64,14 @@ class Judgement:
         frames: the number of frames with contours in both.
         fitting: the number of frames with their peak at no displacement.
         moved: the common displacement, if the part is moved.
+        misfits: the positions of the frames whose peak is elsewhere.
     """
 
     kind: str
     frames: int
     fitting: int
     moved: tuple[int, int] = (0, 0)
+    misfits: tuple[int, ...] = ()
 
 
 def fit_frames(images: Sequence[Contours], parts: Sequence[Contours]) -> list[FrameFit]:
@@ -96,7 +99,8 @@ def judge(fits: Sequence[FrameFit], tolerance: int) -> Judgement:
         tolerance: displacement in pixels that published files may have.
     """
     count = len(fits)
-    fitting = sum(_length(fit.peak) <= max(tolerance, _NEAR) for fit in fits)
+    off = [_length(fit.peak) > max(tolerance, _NEAR) for fit in fits]
+    fitting = count - sum(off)
     if count < FEWEST:
         return Judgement(kind="undecided", frames=count, fitting=fitting)
     turned = sum(_length(fit.mirrored) <= max(tolerance, _NEAR) for fit in fits)
@@ -106,8 +110,11 @@ def judge(fits: Sequence[FrameFit], tolerance: int) -> Judgement:
     place, at_place = _common(fits)
     if _length(place) > tolerance and at_place >= _LEAST_MOVED * count:
         return Judgement(kind="moved", frames=count, fitting=fitting, moved=place)
-    unrelated = fitting < _MOST_UNRELATED * count and evidence(fits) < _EVIDENCE
-    return Judgement(kind="unrelated" if unrelated else "agree", frames=count, fitting=fitting)
+    most = max(_EVIDENCE, _GAIN * np.sqrt(count))
+    unrelated = fitting < _MOST_UNRELATED * count and evidence(fits) < most
+    kind = "unrelated" if unrelated else "agree"
+    misfits = tuple(int(at) for at in np.flatnonzero(off))
+    return Judgement(kind=kind, frames=count, fitting=fitting, misfits=misfits)
 
 
 def evidence(fits: Sequence[FrameFit]) -> float:
