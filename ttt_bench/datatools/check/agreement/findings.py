@@ -106,11 +106,14 @@ def _judged(frames: Sequence[_Frame], image: str, part: str) -> Judgement:
     """Return the judgement over frames with contours in both parts."""
     if len(frames) < FEWEST:
         return Judgement(kind="undecided", frames=len(frames), fitting=0)
-    images, parts = (
-        [contours for frame in frames if (contours := frame.maps[name]) is not None]
-        for name in (image, part)
-    )
-    return judge(fit_frames(images, parts), _TOLERANCE.get(part, _DRAWN))
+    fits = fit_frames(_maps_of(frames, image), _maps_of(frames, part))
+    return judge(fits, _TOLERANCE.get(part, _DRAWN))
+
+
+def _maps_of(frames: Sequence[_Frame], part: str) -> list[Contours]:
+    """Return the contour maps of a part, which no frame lacks."""
+    maps = (frame.maps[part] for frame in frames)
+    return [contours for contours in maps if contours is not None]
 
 
 def _part_finding(
