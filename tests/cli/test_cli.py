@@ -94,7 +94,7 @@ def test_a_mistake_is_one_line_with_the_nearest_names(
         (("--methods", "base", "--set", "s4t.mask_rati=1"), "did you mean mask_ratio"),
         (("--set", "training.batch=1"), "larger batch (--set training.batch=N)"),
         (("--set", "batch=1", "--set", "data.sizes.target=[32,32]"), "(--set batch=N)"),
-        (("--source-weights", "/"), "source weights /: not an ordinary file"),
+        (("--source-weights", "/"), "--source-weights: / is a folder"),
         (("--set", "model.backbone_args.output_stride=7"), "cannot be built"),
         (("--seeds", "99999999999999999999"), "--seeds: Input should be less than"),
     ],

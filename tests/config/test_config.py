@@ -261,8 +261,8 @@ def test_the_data_root_comes_from_the_environment_last(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"methods": ""}, "methods: .*at least 1 item"),
-        ({"seeds": ""}, "seeds: .*at least 1 item"),
+        ({"methods": ""}, "methods: give at least one value"),
+        ({"seeds": ""}, "seeds: give at least one value"),
     ],
 )
 def test_an_empty_list_is_refused(given: dict[str, Any], message: str) -> None:
@@ -319,7 +319,7 @@ def test_a_byte_order_mark_before_a_config_file_is_no_part_of_it(tmp_path: Path)
 
 
 def test_a_config_file_that_cannot_be_read_gives_the_cause(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(BenchError, match="is a folder"):
         read_config_file(tmp_path)
     path = tmp_path / "a.toml"
     path.write_text(f"steps = {'[' * 3000}")

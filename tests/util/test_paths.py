@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from ttt_bench.errors import BenchError
-from ttt_bench.util.paths import file_problem, path_from_environment, user_path
+from ttt_bench.util.paths import path_from_environment, user_path
 
 
 def test_a_leading_tilde_is_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,14 +41,3 @@ def test_an_environment_variable_that_is_empty_names_no_path(
     assert path_from_environment("SOME_FOLDER") is None
     monkeypatch.setenv("SOME_FOLDER", "~/a")
     assert path_from_environment("SOME_FOLDER") == Path("/home/someone/a")
-
-
-def test_only_an_ordinary_file_is_one(tmp_path: Path) -> None:
-    file, pipe, loop = tmp_path / "file", tmp_path / "pipe", tmp_path / "loop"
-    file.touch()
-    os.mkfifo(pipe)
-    loop.symlink_to(loop)
-    assert file_problem(file) == ""
-    assert file_problem(tmp_path / "missing") == "no such file"
-    assert file_problem(tmp_path) == file_problem(pipe) == "not an ordinary file"
-    assert "symbolic links" in file_problem(loop)

@@ -10,6 +10,7 @@ from typing import Any
 from ttt_bench.config.request import Request
 from ttt_bench.config.validation import shortened
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -53,11 +54,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         # Windows editors begin a file with a byte-order mark, which utf-8-sig drops
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise BenchError(f"config file {path}: no such file") from error
-    except OSError as error:
-        raise BenchError(f"config file {path}: cannot be read ({error.strerror})") from error
+        file_bytes(path, "--config")
+        with explained_reading(path, "--config"):
+            return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
         raise BenchError(f"config file {path}: values are nested too deeply") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -148,6 +148,8 @@ def _problem(record: type[BaseModel], details: ErrorDetails, place: Callable[[st
         return f"{place(field)}: {unknown('setting', str(path[-1]), known)}"
     if not field:
         return message
+    if details["type"] == "too_short":
+        return f"{place(field)}: give at least one value"
     if details["type"] in ("missing", _NOT_ALLOWED):
         return f"{place(field)}: {message}"
     return f"{place(field)}: {message}, got {shortened(details['input'])}"

@@ -7,24 +7,15 @@ hidden ones are.
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ttt_bench.errors import DataError
 from ttt_bench.util.os_errors import explained_reading
 
 _STRAY_STARTS = (".", "@", "#", "~", "$", "__")
 """Starts of names such as .Trash-1000, @eaDir, #recycle, $RECYCLE.BIN, __MACOSX."""
 _STRAY_NAMES = frozenset({"lost+found", "system volume information", "recycler", "found.000"})
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class Contents(NamedTuple):
@@ -69,20 +60,6 @@ def folders_in(folder: Path, title: str = "") -> list[Path]:
         DataError: the folder cannot be read.
     """
     return [folder / name for name in contents_of(folder, title).folders]
-
-
-def file_bytes(path: Path) -> int:
-    """Return the size of a regular file; anything else could block a reader for ever.
-
-    Raises:
-        DataError: the file is missing, cannot be read, or is not a regular file.
-    """
-    with explained_reading(path):
-        found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise DataError(f"{path} is {kind}, but a regular file is expected; move it away")
-    return found.st_size
 
 
 def is_stray(name: str) -> bool:

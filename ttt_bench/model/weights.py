@@ -14,7 +14,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Network
 from ttt_bench.util.hashing import hash_file
-from ttt_bench.util.paths import file_problem
+from ttt_bench.util.os_errors import file_bytes
 from ttt_bench.util.text import listed
 
 OPTIONAL = ("mean", "std")
@@ -49,8 +49,7 @@ def existing_weights(path: Path) -> Path:
     Raises:
         BenchError: the file does not exist.
     """
-    if problem := file_problem(path):
-        raise BenchError(f"backbone weights {path}: {problem}; correct model.weights")
+    file_bytes(path, "model.weights")
     return path
 
 
@@ -78,8 +77,7 @@ def load_weights(model: Network, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if problem := file_problem(path):
-        raise BenchError(f"source weights {path}: {problem}; correct --source-weights")
+    file_bytes(path, "--source-weights")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

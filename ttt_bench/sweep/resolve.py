@@ -17,6 +17,7 @@ from ttt_bench.errors import unknown
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS
 from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.problems import attempt, raise_problems
 
 
@@ -76,6 +77,7 @@ def resolve(request: Request) -> ResolvedRequest:
     found, pair_problems = _pairs(request)
     stream, stream_problems = attempt(parse_stream, request.stream)
     pairs, choice_problems = _resolved_pairs(found, request, spaces)
+    weights, weight_problems = attempt(_weights_hash, request)
     raise_problems(
         [
             *_method_problems(request),
@@ -86,6 +88,7 @@ def resolve(request: Request) -> ResolvedRequest:
             *choice_problems,
             *_folder_problems(found, request),
             *_setting_problems(request),
+            *weight_problems,
         ]
     )
     assert stream is not None
@@ -97,13 +100,17 @@ def resolve(request: Request) -> ResolvedRequest:
         variant=find_variant(request.data_variant),
         methods=request.methods if named else METHODS.names(),
         named=named,
-        weights=_weights_hash(request),
+        weights=weights,
     )
 
 
 def _weights_hash(request: Request) -> str | None:
     path = request.source_weights
-    return hash_file(path) if path is not None and path.is_file() else None
+    if path is None:
+        return None
+    file_bytes(path, "--source-weights")
+    with explained_reading(path, "--source-weights"):
+        return hash_file(path)
 
 
 def _method_problems(request: Request) -> list[str]:

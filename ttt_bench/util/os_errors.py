@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,13 @@ _ADVICE = {
     "EHOSTDOWN": _NETWORK,
 }
 """What to do about an error, by the name of its number; systems differ in the numbers."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 _NUMBER_IN_TEXT = re.compile(r"\b(?:os error|errno)\W{1,4}(\d+)", re.IGNORECASE)
 """The error number in messages of libraries: "(os error 28)", "errno = 11", "[Errno 5]"."""
@@ -95,6 +103,20 @@ def explained_reading(path: Path, title: str = "", errors: Errors = ()) -> Itera
         yield
     except expected as error:
         raise unreadable(path, error, title) from error
+
+
+def file_bytes(path: Path, title: str = "") -> int:
+    """Return the size of a regular file; anything else could block a reader for ever.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or is not a regular file.
+    """
+    with explained_reading(path, title):
+        found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        start, kind = f"{title}: " if title else "", _KINDS.get(stat.S_IFMT(found.st_mode), "odd")
+        raise DataError(f"{start}{path} is {kind}, but a regular file is expected; move it away")
+    return found.st_size
 
 
 def unreadable(path: Path, error: Exception, title: str = "") -> DataError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
@@ -36,18 +35,6 @@ def path_from_environment(variable: str) -> Path | None:
     """
     written = os.environ.get(variable)
     return user_path(written) if written else None
-
-
-def file_problem(path: Path) -> str:
-    """Return the reason why a path is not an ordinary file; an empty text if it is one.
-
-    A named pipe or a device is refused, since reading it may never end.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        return "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
-    return "" if stat.S_ISREG(mode) else "not an ordinary file"
 
 
 def _expanded(written: str) -> Path:

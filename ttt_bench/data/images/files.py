@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttt_bench.data.file_system import file_bytes
 from ttt_bench.errors import DataError, printable
-from ttt_bench.util.os_errors import cause, explained_reading, unreadable
+from ttt_bench.util.os_errors import cause, explained_reading, file_bytes, unreadable
 from ttt_bench.util.progress import Progress
 
 Size = tuple[int, int]
