@@ -10,7 +10,7 @@ import torch
 from support.files.scenes import scene
 from support.notices import Notices
 
-from ttt_bench.data.images.file_dataset import SampledDataset
+from ttt_bench.data.images.file_dataset import ExpectedValues, SampledDataset
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
 
@@ -148,3 +148,48 @@ def test_all_files_are_looked_at_once_and_the_first_problems_are_named() -> None
         assert "file 5" not in message
         assert "and 3 more" in message
     assert notices.titles == ["checking given's files"], "the result is stored"
+
+
+def expecting(*samples: Any, classes: int | None = 3, metres: bool = True) -> Given:
+    data = Given(*samples)
+    data.expected = ExpectedValues(classes=classes, depth_in_metres=metres)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "message"),
+    [
+        ("semseg", 3, "semseg holds 3, expected 0..2 or 255"),
+        ("semseg", 254, "semseg holds 254, expected 0..2 or 255"),
+        ("depth", 0.0, "depth is 0 in 0.2% of its values; 255 marks a pixel without a target"),
+    ],
+)
+def test_values_out_of_the_declared_range_are_found_before_a_run(
+    task: str, value: Any, message: str
+) -> None:
+    bad = sound()
+    bad[task][..., 3, 4] = value
+    with pytest.raises(DataError) as caught:
+        expecting(sound(), bad).prepare(Silent())
+    assert f"given, image 1: {message}" in str(caught.value)
+    expecting(sound(), bad, classes=None, metres=False).prepare(Silent())
+    bad[task][..., 3, 4] = 255
+    expecting(sound(), bad).prepare(Silent())
+
+
+def test_depth_in_millimetres_is_found_before_a_run() -> None:
+    bad = sound()
+    bad["depth"] *= 1000
+    with pytest.raises(DataError, match=r"image 1: depth has a median of \d+ m, expected metres"):
+        expecting(sound(), bad).prepare(Silent())
+    expecting(sound(), bad, metres=False).prepare(Silent())
+
+
+def test_a_sample_that_is_drawn_anew_at_each_call_is_found_before_a_run() -> None:
+    class Drawn(Given):
+        def sample(self, index: int) -> Any:
+            noise = np.random.default_rng().normal(size=(1, 20, 30))
+            return {**sound(), "depth": np.abs(noise).astype(np.float32) + 1}
+
+    with pytest.raises(DataError, match=r"image 0: two calls of `sample` give different arrays"):
+        Drawn(sound()).prepare(Silent())

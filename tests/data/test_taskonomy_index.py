@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from support.files.taskonomy_files import (
     DOMAINS,
     IN_STRING_ORDER,
+    STEMS,
     file_of,
     folder_of,
     write,
@@ -16,6 +18,7 @@ from support.files.taskonomy_files import (
 from support.notices import Notices
 
 from ttt_bench.data.file_system import Contents
+from ttt_bench.data.taskonomy.dataset import Taskonomy
 from ttt_bench.data.taskonomy.index import Folders, find_folders, list_frames
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
@@ -179,3 +182,118 @@ def test_memory_grows_by_a_few_bytes_a_frame(
     assert (many - few) / 16_000 < 16
     # 300,000 frames in 100 MB at the worst moment
     assert peak / 24_000 < 333
+
+
+def names_of(frames: Any) -> set[str]:
+    return {frames.name(index) for index in range(len(frames))}
+
+
+@pytest.mark.parametrize("other", "BCE")
+def test_a_building_in_two_layouts_keeps_all_its_frames(tmp_path: Path, other: str) -> None:
+    write(tmp_path, {"ihlen": STEMS[:2], "hanson": STEMS[:1]}, "A")
+    write(tmp_path, {"ihlen": STEMS[2:], "muleshoe": STEMS[:2]}, other)
+    folders, frames = listed(tmp_path)
+    assert folders.layouts == ("A", other)
+    assert any("several layouts" in notice for notice in folders.notices)
+    expected = {f"ihlen/{stem}" for stem in STEMS}
+    expected |= {"hanson/point_0_view_0", "muleshoe/point_0_view_0", "muleshoe/point_0_view_1"}
+    assert names_of(frames) == expected
+    for index in range(len(frames)):
+        assert all(frames.path(index, part).is_file() for part in PARTS)
+    assert frames.strays == frames.doubles == (0, "")
+
+
+def test_a_file_in_two_layouts_is_read_from_the_first_and_named(tmp_path: Path) -> None:
+    write(tmp_path, {"ihlen": STEMS}, "A")
+    write(tmp_path, {"ihlen": STEMS[:1]}, "E", domains=["normal"])
+    _, frames = listed(tmp_path)
+    second = file_of(tmp_path, "ihlen", STEMS[0], "normal", "E")
+    assert frames.doubles == (1, str(second))
+    assert frames.path(0, "normals") == file_of(tmp_path, "ihlen", STEMS[0], "normal", "A")
+    assert len(frames) == len(STEMS)
+
+
+def test_one_building_without_a_name_next_to_named_ones(tmp_path: Path) -> None:
+    write(tmp_path, {"x": STEMS[:1]}, "D")
+    write(tmp_path, {"ihlen": STEMS}, "B")
+    folders, frames = listed(tmp_path)
+    assert folders.layouts == ("B", "D")
+    assert names_of(frames) == {"unnamed/point_0_view_0", *(f"ihlen/{stem}" for stem in STEMS)}
+
+
+@pytest.mark.parametrize("layout", "ABCDE")
+def test_stray_folders_disturb_no_layout(tmp_path: Path, layout: str) -> None:
+    write(tmp_path, ["ihlen"], layout)
+    before, _ = listed(tmp_path)
+    inside = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    pictures = list(tmp_path.rglob("*.png"))
+    for folder in (tmp_path, *inside):
+        for name in ("lost+found", "__MACOSX", "$RECYCLE.BIN", ".Trash-1000", "notes"):
+            (folder / name).mkdir()
+    for picture in pictures:
+        (picture.parent / "@eaDir" / picture.name).mkdir(parents=True)
+    after, frames = listed(tmp_path)
+    assert (after.layouts, after.paths) == (before.layouts, before.paths)
+    assert len(frames) == len(STEMS)
+    assert frames.strays == (0, "")
+
+
+def test_numbers_that_no_frame_has_are_no_frames(tmp_path: Path) -> None:
+    write(tmp_path, ["ihlen"])
+    folder = folder_of(tmp_path, "A", "ihlen", "rgb")
+    for number in ("99999999999999999999", "4294967296", "\u0663", "-1"):
+        (folder / f"point_{number}_view_0_domain_rgb.png").touch()
+    _, frames = listed(tmp_path)
+    assert len(frames) == 4
+    assert frames.strays[0] == 4
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *denied: Path) -> None:
+    """Make these folders unreadable, also for the superuser."""
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path) in denied:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+@pytest.mark.parametrize(("folder", "layout"), [("attic", "A"), ("rgb/attic", "B"), ("attic", "E")])
+def test_an_unreadable_folder_of_another_name_is_passed_over_with_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, layout: str
+) -> None:
+    write(tmp_path, ["ihlen"], layout)
+    (tmp_path / folder).mkdir()
+    refusing(monkeypatch, tmp_path / folder)
+    folders, frames = listed(tmp_path)
+    assert len(frames) == 4
+    (notice,) = folders.notices
+    assert f"{tmp_path / folder} cannot be read (Permission denied)" in notice
+    assert notice.endswith("passed over")
+
+
+@pytest.mark.parametrize("layout", "ABCE")
+def test_an_unreadable_folder_of_a_known_name_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    write(tmp_path, ["ihlen"], layout)
+    folder = folder_of(tmp_path, layout, "ihlen", "normal")
+    refusing(monkeypatch, folder)
+    with pytest.raises(DataError, match=rf"{folder} cannot be read \(Permission denied\); check"):
+        listed(tmp_path)
+
+
+def test_a_building_whose_name_is_not_utf8_has_a_printable_name(tmp_path: Path) -> None:
+    write(tmp_path, ["r\udce4ume"])
+    _, frames = listed(tmp_path)
+    assert frames.name(0) == "r\\udce4ume/point_0_view_0"
+    assert frames.path(0, "rgb").is_file()
+    data = Taskonomy.open(tmp_path, "test", (32, 32), Silent())
+    data.prepare(Silent())
+    assert data.batch([0]).images.shape == (1, 3, 32, 32)
+    file_of(tmp_path, "r\udce4ume", STEMS[0], "rgb").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"r\\udce4ume.*not a PNG or JPEG image") as caught:
+        Taskonomy.open(tmp_path, "test", (32, 32), Silent()).prepare(Silent())
+    str(caught.value).encode()

@@ -12,7 +12,10 @@ from ttt_bench.data.taskonomy import depth as taskonomy_depth
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.tasks import RECIPES, TASKS
 
-__all__ = ["BUILT_IN", "RECIPES", "Domain", "shared_labels"]
+__all__ = ["BUILT_IN", "METRES", "RECIPES", "Domain", "shared_labels"]
+
+METRES = "metres"
+"""The default unit of depth targets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Domain:
     recipe: str = "weighted"
     edge_sigmoid: bool = True
     depth_nonnegative: bool = True
-    depth_unit: str = "metres"
+    depth_unit: str = METRES
     edge_unit: str = "0 or 1"
     folder: str | None = None
     opener: str = ""

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt_bench.data.domains import BUILT_IN, Domain
+from ttt_bench.data.domains import BUILT_IN, METRES, Domain
 from ttt_bench.data.file_system import is_folder
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.variants import DataVariant
@@ -89,6 +89,7 @@ def open_domain(
         notices = tuple(map(printable, dataset.notices))
         if notices != dataset.notices:  # a path is not in UTF-8
             dataset.notices = notices
+        _expect(dataset, domain, space)
         return dataset
     except BenchError:
         raise
@@ -98,6 +99,17 @@ def open_domain(
         # the code of another package can raise any error
         reason = f"{type(error).__name__}: {error}"
         raise BenchError(f"{domain.name}: {domain.opener} failed: {reason}") from error
+
+
+def _expect(dataset: Dataset, domain: Domain, space: LabelSpace | None) -> None:
+    """Tell a data set of samples what values its `prepare` must find."""
+    from ttt_bench.data.images.file_dataset import ExpectedValues, SampledDataset
+
+    if isinstance(dataset, SampledDataset):
+        dataset.expected = ExpectedValues(
+            classes=len(space.classes) if space else None,
+            depth_in_metres=domain.depth_unit == METRES and domain.to_metres is None,
+        )
 
 
 def _rendered(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.images import sample as samples
@@ -20,8 +23,23 @@ from ttt_bench.network import Batch
 from ttt_bench.tasks import IGNORE, TASKS
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 _LISTED = 5  # problems that a message names
+_MOST_METRES = 100.0  # a larger median depth is in another unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedValues:
+    """The range of the values of samples.
+
+    Attributes:
+        classes: number of classes of semantic segmentation; None if it is not known.
+        depth_in_metres: whether depth is in metres, where 0 is no depth.
+    """
+
+    classes: int | None = None
+    depth_in_metres: bool = False
 
 
 class FileDataset(Dataset):
@@ -89,9 +107,11 @@ class SampledDataset(FileDataset):
     Metric depth does not change when an image is scaled down.
 
     Attributes:
+        expected: what the values must be; `open_domain` sets it from the domain and the classes.
         balanced_crop: whether a random crop is drawn again if it has one class, or mostly one.
     """
 
+    expected: ExpectedValues = ExpectedValues()
     balanced_crop: bool = True
 
     @abstractmethod
@@ -130,7 +150,13 @@ class SampledDataset(FileDataset):
             sample = self._checked(index)
         except DataError as error:
             return [str(error)]
-        return [f"{self.label}, {self.name(index)}: {found}" for found in value_problems(sample)]
+        found = [*value_problems(sample, self.expected)]
+        if index == 0 and not _equal(sample, self.sample(0)):
+            found.append(
+                "two calls of `sample` give different arrays; a sample must depend on its index "
+                "alone, so seed what it draws with the index"
+            )
+        return [f"{self.label}, {self.name(index)}: {one}" for one in found]
 
     def _checked(self, index: int) -> Sample:
         """Return the sample of an image; raise a DataError if its arrays are not as described."""
@@ -160,13 +186,19 @@ def array_problems(sample: Sample, tasks: Sequence[str]) -> Iterator[str]:
             yield f"{name} is {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}"
 
 
-def value_problems(sample: Sample) -> Iterator[str]:
-    """Yield the invalid values of targets: not finite, negative depth, normals of other lengths."""
+def value_problems(sample: Sample, expected: ExpectedValues = ExpectedValues()) -> Iterator[str]:
+    """Yield the invalid values of targets.
+
+    These are values that are not finite, class indices out of range, depth that is negative or not
+    in metres, and normals of other lengths.
+    """
     for name in sample.keys() - {IMAGE, "semseg"}:
         if not np.isfinite(sample[name]).all():
             yield f"{name} has values that are not finite; 255 marks a pixel without a target"
-    if "depth" in sample and (sample["depth"] < 0).any():
-        yield "depth has negative values; 255 marks a pixel without a target"
+    if "semseg" in sample and expected.classes is not None:
+        yield from _class_problems(sample["semseg"], expected.classes)
+    if "depth" in sample:
+        yield from _depth_problems(sample["depth"], in_metres=expected.depth_in_metres)
     if "normals" in sample:
         # (3, H, W) -> (H, W) -> (N,), the lengths of all normals
         there = (sample["normals"] != IGNORE).any(axis=0)
@@ -176,6 +208,37 @@ def value_problems(sample: Sample) -> Iterator[str]:
                 f"normals have lengths from {lengths.min():.3g} to {lengths.max():.3g}, "
                 "expected 1, or 255 in all three channels"
             )
+
+
+def _class_problems(labels: NDArray[Any], classes: int) -> Iterator[str]:
+    wrong = np.unique(labels[(labels >= classes) & (labels != IGNORE)])
+    if wrong.size:
+        values = listed([str(value) for value in wrong])
+        yield (
+            f"semseg holds {values}, expected 0..{classes - 1} or 255, which marks a pixel without "
+            "a target; convert the file's numbers with `space.table`"
+        )
+
+
+def _depth_problems(depth: NDArray[Any], *, in_metres: bool) -> Iterator[str]:
+    valid = depth[depth != IGNORE]
+    if (valid < 0).any():
+        yield "depth has negative values; 255 marks a pixel without a target"
+    if in_metres and (valid == 0).any():
+        share = float((valid == 0).mean())
+        yield f"depth is 0 in {share:.1%} of its values; 255 marks a pixel without a target"
+    if in_metres and valid.size and np.median(valid) > _MOST_METRES:
+        yield (
+            f"depth has a median of {np.median(valid):g} m, expected metres below {_MOST_METRES:g};"
+            " convert it, or declare `depth_unit` and `to_metres` in the Domain"
+        )
+
+
+def _equal(one: Sample, other: Sample) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(array, other[name], equal_nan=array.dtype.kind == "f")
+        for name, array in one.items()
+    )
 
 
 def batched(sized: Sequence[Sample]) -> Batch:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ttt_bench.data.images.files import read_text
 from ttt_bench.data.images.normals import EVERY_AXES
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import atomic_file
@@ -117,11 +119,13 @@ def _resized(folder: Path, cache: Any) -> tuple[int, int] | None:
 
 
 def _entries(folder: Path) -> dict[str, Any]:
-    try:
-        entries = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = folder / NAME
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError) as error:
+    content = read_text(path)
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
     if not isinstance(entries, dict):
         raise _damaged(folder, "it is not a JSON object")
