@@ -342,3 +342,66 @@ def test_a_genuine_frame_with_its_normals_in_reversed_channels(tmp_path: Path) -
     )
     assert wall.tolist() == pytest.approx([-0.22, 0.10, -0.98], abs=0.03)
     assert table.tolist() == pytest.approx([0.01, -0.99, -0.18], abs=0.03)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "tune"])
+def test_lists_that_share_images_are_refused(tree: Path, split: str) -> None:
+    lists = tree / "gt_sets"
+    (lists / "train.txt").write_text("0003\n0001\nn5\n")
+    with pytest.raises(DataError, match=r"train\.txt and val\.txt .* share 1 ids \(0001\)"):
+        opened(tree, split)
+    (lists / "train.txt").write_text("0003\n")
+    opened(tree, split)
+
+
+def test_a_list_that_is_not_used_may_be_missing(tree: Path) -> None:
+    (tree / "gt_sets" / "train.txt").unlink()
+    assert len(opened(tree)) == len(IDS["val"])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0001.png", "such as '0001.png'"),
+        ("0001 0002_x", "such as '0001 0002_x'"),
+        ("images/0001", "such as 'images/0001'"),
+    ],
+)
+def test_a_line_that_is_no_id_is_quoted_with_a_file_that_exists(
+    tree: Path, line: str, words: str
+) -> None:
+    (tree / "gt_sets" / "val.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError) as caught:
+        opened(tree)
+    assert words in str(caught.value)
+    assert "found images/0001.png" in str(caught.value)
+    assert "without its suffix" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".jpeg"])
+def test_a_file_of_another_suffix_is_named(tree: Path, suffix: str) -> None:
+    path = file_of(tree, "0001", "images")
+    path.rename(path.with_suffix(suffix))
+    with pytest.raises(DataError, match=rf"'0001' .*, found images/0001\{suffix}\)"):
+        opened(tree)
+
+
+def test_a_stray_folder_next_to_the_archive_is_passed_over(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tree.parent / "top"
+    for name in ("lost+found", "@eaDir", "__MACOSX", "aaa"):
+        (top / name).mkdir(parents=True)
+    tree.rename(top / "NYUDv2")
+    for folder in list(top.rglob("*")):
+        if folder.is_dir() and folder.parent != top:
+            (folder / "@eaDir").mkdir()
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> Any:
+        if {"lost+found", "aaa"} & set(path.parts[:-1]):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert len(opened(top)) == len(IDS["val"])

@@ -142,3 +142,34 @@ def test_invalid_edges_are_refused(tmp_path: Path) -> None:
         "edge",
         "edges of 0 and 1, expected 0 and 255",
     )
+
+
+def unit_vectors() -> np.ndarray:
+    """Return (40, 60, 3) random unit vectors that point towards the camera."""
+    vectors = np.random.default_rng(0).normal(size=(40, 60, 3))
+    vectors[..., 2] = -np.abs(vectors[..., 2])
+    return vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        (unit_vectors() + 1) / 2,
+        unit_vectors() * 0.5,
+        np.full((4, 4, 3), 0.2),
+    ],
+    ids=["between 0 and 1", "half of the length", "one short vector"],
+)
+def test_vectors_that_are_no_unit_vectors_are_refused(tmp_path: Path, stored: np.ndarray) -> None:
+    fails(saved(tmp_path / "n.npy", stored), "normals", "expected 1 (0 for a missing normal)")
+
+
+def test_unit_vectors_may_be_rounded_resized_and_missing(tmp_path: Path) -> None:
+    exact = unit_vectors().astype(np.float32)
+    rounded = np.rint(127.5 + 127.5 * exact) / 127.5 - 1  # as from an 8-bit file
+    rounded[:30] = 0
+    blended = exact.copy()
+    blended[:, ::3] = (exact[:, ::3] + exact[:, 1::3]) / 2  # a third of them, at borders
+    for stored in (exact, rounded, blended, np.zeros((4, 4, 3))):
+        read = decode.read(saved(tmp_path / "n.npy", stored.astype(np.float32)), "normals")
+        np.testing.assert_array_equal(read, stored.astype(np.float32))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.files.scenes import rays, scene
 from support.files.taskonomy_files import DOMAINS, IN_STRING_ORDER, cut, file_of, rewrite, write
 from support.notices import Notices
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.taskonomy import dataset as module
 from ttt_bench.data.taskonomy.dataset import Taskonomy
+from ttt_bench.data.variants import OFFICIAL
 from ttt_bench.errors import DataError
 from ttt_bench.util.progress import Silent
 
@@ -260,3 +262,17 @@ def test_the_fingerprint_follows_its_own_ids_of_a_label_space(tree: Path) -> Non
         != mark
     )
     assert opened(tree).fingerprint != mark
+
+
+def test_depth_of_zero_is_invalid_with_a_notice(tree: Path) -> None:
+    def notices(**options: Any) -> list[str]:
+        return [notice for notice in opened(tree, **options).notices if "depth is 0" in notice]
+
+    path = file_of(tree, "ihlen", "point_0_view_0", "depth_zbuffer")
+    with Image.open(path) as image:
+        counts = np.asarray(image).astype(np.uint16)
+    assert notices() == []
+    counts[:20, :20] = 0
+    Image.fromarray(counts).save(path)
+    assert len(notices()) == 1
+    assert notices(variant=OFFICIAL) == []

@@ -61,6 +61,18 @@ def test_counts_from_65036_on_are_invalid() -> None:
         assert (targets.depth(np.full((8, 8), count, np.uint16), (8, 8)) != 255).all() == valid
 
 
+@pytest.mark.parametrize("missing", [0, 65_535])
+def test_either_value_of_a_missing_depth_gives_the_same_target(missing: int) -> None:
+    counts = np.full((64, 64), 1536, np.uint16)
+    counts[20:40, 10:30] = missing
+    for size in ((64, 64), (32, 32), (20, 20)):
+        target = targets.depth(counts, size)[0]
+        valid = target[target != 255]
+        np.testing.assert_allclose(valid, np.log1p(1536) / np.log(65_536), rtol=1e-6)
+        assert 0.1 < (target == 255).mean() < 0.25  # the hole and four pixels around it
+    assert (targets.depth(counts, (32, 32), masked=False) != 255).all()
+
+
 def test_depth_next_to_a_hole_is_the_mean_of_what_is_valid() -> None:
     counts = np.full((64, 64), 2000, np.uint16)
     counts[:, 40:] = NO_DEPTH
@@ -124,6 +136,14 @@ def test_normals_agree_with_the_depth() -> None:
     angles = np.degrees(np.arccos(np.clip(cosine[inner & ~big.hole], -1, 1)))
     assert np.median(angles) < 0.5
     assert (angles < 2).mean() > 0.95  # the others are on the box's outline
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_black_and_white_are_missing_normals(value: int) -> None:
+    rgb = np.full((8, 8, 3), value, np.uint8)
+    assert (targets.normals(rgb, (4, 4)) == 255).all()
+    rgb[0, 0, 1] = 128  # as in (-1, 0, -1), which has the length of no unit vector, but a direction
+    assert targets.normals_mask(rgb).sum() == 1
 
 
 @pytest.mark.parametrize("grey", [127, 128])
