@@ -30,7 +30,7 @@ from ttt_bench.datatools.check.conventions import (
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native, read_sample
 from ttt_bench.datatools.check.labels.lowered import LoweredIds
-from ttt_bench.datatools.check.labels.resized import ResizedLabels
+from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.listed import CheckedSet
 from ttt_bench.datatools.check.values import DepthValues, EdgeValues, NormalValues
 from ttt_bench.util.progress import Progress
@@ -92,7 +92,7 @@ class NyudValues:
     def __init__(self) -> None:
         self._depth, self._normals, self._edges = DepthValues(), NormalValues(), EdgeValues()
         self._bordered: dict[str, int] = {IMAGE: 0, "normals": 0}
-        self._colours, self._steps = Colours(), ResizedLabels("semseg")
+        self._colours, self._steps = Colours(), LabelSteps("semseg")
         self._seen = 0
 
     def add(self, native: Native) -> None:

@@ -19,7 +19,7 @@ from ttt_bench.datatools.check.agreement.contours import (
 from ttt_bench.datatools.check.conventions import Measurement, measure_without_depth
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native
-from ttt_bench.datatools.check.labels.resized import ResizedLabels
+from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.labels.two_sources import TwoSources
 from ttt_bench.datatools.check.listed import CheckedSet
 from ttt_bench.datatools.check.values import EdgeValues, NormalValues
@@ -41,7 +41,7 @@ class PascalValues:
         self._void: list[float] = []
         self._trusted: list[float] = []
         self._labels: set[int] = set()
-        self._colours, self._steps = Colours(), ResizedLabels("semseg")
+        self._colours, self._steps = Colours(), LabelSteps("semseg")
         self._sources = TwoSources()
 
     def add(self, native: Native) -> None:

@@ -16,6 +16,7 @@ from ttt_bench.datatools.check.archives import check_archives
 from ttt_bench.datatools.check.conventions import check_map
 from ttt_bench.datatools.check.findings import Finding, Measured, Results, collect
 from ttt_bench.datatools.check.listed import CheckedSet, check_listed
+from ttt_bench.datatools.check.plugin import check_installed, installed_sets
 from ttt_bench.datatools.check.taskonomy import check_taskonomy
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.os_errors import explained_reading
@@ -82,9 +83,18 @@ def check(
             found = _find_sets(root, checkers)
     except DataError as error:
         return [*archives, Finding.error("layout", str(error), root)]
+    others = list(_check_installed(root, progress, full=full))
     if isinstance(found, Finding):
-        return [*archives, found]
-    return [*archives, *_check_sets(found, checkers, progress, full=full, store=store)]
+        return [*archives, *(others or [found])]
+    own = _check_sets(found, checkers, progress, full=full, store=store)
+    return [*archives, *own, *others]
+
+
+def _check_installed(root: Path, progress: Progress, *, full: bool) -> Iterator[Finding]:
+    """Yield the findings on the data sets of other packages, with their names."""
+    for each in installed_sets(root):
+        result = collect(check_installed(each, progress, full=full), root)
+        yield from (_prefixed(finding, f"{each.domain.name}: ") for finding in result.findings)
 
 
 def _find_sets(root: Path, checkers: Checkers) -> dict[str, Path] | Finding:

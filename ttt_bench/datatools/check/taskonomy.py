@@ -51,7 +51,7 @@ from ttt_bench.datatools.check.fingerprints import (
 )
 from ttt_bench.datatools.check.frameset import Frameset, Native
 from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
-from ttt_bench.datatools.check.labels.resized import ResizedLabels
+from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.values import DepthValues, NormalValues
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.tasks import TASKS
@@ -314,7 +314,7 @@ class _TaskonomyValues:
         self._edges: list[float] = []
         self._labelled = np.zeros(decode.MAX_LABEL + 1, dtype=np.int64)
         self._zeros: list[float] = []
-        self._colours, self._steps = Colours(), ResizedLabels("semseg")
+        self._colours, self._steps = Colours(), LabelSteps("semseg")
 
     def add(self, native: Native) -> None:
         """Add the arrays of a frame."""

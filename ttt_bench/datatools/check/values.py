@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,19 @@ class Values(Protocol):
         ...
 
 
+def metres_finding(medians: Sequence[float], wrong_unit: str, path: Path | None) -> Finding:
+    """Return whether the median of the frames' medians is that of a scene in metres.
+
+    Args:
+        wrong_unit: the cause and remedy of a median out of range.
+    """
+    median, (low, high) = float(np.median(medians)), _MEDIAN_DEPTH
+    good = low <= median <= high
+    wrong = "" if good else f", outside {low}..{high:.0f} m: {wrong_unit}"
+    message = f"depth: median {median:.2f} m{wrong}"
+    return Finding.ok_if(good, "values", message, path, about="depth")
+
+
 class DepthValues:
     """The medians of depth and the shares of invalid depth."""
 
@@ -65,11 +79,7 @@ class DepthValues:
         message = f"depth: {share:.1%} of the pixels are invalid ({invalid}) and masked"
         yield Finding.ok_if(share <= _MOST_INVALID, "values", message, path, about="depth")
         if self._medians:
-            median, (low, high) = float(np.median(self._medians)), _MEDIAN_DEPTH
-            good = low <= median <= high
-            wrong = "" if good else f", outside {low}..{high:.0f} m: {wrong_unit}"
-            message = f"depth: median {median:.2f} m{wrong}"
-            yield Finding.ok_if(good, "values", message, path, about="depth")
+            yield metres_finding(self._medians, wrong_unit, path)
         if self._levels and max(self._levels) <= _LEVELS:
             message = (
                 f"depth: at most {max(self._levels)} different values per frame, as many as an "

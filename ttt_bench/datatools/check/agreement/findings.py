@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import Problem
 from ttt_bench.datatools.check.agreement.contours import Contours, image_contours, reduction
 from ttt_bench.datatools.check.agreement.judgement import FEWEST, Judgement, fit_frames, judge
 from ttt_bench.datatools.check.findings import Finding
@@ -31,10 +30,17 @@ _TOLERANCE = {"depth": _MEASURED, "normals": _MEASURED}
 _WORDS = {"semseg": "label maps", "context": "Context labels", "edge": "edges"}
 
 
+class _Place(NamedTuple):
+    """The name of a frame, and the file of its image if it is known."""
+
+    name: str
+    path: Path | None = None
+
+
 class _Frame(NamedTuple):
     """The contour maps of a frame by part, and pixels of the image per pixel of a map."""
 
-    place: Problem
+    place: _Place
     maps: Mapping[str, Contours | None]
     scale: int
 
@@ -52,20 +58,43 @@ def check_agreement(
     wanted = {image: image_contours, **{part: makers[part] for part in present}}
     sample, title = sample_frames(sets, FRAMES), "comparing images with labels"
     made = list(map_in_threads(partial(_contour_maps, wanted), sample, title, progress))
-    frames = [frame for frame in made if frame is not None]
+    yield from _compared([frame for frame in made if frame is not None], image)
+
+
+def compared(
+    names: Sequence[str], maps: Sequence[Mapping[str, Contours | None]], size: Sequence[int]
+) -> Iterator[Finding]:
+    """Yield how well images agree with each part, for contour maps that are already made.
+
+    Args:
+        names: the names of the frames.
+        maps: the contour maps of each frame by part, the image first.
+        size: (H, W) of the first image.
+    """
+    frames = [
+        _Frame(_Place(name), each, reduction(tuple(size)))
+        for name, each in zip(names, maps, strict=True)
+    ]
+    yield from _compared(frames, next(iter(maps[0])))
+
+
+def _compared(frames: Sequence[_Frame], image: str) -> Iterator[Finding]:
+    if not frames:
+        return
     yield from _check_empty([frame for frame in frames if frame.maps[image] is None], len(frames))
-    shown = {part: _with_contours(frames, image, part) for part in present}
-    found = {part: _judged(shown[part], image, part) for part in present}
+    parts = [part for part in frames[0].maps if part != image]
+    shown = {part: _with_contours(frames, image, part) for part in parts}
+    found = {part: _judged(shown[part], image, part) for part in parts}
     faults = [each for each in found.values() if each.kind not in ("agree", "undecided")]
-    scale = frames[0].scale if frames else 1
+    scale, path = frames[0].scale, frames[0].place.path
     if len(faults) > 1 and len({fault.kind for fault in faults}) == 1 and _all_judged(found):
-        parts = " and ".join(_WORDS.get(part, part) for part in found)
-        message = f"images {_fault(faults[0], scale, parts)}; replace the images"
-        yield Finding.warning("agreement", message, sets[0].example(image), faults[0].frames)
+        words = " and ".join(_WORDS.get(part, part) for part in found)
+        message = f"images {_fault(faults[0], scale, words)}; replace the images"
+        yield Finding.warning("agreement", message, path, faults[0].frames)
         return
     for part, judgement in found.items():
-        misfits = [shown[part][at].place for at in judgement.misfits]
-        yield _part_finding(part, judgement, scale, misfits, sets[0].example(part))
+        misfits = [shown[part][at].place.name for at in judgement.misfits]
+        yield _part_finding(part, judgement, scale, misfits, path)
 
 
 def _all_judged(found: Mapping[str, Judgement]) -> bool:
@@ -81,16 +110,16 @@ def _contour_maps(makers: Mapping[str, Maker], place: tuple[Frameset, int]) -> _
     except DataError:
         return None  # reported where files are decoded
     image = frames.parts[0]
-    example = Problem(frames.frames.path(index, image), frames.frames.name(index))
+    place_of_image = _Place(frames.frames.name(index), frames.frames.path(index, image))
     maps = {part: make(native[part]) for part, make in makers.items()}
-    return _Frame(example, maps, reduction(native[image].shape))
+    return _Frame(place_of_image, maps, reduction(native[image].shape))
 
 
 def _check_empty(empty: Sequence[_Frame], count: int) -> Iterator[Finding]:
     if empty:
         message = (
             f"image: {len(empty)} of {count} images show nothing (black or of a single colour), "
-            f"such as {empty[0].place.message}; replace them"
+            f"such as {empty[0].place.name}; replace them"
         )
         yield Finding.warning("agreement", message, empty[0].place.path, len(empty))
 
@@ -117,7 +146,7 @@ def _maps_of(frames: Sequence[_Frame], part: str) -> list[Contours]:
 
 
 def _part_finding(
-    part: str, judgement: Judgement, scale: int, misfits: Sequence[Problem], path: Path
+    part: str, judgement: Judgement, scale: int, misfits: Sequence[str], path: Path | None
 ) -> Finding:
     words, count = _WORDS.get(part, part), judgement.frames
     if judgement.kind == "undecided":
@@ -132,7 +161,7 @@ def _part_finding(
             "are"
         )
         if misfits:
-            message += f"; not so {listed([place.message for place in misfits])}"
+            message += f"; not so {listed(misfits)}"
         return Finding.ok("agreement", message, path, count)
     message = f"{words} {_fault(judgement, -scale, 'images')}; replace one of them"
     return Finding.warning("agreement", message, path, count)

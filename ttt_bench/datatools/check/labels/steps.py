@@ -1,4 +1,4 @@
-"""Find label maps that were resized like pictures, which averages ids along borders."""
+"""Find label maps that were resized like pictures, or that are noise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ttt_bench.datatools.check.findings import Finding
 _APART = 2  # pixels between two steps of one blended border, at most
 _FEWEST = 200  # pairs of near steps that are needed to judge
 _MOST_SHARE = 0.25  # share of steps that have a near one; labels have fewer
+_MOST_CHANGES = (
+    0.5  # share of neighbouring pixels with different ids; label maps have a few percent
+)
 _MOST_SAME = 0.75  # share of near pairs with the same direction; unrelated ids give about a half
 
 
@@ -47,21 +50,31 @@ def _along_rows(labels: NDArray[Any]) -> Steps:
     return Steps(len(values), int(near.sum()), int(same.sum()))
 
 
-class ResizedLabels:
+class LabelSteps:
     """The steps in the label maps of the decoded frames."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._steps = Steps(0, 0, 0)
+        self._pixels = 0
 
     def add(self, labels: NDArray[Any]) -> None:
         """Add a label map (H, W) as stored in the file."""
         found = count_steps(labels)
+        self._pixels += labels.size
         self._steps = Steps(*(a + b for a, b in zip(self._steps, found, strict=True)))
 
-    def findings(self, path: Path) -> Iterator[Finding]:
-        """Yield a warning if ids between two others lie in thin bands along borders."""
+    def findings(self, path: Path | None) -> Iterator[Finding]:
+        """Yield a warning if ids are noise, or are averages in thin bands along borders."""
         every, near, same = self._steps
+        changes = every / max(2 * self._pixels, 1)
+        if changes > _MOST_CHANGES:
+            message = (
+                f"{self._name}: {changes:.0%} of neighbouring pixels have different ids: this is "
+                "noise, not a label map; take the original files"
+            )
+            yield Finding.warning("values", message, path)
+            return
         if near < _FEWEST or near < _MOST_SHARE * every or same < _MOST_SAME * near:
             return
         message = (

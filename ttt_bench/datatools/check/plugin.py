@@ -1,0 +1,292 @@
+"""Check the data sets of other packages: what their samples contain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt_bench.data.base import Dataset
+from ttt_bench.data.cache import cache_folder
+from ttt_bench.data.domains import BUILT_IN, Domain, shared_labels
+from ttt_bench.data.images.file_dataset import SampledDataset, array_problems, value_problems
+from ttt_bench.data.images.files import spread
+from ttt_bench.data.images.sample import IMAGE, Sample
+from ttt_bench.data.label_spaces import LabelSpace
+from ttt_bench.data.open import open_domain
+from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.splits import SPLITS
+from ttt_bench.data.variants import CORRECTED
+from ttt_bench.datatools.check.agreement.contours import (
+    Contours,
+    depth_contours,
+    edge_contours,
+    image_contours,
+    label_contours,
+    normal_contours,
+)
+from ttt_bench.datatools.check.agreement.findings import compared
+from ttt_bench.datatools.check.findings import Finding, Results
+from ttt_bench.datatools.check.labels.steps import LabelSteps
+from ttt_bench.datatools.check.values import metres_finding
+from ttt_bench.errors import BenchError
+from ttt_bench.tasks import IGNORE
+from ttt_bench.util.progress import Progress
+
+_SIZE = (448, 576)  # of images and targets, for data sets that give no samples of their own size
+_FRAMES = 48  # samples of a split that are read, unless all are requested
+
+
+class InstalledSet(NamedTuple):
+    """A data set of another package whose folder is in a data root."""
+
+    domain: Domain
+    origin: str
+    data_root: Path
+
+
+class _Split(NamedTuple):
+    """A split of a data set, its samples, and the names of its classes."""
+
+    name: str
+    dataset: Dataset
+    samples: Mapping[int, Sample]
+    classes: tuple[str, ...]
+
+
+def installed_sets(root: Path) -> list[InstalledSet]:
+    """Return the data sets of other packages whose folder is `root`, or is below it.
+
+    Packages that cannot be imported are left out; `data list` names them.
+    """
+    found = []
+    for entry in DATASETS.entries():
+        if entry.name in BUILT_IN:
+            continue
+        try:
+            domain = DATASETS.load(entry.name)
+        except BenchError:
+            continue
+        for data_root in (root, root.parent):
+            folder = data_root / (domain.folder or "")
+            if folder.is_dir() and (data_root == root or folder == root):
+                found.append(InstalledSet(domain, f"{entry.origin} ({entry.location})", data_root))
+    return found
+
+
+def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> Results:
+    """Check what the samples of a data set contain.
+
+    Args:
+        full: read every sample. Otherwise an evenly spread sample of each split is read.
+    """
+    domain = found.domain
+    folder = found.data_root / (domain.folder or "")
+    yield Finding.ok("layout", f"the data set {domain.name} of the package {found.origin}", folder)
+    opened, problems = 0, []
+    for split in SPLITS:
+        try:
+            space = _space(domain)
+            dataset = _open(found, split, space, progress)
+        except BenchError as error:
+            problems.append(f"split {split}: {error}")
+            continue
+        opened += 1
+        yield from _check_split(domain, split, dataset, space, progress, full=full)
+    for problem in problems:
+        if opened:
+            yield Finding.warning("splits", problem, folder)
+        else:
+            yield Finding.error("splits", problem, folder)
+
+
+def _space(domain: Domain) -> LabelSpace | None:
+    return shared_labels([domain], None, {})
+
+
+def _open(found: InstalledSet, split: str, space: LabelSpace | None, progress: Progress) -> Dataset:
+    return open_domain(
+        found.domain,
+        split,
+        _SIZE,
+        0,
+        data_root=found.data_root,
+        cache=cache_folder(),
+        progress=progress,
+        variant=CORRECTED,
+        space=space,
+    )
+
+
+def _check_split(
+    domain: Domain,
+    split: str,
+    dataset: Dataset,
+    space: LabelSpace | None,
+    progress: Progress,
+    *,
+    full: bool,
+) -> Iterator[Finding]:
+    chosen = spread(len(dataset), len(dataset) if full else _FRAMES)
+    samples: dict[int, Sample] = {}
+    with progress.bar(f"reading samples of {domain.name}, {split}", len(chosen)) as bar:
+        for index in chosen:
+            try:
+                samples[index] = _sample(dataset, index)
+            except Exception as error:  # the code of another package can raise any error
+                yield _failed(split, dataset, index, error)
+                return
+            bar.advance()
+    if not samples:
+        yield Finding.error("frames", f"{split}: no images")
+        return
+    classes = space.classes if space else ()
+    parts = _Split(split, dataset, samples, classes)
+    invalid = list(_invalid(parts, domain))
+    yield from invalid
+    yield from _repeated(parts)
+    if not invalid:
+        yield from _shares(parts)
+        yield from _label_steps(parts)
+        if "depth" in dataset.tasks and domain.to_metres is None:
+            yield from _depth(parts)
+        yield from _agreement(parts)
+
+
+def _sample(dataset: Dataset, index: int) -> Sample:
+    """Return the arrays of an image: at its own size, or as `batch` gives them."""
+    if isinstance(dataset, SampledDataset):
+        return dataset.sample(index)
+    batch = dataset.batch([index])
+    image = np.rint(batch.images[0].numpy() * 255).astype(np.uint8)
+    targets = {task: values[0].numpy() for task, values in batch.targets.items()}
+    if "semseg" in targets:
+        targets["semseg"] = targets["semseg"].astype(np.uint8)
+    return {IMAGE: image, **targets}
+
+
+def _failed(split: str, dataset: Dataset, index: int, error: Exception) -> Finding:
+    reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    return Finding.error("files", f"{split}: sample {index} cannot be read: {reason}", None, 1)
+
+
+def _invalid(split: _Split, domain: Domain) -> Iterator[Finding]:
+    """Yield the first sample with each kind of invalid arrays."""
+    seen: set[str] = set()
+    for index, sample in split.samples.items():
+        problems = list(array_problems(sample, split.dataset.tasks))
+        problems += [] if problems else _value_problems(sample, split, domain)
+        for problem in problems:
+            if (kind := problem.split(" ")[0]) not in seen:
+                seen.add(kind)
+                name = f"{split.name}, sample {index} ({split.dataset.name(index)})"
+                yield Finding.error("values", f"{name}: {problem}", None, 1)
+
+
+def _value_problems(sample: Sample, split: _Split, domain: Domain) -> list[str]:
+    problems = list(value_problems(sample)) if domain.depth_nonnegative else []
+    if "semseg" in sample:
+        labels = sample["semseg"]
+        wrong = labels[(labels >= len(split.classes)) & (labels != int(IGNORE))]
+        if wrong.size:
+            problems.append(
+                f"semseg has the class {wrong.max()}, expected 0 to {len(split.classes) - 1}, or "
+                "255 without a target; look native ids up in `space.table`"
+            )
+    if "depth" in sample and domain.depth_nonnegative and (sample["depth"] == 0).any():
+        share = (sample["depth"] == 0).mean()
+        problems.append(
+            f"depth is 0 in {share:.1%} of the pixels; 255 marks a pixel without a target"
+        )
+    if "edge" in sample and domain.edge_sigmoid:
+        edges = sample["edge"]
+        if not np.isin(edges, (0, 1, IGNORE)).all():
+            problems.append("edge has values other than 0, 1 and 255; see `edge_sigmoid`")
+    return problems
+
+
+def _repeated(split: _Split) -> Iterator[Finding]:
+    """Yield an error if the first sample differs when it is read again."""
+    index, before = next(iter(split.samples.items()))
+    again = _sample(split.dataset, index)
+    if before.keys() != again.keys() or not all(
+        np.array_equal(before[name], again[name], equal_nan=True) for name in before
+    ):
+        message = (
+            f"{split.name}: sample {index} differs when it is read again; a sample must depend on "
+            "its index alone, so that runs can be repeated"
+        )
+        yield Finding.error("values", message)
+
+
+def _shares(split: _Split) -> Iterator[Finding]:
+    """Yield the share of pixels with a target per task, and the share of each class."""
+    for task in split.dataset.tasks:
+        known = [float((sample[task] != IGNORE).mean()) for sample in split.samples.values()]
+        message = (
+            f"{split.name}: {task} on {np.mean(known):.1%} of the pixels of {len(known)} samples"
+        )
+        if task == "semseg":
+            message += f": {_class_shares(split)}"
+        yield Finding.ok_if(bool(np.mean(known) > 0), "values", message)
+
+
+def _label_steps(split: _Split) -> Iterator[Finding]:
+    """Yield a warning if label maps are noise, or were resized like pictures."""
+    if "semseg" not in split.dataset.tasks:
+        return
+    steps = LabelSteps(f"{split.name}: semseg")
+    for labels in _arrays(split, "semseg"):
+        steps.add(labels)
+    yield from steps.findings(None)
+
+
+def _class_shares(split: _Split) -> str:
+    counts = np.zeros(256, dtype=np.int64)
+    for sample in split.samples.values():
+        counts += np.bincount(sample["semseg"].ravel(), minlength=256)
+    every = max(int(counts.sum()), 1)
+    shares = zip(split.classes, counts, strict=False)
+    return ", ".join(f"{name} {count / every:.2%}" for name, count in shares)
+
+
+def _depth(split: _Split) -> Iterator[Finding]:
+    valid = [depth[depth != IGNORE] for depth in _arrays(split, "depth")]
+    medians = [float(np.median(metres)) for metres in valid if metres.size]
+    if medians:
+        wrong = "depth targets must be in metres, or `to_metres` of the domain must decode them"
+        finding = metres_finding(medians, wrong, None)
+        yield Finding.ok_if(finding.level == "ok", "values", f"{split.name}: {finding.message}")
+
+
+def _agreement(split: _Split) -> Iterator[Finding]:
+    """Compare images with their targets, as for the built-in data sets."""
+    indices = list(split.samples)[:: -(-len(split.samples) // _FRAMES)]
+    names = [split.dataset.name(index) for index in indices]
+    maps = [_contours(split.samples[index]) for index in indices]
+    for finding in compared(names, maps, split.samples[indices[0]][IMAGE].shape[1:]):
+        message = f"{split.name}: {finding.message}"
+        yield Finding.ok_if(finding.level == "ok", "agreement", message, count=finding.count)
+
+
+def _contours(sample: Sample) -> dict[str, Contours | None]:
+    """Return the contour maps of a sample's arrays."""
+    made: dict[str, Contours | None] = {IMAGE: image_contours(sample[IMAGE].transpose(1, 2, 0))}
+    if "semseg" in sample:
+        made["semseg"] = label_contours(sample["semseg"])
+    if "depth" in sample:
+        depth = sample["depth"][0]
+        made["depth"] = depth_contours(depth, (depth != IGNORE) & (depth > 0))
+    if "normals" in sample:
+        vectors = np.where(sample["normals"] == IGNORE, 0, sample["normals"])
+        made["normals"] = normal_contours(vectors.transpose(1, 2, 0))
+    if "edge" in sample:
+        made["edge"] = edge_contours(np.where(sample["edge"][0] == 1, 1, 0))
+    return made
+
+
+def _arrays(split: _Split, name: str) -> Sequence[NDArray[Any]]:
+    return [sample[name] for sample in split.samples.values()]
