@@ -214,7 +214,7 @@ class CellRun:
             DamagedError: the file is damaged, or of another cell.
         """
         state, about = tensor_file.load(partial)
-        if about.get("config", self.cell.hash) != self.cell.hash:
+        if about.get("config") != self.cell.hash:
             raise DamagedError(partial, "it is of another cell", tensor_file.REMEDY)
         return state, about
 

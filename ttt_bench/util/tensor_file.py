@@ -19,6 +19,8 @@ from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading
 
+DIGEST = "digest"
+"""The entry of the description that holds the digest."""
 REMEDY = "the next run sets it aside and computes it again"
 
 
@@ -32,8 +34,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
         BenchError: the file cannot be written; the previous file stays.
     """
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(about, sort_keys=True)
-    metadata = {"about": text, "digest": _digest(flat, text)}
+    about = json.loads(json.dumps(about))  # as it is read
+    # one entry only: safetensors writes several in an order that differs between processes
+    metadata = {"about": json.dumps({**about, DIGEST: _digest(flat, about)}, sort_keys=True)}
     hint = "choose another folder with --results"
     with atomic_file(path, hint, (SafetensorError,)) as temporary:
         save_file(flat, temporary, metadata=metadata)
@@ -54,9 +57,9 @@ def load(
     """
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about, metadata = _about(file), file.metadata() or {}
-    # files of earlier versions have no digest
-    if metadata.get("digest", digest := _digest(tensors, metadata.get("about", ""))) != digest:
+        about = _about(file)
+    digest = about.pop(DIGEST, None)  # files of earlier versions have none
+    if digest is not None and digest != _digest(tensors, about):
         raise DamagedError(path, "its content differs from its digest", REMEDY)
     if expected is not None and hash_of(about) != hash_of(expected):
         raise DamagedError(path, "it holds something else than its name says", REMEDY)
@@ -71,18 +74,20 @@ def description(path: Path) -> dict[str, Any]:
         DataError: the file does not exist or cannot be read.
     """
     with _opened(path) as file:
-        return _about(file)
+        about = _about(file)
+    about.pop(DIGEST, None)
+    return about
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with explained_reading(path), path.open("rb"):
-        pass  # safetensors reports every failure to open a file as a missing one
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError, ValueError, RecursionError, MemoryError) as error:
-        raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
+    with explained_reading(path):
+        path.open("rb").close()  # safetensors calls a file missing that it may not read
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except (SafetensorError, ValueError, RecursionError) as error:
+            raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
 
 
 def _about(file: Any) -> dict[str, Any]:
@@ -92,9 +97,9 @@ def _about(file: Any) -> dict[str, Any]:
     return about
 
 
-def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
     """Return a hash of named tensors on the CPU and their description."""
-    found = sha256(about.encode())
+    found = sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
