@@ -151,3 +151,13 @@ def test_a_save_that_fails_costs_no_numbers(
     ((folder, _),) = store.cells(tmp_path)
     other = swept / folder.relative_to(tmp_path) / "rows.parquet"
     assert (folder / "rows.parquet").read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["cells", "checkpoints"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_computed(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(BenchError, match=rf"{name} cannot be written \(File exists.*--results"):
+        run(tmp_path, methods="base")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != name]
