@@ -6,8 +6,12 @@ import gzip
 import io
 import struct
 import tarfile
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.files.raw_files import Stopping, half_written, member, pack, tar_of, tree
@@ -257,6 +261,66 @@ def test_gzipped_data_that_are_not_tar_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(gzip.compress(bytes(range(256)) * 20))
     with pytest.raises(DataError, match="not a tar archive"):
         list_members(tmp_path / "x.tar.gz", Silent())
+
+
+def packed(archive: Path, members: list[tuple[str, bytes]]) -> Path:
+    """Write an archive with these members in this order; names may occur twice."""
+    if archive.suffix != ".zip":
+        return tar_of(archive, [(member(name, data), data) for name, data in members])
+    with zipfile.ZipFile(archive, "w") as content, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name twice
+        for name, data in members:
+            content.writestr(name, data)
+    return archive
+
+
+class Counting(Silent):
+    """A display that counts the steps of every bar."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Any]:
+        self.total, self.done = total, 0
+        yield self
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self.done += amount
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
+@pytest.mark.parametrize("second", ["depth/1.npy", "./depth/1.npy", "depth//1.npy"])
+@pytest.mark.parametrize("size", [5, 9])
+def test_the_last_of_several_members_of_one_name_counts(
+    tmp_path: Path, suffix: str, second: str, size: int
+) -> None:
+    last = b"the last one"[:size]
+    members = [("depth/1.npy", b"first"), ("depth/2.npy", b"other"), (second, last)]
+    archive, counting = packed(tmp_path / f"x{suffix}", members), Counting()
+    assert unpacked(archive, below("depth"), tmp_path / "out", counting) == 2
+    assert (counting.done, counting.total) == (2, 2)
+    assert tree(tmp_path / "out") == {"depth/1.npy": last, "depth/2.npy": b"other"}
+    assert declared_size(list_members(archive, Silent()), below("depth")) == 5 + size
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+def test_two_folders_for_one_place_are_refused_and_named(tmp_path: Path, suffix: str) -> None:
+    archive = packed(tmp_path / f"x{suffix}", [("a/depth/1.npy", b"1"), ("b/depth/1.npy", b"2")])
+    message = "member b/depth/1.npy is a second file for depth/1.npy, in addition to a/depth/1.npy"
+    with pytest.raises(DataError, match=message):
+        unpacked(archive, below("depth"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("names", [("depth/1", "depth/1/2.npy"), ("depth/1/2/3", "depth/1")])
+def test_a_member_below_another_one_is_refused_and_named(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    archive = packed(tmp_path / "x.tar", [(name, b"data") for name in names])
+    with pytest.raises(DataError, match=r"member depth/1/\S+ is below depth/1, which is a file"):
+        unpacked(archive, below("depth"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])

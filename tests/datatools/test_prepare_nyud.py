@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -225,6 +228,50 @@ def test_a_cut_file_of_raw_frames_is_incomplete(raw: Path, tmp_path: Path) -> No
         made(raw, tmp_path / "nyud", mat=path)
 
 
+def changed_mat(raw: Path, folder: Path, change: Callable[[Any], None]) -> Path:
+    """Return a copy of the raw frames after a change of the open file."""
+    path = folder / "nyu_depth_v2_labeled.mat"
+    shutil.copy(raw / path.name, path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+@pytest.mark.parametrize("name", ["depths", "rawDepths"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_raw_depth_that_no_loader_reads_is_refused(
+    raw: Path, tmp_path: Path, name: str, value: float
+) -> None:
+    def change(file: Any) -> None:
+        file[name][1, 300, 200] = value
+
+    path = changed_mat(raw, tmp_path, change)
+    message = f"{name} of frame 2 has values that are negative or not finite"
+    with pytest.raises(DataError, match=message):
+        made(raw, tmp_path / "nyud", mat=path)
+    assert not (tmp_path / "nyud" / "NYUDv2").exists()
+
+
+def test_raw_frames_that_are_no_arrays_are_refused(raw: Path, tmp_path: Path) -> None:
+    def change(file: Any) -> None:
+        del file["labels"], file["depths"], file["images"]
+        file["labels"] = 3
+        file.create_group("depths")
+        file["images"] = np.zeros((2, 3, 640, 480), np.uint8)
+
+    path = changed_mat(raw, tmp_path, change)
+    with pytest.raises(DataError, match="depths, labels must be an array with one entry per frame"):
+        made(raw, tmp_path / "nyud", mat=path)
+
+
+def test_raw_frames_that_another_program_has_locked_are_read(raw: Path, tmp_path: Path) -> None:
+    path = changed_mat(raw, tmp_path, lambda file: None)
+    with path.open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        root = made(raw, tmp_path / "nyud", mat=path)
+    assert (root / "depth" / "0001.npy").is_file()
+
+
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
@@ -291,7 +338,7 @@ def test_an_incomplete_mirror_is_unpacked_with_a_notice(tmp_path: Path) -> None:
         pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2"), tmp_path / "nyud", notices
     )
     assert notices.heard("gt_sets/train.txt lists 3 images, the published list 795")
-    assert notices.heard("1 images have no normals, such as 0003")
+    assert notices.heard("1 images have no normals, such as '0003'")
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -302,6 +349,44 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
         match=r"contains no gt_sets/train.txt, but depth.*; give NYUDv2 or NYUD_MT",
     ):
         nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("images", "Images", r"contains NYUDv2/Images/0001.png.* no images/ID.png or .jpg; upper"),
+        ("images/0001.png", "images/0001.PNG", r"have no image file.*, found images/0001.PNG\)"),
+        ("depth", "DEPTH", "contains NYUDv2/DEPTH/0001.npy.* but no depth/ID.npy; upper and lower"),
+        ("images", "photos", "contains no images/ID.png or .jpg, but .*; give NYUDv2 or NYUD_MT"),
+    ],
+)
+def test_archives_with_other_names_of_files_are_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    source = nyud_files.write(tmp_path / "source", ids={"train": ["0001"], "val": ["0002"]})
+    (source / old).rename(source / new)
+    archive = pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2")
+    with pytest.raises(DataError, match=message):
+        nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
+    assert not (tmp_path / "nyud" / "NYUDv2").exists()
+
+
+@pytest.mark.parametrize("line", ["0001.png", "images/0001", "0001 0001"])
+def test_lists_of_other_ids_are_refused_with_an_id(tmp_path: Path, line: str) -> None:
+    source = nyud_files.write(tmp_path / "source", ids={"train": ["0001"], "val": ["0002"]})
+    (source / "gt_sets" / "train.txt").write_text(f"{line}\n")
+    archive = pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2")
+    with pytest.raises(DataError, match=f"1 of 1 images of .*, such as '{line}'"):
+        nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
+
+
+def test_an_archive_whose_lists_share_images_is_refused(tmp_path: Path) -> None:
+    source = nyud_files.write(tmp_path / "source")
+    shutil.copy(source / "gt_sets" / "train.txt", source / "gt_sets" / "val.txt")
+    archive = pack(tmp_path / "NYUDv2.tar.gz", source, "NYUDv2")
+    with pytest.raises(DataError, match=r"share 3 ids .* tested on images it was trained on"):
+        nyud.prepare_archive(archive, tmp_path / "nyud", Silent())
+    assert not (tmp_path / "nyud" / "NYUDv2").exists()
 
 
 def test_archives_resume_after_an_interruption(tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.files import pascal_files
-from support.files.raw_files import Stopping, half_written, pack, tree, write_voc
+from support.files.raw_files import (
+    Stopping,
+    half_written,
+    left_by_killed_process,
+    pack,
+    tree,
+    write_voc,
+)
 from support.files.taskonomy_files import cut
 from support.notices import Notices
 
@@ -188,3 +195,65 @@ def test_damaged_labels_are_named(tmp_path: Path) -> None:
     cut(pascal_files.file_of(root, NAMES[0], "pascal-context/trainval"))
     with pytest.raises(DataError, match=rf"{NAMES[0]}.mat: not a MATLAB 5 file, or truncated"):
         complete(root, Silent())
+
+
+def test_lists_that_share_images_are_refused(tmp_path: Path, raw: PascalSources) -> None:
+    with (raw.lists / "train.txt").open("a") as train:
+        train.write(f"{NAMES[-1]}\n")
+    with pytest.raises(DataError, match=rf"train.txt and val.txt share 1 ids \({NAMES[-1]}\)"):
+        prepare_raw(raw, tmp_path / "pascal", Silent())
+    assert not (tmp_path / "pascal").exists()
+    root = pascal_files.write(tmp_path / "whole")
+    shutil.copy(root / "ImageSets/Context/val.txt", root / "ImageSets/Context/train.txt")
+    with pytest.raises(DataError, match=r"share 3 ids"):
+        complete(root, Silent())
+
+
+def test_a_source_of_another_size_does_not_continue_a_draft(
+    tmp_path: Path, raw: PascalSources
+) -> None:
+    archive = pack(tmp_path / "voc.tar", raw.images, "VOCdevkit")
+    given = replace(raw, images=archive)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_raw(given, tmp_path / "pascal", Stopping("unpacking", 2))
+    picture = raw.images / "VOC2010" / "JPEGImages" / f"{NAMES[0]}.jpg"
+    picture.write_bytes(picture.read_bytes() + b"more")
+    pack(archive, raw.images, "VOCdevkit")
+    with pytest.raises(DataError, match="made by an interrupted command with other options"):
+        prepare_raw(given, tmp_path / "pascal", Silent())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("old", "new"), [("", ".JPG"), ("JPEGImages", "jpegimages")])
+def test_names_of_another_case_are_named(
+    tmp_path: Path, raw: PascalSources, packed: bool, old: str, new: str
+) -> None:
+    folder = raw.images / "VOC2010" / "JPEGImages"
+    if old:
+        folder.rename(folder.with_name(new))
+    else:
+        for path in folder.iterdir():
+            path.rename(path.with_suffix(new))
+    given = replace(raw, images=pack(tmp_path / "v.tar", raw.images)) if packed else raw
+    message = r"lacks 5 of the 5 files .* but has .*(JPG|jpegimages).*; upper and lower case count"
+    with pytest.raises(DataError, match=message):
+        prepare_raw(given, tmp_path / "pascal", Silent())
+
+
+def test_two_files_of_an_image_must_be_equal(tmp_path: Path, raw: PascalSources) -> None:
+    first = raw.images / "VOC2010" / "JPEGImages"
+    second = raw.images / "VOC2012" / "JPEGImages"
+    shutil.copytree(first, second)
+    prepare_raw(raw, tmp_path / "equal", Silent())
+    changed = second / f"{NAMES[0]}.jpg"
+    changed.write_bytes(changed.read_bytes() + b"more")
+    with pytest.raises(DataError, match=rf"VOC2010.*{NAMES[0]}.jpg and .*VOC2012.* differ"):
+        prepare_raw(raw, tmp_path / "other", Silent())
+
+
+def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    a, b = (pascal_files.write(tmp_path / name) for name in "ab")
+    complete(a, Silent())
+    left_by_killed_process(b / "edge" / "x.png")
+    complete(b, Silent())
+    assert tree(a) == tree(b)

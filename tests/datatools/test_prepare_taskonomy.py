@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.files.raw_files import Stopping, half_written, pack, tree
+from support.files.raw_files import Stopping, half_written, left_by_killed_process, pack, tree
 from support.files.taskonomy_files import DOMAINS, cut, file_of, folder_of, rewrite, write
 from support.notices import Notices
 from support.paths import SAMPLES
@@ -119,6 +119,10 @@ def test_archives_of_other_content_are_refused(tmp_path: Path, archives: list[Pa
     stranger = other.rename(other.with_name("ihlen_reshading.tar"))
     with pytest.raises(DataError, match=r"not named \{building\}_\{domain\}.tar"):
         unpack_archives([stranger], tmp_path / "root", Silent())
+    for name in (".._rgb.tar", "._rgb.tar", "_rgb.tar"):
+        with pytest.raises(DataError, match=r"not named \{building\}_\{domain\}.tar"):
+            unpack_archives([stranger.rename(stranger.with_name(name))], tmp_path, Silent())
+        (stranger.with_name(name)).rename(stranger)
     with pytest.raises(DataError, match="contains no"):
         find_archives([tmp_path])
     assert find_archives([archives[1].parent])[0].name == "hanson_depth_zbuffer.tar"
@@ -171,7 +175,7 @@ def test_edges_are_made_only_if_the_formula_fits_existing_files(tmp_path: Path) 
         rewrite(file_of(root, "ihlen", stem, "edge_occlusion"), noise)
     file_of(root, "ihlen", "point_10_view_0", "edge_occlusion").unlink()
     with pytest.raises(
-        DataError, match=r"do not follow from depth \(correlation -?0\.\d+, at least 0.99"
+        DataError, match=r"not the published edges of this depth \(correlation -?0\.\d+, at least 0.99"
     ):
         make_edges(root, Silent())
     other = write(tmp_path / "b", ["ihlen"], domains=DOMAINS[:3])
@@ -198,6 +202,31 @@ def test_edges_resume_after_an_interruption(tmp_path: Path) -> None:
     assert not half_written(root)
     make_edges(root, Silent())
     assert tree(root) == tree(whole)
+
+
+def test_files_of_a_killed_process_are_neither_counted_nor_kept(tmp_path: Path) -> None:
+    root = write(tmp_path, ["ihlen"])
+    edge = file_of(root, "ihlen", "point_0_view_0", "edge_occlusion")
+    left = left_by_killed_process(edge)
+    edge.unlink()
+    data = Taskonomy.open(root, "test", (32, 32), Silent(), subset="all")
+    assert not any("ignored" in notice for notice in data.notices)
+    assert make_edges(root, Silent()) == 1
+    assert not left.exists()
+
+
+def test_edges_are_not_made_from_depth_in_another_unit(tmp_path: Path) -> None:
+    root = write(tmp_path, ["ihlen"])
+    for stem in ("point_0_view_0", "point_0_view_1", "point_2_view_0", "point_10_view_0"):
+        path = file_of(root, "ihlen", stem, "depth_zbuffer")
+        counts = np.asarray(Image.open(path)).astype(np.float64)
+        millimetres = np.where(counts < 65_000, counts * 1000 / 512, counts)
+        rewrite(path, millimetres.clip(max=65_535).astype(np.uint16))
+    edge = file_of(root, "ihlen", "point_0_view_0", "edge_occlusion")
+    edge.unlink()
+    with pytest.raises(DataError, match="no edges are made, because"):
+        make_edges(root, Silent())
+    assert not edge.exists()
 
 
 def test_edges_of_a_depth_file_that_is_damaged_are_not_made(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ import errno
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.files.raw_files import half_written, tree
 
-from ttt_bench.datatools.prepare.writing import draft, require_space
+from ttt_bench.datatools.prepare.writing import draft, require_space, save_array
 from ttt_bench.errors import BenchError, DataError
+from ttt_bench.util.os_errors import explained
 from ttt_bench.util.text import format_bytes
 
 
@@ -87,3 +90,25 @@ def test_sizes_in_words() -> None:
     assert [format_bytes(n) for n in (0, 999, 1500, 2_972_037_809, 5e12)] == [
         *("0 bytes", "999 bytes", "1.5 kB", "3.0 GB", "5000.0 GB")
     ]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.png"])
+def test_arrays_on_a_full_disk_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    save_array(tmp_path / name, array)
+    before = tree(tmp_path)
+    found = np.load(tmp_path / name) if name == "x.npy" else np.asarray(Image.open(tmp_path / name))
+    np.testing.assert_array_equal(found, array)
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with (
+        pytest.raises(BenchError, match=r"No space left on device.*free some space"),
+        explained(tmp_path),
+    ):
+        save_array(tmp_path / name, array + 1)
+    assert tree(tmp_path) == before

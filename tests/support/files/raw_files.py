@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ import scipy.io
 from PIL import Image
 
 from support.files.inside import inside
+from ttt_bench.util.atomic import TEMPORARY_MARK
+from ttt_bench.util.owner import machine
 from ttt_bench.util.progress import Silent
 
 RAW_LABELS = (0, 5, 17, 19, 24, 83, 124, 157, 894)
@@ -150,3 +153,13 @@ def tree(folder: Path) -> dict[str, bytes]:
 def half_written(folder: Path) -> list[Path]:
     """Return temporary files that were left behind."""
     return [path for path in folder.rglob("*") if ".tmp-" in path.name]
+
+
+def left_by_killed_process(path: Path) -> Path:
+    """Write the temporary file that a killed process leaves when it writes `path`."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = path.with_name(f".{path.name}{TEMPORARY_MARK}{machine()}-{ended.pid}-0a1b2c3d")
+    left.write_bytes(b"half")
+    return left

@@ -22,6 +22,7 @@ from ttt_bench.data.file_system import contents_of, folders_in
 from ttt_bench.data.taskonomy.splits import KNOWN
 from ttt_bench.errors import DataError, printable
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.atomic import TEMPORARY_MARK
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
@@ -396,6 +397,8 @@ def _files_of(folders: Folders, building: str) -> _BuildingFiles:
             names = contents_of(folder, "Taskonomy")
             for name in names.files:
                 stem, bit = _frame_file(name, part)
+                if name.startswith(".") and TEMPORARY_MARK in name:
+                    continue  # left by a killed `data prepare`, which removes it when it resumes
                 if not bit:
                     found.strays.append(f"{folder}/{name}")
                 elif found.stems.get(stem, 0) & bit:

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ttt_bench.errors import DataError
@@ -39,10 +39,17 @@ Destination = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, with its declared size in bytes."""
+    """A file in an archive.
+
+    Attributes:
+        name: its path in the archive.
+        size: its declared size in bytes.
+        number: its place among the files of the archive, counted from 0.
+    """
 
     name: str
     size: int
+    number: int = 0
 
 
 def is_archive(path: Path) -> bool:
@@ -53,6 +60,8 @@ def is_archive(path: Path) -> bool:
 def list_members(archive: Path, progress: Progress) -> list[Member]:
     """Return the files in an archive after a check of every member.
 
+    If an archive contains a file several times, the last one counts, as for tar and unzip.
+
     Raises:
         DataError: the archive is missing, incomplete or of another format; or a member would be
             written outside the folder, or is a link or a device; or the declared sizes are too
@@ -60,9 +69,11 @@ def list_members(archive: Path, progress: Progress) -> list[Member]:
     """
     _require_complete(archive)
     size = archive.stat().st_size
-    members, total = [], 0
+    members: dict[str, Member] = {}
+    total = 0
     with progress.bar(f"reading {archive.name}", 1) as bar:
-        for member in _members(archive):
+        for number, (name, declared) in enumerate(_members(archive)):
+            member = Member(name, declared, number)
             total += member.size
             if total > SMALL + MOST_TIMES * size:
                 raise DataError(
@@ -71,9 +82,9 @@ def list_members(archive: Path, progress: Progress) -> list[Member]:
                     f"{format_bytes(size)}, unlike the published archives; download it again from "
                     "its authors"
                 )
-            members.append(member)
+            members["/".join(_parts(member.name))] = member
         bar.advance()
-    return members
+    return list(members.values())
 
 
 def unpack(
@@ -91,18 +102,15 @@ def unpack(
         The number of members with a destination.
 
     Raises:
-        DataError: the archive is damaged, or a member unpacks to another size than declared. The
-            message names the member.
+        DataError: two members have one destination, or one lies below the other; the archive is
+            damaged; or a member unpacks to another size than declared. The message names the
+            member.
         OSError: a file cannot be written.
     """
-    wanted = {
-        member.name: (path, member)
-        for member in members
-        if (path := destination(member.name)) is not None
-    }
+    wanted = _destined(archive, members, destination)
     with progress.bar(f"unpacking {archive.name}", len(wanted)) as bar:
-        for name, stream in _streams(archive, wanted):
-            path, member = wanted[name]
+        for number, stream in _streams(archive, wanted):
+            path, member = wanted[number]
             written = folder / path
             if not (written.is_file() and written.stat().st_size == member.size):
                 written.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +118,26 @@ def unpack(
                     copy_member(archive, member, stream, target)
             bar.advance()
     return len(wanted)
+
+
+def _destined(
+    archive: Path, members: Iterable[Member], destination: Destination
+) -> dict[int, tuple[str, Member]]:
+    """Return the path and the member of each file to unpack, by the member's number."""
+    found: dict[str, Member] = {}
+    for member in members:
+        path = destination(member.name)
+        if path is None:
+            continue
+        if path in found:
+            why = f"a second file for {path}, in addition to {found[path].name}"
+            raise _refused(archive, member.name, why)
+        found[path] = member
+    for path, member in found.items():
+        for above in map(str, PurePosixPath(path).parents):
+            if above in found:
+                raise _refused(archive, member.name, f"below {found[above].name}, which is a file")
+    return {member.number: (path, member) for path, member in found.items()}
 
 
 def copy_member(archive: Path, member: Member, stream: IO[bytes], target: IO[bytes]) -> None:
@@ -145,19 +173,25 @@ def declared_size(members: Iterable[Member], destination: Destination) -> int:
     return sum(member.size for member in members if destination(member.name) is not None)
 
 
-def below(*folders: str) -> Destination:
+def below(*folders: str, any_case: bool = False) -> Destination:
     """Return a destination that keeps the files in these folders and drops the folders above.
 
     With `below("depth")`, `NYUDv2/depth/1.npy` becomes `depth/1.npy`.
+
+    Args:
+        folders: names of folders, with slashes between the folders of a path.
+        any_case: whether the names in the archive may differ in case.
     """
-    pieces = [tuple(folder.split("/")) for folder in folders]
+    fold = str.casefold if any_case else str
+    pieces = [tuple(fold(folder).split("/")) for folder in folders]
 
     def destination(name: str) -> str | None:
         parts = _parts(name)
         if not parts or parts[-1].startswith("."):
             return None
+        folded = tuple(map(fold, parts))
         for start in range(len(parts) - 1):
-            if any(parts[start : start + len(piece)] == piece for piece in pieces):
+            if any(folded[start : start + len(piece)] == piece for piece in pieces):
                 return "/".join(parts[start:])
         return None
 
@@ -208,11 +242,12 @@ def _require_complete(archive: Path) -> None:
         )
 
 
-def _members(archive: Path) -> Iterator[Member]:
+def _members(archive: Path) -> Iterator[tuple[str, int]]:
+    """Yield the name and the declared size of each file of an archive, in its order."""
     return _zip_members(archive) if archive.name.endswith(".zip") else _tar_members(archive)
 
 
-def _tar_members(archive: Path) -> Iterator[Member]:
+def _tar_members(archive: Path) -> Iterator[tuple[str, int]]:
     """Yield the files of a tar archive, which is read to its end."""
     end = 0
     try:
@@ -224,7 +259,7 @@ def _tar_members(archive: Path) -> Iterator[Member]:
                     raise _refused(archive, info.name, kind)
                 end = info.offset_data + -(-info.size // _BLOCK) * _BLOCK
                 if info.isfile():
-                    yield Member(info.name, info.size)
+                    yield info.name, info.size
             _require_end(tar)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         if not isinstance(error, EOFError) and not re.search(
@@ -258,7 +293,7 @@ def _least(archive: Path, end: int) -> str:
     return f"at least {max(end + 2 * _BLOCK, size + 1):,}" if archive.suffix == ".tar" else "more"
 
 
-def _zip_members(archive: Path) -> Iterator[Member]:
+def _zip_members(archive: Path) -> Iterator[tuple[str, int]]:
     try:
         with zipfile.ZipFile(archive) as content:
             for info in content.infolist():
@@ -268,42 +303,45 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                     word = "a link" if kind == stat.S_IFLNK else "a device or similar"
                     raise _refused(archive, info.filename, word)
                 if not info.is_dir():
-                    yield Member(info.filename, info.file_size)
+                    yield info.filename, info.file_size
     except zipfile.BadZipFile as error:
         if "not a zip file" not in str(error):
             raise DataError(f"{archive}: damaged ({error}); download it again") from error
         raise _incomplete(archive, archive.stat().st_size, "more") from error
 
 
-def _streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield (name, stream) for each wanted member."""
+def _streams(archive: Path, wanted: Collection[int]) -> Iterator[tuple[int, IO[bytes]]]:
+    """Yield (number, stream) for each wanted member."""
     if archive.name.endswith(".zip"):
         yield from _zip_streams(archive, wanted)
     else:
         yield from _tar_streams(archive, wanted)
 
 
-def _zip_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_streams(archive: Path, wanted: Collection[int]) -> Iterator[tuple[int, IO[bytes]]]:
     with zipfile.ZipFile(archive) as content:
-        for name in wanted:
+        files = [info for info in content.infolist() if not info.is_dir()]
+        for number in wanted:
             try:
-                stream = content.open(name)
+                stream = content.open(files[number])
             except _ZIP_ERRORS as error:
                 raise DataError(
-                    f"{archive}: member {name} cannot be unpacked ({error}); download it again"
+                    f"{archive}: member {files[number].filename} cannot be unpacked ({error}); "
+                    "download it again"
                 ) from error
             with stream:
-                yield name, stream
+                yield number, stream
 
 
-def _tar_streams(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_streams(archive: Path, wanted: Collection[int]) -> Iterator[tuple[int, IO[bytes]]]:
     """Yield the members in the order of the archive, which is read once."""
     with _tar(archive) as tar:
-        for info in tar:
-            if info.isfile() and info.name in wanted:
+        files = (info for info in tar if info.isfile())
+        for number, info in enumerate(files):
+            if number in wanted:
                 extracted = tar.extractfile(info)
                 assert extracted is not None
-                yield info.name, extracted
+                yield number, extracted
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ttt_bench.data.images.files import GREY, LABELS, PHOTO, RGB, read_image, read_npy
 from ttt_bench.data.images.normals import NYUD_AXES
@@ -28,7 +27,7 @@ from ttt_bench.datatools.prepare.nyud_targets import (
     depth_normals,
     label_boundaries,
 )
-from ttt_bench.datatools.prepare.writing import draft, require_space
+from ttt_bench.datatools.prepare.writing import draft, require_space, save_array
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import replacing
 from ttt_bench.util.parallel import map_in_threads
@@ -202,7 +201,7 @@ def _write_raw(
         "edge": edges.astype(np.uint8) * np.uint8(255),
     }
     for part, array in made.items():
-        _save(paths[part], array[CROP])
+        save_array(paths[part], array[CROP])
 
 
 def _write_cropped(folder: Path, frame: tuple[Listing, str]) -> None:
@@ -215,7 +214,7 @@ def _write_cropped(folder: Path, frame: tuple[Listing, str]) -> None:
         # a photograph is not compressed a second time
         target = _path(folder, part, name, ".png" if original.suffix == ".jpg" else original.suffix)
         if not target.is_file():
-            _save(target, _read_whole(original, part)[CROP])
+            save_array(target, _read_whole(original, part)[CROP])
 
 
 def _read_whole(original: Path, part: str) -> NDArray[Any]:
@@ -233,15 +232,6 @@ def _read_whole(original: Path, part: str) -> NDArray[Any]:
 def _path(folder: Path, part: str, name: str, suffix: str | None = None) -> Path:
     place = LAYOUT.parts[part][0]
     return folder / place.folder / f"{name}{suffix or place.suffixes[0]}"
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as .npy or as a picture, by the suffix of the path."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        if path.suffix == ".npy":
-            np.save(file, np.ascontiguousarray(array))
-        else:
-            Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
 
 
 def _ids(numbers: Sequence[int]) -> list[str]:

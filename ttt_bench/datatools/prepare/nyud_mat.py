@@ -16,6 +16,7 @@ from ttt_bench.data.nyud.index import WHOLE
 from ttt_bench.datatools.prepare.sources import NYUD_CLASSES, NYUD_RAW, NYUD_SPLITS
 from ttt_bench.errors import DataError
 from ttt_bench.util.extras import import_optional
+from ttt_bench.util.os_errors import advice, explained_reading, unreadable
 
 DATASETS = ("images", "depths", "rawDepths", "labels", "instances")
 RAW_LABELS = 894
@@ -53,8 +54,11 @@ def opened(path: Path) -> Iterator[Any]:
     _require_hdf5(path)
     h5py = import_optional("h5py", "reading nyu_depth_v2_labeled.mat")
     try:
-        file = h5py.File(path, "r")
+        # without a lock: another program may have locked the file, or the disk may not offer locks
+        file = h5py.File(path, "r", locking=False)
     except OSError as error:
+        if advice(error):
+            raise unreadable(path, error) from error
         raise DataError(
             f"{path}: incomplete or damaged HDF5 file, {path.stat().st_size:,} bytes ({error}). "
             f"Wanted: {NYUD_RAW}"
@@ -63,17 +67,30 @@ def opened(path: Path) -> Iterator[Any]:
         absent = [name for name in DATASETS if name not in file]
         if absent:
             raise DataError(f"{path}: has no {', '.join(absent)}. Wanted: {NYUD_RAW}")
-        counts = {name: len(file[name]) for name in DATASETS}
-        if len(set(counts.values())) > 1:
-            raise DataError(f"{path}: differing numbers of frames ({counts}); download it again")
+        _require_frames(path, file)
         yield file
+
+
+def _require_frames(path: Path, file: Any) -> None:
+    """Raise an error unless all data sets are arrays of the same number of frames."""
+    shapes = {name: getattr(file[name], "shape", None) for name in DATASETS}
+    flat = [name for name, shape in shapes.items() if not shape]
+    if flat:
+        raise DataError(
+            f"{path}: {', '.join(flat)} must be an array with one entry per frame, not a group or "
+            f"a single value. Wanted: {NYUD_RAW}"
+        )
+    counts = {name: shape[0] for name, shape in shapes.items() if shape}
+    if len(set(counts.values())) > 1:
+        raise DataError(f"{path}: differing numbers of frames ({counts}); download it again")
 
 
 def read_frame(file: Any, number: int) -> RawFrame:
     """Return a frame by its number, counted from 1.
 
     Raises:
-        DataError: the frame cannot be read, or has another shape.
+        DataError: the frame cannot be read, has another shape, or a depth that is negative or not
+            finite.
     """
     try:
         # MATLAB stores columns first, so all axes are reversed
@@ -88,6 +105,13 @@ def read_frame(file: Any, number: int) -> RawFrame:
             raise DataError(
                 f"{file.filename}: {name} of frame {number} has the shape {array.shape}, expected "
                 f"{expected}. Wanted: {NYUD_RAW}"
+            )
+    for name in ("depths", "rawDepths"):
+        depth = arrays[name]
+        if not (np.isfinite(depth) & (depth >= 0)).all():
+            raise DataError(
+                f"{file.filename}: {name} of frame {number} has values that are negative or not "
+                "finite; 0 marks a pixel without depth. Download the file again"
             )
     return RawFrame(
         rgb=np.ascontiguousarray(arrays["images"], dtype=np.uint8),
@@ -148,7 +172,7 @@ def _require_hdf5(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"{path}: no such file. Wanted: {NYUD_RAW}")
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with explained_reading(path), path.open("rb") as file:
         start, offset = file.read(512), 0
         # the signature may follow a user block of 512 bytes times a power of 2
         while offset < size:

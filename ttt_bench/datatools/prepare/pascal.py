@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import Any
 
 from ttt_bench.data.images.sample import IMAGE
-from ttt_bench.data.listed.layout import Listing, find_listing, find_root
+from ttt_bench.data.listed.layout import Listing, find_listing, find_root, require_disjoint
 from ttt_bench.data.pascal import decode, edges
 from ttt_bench.data.pascal.ids import voc_table
 from ttt_bench.data.pascal.index import CONTEXT, LAYOUT
 from ttt_bench.datatools.prepare import sources
 from ttt_bench.datatools.prepare.listed_archive import unpack_listed
 from ttt_bench.datatools.prepare.pascal_sources import Found, Wanted, find_files
-from ttt_bench.datatools.prepare.writing import RESUMES, draft, require_space
+from ttt_bench.datatools.prepare.writing import RESUMES, draft, require_space, save_array
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import replacing
+from ttt_bench.util.atomic import remove_leftovers, replacing
+from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 NAME = LAYOUT.archives[0]
 """The folder in `pascal/` that is made from raw sources."""
@@ -92,14 +94,13 @@ def prepare_raw(raw: PascalSources, folder: Path, progress: Progress) -> Path:
             folder exists.
         BenchError: a file cannot be written.
     """
-    lists = {name: _read_list(raw.lists / f"{name}.txt", progress) for name in LAYOUT.published}
+    lists = _read_lists(raw.lists, progress)
     ids = {name for listed in lists.values() for name in listed}
     found = _find_sources(raw, ids, progress)
     needed = sum(files.size for files in found) + len(ids) * (_LABEL_BYTES + _EDGE_BYTES)
     require_space(folder, needed, f"PASCAL-Context of {len(ids)} images")
     progress.notice(NO_NORMALS)
-    recipe = {name: str(path) for name, path in vars(raw).items()} | {"listed": len(ids)}
-    with draft(folder / NAME, recipe) as made:
+    with draft(folder / NAME, _recipe(raw, lists, found)) as made:
         (made / LAYOUT.lists).mkdir(parents=True, exist_ok=True)
         for name, listed in lists.items():
             with replacing(made / LAYOUT.lists / f"{name}.txt") as path:
@@ -108,6 +109,15 @@ def prepare_raw(raw: PascalSources, folder: Path, progress: Progress) -> Path:
             files.write(made, progress)
         _derive_files(made, progress)
     return folder / NAME
+
+
+def _recipe(
+    raw: PascalSources, lists: Mapping[str, list[str]], found: Sequence[Found]
+) -> dict[str, Any]:
+    """Return everything that determines the files: the sources, their sizes, and the lists."""
+    paths = {name: str(path) for name, path in vars(raw).items()}
+    sizes = {files.wanted.target: files.size for files in found}
+    return {**paths, "bytes": sizes, "listed": hash_of(lists)}
 
 
 def complete(folder: Path, progress: Progress) -> Path:
@@ -122,10 +132,12 @@ def complete(folder: Path, progress: Progress) -> Path:
         The data set's folder.
 
     Raises:
-        DataError: the data set is missing, a label file is damaged, or there is too little space.
+        DataError: the data set is missing, its lists share images, a label file is damaged, or
+            there is too little space.
         BenchError: a file cannot be written.
     """
     root = find_root(LAYOUT, folder)
+    require_disjoint(LAYOUT, root)
     listings = _listings(root)
     if all(len(listing.lacking("normals")) == len(listing) for listing in listings):
         progress.notice(NO_NORMALS)
@@ -152,6 +164,8 @@ def _find_sources(raw: PascalSources, ids: set[str], progress: Progress) -> list
 
 
 def _derive_files(root: Path, progress: Progress) -> None:
+    for place in (*LAYOUT.parts["semseg"], *LAYOUT.parts["edge"]):
+        remove_leftovers(root / place.folder)
     for listing in _listings(root):
         _make_classes(listing, progress)
         edges.keep(listing, progress)
@@ -164,8 +178,7 @@ def _make_classes(listing: Listing, progress: Progress) -> None:
 
     def make(name: str) -> None:
         labels = decode.read(listing.files[CONTEXT][name], CONTEXT)
-        with replacing(folder / f"{name}{_OWN_CLASSES.suffixes[0]}") as path:
-            Image.fromarray(table[labels]).save(path, format="PNG")
+        save_array(folder / f"{name}{_OWN_CLASSES.suffixes[0]}", table[labels])
 
     wanted = [name for name in listing.lacking("semseg") if name in listing.files[CONTEXT]]
     for _ in map_in_threads(make, wanted, "making PASCAL-Context's classes from labels", progress):
@@ -174,6 +187,23 @@ def _make_classes(listing: Listing, progress: Progress) -> None:
 
 def _listings(root: Path) -> list[Listing]:
     return [find_listing(LAYOUT, root, split) for split in ("train", "test")]
+
+
+def _read_lists(folder: Path, progress: Progress) -> dict[str, list[str]]:
+    """Return the ids of the published lists by their names.
+
+    Raises:
+        DataError: a list cannot be read, or the lists share ids.
+    """
+    lists = {name: _read_list(folder / f"{name}.txt", progress) for name in LAYOUT.published}
+    shared = sorted(set.intersection(*map(set, lists.values())))
+    if shared:
+        raise DataError(
+            f"{folder}: {' and '.join(f'{name}.txt' for name in lists)} share {len(shared)} ids "
+            f"({listed(shared)}), so that a model would be tested on images it was trained on. "
+            f"Wanted: {sources.PASCAL_LISTS}"
+        )
+    return lists
 
 
 def _read_list(path: Path, progress: Progress) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttt_bench.datatools.prepare.archives import Member, is_archive, list_members, unpack
@@ -41,15 +42,25 @@ class Wanted:
             return None
         return f"{self.target}/{base}"
 
+    def is_near(self, name: str) -> bool:
+        """Return whether a source's file has a name that differs in case alone."""
+        folded = replace(self, inside=self.inside.casefold(), suffix=self.suffix.casefold())
+        return self.destination(name) is None and folded.destination(name.casefold()) is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The files of one kind in a source: `members` of an archive, or `files` of a folder."""
+    """The files of one kind in a source: `members` of an archive, or `files` of a folder.
+
+    Attributes:
+        near: a file whose name differs in case alone from those that are wanted, or "".
+    """
 
     source: Path
     wanted: Wanted
     members: tuple[Member, ...] = ()
     files: tuple[Path, ...] = ()
+    near: str = ""
 
     @property
     def size(self) -> int:
@@ -68,9 +79,10 @@ class Found:
         absent = sorted(set(ids) - there)
         if absent:
             example = f"{self.wanted.inside or '...'}/{absent[0]}{self.wanted.suffix}"
+            near = f", but has {self.near}; upper and lower case count" if self.near else ""
             raise DataError(
                 f"{self.source}: lacks {len(absent)} of the {len(ids)} files of the listed images, "
-                f"such as {example}. Wanted: {self.wanted.words}"
+                f"such as {example} of {absent[0]!r}{near}. Wanted: {self.wanted.words}"
             )
 
     def write(self, folder: Path, progress: Progress) -> None:
@@ -92,7 +104,8 @@ def find_files(source: Path, wanted: Wanted, ids: Collection[str], progress: Pro
     """Return the files of the listed images in an archive or a folder.
 
     Raises:
-        DataError: the source is neither, or the archive is incomplete or harmful.
+        DataError: the source is neither, the archive is incomplete or harmful, or two files of an
+            image in a folder differ.
     """
 
     def listed(name: str) -> bool:
@@ -102,11 +115,32 @@ def find_files(source: Path, wanted: Wanted, ids: Collection[str], progress: Pro
         return target.removeprefix(f"{wanted.target}/").removesuffix(wanted.suffix) in ids
 
     if source.is_dir():
-        paths = sorted(path for path in source.rglob(f"*{wanted.suffix}") if listed(str(path)))
-        return Found(source=source, wanted=wanted, files=tuple(paths))
+        paths = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        files = [path for path in paths if listed(str(path))]
+        near = (str(path) for path in paths if wanted.is_near(str(path)))
+        return Found(source=source, wanted=wanted, files=_one_per_image(files), near=next(near, ""))
     if not source.exists() or not is_archive(source):
         raise DataError(
             f"{source}: neither a folder nor an archive of a known format. Wanted: {wanted.words}"
         )
-    members = [member for member in list_members(source, progress) if listed(member.name)]
-    return Found(source=source, wanted=wanted, members=tuple(members))
+    members = list_members(source, progress)
+    near = (member.name for member in members if wanted.is_near(member.name))
+    return Found(
+        source=source,
+        wanted=wanted,
+        members=tuple(member for member in members if listed(member.name)),
+        near=next(near, ""),
+    )
+
+
+def _one_per_image(files: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the first file of each name; raise an error if another one differs from it."""
+    kept: dict[str, Path] = {}
+    for path in files:
+        first = kept.setdefault(path.name, path)
+        if first != path and not filecmp.cmp(first, path, shallow=False):
+            raise DataError(
+                f"{first} and {path} differ, but only one of them can be used; give the folder "
+                "that contains the right one"
+            )
+    return tuple(kept.values())

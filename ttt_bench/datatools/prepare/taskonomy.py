@@ -82,7 +82,7 @@ def _named(archive: Path, folder: Path) -> _NamedArchive:
     domains = [name for names in PARTS.values() for name in names]
     for domain in domains:
         building = archive.name.removesuffix(f"_{domain}.tar")
-        if building not in ("", archive.name):
+        if building != archive.name and building.strip("."):
             target = _buildings_folder(folder / domain) / building
             return _NamedArchive(path=archive, building=building, domain=domain, target=target)
     raise DataError(

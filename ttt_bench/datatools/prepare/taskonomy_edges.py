@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from functools import partial as bound
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ttt_bench.data.listed.manifest import read_manifest, update_manifest
 from ttt_bench.data.taskonomy import decode
 from ttt_bench.data.taskonomy.edges import edges_from_depth
-from ttt_bench.data.taskonomy.index import PARTS, Frames, find_folders, list_frames
+from ttt_bench.data.taskonomy.index import PARTS, Folders, Frames, find_folders, list_frames
 from ttt_bench.datatools.check.edge_formula import compare_edges
 from ttt_bench.datatools.check.frameset import Frameset
-from ttt_bench.datatools.prepare.writing import RESUMES, require_space
+from ttt_bench.datatools.prepare.writing import RESUMES, require_space, save_array
 from ttt_bench.errors import DataError
-from ttt_bench.util.atomic import replacing
+from ttt_bench.util.atomic import remove_leftovers
 from ttt_bench.util.os_errors import explained
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
@@ -46,6 +46,7 @@ def make_edges(root: Path, progress: Progress) -> int:
             f"{root} is a cache of smaller files, but the formula on depth needs the original "
             "ones; give the folder of the original files"
         )
+    _remove_leftovers(folders)
     frames = list_frames(folders, folders.buildings, progress)
     agreement = _agreement(frames, progress)
     frames = frames.select(frames.has("depth"))
@@ -65,6 +66,14 @@ def make_edges(root: Path, progress: Progress) -> int:
     for problem in failed[:_LISTED]:
         progress.notice(f"no edges made: {problem}")
     return len(wanted) - len(failed)
+
+
+def _remove_leftovers(folders: Folders) -> None:
+    """Remove the temporary files that a killed process left in the folders of edges."""
+    edges = (paths for (_, part), paths in folders.paths.items() if part == "edge")
+    with explained(folders.root):
+        for folder in set(chain(*edges)):
+            remove_leftovers(folder)
 
 
 def _wanted(frames: Frames, progress: Progress) -> list[int]:
@@ -92,8 +101,7 @@ def _make(root: Path, frames: Frames, index: int) -> str | None:
         return str(error)
     path = _edge_path(root, frames, index)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        Image.fromarray(edges_from_depth(counts)).save(temporary, format="PNG")
+    save_array(path, edges_from_depth(counts))
     return None
 
 

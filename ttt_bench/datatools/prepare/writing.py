@@ -6,8 +6,13 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import TEMPORARY_MARK, replacing
@@ -46,6 +51,21 @@ def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
         _remove_temporary_files(folder)
         (folder / _RECIPE).unlink()
         folder.replace(target)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy or .png, by the suffix of the path, in place of any other file.
+
+    The file is made in memory, because NumPy and Pillow do not pass on the system's error number
+    when they write to a full disk.
+    """
+    content = BytesIO()
+    if path.suffix == ".npy":
+        np.save(content, np.ascontiguousarray(array))
+    else:
+        Image.fromarray(np.ascontiguousarray(array)).save(content, format="PNG")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
