@@ -114,7 +114,7 @@ def test_a_sound_data_set_is_described(root: Path, below: str) -> None:
             changed("image", lambda image: image[..., ::-1].copy()),
             "warning",
             "agreement",
-            "images fit their label maps and depth and normals when mirrored",
+            "images fit their label maps, depth maps and normals when mirrored",
         ),
         (
             changed(

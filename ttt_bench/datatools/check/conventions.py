@@ -186,7 +186,7 @@ def check_axes(
         used: the axes that loaders use until other ones are stored.
         path: an example file.
         stored: whether the measured axes are stored now.
-        trusted: whether no other check doubts the depth that the axes were measured with.
+        trusted: whether no other check doubts the depth or the normals.
     """
     if measured is None:
         message = (
@@ -220,8 +220,8 @@ def _decided(
     message = f"normal axes: {describe_axes(verdict.axes or used)}, measured: {verdict.words}"
     if not trusted:
         message += (
-            ". They are not stored, because depth is doubted (see the warnings on depth); loaders "
-            f"use {used}"
+            ". They are not stored, because depth or normals are doubted (see the other warnings); "
+            f"loaders use {used}"
         )
         return Finding.warning("conventions", message, path)
     good = stored or verdict.axes == used

@@ -114,9 +114,9 @@ def collect(results: Results, root: Path) -> CheckResult:
     return CheckResult(findings, tuple(measured))
 
 
-def doubted(findings: Sequence[Finding], part: str) -> bool:
-    """Return whether any finding about a part is not ok."""
-    return any(finding.about == part and finding.level != "ok" for finding in findings)
+def doubted(findings: Sequence[Finding], *parts: str) -> bool:
+    """Return whether any finding about one of these parts is not ok."""
+    return any(finding.about in parts and finding.level != "ok" for finding in findings)
 
 
 def has_error(findings: Sequence[Finding]) -> bool:

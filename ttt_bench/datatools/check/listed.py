@@ -121,17 +121,17 @@ def check_listed(
         return
     sets = [checked.frameset(listing) for listing in listings]
     contents = check_contents(sets, checked.values(), _HINT, progress, full=full)
+    contents += check_agreement(sets, checked.contours, progress)
     yield from contents
     if all("normals" in frames.parts for frames in sets):
         verdict = checked.measure_axes(sets, progress)
-        trusted = not doubted(contents, "depth")
+        trusted = not doubted(contents, "depth", "normals")
         yield from check_axes(
             verdict, used_axes, sets[0].example("normals"), stored=store, trusted=trusted
         )
         entry = axes_entry(verdict, trusted=trusted)
         yield Measured(folder, entry)
         yield from checked.check_labels(sets, entry.get("normal_axes", used_axes), progress)
-    yield from check_agreement(sets, checked.contours, progress)
     yield from _check_classes(checked, listings, progress, full=full)
     if has_error(contents):
         return

@@ -35,6 +35,8 @@ from ttt_bench.datatools.check.listed import CheckedSet
 from ttt_bench.datatools.check.values import DepthValues, EdgeValues, NormalValues
 from ttt_bench.util.progress import Progress
 
+_FARTHEST = 10.5  # metres; the largest depth of the published files is 10
+_MOST_FAR = 0.001  # share of pixels
 _FRAME = 8  # width of the border in pixels
 _SAME = 8.0  # difference of two greys out of 255
 _FRAMED = 0.5  # share of the pixels of the border that have one grey
@@ -93,6 +95,7 @@ class NyudValues:
         self._depth, self._normals, self._edges = DepthValues(), NormalValues(), EdgeValues()
         self._bordered: dict[str, int] = {IMAGE: 0, "normals": 0}
         self._colours, self._steps = Colours(), LabelSteps("semseg")
+        self._far: list[float] = []
         self._seen = 0
 
     def add(self, native: Native) -> None:
@@ -104,6 +107,7 @@ class NyudValues:
             self._steps.add(native["semseg"])
         if "depth" in native:
             self._depth.add(native["depth"], native["depth"] > 0)
+            self._far.append(float((native["depth"] > _FARTHEST).mean()))
         if "normals" in native:
             normals = native["normals"]
             self._normals.add(normals)
@@ -117,6 +121,13 @@ class NyudValues:
         yield from self._depth.findings(
             frames, "0", "depth is not in metres; take it from the archive again"
         )
+        if self._far and np.mean(self._far) > _MOST_FAR:
+            message = (
+                f"depth: {np.mean(self._far):.1%} of the pixels are above {_FARTHEST} m, which the "
+                "sensor cannot measure: depth is not in metres (feet?); take it from the archive "
+                "again"
+            )
+            yield Finding.warning("values", message, frames.example("depth"), about="depth")
         yield from self._normals.findings(
             frames, "these are not unit vectors; take them from the archive again"
         )

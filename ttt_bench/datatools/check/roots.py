@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ttt_bench.data.listed.layout import find_root
 from ttt_bench.data.listed.manifest import update_manifest
@@ -110,7 +110,7 @@ def _check_sets(
     findings: list[Finding] = []
     for name, folder in found.items():
         result = collect(checkers[name].check(folder, progress, full=full, store=store), folder)
-        stored = [problem for each in result.measured for problem in _stored(each)] if store else []
+        stored = _stored(result.measured) if store else []
         prefix = f"{checkers[name].title}: " if len(found) > 1 else ""
         findings += [_prefixed(finding, prefix) for finding in [*result.findings, *stored]]
     return findings
@@ -232,13 +232,17 @@ def _prefixed(finding: Finding, prefix: str) -> Finding:
     return replace(finding, message=f"{prefix}{finding.message}")
 
 
-def _stored(measured: Measured) -> list[Finding]:
-    """Write measured values to the manifest; return a warning if that fails."""
-    if not measured.entries:
-        return []
-    try:
-        update_manifest(measured.folder, measured.entries)
-    except BenchError as error:
-        message = f"the measurements cannot be stored, so that loaders do not use them: {error}"
-        return [Finding.warning("conventions", message, measured.folder)]
-    return []
+def _stored(measured: Sequence[Measured]) -> list[Finding]:
+    """Write measured values to their manifests; return a warning per manifest if that fails."""
+    entries: dict[Path, dict[str, Any]] = {}
+    for each in measured:
+        entries.setdefault(each.folder, {}).update(each.entries)
+    problems = []
+    for folder, values in entries.items():
+        try:
+            if values:
+                update_manifest(folder, values)
+        except BenchError as error:
+            message = f"the measurements cannot be stored, so that loaders do not use them: {error}"
+            problems.append(Finding.warning("conventions", message, folder))
+    return problems

@@ -106,14 +106,14 @@ def check_taskonomy(root: Path, progress: Progress, *, full: bool, store: bool) 
     everything = _frameset(usable)
     contents = check_contents([everything], _TaskonomyValues(), _HINT, progress, full=full)
     contents += _check_edges(everything, manifest, progress)
+    contents += check_agreement([everything], _CONTOURS, progress)
     yield from contents
     if "normals" in everything.parts:
-        trusted = not doubted(contents, "depth")
+        trusted = not doubted(contents, "depth", "normals")
         verdict = _measure_axes(everything, progress)
         used_axes, example = manifest.normal_axes or HARNESS_AXES, everything.example("normals")
         yield from check_axes(verdict, used_axes, example, stored=store, trusted=trusted)
         yield Measured(folders.root, axes_entry(verdict, trusted=trusted))
-    yield from check_agreement([everything], _CONTOURS, progress)
     splits = _selections(folders)
     yield from _check_classes(_label_splits(folders, usable, splits), progress, full=full)
     if has_error([*names, *contents]):

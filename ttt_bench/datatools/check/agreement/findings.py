@@ -27,7 +27,12 @@ Maker = Callable[[NDArray[Any]], Contours | None]
 _DRAWN = 2  # pixels of a contour map by which labels and edges drawn on the image may be off
 _MEASURED = 3  # the same for depth and normals, which another sensor has measured
 _TOLERANCE = {"depth": _MEASURED, "normals": _MEASURED}
-_WORDS = {"semseg": "label maps", "context": "Context labels", "edge": "edges"}
+_WORDS = {
+    "semseg": "label maps",
+    "depth": "depth maps",
+    "context": "Context labels",
+    "edge": "edges",
+}
 
 
 class _Place(NamedTuple):
@@ -88,7 +93,8 @@ def _compared(frames: Sequence[_Frame], image: str) -> Iterator[Finding]:
     faults = [each for each in found.values() if each.kind not in ("agree", "undecided")]
     scale, path = frames[0].scale, frames[0].place.path
     if len(faults) > 1 and len({fault.kind for fault in faults}) == 1 and _all_judged(found):
-        words = " and ".join(_WORDS.get(part, part) for part in found)
+        *others, last = (_WORDS.get(part, part) for part in found)
+        words = f"{', '.join(others)} and {last}"
         message = f"images {_fault(faults[0], scale, words)}; replace the images"
         yield Finding.warning("agreement", message, path, faults[0].frames)
         return
@@ -164,7 +170,7 @@ def _part_finding(
             message += f"; not so {listed(misfits)}"
         return Finding.ok("agreement", message, path, count)
     message = f"{words} {_fault(judgement, -scale, 'images')}; replace one of them"
-    return Finding.warning("agreement", message, path, count)
+    return Finding.warning("agreement", message, path, count, about=part)
 
 
 def _fault(judgement: Judgement, scale: int, others: str) -> str:

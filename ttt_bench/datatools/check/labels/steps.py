@@ -14,9 +14,7 @@ from ttt_bench.datatools.check.findings import Finding
 _APART = 2  # pixels between two steps of one blended border, at most
 _FEWEST = 200  # pairs of near steps that are needed to judge
 _MOST_SHARE = 0.25  # share of steps that have a near one; labels have fewer
-_MOST_CHANGES = (
-    0.5  # share of neighbouring pixels with different ids; label maps have a few percent
-)
+_MOST_CHANGES = 0.5  # share of neighbours with different ids; label maps have a few percent
 _MOST_SAME = 0.75  # share of near pairs with the same direction; unrelated ids give about a half
 
 
