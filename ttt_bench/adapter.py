@@ -377,6 +377,13 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
     original: ClassVar[Hparams] = PAPER
     uncounted: ClassVar[tuple[str, ...]] = ()
     """Parameters of `extra` that belong to the training recipe and are left out of counts."""
+    check_options: ClassVar[Mapping[str, Any]] = {}
+    """Options that `methods check` uses in place of the defaults.
+
+    The check's networks are hardly trained and see random images, so that their predictions are
+    never confident. A method that selects confident predictions sets a margin here that selects
+    all of them.
+    """
 
     def __init__(self, options: OptionsT | None = None) -> None:
         self.options = options if options is not None else cast(OptionsT, type(self).Options())

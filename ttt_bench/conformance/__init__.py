@@ -12,17 +12,17 @@ your own tests:
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.conformance.checks import CHECKS
+from ttt_bench.conformance.checks import CHECKS, NEEDS
 from ttt_bench.conformance.expect import ViolationError
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.errors import BenchError, ProcessError
+from ttt_bench.util.error_place import where
 from ttt_bench.util.process import fixed_process, watched
 
 __all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]
@@ -31,7 +31,7 @@ BACKBONE = "test_resnet"
 """The default network: a small ResNet of timm."""
 
 
-_SEE_PROCESS = "not completed: the method changes the process; see the check `process`"
+_SEE_PROCESS = "not run: the method changes the process; see the check `process`"
 
 
 class Result(NamedTuple):
@@ -39,15 +39,20 @@ class Result(NamedTuple):
 
     Attributes:
         check: the check's name.
-        problem: the rule that is broken, and how; empty if the check passed.
+        problem: the rule that is broken, and how; or why the check did not run; empty if the check
+            passed.
+        ran: whether the check ran to its end or found the problem itself.
+        error: the error that stopped it, with its traceback; None if it passed or did not run.
     """
 
     check: str
     problem: str
+    ran: bool = True
+    error: Exception | None = None
 
     @property
     def passed(self) -> bool:
-        """Return whether the check found no problem."""
+        """Return whether the check ran and found no problem."""
         return not self.problem
 
 
@@ -60,6 +65,9 @@ def check_method(
 ) -> list[Result]:
     """Run every check on a method and return the results.
 
+    A cause is reported once: a check that the same error stops, or that needs another check which
+    failed, counts as not run.
+
     Args:
         method: the class.
         settings: options to check it with, `option` -> value.
@@ -70,7 +78,34 @@ def check_method(
         BenchError: an option is invalid, or the backbone is unknown.
     """
     subject = Subject.create(method, settings or {}, backbone, torch.device(device))
-    return [run_check(name, subject) for name in CHECKS]
+    results: list[Result] = []
+    for name in CHECKS:
+        results.append(_next_result(name, subject, results))
+    return results
+
+
+def _next_result(name: str, subject: Subject, earlier: Sequence[Result]) -> Result:
+    """Run a check, unless a failed one makes it pointless, and return its result."""
+    failed = {result.check: result for result in earlier if not result.passed}
+    needed = NEEDS.get(name)
+    if needed in failed:
+        return Result(name, f"not run: it needs the check {needed!r}, which failed", ran=False)
+    result = run_check(name, subject)
+    for check, one in failed.items():
+        if one.ran and _same_cause(one, result, subject):
+            return Result(name, f"not run: the error of the check {check!r} stops it", ran=False)
+    return result
+
+
+def _same_cause(one: Result, other: Result, subject: Subject) -> bool:
+    """Return whether the same error of the method or of the harness stopped two checks."""
+    first, second = one.error, other.error
+    if isinstance(first, ViolationError) or type(first) is not type(second) or first is None:
+        return False
+    assert second is not None
+    if isinstance(first, BenchError):
+        return str(first) == str(second)
+    return where(first, subject.method) == where(second, subject.method)
 
 
 def assert_conforms(
@@ -82,15 +117,14 @@ def assert_conforms(
     """Raise an error that lists every broken rule of a method; arguments as of `check_method`.
 
     Raises:
-        AssertionError: at least one check failed.
+        AssertionError: at least one check failed; its cause is the error that stopped the first
+            one, with the traceback.
     """
-    broken = [
-        result for result in check_method(method, settings, backbone, device) if not result.passed
-    ]
+    results = check_method(method, settings, backbone, device)
+    broken = [result for result in results if not result.passed and result.ran]
     if broken:
-        raise AssertionError(
-            "\n".join(f"{method.name}, {result.check}: {result.problem}" for result in broken)
-        )
+        lines = [f"{method.name}, {result.check}: {result.problem}" for result in broken]
+        raise AssertionError("\n".join(lines)) from broken[0].error
 
 
 def run_check(name: str, subject: Subject) -> Result:
@@ -102,12 +136,11 @@ def run_check(name: str, subject: Subject) -> Result:
             with watched(f"method {subject.method.name}"):
                 CHECKS[name](subject)
     except ProcessError as error:
-        return Result(name, str(error) if name == "process" else _SEE_PROCESS)
+        own = name == "process"
+        return Result(name, str(error) if own else _SEE_PROCESS, ran=own, error=error)
     except (ViolationError, BenchError) as error:
-        return Result(name, str(error))
+        return Result(name, str(error), error=error)
     except Exception as error:  # a plugin can fail in any way; the other checks still run
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return Result(
-            name, f"{type(error).__name__}: {error} ({place.name}, {place.filename}:{place.lineno})"
-        )
+        place = where(error, subject.method)
+        return Result(name, f"{type(error).__name__}: {error} ({place})", error=error)
     return Result(name, "")

@@ -38,6 +38,12 @@ def predictions_fit(
     wanted = {task: (count, k, *size) for task, k in channels.items()}
     found = {task: tuple(prediction.shape) for task, prediction in predictions.items()}
     demand(found == wanted, f"predictions {where} have the shapes {found}, not {wanted}")
+    half = {task: p.dtype for task, p in predictions.items() if p.dtype is not torch.float32}
+    demand(
+        not half,
+        f"predictions {where} are not float32: {half}; runs are in full precision, so predict "
+        "outside autocast, or return `.float()`",
+    )
     infinite = [task for task, prediction in predictions.items() if not _finite(prediction)]
     demand(not infinite, f"predictions of {', '.join(infinite)} {where} are not finite")
 
@@ -59,10 +65,16 @@ def same_outputs(first: Outputs, second: Outputs, otherwise: str) -> None:
     Raises:
         ViolationError: otherwise, with the message `otherwise`.
     """
-    demand(len(first) == len(second), otherwise)
-    for one, other in zip(first, second, strict=True):
-        same = one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
-        demand(same, otherwise)
+    demand(equal_outputs(first, second), otherwise)
+
+
+def equal_outputs(first: Outputs, second: Outputs) -> bool:
+    """Return whether two runs give equal predictions and losses, under equal names."""
+    return len(first) == len(second) and all(map(_equal_step, first, second))
+
+
+def _equal_step(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -19,4 +19,3 @@ def process(subject: Subject) -> None:
     session = subject.session()
     with watched(f"adapting with method {subject.method.name}"):
         outputs(session, images)
-        session.end_batch(images)

@@ -21,15 +21,27 @@ def trajectory(
     return list(session.trajectory(images, steps))
 
 
-def outputs(session: Session, images: Tensor, number: int = 0) -> list[dict[str, Tensor]]:
-    """Begin batch `number` and return the predictions and losses of every step on it."""
+def outputs(
+    session: Session, images: Tensor, number: int = 0, steps: int = STEPS
+) -> list[dict[str, Tensor]]:
+    """Adapt on batch `number` to its end; return the predictions and losses of every step."""
     session.begin_batch(number, images)
-    steps = trajectory(session, images)
-    return [_copies(predictions) | losses for _, predictions, losses in steps]
+    found = [
+        _copies(predictions) | losses
+        for _, predictions, losses in trajectory(session, images, steps)
+    ]
+    if session.moved:
+        session.end_batch(images)
+    return found
 
 
 def _copies(predictions: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {task: prediction.clone() for task, prediction in predictions.items()}
+
+
+def parameters(session: Session) -> dict[str, Tensor]:
+    """Return copies of all parameters."""
+    return {name: tensor.detach().clone() for name, tensor in session.net.named_parameters()}
 
 
 def state(session: Session) -> dict[str, Tensor]:

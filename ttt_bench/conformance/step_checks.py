@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from ttt_bench.conformance.expect import ViolationError, demand
 from ttt_bench.conformance.instruments import (
     DescentError,
@@ -12,7 +14,7 @@ from ttt_bench.conformance.instruments import (
     new_objects_only,
     no_descent,
 )
-from ttt_bench.conformance.runs import STEPS, trajectory
+from ttt_bench.conformance.runs import STEPS, outputs, trajectory
 from ttt_bench.conformance.subject import Subject
 
 
@@ -35,23 +37,22 @@ def passes(subject: Subject) -> None:
 
 
 def memory(subject: Subject) -> None:
-    """The memory in use does not grow with the steps."""
-    images = subject.images()
+    """The memory in use does not grow with steps or batches, and no thread is left running."""
     held: list[tuple[int, int]] = []
+    threads = threading.active_count()
     with new_objects_only():
-        session = subject.session(begin=images)
-        if not session.moved:
-            return
-        for _ in range(3):  # the first round fills caches
-            for _ in range(STEPS):
-                session.adapt(images)
+        session = subject.session()
+        for number in range(3):  # the first batch fills caches
+            outputs(session, subject.images(seed=number), number)
             held.append(living_memory(subject.device))
     _, before, after = held
     demand(
         after[0] <= before[0] and after[1] <= before[1],
-        f"uses more memory with every step: {before[0]} tensors and {before[1]} bytes, {STEPS} "
-        f"steps later {after[0]} tensors and {after[1]} bytes",
+        f"uses more memory with every batch of {STEPS} steps: {before[0]} tensors and {before[1]} "
+        f"bytes, one batch later {after[0]} tensors and {after[1]} bytes",
     )
+    running = threading.active_count() - threads
+    demand(running <= 0, f"leaves {running} threads running")
 
 
 def inputs(subject: Subject) -> None:

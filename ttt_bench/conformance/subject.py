@@ -15,6 +15,7 @@ from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.conformance.attributes import Shared
 from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
@@ -55,12 +56,14 @@ class Subject:
         settings: its options under the smoke preset, and an optimiser with `LEARNING_RATE`.
         backbone: a timm model.
         device: the device to run on.
+        shared: the class attributes and globals of the method's package before it ran.
     """
 
     method: type[Adapter]
     settings: MethodSettings
     backbone: str
     device: torch.device
+    shared: Shared
     _trained: dict[tuple[str, ...], tuple[Net, State]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -69,11 +72,11 @@ class Subject:
     def create(
         cls, method: type[Adapter], settings: Mapping[str, Any], backbone: str, device: torch.device
     ) -> Subject:
-        """Return a method with the options of the smoke preset, changed by `settings`.
+        """Return a method with the options of the smoke preset, changed by its `check_options`.
 
         Args:
             method: the class.
-            settings: `option` or `method.option` -> value.
+            settings: `option` or `method.option` -> value; they replace `check_options`.
             backbone: a timm model.
             device: the device to run on.
 
@@ -81,7 +84,8 @@ class Subject:
             BenchError: an option is invalid.
         """
         prefix = f"{method.name}."
-        given = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in settings.items()}
+        wanted = {**method.check_options, **settings}
+        given = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in wanted.items()}
         resolved = resolve_method(method, resolve_preset("smoke", {}), Request(set=given))
         optimiser = resolved.optimiser.model_copy(
             update={"lr": LEARNING_RATE, "lr_per_sample": False}
@@ -91,6 +95,7 @@ class Subject:
             settings=replace(resolved, optimiser=optimiser),
             backbone=backbone,
             device=device,
+            shared=Shared.of(method),
         )
 
     @property
@@ -144,17 +149,30 @@ class Subject:
         return net
 
     def session(
-        self, channels: Mapping[str, int] = CHANNELS, begin: Tensor | None = None, seed: int = 0
+        self,
+        channels: Mapping[str, int] = CHANNELS,
+        begin: Tensor | None = None,
+        *,
+        still: bool = False,
+        kind: type[Session] = Session,
     ) -> Session:
-        """Return a session of a new adapter on a new network; `begin` is shown as batch 0."""
+        """Return a session of a new adapter on a new network.
+
+        Args:
+            channels: task -> output channels of the pair.
+            begin: images that are shown as batch 0; None to begin no batch.
+            still: whether the learning rate is 0.
+            kind: the class of the session.
+        """
         _, statistics = self.trained(channels)
-        session = Session(
+        optimiser = self.settings.optimiser
+        session = kind(
             self.network(channels),
             self.adapter,
-            optimiser=self.settings.optimiser,
+            optimiser=optimiser.model_copy(update={"lr": 0.0}) if still else optimiser,
             statistics=statistics,
             recipe=RECIPES["weighted"],
-            seed=seed,
+            seed=0,
         )
         if begin is not None:
             session.begin_batch(0, begin)

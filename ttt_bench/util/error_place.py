@@ -22,16 +22,24 @@ def where(error: BaseException, method: type | None = None) -> str:
     frames = list(traceback.walk_tb(error.__traceback__))
     if not frames:
         return "an unknown line"
-    packages = {_package(base.__module__) for base in method.__mro__} if method else set()
-    own = [place for place in frames if _module(place[0]) in packages - {HARNESS, *_PYTHON}]
+    packages = packages_of(method) if method else set()
+    own = [place for place in frames if _package_of_frame(place[0]) in packages]
     frame, line = (own or frames)[-1]
     return f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
 
 
-def _module(frame: FrameType) -> str:
-    return _package(str(frame.f_globals.get("__name__", "")))
+def packages_of(plugin: type) -> set[str]:
+    """Return the top-level packages of a plugin's class and of its base classes.
+
+    The harness and Python's own modules are left out.
+    """
+    return {package_of(base.__module__) for base in plugin.__mro__} - {HARNESS, *_PYTHON}
 
 
-def _package(module: str) -> str:
+def package_of(module: str) -> str:
     """Return the top-level package of a module; the reference methods are a package themselves."""
     return METHODS if module.startswith(f"{METHODS}.") else module.partition(".")[0]
+
+
+def _package_of_frame(frame: FrameType) -> str:
+    return package_of(str(frame.f_globals.get("__name__", "")))
