@@ -276,7 +276,10 @@ BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "source training": (Infinite, "the loss is nan"),
     "shapes": (Cropped, r"predictions on .* have the shapes"),
     "batch sizes": (Particular, "ValueError: not enough values to unpack"),
-    "moves": (Undeclared, r"model\.heads\.depth\.weight changed .*, but `moves` does not declare it"),
+    "moves": (
+        Undeclared,
+        r"model\.heads\.depth\.weight changed .*, but `moves` does not declare it",
+    ),
     "updates": (Descending, "`step` changes .* without the harness's optimiser"),
     "network": (Hooking, r"changes the network's hooks while adapting \(model\)"),
     "reset": (Forgetful, r"keeps values of earlier batches in self\.steps"),
@@ -383,7 +386,8 @@ def test_all_checks_take_the_options() -> None:
 
 def test_every_broken_rule_is_named() -> None:
     with pytest.raises(
-        AssertionError, match=r"toy, moves: .*model\.heads\.depth\.weight changed in or before `step`"
+        AssertionError,
+        match=r"toy, moves: .*model\.heads\.depth\.weight changed in or before `step`",
     ):
         assert_conforms(Undeclared)
 
