@@ -44,7 +44,7 @@ def contents_of(folder: Path, title: str = "") -> Contents:
     folders, files, others = [], [], []
     with explained_reading(folder, title), os.scandir(folder) as entries:
         for entry in entries:
-            if _is_file(entry):
+            if entry.is_file(follow_symlinks=False) or _is_file(entry):
                 files.append(entry.name)
             elif not _is_folder(entry):
                 others.append(entry.name)

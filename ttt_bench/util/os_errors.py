@@ -7,6 +7,7 @@ or `explained`, so that its messages agree and no cause is blamed for another on
 from __future__ import annotations
 
 import errno
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -111,8 +112,10 @@ def file_bytes(path: Path, title: str = "") -> int:
     Raises:
         DataError: the file is missing, cannot be read, or is not a regular file.
     """
-    with explained_reading(path, title):
-        found = path.stat()
+    try:  # it runs for every file of a data set, where a context manager takes twice as long
+        found = os.stat(path)
+    except OSError as error:
+        raise unreadable(path, error, title) from error
     if not stat.S_ISREG(found.st_mode):
         start, kind = f"{title}: " if title else "", _KINDS.get(stat.S_IFMT(found.st_mode), "odd")
         raise DataError(f"{start}{path} is {kind}, but a regular file is expected; move it away")

@@ -143,9 +143,11 @@ class Frames:
         """Return the file of a part, which the frame must have."""
         ending = next(ending for ending in ENDINGS[part] if self.have[index] & _BIT_OF[ending])
         name = f"{self.stem(index)}_domain_{ending}"
-        first, *others = self.folders[self.building_of(index), part]
-        with_it = (folder for folder in (first, *others) if os.path.isfile(f"{folder}/{name}"))
-        return Path(next(with_it, first) if others else first, name)
+        folders = self.folders[self.building_of(index), part]
+        if len(folders) == 1:
+            return Path(f"{folders[0]}/{name}")
+        with_it = (folder for folder in folders if os.path.isfile(f"{folder}/{name}"))
+        return Path(next(with_it, folders[0]), name)
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """Return (N,): whether each frame has a file of a part."""
