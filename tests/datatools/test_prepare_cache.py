@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from support.files.raw_files import Stopping, half_written, tree
-from support.files.taskonomy_files import cut, file_of, rewrite, write
+from support.files.taskonomy_files import STEMS, cut, file_of, rewrite, write
 from support.notices import Notices
 from support.paths import SAMPLES
 
 from ttt_bench.data.listed.manifest import update_manifest
 from ttt_bench.data.taskonomy.dataset import Taskonomy
+from ttt_bench.data.taskonomy.index import find_folders, list_frames
 from ttt_bench.data.variants import OFFICIAL
 from ttt_bench.datatools.check import check, exit_code
 from ttt_bench.datatools.prepare.taskonomy_cache import CacheOptions, resized, write_cache
@@ -253,3 +254,12 @@ def test_a_damaged_cache_entry_is_reported(tmp_path: Path, tree_128: Path) -> No
     update_manifest(tree_128, {"cache": {"size": "small"}})
     with pytest.raises(DataError, match=r"ttt-bench.json is damaged \(cache is"):
         opened(tree_128)
+
+
+def test_a_building_in_two_layouts_is_written_with_all_its_frames(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"ihlen": STEMS[:2]}, "A")
+    write(tmp_path / "a", {"ihlen": STEMS[2:]}, "E")
+    assert write_cache(tmp_path / "a", tmp_path / "b", SMALL, Silent()) == len(STEMS)
+    folders = find_folders(tmp_path / "b")
+    frames = list_frames(folders, folders.buildings, Silent())
+    assert {frames.stem(index) for index in range(len(frames))} == set(STEMS)

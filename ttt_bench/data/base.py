@@ -88,6 +88,10 @@ class Dataset(ABC):
         """Return a name for an image, such as the name of its file."""
         return f"image {index}"
 
+    def ids(self) -> frozenset[str]:
+        """Return names that no other image of the domain has, in any split; empty if unknown."""
+        return frozenset()
+
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """Return the samples at these indices, changed at random for training with their targets.
 

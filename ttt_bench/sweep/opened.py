@@ -21,6 +21,7 @@ from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,8 @@ def _opened(
             f"{one.pair.name}: source and target share no task; source has "
             f"{', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another pair"
         )
+    if one.pair.source.name == one.pair.target.name:
+        _require_disjoint(one.pair.name, source, target)
     stream = _streamed(one, resolved, target)
     missing = [
         f"{one.pair.name}: {task} is left out, {_missing(task, one.pair, source, target)}"
@@ -197,6 +200,17 @@ def _opened(
         labels=one.labels,
         notices=tuple(dict.fromkeys(notices)),
     )
+
+
+def _require_disjoint(pair: str, source: Dataset, target: Dataset) -> None:
+    """Raise a BenchError if a model would be tested on images that it was trained on."""
+    shared = sorted(source.ids() & target.ids())
+    if shared:
+        raise BenchError(
+            f"{pair}: source and target share {len(shared)} images ({listed(shared)}), so that "
+            "models would be tested on images they were trained on; use another source, or files "
+            "with the published splits"
+        )
 
 
 def _streamed(one: ResolvedPair, resolved: ResolvedRequest, target: Dataset) -> StreamedDataset:

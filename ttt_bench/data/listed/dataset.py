@@ -159,6 +159,9 @@ class ListedDataset(SampledDataset):
     def name(self, index: int) -> str:
         return self.listing.name(index)
 
+    def ids(self) -> frozenset[str]:
+        return frozenset(self.listing.ids)
+
     def placement(self, index: int) -> Placement:
         """Return the position of an image inside what `batch` gives.
 

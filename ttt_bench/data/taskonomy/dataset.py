@@ -138,6 +138,9 @@ class Taskonomy(FileDataset):
     def name(self, index: int) -> str:
         return self.frames.name(index)
 
+    def ids(self) -> frozenset[str]:
+        return frozenset(map(self.frames.name, range(len(self))))
+
     def augmented(self, indices: Sequence[int], seed: int) -> Batch:
         """Return the samples, each mirrored with probability 1/2.
 
