@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ttt_bench.datatools.check.findings import Finding
 
-_FEWEST = 50  # images that are needed to judge
-_BLUER = 0.015  # mean of blue minus red (0..1) above which the channels are doubted
+_FEWEST = 20  # images that are needed to judge
+_BLUER = 0.015  # mean of blue minus red (0..1) above which the channels are doubted, plus
+_SPREAD = 0.07  # this over the root of the number of images; images differ by 0.06 to 0.12
 _MOST = 0.6  # share of images that are bluer than red
 
 
@@ -40,7 +41,8 @@ class Colours:
         count = len(self._means)
         if count < _FEWEST:
             message += f"; too few images to find exchanged channels ({_FEWEST} are needed)"
-        good = count < _FEWEST or blue - red <= _BLUER or bluer < _MOST
+        most = _BLUER + _SPREAD / np.sqrt(count)
+        good = bool(count < _FEWEST or blue - red <= most or bluer < _MOST)
         if not good:
             message += (
                 f"; {bluer:.0%} of {count} images are bluer than red, unlike photographs of rooms: "
