@@ -62,13 +62,14 @@ def share(
         busy: list[tuple[Cell, str]] = []
         for cell in waiting:
             with claims.attempt(cell.folder(results).name) as owner:
-                state = _state_by_others(cell, results, before[cell.hash])
                 if owner is not None:
                     busy.append((cell, str(owner)))
-                elif state is not None:
-                    shared.others.append(state)
-                else:
+                    continue
+                state = _state_by_others(cell, results, before[cell.hash])
+                if state is None:
                     shared.own.append((cell, compute(cell)))
+                else:
+                    shared.others.append(state)
         if len(busy) == len(waiting):
             names = {owner_name for _, owner_name in busy}
             for name in sorted(names - told):
