@@ -281,7 +281,9 @@ def _write_examples(path: Path, examples: Mapping[str, np.ndarray]) -> None:
     """Write arrays so that equal ones give equal bytes, whatever their order in memory."""
     import numpy as np
 
-    arrays = {name: np.ascontiguousarray(examples[name]) for name in sorted(examples)}
+    arrays: dict[str, Any] = {
+        name: np.ascontiguousarray(examples[name]) for name in sorted(examples)
+    }
     np.savez_compressed(path, **arrays)
 
 

@@ -231,7 +231,7 @@ def _in_threads(work: Callable[[range], int], chunks: list[range]) -> Iterator[i
         torch.set_num_threads(threads)
 
 
-def _reserved(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+def _reserved(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     """Create an array file, reserve its space, and return it as a memory map.
 
     Without reserved space, a write into the map kills the process when the disk is full.
