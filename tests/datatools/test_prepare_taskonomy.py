@@ -175,7 +175,8 @@ def test_edges_are_made_only_if_the_formula_fits_existing_files(tmp_path: Path) 
         rewrite(file_of(root, "ihlen", stem, "edge_occlusion"), noise)
     file_of(root, "ihlen", "point_10_view_0", "edge_occlusion").unlink()
     with pytest.raises(
-        DataError, match=r"not the published edges of this depth \(correlation -?0\.\d+, at least 0.99"
+        DataError,
+        match=r"not the published edges of this depth \(correlation -?0\.\d+, at least 0.99",
     ):
         make_edges(root, Silent())
     other = write(tmp_path / "b", ["ihlen"], domains=DOMAINS[:3])

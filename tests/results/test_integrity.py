@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,15 @@ def test_a_damaged_history_costs_no_numbers(tmp_path: Path) -> None:
     assert len(loaded.rows) == 1
 
 
+def test_a_folder_in_the_place_of_the_history_is_damage(tmp_path: Path) -> None:
+    path = write(tmp_path) / "attempts.json"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DamagedError, match="not a file"):
+        store.read_attempts(path.parent)
+    assert len(load(tmp_path).rows) == 1
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "rows.parquet"])
 def test_a_file_without_permission_is_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -207,6 +217,19 @@ def test_a_file_without_permission_is_not_damaged(
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(DataError, match=f"{name} cannot be read .*check its permissions"):
         store.read_cell(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or not os.geteuid(), reason="root may read all")
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_folder_without_permission_is_not_damaged(tmp_path: Path, mode: int) -> None:
+    folder = write(tmp_path)
+    folder.chmod(mode)
+    try:
+        for read in (load, ttt_bench.read_results):
+            with pytest.raises(DataError, match="check its permissions"):
+                read(tmp_path)
+    finally:
+        folder.chmod(0o700)
 
 
 def test_results_of_damaged_cells_alone_are_refused(tmp_path: Path) -> None:

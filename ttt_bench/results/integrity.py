@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import DamagedError
-from ttt_bench.results.records import REMEDY
+from ttt_bench.results.records import REMEDY, is_file
 from ttt_bench.util.hashing import hash_file
 from ttt_bench.util.os_errors import explained_reading
 
@@ -88,7 +88,7 @@ def check_rows(folder: Path, rows: pd.DataFrame, manifest: Mapping[str, Any]) ->
 
 
 def _content(path: Path) -> bytes:
-    if not path.is_file():
+    if not is_file(path):
         raise DamagedError(path, "it is missing", REMEDY)
     with explained_reading(path):
         return path.read_bytes()
@@ -97,7 +97,7 @@ def _content(path: Path) -> bytes:
 def _differing(folder: Path, files: Mapping[str, str]) -> Iterator[DamagedError]:
     for name, digest in files.items():
         path = folder / name
-        if not path.is_file():
+        if not is_file(path):
             yield DamagedError(path, "it is missing", REMEDY)
             continue
         with explained_reading(path):
@@ -114,7 +114,7 @@ def _unreadable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DamagedEr
     except DamagedError as error:
         yield error
     try:
-        if (folder / EXAMPLES).exists():
+        if is_file(folder / EXAMPLES):
             read_arrays(folder / EXAMPLES)
     except DamagedError as error:
         yield error

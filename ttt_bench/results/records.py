@@ -64,6 +64,16 @@ class Attempts(_Record):
     attempts: list[dict[str, Any]]
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a file exists and is no folder.
+
+    Raises:
+        DataError: its folder cannot be read.
+    """
+    with explained_reading(path):
+        return path.is_file()
+
+
 def read_json(path: Path, model: type[BaseModel], remedy: str = REMEDY) -> dict[str, Any]:
     """Return a JSON file that holds a record.
 
@@ -104,7 +114,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         DataError: it cannot be read.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         raise DamagedError(path, "it is missing", REMEDY)
     manifest = read_json(path, Manifest)
     # earlier versions wrote neither

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ttt_bench.results.records import (
     MANIFEST,
     REMEDY,
     Attempts,
+    is_file,
     read_json,
     read_manifest,
     sealed,
@@ -103,9 +105,14 @@ def read_attempts(folder: Path) -> dict[str, Any]:
 
     Raises:
         DamagedError: the file is damaged. It holds only history, so no number depends on it.
+        DataError: the file cannot be read.
     """
     path = folder / ATTEMPTS
-    return read_json(path, Attempts) if path.exists() else {"attempts": []}
+    if not os.path.lexists(path):
+        return {"attempts": []}
+    if not is_file(path):
+        raise DamagedError(path, "it is not a file", REMEDY)
+    return read_json(path, Attempts)
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
@@ -274,7 +281,7 @@ def read_examples(folder: Path) -> dict[str, np.ndarray]:
         DataError: the file cannot be read.
     """
     path = folder / EXAMPLES
-    return read_arrays(path) if path.exists() else {}
+    return read_arrays(path) if is_file(path) else {}
 
 
 def _write_examples(path: Path, examples: Mapping[str, np.ndarray]) -> None:

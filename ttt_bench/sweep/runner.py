@@ -233,3 +233,6 @@ class Runner:
             kept = set_aside(error.path, self.request.results)
             self.progress.notice(f"{error}. It is now {kept}; it held only the history of the cell")
             return []
+        except BenchError as error:
+            self.progress.notice(f"{error}. The history of the cell starts again")
+            return []

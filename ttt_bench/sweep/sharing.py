@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttt_bench.errors import DamagedError
+from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.util.claims import CLAIMS, Claims
@@ -90,5 +90,5 @@ def _state_by_others(cell: Cell, results: Path, attempts: int) -> str | None:
 def _attempts(cell: Cell, results: Path) -> int:
     try:
         return len(store.read_attempts(cell.folder(results))["attempts"])
-    except DamagedError:
+    except BenchError:
         return 0
