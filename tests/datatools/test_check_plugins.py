@@ -85,7 +85,7 @@ def test_a_sound_data_set_is_described(root: Path, below: str) -> None:
 @pytest.mark.parametrize(
     ("change", "level", "check_name", "words"),
     [
-        (changed("semseg", lambda ids: ids + np.uint8(5)), "error", "values", "the class 9"),
+        (changed("semseg", lambda ids: ids + np.uint8(5)), "error", "values", "semseg holds"),
         (
             changed("depth", lambda metres: np.where(metres < 2, 0, metres).astype(np.float32)),
             "error",
@@ -94,9 +94,9 @@ def test_a_sound_data_set_is_described(root: Path, below: str) -> None:
         ),
         (
             changed("depth", lambda metres: metres * np.float32(1000)),
-            "warning",
+            "error",
             "values",
-            "must be in metres",
+            "expected metres below",
         ),
         (
             changed("normals", lambda vectors: vectors * np.float32(0.5)),

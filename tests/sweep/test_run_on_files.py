@@ -46,6 +46,12 @@ def repaint(root: Path, stem: str = "point_0_view_0") -> None:
     taskonomy_files.rewrite(path, taskonomy_files.scene(64, 99).rgb)
 
 
+def bases(results: Path) -> set[str]:
+    """Return what the rows of a results folder rest on."""
+    records = [manifest["provenance"] for _, manifest in store.cells(results)]
+    return {each[f"{role}_files"]["basis"] for each in records for role in ("source", "target")}
+
+
 def fingerprints(results: Path) -> set[str]:
     return {manifest["provenance"]["source_data"] for _, manifest in store.cells(results)}
 
@@ -70,6 +76,7 @@ def test_a_run_on_checked_files_gives_no_notice_until_they_change(
     assert "data check" not in done.stderr
     _, manifest = next(store.cells(results))
     assert not any("data check" in notice for notice in manifest["notices"])
+    assert bases(results) == {"sampled"}
     repaint(root)
     done = call("run", *arguments(root, results.with_name("other")))
     changed = (

@@ -80,6 +80,11 @@ def read_digests(folder: Path) -> Digests:
     return found
 
 
+def stored_at(folder: Path) -> Path:
+    """Return the file that has the digests of a data set's files: the last one if there are two."""
+    return [path for path in _places(folder) if path.is_file()][-1]
+
+
 def hash_files(folder: Path, paths: Sequence[Path], progress: Progress) -> Digests:
     """Hash the files that are new or changed since the last call, and store their digests.
 

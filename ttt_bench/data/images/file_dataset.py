@@ -151,7 +151,7 @@ class SampledDataset(FileDataset):
         except DataError as error:
             return [str(error)]
         found = [*value_problems(sample, self.expected)]
-        if index == 0 and not _equal(sample, self.sample(0)):
+        if index == 0 and not equal_samples(sample, self.sample(0)):
             found.append(
                 "two calls of `sample` give different arrays; a sample must depend on its index "
                 "alone, so seed what it draws with the index"
@@ -234,7 +234,8 @@ def _depth_problems(depth: NDArray[Any], *, in_metres: bool) -> Iterator[str]:
         )
 
 
-def _equal(one: Sample, other: Sample) -> bool:
+def equal_samples(one: Sample, other: Sample) -> bool:
+    """Return whether two samples have the same arrays."""
     return one.keys() == other.keys() and all(
         np.array_equal(array, other[name], equal_nan=array.dtype.kind == "f")
         for name, array in one.items()

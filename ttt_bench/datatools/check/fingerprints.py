@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ttt_bench.data.images.basis import files_state
-from ttt_bench.data.images.digests import hash_files, key_of, read_digests
+from ttt_bench.data.images.digests import hash_files, key_of, read_digests, stored_at
 from ttt_bench.data.images.files import Indexed
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.errors import BenchError
@@ -47,7 +47,10 @@ def check_digests(
         yield Finding.warning("contents", message, folder)
         return
     now = read_digests(folder)
-    message = f"all {len(paths)} files hashed; from now on, changed files are found"
+    message = (
+        f"the digests of all {len(paths)} files are in {stored_at(folder)}; runs name files that "
+        "change from now on"
+    )
     yield Finding.ok("contents", message, folder, len(paths))
     keys = [key_of(folder, path) for path in paths]
     changed = [key for key in keys if key in before and now[key].digest != before[key].digest]

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import BUILT_IN, Domain, shared_labels
-from ttt_bench.data.images.file_dataset import SampledDataset, array_problems, value_problems
+from ttt_bench.data.images.file_dataset import (
+    ExpectedValues,
+    SampledDataset,
+    array_problems,
+    equal_samples,
+    value_problems,
+)
 from ttt_bench.data.images.files import spread
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
@@ -137,7 +143,7 @@ def _check_split(
             try:
                 samples[index] = _sample(dataset, index)
             except Exception as error:  # the code of another package can raise any error
-                yield _failed(split, dataset, index, error)
+                yield _failed(split, index, error)
                 return
             bar.advance()
     if not samples:
@@ -151,7 +157,7 @@ def _check_split(
     if not invalid:
         yield from _shares(parts)
         yield from _label_steps(parts)
-        if "depth" in dataset.tasks and domain.to_metres is None:
+        if "depth" in dataset.tasks and _in_metres(domain):
             yield from _depth(parts)
         yield from _agreement(parts)
 
@@ -168,7 +174,7 @@ def _sample(dataset: Dataset, index: int) -> Sample:
     return {IMAGE: image, **targets}
 
 
-def _failed(split: str, dataset: Dataset, index: int, error: Exception) -> Finding:
+def _failed(split: str, index: int, error: Exception) -> Finding:
     reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
     return Finding.error("files", f"{split}: sample {index} cannot be read: {reason}", None, 1)
 
@@ -187,34 +193,29 @@ def _invalid(split: _Split, domain: Domain) -> Iterator[Finding]:
 
 
 def _value_problems(sample: Sample, split: _Split, domain: Domain) -> list[str]:
-    problems = list(value_problems(sample)) if domain.depth_nonnegative else []
-    if "semseg" in sample:
-        labels = sample["semseg"]
-        wrong = labels[(labels >= len(split.classes)) & (labels != int(IGNORE))]
-        if wrong.size:
-            problems.append(
-                f"semseg has the class {wrong.max()}, expected 0 to {len(split.classes) - 1}, or "
-                "255 without a target; look native ids up in `space.table`"
-            )
-    if "depth" in sample and domain.depth_nonnegative and (sample["depth"] == 0).any():
-        share = (sample["depth"] == 0).mean()
-        problems.append(
-            f"depth is 0 in {share:.1%} of the pixels; 255 marks a pixel without a target"
-        )
-    if "edge" in sample and domain.edge_sigmoid:
-        edges = sample["edge"]
-        if not np.isin(edges, (0, 1, IGNORE)).all():
-            problems.append("edge has values other than 0, 1 and 255; see `edge_sigmoid`")
+    expected = ExpectedValues(
+        classes=len(split.classes) or None, depth_in_metres=_in_metres(domain)
+    )
+    problems = list(value_problems(sample, expected))
+    binary = "edge" not in sample or np.isin(sample["edge"], (0, 1, IGNORE)).all()
+    if domain.edge_sigmoid and not binary:
+        problems.append("edge has values other than 0, 1 and 255; see `edge_sigmoid`")
     return problems
+
+
+def _in_metres(domain: Domain) -> bool:
+    return domain.to_metres is None and domain.depth_nonnegative
 
 
 def _repeated(split: _Split) -> Iterator[Finding]:
     """Yield an error if the first sample differs when it is read again."""
     index, before = next(iter(split.samples.items()))
-    again = _sample(split.dataset, index)
-    if before.keys() != again.keys() or not all(
-        np.array_equal(before[name], again[name], equal_nan=True) for name in before
-    ):
+    try:
+        again = _sample(split.dataset, index)
+    except Exception as error:  # the code of another package can raise any error
+        yield _failed(split.name, index, error)
+        return
+    if not equal_samples(before, again):
         message = (
             f"{split.name}: sample {index} differs when it is read again; a sample must depend on "
             "its index alone, so that runs can be repeated"
