@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from support.files.odd_files import ODD, write_odd
 
-from ttt_bench.data.file_system import Contents, contents_of, file_bytes, is_stray
+from ttt_bench.data.file_system import Contents, contents_of, is_stray
 from ttt_bench.errors import DataError
+from ttt_bench.util.os_errors import file_bytes
 
 STRAY = (
     "lost+found",

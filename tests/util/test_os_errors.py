@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.util.os_errors import advice, explained, explained_reading
+from ttt_bench.util.os_errors import advice, explained, explained_reading, unusable
 
 SPACE = ("free some space", "make room")
 
@@ -93,6 +93,11 @@ def test_a_failed_read_names_the_file_that_the_system_names(tmp_path: Path) -> N
         file.read_bytes()
     with pytest.raises(DataError, match="it is a folder"), explained_reading(file):
         tmp_path.read_bytes()
+
+
+def test_an_error_that_nothing_else_explains_names_its_file(tmp_path: Path) -> None:
+    message = str(unusable(error_of(errno.EROFS, tmp_path / "a")))
+    assert message.startswith(f"{tmp_path / 'a'} cannot be used (Read-only file system); ")
 
 
 def test_other_exceptions_pass(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ttt_bench.cli.run import run
 from ttt_bench.cli.train import train
 from ttt_bench.errors import BenchError
 from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
-from ttt_bench.util.os_errors import advice, cause
+from ttt_bench.util.os_errors import advice, cause, unusable
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -85,7 +85,7 @@ def main() -> None:
         code = INTERRUPTED
     except OSError as error:
         if error.filename is not None:
-            raise
+            _fail(str(unusable(error)))
         _discard_output()
         _fail(f"the output cannot be written ({cause(error, Path())}); {advice(error)}")
     except Exception as error:

@@ -149,7 +149,8 @@ class Claims:
             replacement.replace(path)
             return None
         finally:
-            succession.unlink(missing_ok=True)
+            with suppress(OSError):  # it must not replace an error of the block
+                succession.unlink()
 
     def _is_over(self, path: Path, other: Owner) -> bool:
         """Return whether the owner of a claim has ended or has not touched it for too long."""
@@ -164,7 +165,8 @@ class Claims:
         except FileNotFoundError:
             return 0.0  # released meanwhile
         finally:
-            probe.unlink(missing_ok=True)
+            with suppress(OSError):
+                probe.unlink()
 
     def _remove_old(self, succession: Path) -> None:
         """Remove the file of a successor that ended before it took the claim over."""

@@ -136,6 +136,13 @@ def unreadable(path: Path, error: Exception, title: str = "") -> DataError:
     return DataError(f"{start}{shown} cannot be read ({cause(error, shown)}); {ends}")
 
 
+def unusable(error: OSError) -> BenchError:
+    """Return the error for a file that is read or written without one of the managers above."""
+    path = Path(_text(error.filename))
+    message = f"{path} cannot be used ({cause(error, path)})"
+    return BenchError("; ".join(filter(None, [message, advice(error)])))
+
+
 def advice(error: Exception) -> str:
     """Return what to do about an error of the system; empty if its number is not known."""
     return _ADVICE.get(errno.errorcode.get(error_number(error) or 0, ""), "")

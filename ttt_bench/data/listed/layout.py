@@ -271,7 +271,8 @@ def _contents(folder: Path, title: str) -> Contents:
 
 
 def _unrecognised(layout: ListedLayout, root: Path) -> DataError:
-    names = sorted(path.name for path in root.iterdir())
+    with explained_reading(root, layout.title):
+        names = sorted(path.name for path in root.iterdir())
     packed = [name for name in names if name.endswith((".tgz", ".tar.gz", ".tar", ".zip"))]
     hint = f"Extract {packed[0]} there. " if packed else ""
     parts = "; ".join(f"{part} in {layout.places(part)}" for part in layout.parts)
