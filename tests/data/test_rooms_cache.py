@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,25 @@ def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], h
     assert str(folder) in watch.notices[0]
     assert torch.equal(again.batch([0, 9]).images, expected)
     assert _folders(tmp_path) == [folder]
+
+
+def test_a_cache_that_is_cut_while_it_is_used_is_an_error(tmp_path: Path) -> None:
+    rooms = _open(tmp_path)
+    (folder,) = _folders(tmp_path)
+    first = rooms.batch([0])
+    os.truncate(folder / "depth.npy", 2000)
+    assert torch.equal(rooms.batch([0]).images, first.images)
+    with pytest.raises(BenchError, match=r"depth.npy has been cut short.*run the same command"):
+        rooms.batch([9])
+
+
+def test_a_cache_that_is_deleted_while_it_is_used_is_still_read(tmp_path: Path) -> None:
+    rooms = _open(tmp_path)
+    expected = rooms.batch([1, 9]).images
+    copy = pickle.loads(pickle.dumps(rooms))  # as the workers of a loader may get it
+    shutil.rmtree(tmp_path / "rooms")
+    for opened in (rooms, copy):
+        assert torch.equal(opened.batch([1, 9]).images, expected)
 
 
 def test_an_interrupted_rendering_leaves_nothing(

@@ -1,4 +1,4 @@
-"""Rendered images on disk: plain .npy arrays that are mapped into memory.
+"""Rendered images on disk: plain .npy arrays, read image by image.
 
 A folder of arrays is complete or missing.
 """
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ttt_bench.data.array_file import ArrayFile
 from ttt_bench.data.rooms.looks import Look
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
@@ -38,6 +39,7 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 
 Render = Callable[[Look, int, Sequence[int], tuple[int, int]], Batch]
 Arrays = dict[str, NDArray[Any]]
+Stored = dict[str, ArrayFile]
 
 _HINT = "set TTT_BENCH_CACHE to another folder"
 
@@ -83,12 +85,11 @@ def _encode(batch: Batch) -> Arrays:
     }
 
 
-def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
+def decode(arrays: Stored, indices: Sequence[int]) -> Batch:
     """Return stored samples as a batch, in the order of `indices`."""
-    rows = np.asarray(indices, dtype=np.int64)
 
     def take(name: str) -> torch.Tensor:
-        values = np.asarray(arrays[name])[rows]
+        values = arrays[name].take(indices)
         return torch.from_numpy(values.astype(np.int64 if name == "semseg" else np.float32))
 
     normals = take("normals")
@@ -105,34 +106,34 @@ def decode(arrays: Arrays, indices: Sequence[int]) -> Batch:
     )
 
 
-def load(folder: Path, size: tuple[int, int], count: int) -> Arrays | None:
-    """Return the arrays in a folder as memory maps, or None if they are missing or damaged.
+def load(folder: Path, size: tuple[int, int], count: int) -> Stored | None:
+    """Return the arrays in a folder, or None if they are missing or damaged.
 
     Raises:
         DataError: a file cannot be read.
     """
     try:
         with explained_reading(folder):
-            return _mapped(folder, size, count)
+            return _opened(folder, size, count)
     except (DataError, ValueError, LookupError, TypeError) as error:
         if isinstance(error, DataError) and not isinstance(error.__cause__, _MISSING):
             raise
         return None
 
 
-def _mapped(folder: Path, size: tuple[int, int], count: int) -> Arrays:
-    """Return the arrays of `load`; size and digest are checked before a file is mapped.
+def _opened(folder: Path, size: tuple[int, int], count: int) -> Stored:
+    """Return the arrays of `load`, whose digests are checked.
 
     Raises:
         ValueError: a file differs from what was written.
     """
     written = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["digests"]
-    arrays: Arrays = {}
+    arrays: Stored = {}
     for name, (dtype, shape) in _layout(size, count).items():
         path = folder / f"{name}.npy"
         if hash_file(path) != written[name]:
             raise ValueError(f"{path} differs from its digest")
-        arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        arrays[name] = ArrayFile(path)
         if arrays[name].dtype != dtype or arrays[name].shape != shape:
             raise ValueError(f"{path} has another shape")
     return arrays
@@ -147,7 +148,7 @@ def open_or_render(
     folder: Path,
     progress: Progress,
     render: Render,
-) -> Arrays:
+) -> Stored:
     """Return the arrays of a folder; render them first if they are missing or damaged.
 
     Raises:

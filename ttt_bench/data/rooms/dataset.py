@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.rooms import renderer
-from ttt_bench.data.rooms.cache import Arrays, decode, fingerprint, open_or_render
+from ttt_bench.data.rooms.cache import Stored, decode, fingerprint, open_or_render
 from ttt_bench.data.rooms.looks import LOOKS, SPLITS
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.network import Batch
@@ -16,7 +16,7 @@ from ttt_bench.util.progress import Progress, Silent
 
 
 class Rooms(Dataset):
-    """A split of a look, rendered once and then read from memory maps.
+    """A split of a look, rendered once and then read from the cache.
 
     Images are rendered by `prepare` or by the first batch, so that planning a run is fast.
 
@@ -50,7 +50,7 @@ class Rooms(Dataset):
         self.tasks = tuple(TASKS)
         self.fingerprint = fingerprint(LOOKS[domain], SPLITS[split], size, count)
         self._split, self._count, self._cache = split, count, cache
-        self._arrays: Arrays | None = None
+        self._arrays: Stored | None = None
 
     def __len__(self) -> int:
         return self._count
