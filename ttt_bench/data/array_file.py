@@ -47,20 +47,20 @@ class ArrayFile:
         """
         found = np.empty((len(indices), *self.shape[1:]), self.dtype)
         size = found[:1].nbytes
-        for entry, index in zip(found, indices, strict=True):
-            content = self._read(self._start + range(self.shape[0])[index] * size, size)
-            if len(content) != size:
+        for n, index in enumerate(indices):
+            place = self._start + range(self.shape[0])[index] * size
+            if self._read_into(found[n : n + 1].data.cast("B"), place) != size:
                 raise DataError(
                     f"{self.path} has been cut short while it is in use; run the same command again"
                 )
-            entry[...] = np.frombuffer(content, self.dtype).reshape(entry.shape)
         return found
 
-    def _read(self, place: int, size: int) -> bytes:
-        if hasattr(os, "pread"):  # forked workers share the position in the file
-            return os.pread(self._file.fileno(), size, place)
+    def _read_into(self, buffer: memoryview, place: int) -> int:
+        """Fill a buffer from a place in the file; return the number of bytes read."""
+        if hasattr(os, "preadv"):  # forked workers share the position in the file
+            return os.preadv(self._file.fileno(), [buffer], place)
         self._file.seek(place)
-        return self._file.read(size) or b""
+        return self._file.readinto(buffer) or 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
