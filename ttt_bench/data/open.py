@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ttt_bench.data.domains import BUILT_IN, METRES, Domain
 from ttt_bench.data.file_system import is_folder
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
+from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError, printable
+from ttt_bench.util.hashing import code_hash
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 
@@ -110,6 +112,24 @@ def _expect(dataset: Dataset, domain: Domain, space: LabelSpace | None) -> None:
             classes=len(space.classes) if space else None,
             depth_in_metres=domain.depth_unit == METRES and domain.to_metres is None,
         )
+
+
+def dataset_code(domain: Domain, dataset: Dataset) -> str:
+    """Return a hash of the code of a data set of another package; empty for a built-in one.
+
+    Args:
+        domain: the domain.
+        dataset: a split of it.
+
+    Raises:
+        BenchError: a file of the package cannot be read.
+    """
+    if domain.name in BUILT_IN:
+        return ""
+    point = DATASETS.entry(domain.name).point
+    modules = [point.module] if point else []
+    decoder = [domain.to_metres] if domain.to_metres else []
+    return code_hash(_opener(domain.opener), type(dataset), *decoder, *modules)
 
 
 def _rendered(

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import model_entrypoint
 from torch import Tensor
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Network
-from ttt_bench.util.hashing import hash_file
+from ttt_bench.util.hashing import code_hash, hash_file, with_code
 from ttt_bench.util.os_errors import file_bytes
 from ttt_bench.util.text import listed
 
 OPTIONAL = ("mean", "std")
 """Buffers that a file may lack: the statistics that images are normalised with."""
+
+
+def network_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return everything that a network depends on besides its initial weights."""
+    fields = config.model_dump(mode="json", exclude={"weights"})
+    return {**fields, **with_code(backbone_code(config))}
+
+
+def backbone_code(config: ModelConfig) -> str:
+    """Return a hash of the code of a backbone that another package registered; empty for timm's."""
+    build = model_entrypoint(config.architecture)
+    own = build.__module__.partition(".")[0] == "timm"
+    return "" if own else code_hash(build)
 
 
 def initial_weights(config: ModelConfig) -> dict[str, str | None]:

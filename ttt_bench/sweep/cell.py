@@ -14,21 +14,24 @@ from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import DamagedError
+from ttt_bench.model.weights import network_fields
 from ttt_bench.results import schema, store
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.opened import OpenedPair
+from ttt_bench.sweep.plugins import plugins
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
 from ttt_bench.train.chain import (
     SourceSpec,
     TrainingStage,
+    method_code,
     statistics_key,
     training_chain,
     trains_own_source,
 )
-from ttt_bench.util.hashing import code_hash, harness_hash, hash_of, versions
+from ttt_bench.util.hashing import harness_hash, hash_of, versions, with_code
 
 FORMAT = 2
 """Raised when a change of the harness invalidates earlier cells."""
@@ -179,6 +182,7 @@ def fingerprint_fields(opened: OpenedPair) -> dict[str, Any]:
     target, source = opened.pair.target, opened.pair.source
     return {
         "target": opened.target_data.fingerprint,
+        **with_code(opened.target_code, "target_code"),
         "target_images": len(opened.target_data),
         "target_size": list(opened.target_data.size),
         "tasks": list(opened.tasks),
@@ -189,7 +193,7 @@ def fingerprint_fields(opened: OpenedPair) -> dict[str, Any]:
         "target_statistics": normalisation_of(target, opened.variant),
         "variant": asdict(opened.variant),
         "scoring": scoring_words(opened),
-        "model": opened.preset.model.model_dump(mode="json", exclude={"weights"}),
+        "model": network_fields(opened.preset.model),
         "precision": "fp32",
     }
 
@@ -199,11 +203,8 @@ def comparison_key(opened: OpenedPair, weights: str | None) -> str:
 
     It covers the target's data, the scoring, and the origin of the source models.
     """
-    training = [
-        source_spec(opened, seed=0).initial(),
-        opened.preset.training.model_dump(),
-        opened.source_data.fingerprint,
-    ]
+    spec = source_spec(opened, seed=0)
+    training = [spec.initial(), opened.preset.training.model_dump(), *spec.data.values()]
     return hash_of([fingerprint_fields(opened), weights or training])
 
 
@@ -262,7 +263,12 @@ def manifest(
         "source_model": cell.method if own else "base",
         "contract": contract,
         "images": len(opened.target_data),
-        "provenance": _provenance(cell, request, device),
+        "provenance": {
+            **_provenance(cell, request, device),
+            "plugins": plugins(
+                opened, cell.settings.adapter, cell.config, trained_here=cell.weights is None
+            ),
+        },
     }
     if ending.diverged_at is not None:
         found["diverged_at"] = ending.diverged_at
@@ -303,7 +309,7 @@ def _method_fields(
         "evaluation": FORMAT,
         "options": adapter.options.model_dump(mode="json"),
         "optimiser": settings.optimiser.model_dump(),
-        "code": code_hash(type(adapter)),
+        "code": method_code(adapter),
         "source": parent,
         "statistics": statistics_key(parent, spec, adapter, target_size),
     }

@@ -11,7 +11,7 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.label_spaces import LabelSpace
-from ttt_bench.data.open import open_domain
+from ttt_bench.data.open import dataset_code, open_domain
 from ttt_bench.data.pair import Pair
 from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant
@@ -36,6 +36,8 @@ class OpenedPair:
         source_data: training images of the source.
         target_data: images that the protocols use: those of the target under their shifts, in the
             order of the stream.
+        source_code: hash of the code of the source's data set; empty if it is built in.
+        target_code: the same of the target's.
         tasks: tasks of both data sets, in canonical order.
         labels: the classes of semantic segmentation; None if the pair shares none.
         notices: what the user should know about the data.
@@ -47,6 +49,8 @@ class OpenedPair:
     variant: DataVariant
     source_data: Dataset
     target_data: StreamedDataset
+    source_code: str
+    target_code: str
     tasks: tuple[str, ...]
     labels: LabelSpace | None
     notices: tuple[str, ...]
@@ -196,6 +200,8 @@ def _opened(
         variant=resolved.variant,
         source_data=source,
         target_data=stream,
+        source_code=dataset_code(one.pair.source, source),
+        target_code=dataset_code(one.pair.target, target),
         tasks=tasks,
         labels=one.labels,
         notices=tuple(dict.fromkeys(notices)),

@@ -65,6 +65,7 @@ def source_spec(opened: OpenedPair, seed: int, adapter: Adapter | None = None) -
         recipe=recipe_of(source, opened.variant).name,
         training=opened.preset.training,
         fingerprint=opened.source_data.fingerprint,
+        data_code=opened.source_code,
         seed=seed,
         normalisation=normalisation_of(source, opened.variant),
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 from ttt_bench.adapter import SHARED, Adapter, Optimiser, Phase
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
-from ttt_bench.model.weights import initial_weights
-from ttt_bench.util.hashing import code_hash, hash_of
+from ttt_bench.model.weights import initial_weights, network_fields
+from ttt_bench.util.hashing import code_hash, hash_of, with_code
 
 FORMAT = 2
 """Increased when a change of the harness invalidates earlier checkpoints."""
@@ -28,6 +28,7 @@ class SourceSpec:
         recipe: name of the loss recipe.
         training: batch size, iterations and learning rates.
         fingerprint: identifies the training data.
+        data_code: hash of the code of a data set of another package; empty for a built-in one.
         seed: seeds initial weights, order of images and augmentation.
         normalisation: statistics that images are normalised with (`model.NORMALISATIONS`).
     """
@@ -40,16 +41,21 @@ class SourceSpec:
     fingerprint: str
     seed: int
     normalisation: str = "imagenet"
+    data_code: str = ""
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Everything that the training images and targets depend on."""
+        return {"data": self.fingerprint, **with_code(self.data_code, "data_code")}
 
     def initial(self) -> dict[str, Any]:
         """Return everything that the untrained network depends on.
 
         A file of weights counts by its contents, not by its path.
         """
-        model = self.model.model_dump(mode="json", exclude={"weights"})
         return {
             "format": FORMAT,
-            "model": model | initial_weights(self.model),
+            "model": network_fields(self.model) | initial_weights(self.model),
             "tasks": dict(self.tasks),
             "normalisation": self.normalisation,
             "seed": self.seed,
@@ -154,7 +160,7 @@ def _stage(
     dependencies = {
         "parent": parent,
         "recipe": spec.recipe,
-        "data": spec.fingerprint,
+        **spec.data,
         **spec.training.model_dump(include={"batch", "flip"}),
         "phase": phase.name,
         "iterations": iterations,
@@ -173,11 +179,16 @@ def _stage(
     )
 
 
+def method_code(adapter: Adapter) -> str:
+    """Return the hash of a method's code."""
+    return code_hash(type(adapter), type(adapter.options))
+
+
 def _method(adapter: Adapter) -> dict[str, Any]:
     return {
         "method": adapter.name,
         "options": source_options(adapter),
-        "code": code_hash(type(adapter)),
+        "code": method_code(adapter),
     }
 
 
@@ -202,12 +213,12 @@ def statistics_key(
         return None
     return {
         "parent": parent,
-        "data": spec.fingerprint,
+        **spec.data,
         "seed": spec.seed,
         "pass": [wanted.images, wanted.batch],
         "size": list(target_size) if wanted.at_target_size else None,
         "options": source_options(adapter),
-        "code": code_hash(type(adapter)),
+        "code": method_code(adapter),
     }
 
 

@@ -111,6 +111,18 @@ def provider(module: Module) -> Distribution | None:
     return None
 
 
+def package_of(name: str) -> tuple[str, str]:
+    """Return the installed distribution that provides an imported module, and its version.
+
+    A module that no distribution provides gives its top-level name, without a version.
+    """
+    module = find_module(name)
+    distribution = provider(module) if module else None
+    if distribution is None:
+        return name.partition(".")[0], ""
+    return distribution.name, distribution.version
+
+
 def _module(name: str, file: str) -> Module | None:
     """Return a module; its file is the archive that contains it if it is in one."""
     path = Path(file).absolute()

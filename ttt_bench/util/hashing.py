@@ -55,6 +55,11 @@ def code_hash(*subjects: Any) -> str:
     return found[0][1] if len(found) == 1 else hash_of(found)
 
 
+def with_code(code: str, name: str = "code") -> dict[str, str]:
+    """Return an entry for the hash of a plugin's code; nothing for code of the harness."""
+    return {name: code} if code else {}
+
+
 def _owners(subject: Any) -> Iterator[Any]:
     """Yield what has a module: a class and its bases, a function, or a module's name."""
     if isinstance(subject, type):
