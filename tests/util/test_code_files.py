@@ -8,66 +8,24 @@ import os
 import py_compile
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.site import Site, site_on_path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.util.code_files import WRITTEN, code_files
 from ttt_bench.util.file_digest import LARGEST_PARSED
 from ttt_bench.util.hashing import code_hash
 
-Change = Callable[[str, str], None]
-
-
-class Site:
-    """A folder on the import path."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def write(self, files: Mapping[str, str]) -> None:
-        for name, text in files.items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def install(self, name: str, files: Mapping[str, str]) -> None:
-        """Write files with the list of a distribution, as pip does."""
-        self.write(files)
-        info = f"{name}-1.0.dist-info"
-        listed = "".join(f"{file},sha256=x,1\n" for file in (*files, f"{info}/RECORD"))
-        self.write({f"{info}/METADATA": f"Name: {name}\nVersion: 1.0\n", f"{info}/RECORD": listed})
-
-    def load(self, name: str) -> Any:
-        """Return the object `module:object`."""
-        module, _, attribute = name.partition(":")
-        importlib.invalidate_caches()
-        return getattr(importlib.import_module(module), attribute)
-
-    def changes(self, subject: Any, name: str, text: str = "VALUE = 2\n") -> bool:
-        """Return whether the hash of a subject changes with a file; restore the file."""
-        path = self.folder / name
-        before, content = code_hash(subject), path.read_bytes()
-        path.write_text(text)
-        after = code_hash(subject)
-        path.write_bytes(content)
-        assert code_hash(subject) == before
-        return after != before
-
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    known = set(sys.modules)
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    yield Site(folder)
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_on_path(tmp_path / "site") as site:
+        yield site
 
 
 PACKAGE = {

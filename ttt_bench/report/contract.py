@@ -46,4 +46,4 @@ def _marked_section(section: Section, found: dict[str, Verdict]) -> Section:
 def _marked_row(row: Row, found: dict[str, Verdict]) -> Row:
     if row.label not in found:
         return row
-    return replace(row, mark=MARK, contract=found[row.label].text)
+    return replace(row, mark=row.mark + MARK, contract=found[row.label].text)

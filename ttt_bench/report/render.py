@@ -26,6 +26,7 @@ from rich.console import RenderableType
 
 from ttt_bench.report import classes, main_table, more_table, sync_table
 from ttt_bench.report.columns import quantity_key
+from ttt_bench.report.conditions import with_conditions
 from ttt_bench.report.contract import marked
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
@@ -136,11 +137,16 @@ def _comparisons(results: Path) -> list[Comparison]:
 
 
 def _main(comparison: Comparison, truth: Truth) -> Table:
-    return marked(main_table.build(comparison, truth.constants, truth.pixels).table, comparison)
+    return _marked(main_table.build(comparison, truth.constants, truth.pixels).table, comparison)
 
 
-def _marked(table: Table | None, comparison: Comparison) -> Table | None:
-    return None if table is None else marked(table, comparison)
+def _marked(table: Table, comparison: Comparison) -> Table:
+    """Return the table with the marks and notes that all tables of a comparison have."""
+    return marked(with_conditions(table, comparison), comparison)
+
+
+def _marked_if_any(table: Table | None, comparison: Comparison) -> Table | None:
+    return None if table is None else _marked(table, comparison)
 
 
 def _section(comparison: Comparison) -> PageSection:
@@ -152,9 +158,9 @@ def _section(comparison: Comparison) -> PageSection:
     return PageSection(
         comparison=comparison,
         main=main,
-        more=_marked(more_table.build(comparison), comparison),
-        each_class=_marked(more_table.build_classes(comparison), comparison),
-        sync=marked(sync_table.build(comparison), comparison),
+        more=_marked_if_any(more_table.build(comparison), comparison),
+        each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
+        sync=_marked(sync_table.build(comparison), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),
         examples=_examples(comparison),

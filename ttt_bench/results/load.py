@@ -44,7 +44,7 @@ class Loaded:
     """A results folder in memory.
 
     Attributes:
-        cells: one row per cell with `CELL_COLUMNS`. `comparison` is a hash of everything that cells
+        cells: one row per cell with `CELL_COLUMNS`. `comparison` identifies everything that cells
             must share to be compared, and may be empty; `finished` is a UTC time or NaT; `manifest`
             is the whole dict.
         rows: the stored rows of all done cells (`schema.ROW_COLUMNS`) and the `folder` of their
@@ -93,13 +93,23 @@ def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise DamagedError(folder / MANIFEST, reason, REMEDY)
     return {
         **{name: manifest[name] for name in (*IDENTITY, "state")},
-        "comparison": manifest.get("comparison") or "",
+        "comparison": _comparison(manifest),
         "reason": manifest.get("reason") or "",
         "config": folder.name.removeprefix(f"{manifest['method']}-"),
         "finished": _finished(folder),
         "folder": str(folder),
         "manifest": manifest,
     }
+
+
+def _comparison(manifest: dict[str, Any]) -> str:
+    """Return the hash of what cells must share to be compared.
+
+    The harness's format and a dash precede it, unless the format is 1 or not stated.
+    """
+    found = manifest.get("comparison") or ""
+    form = (manifest.get("configuration") or {}).get("evaluation", 1)
+    return f"{form}-{found}" if found and form > 1 else found
 
 
 def _finished(folder: Path) -> str | None:

@@ -39,7 +39,7 @@ class Comparison:
         rows: the stored rows of its done cells, with `label`.
         base: the label of the unadapted source model; None if it was not run.
         others: the `short_hash` of every comparison whose key differs only in `comparison`:
-            other data or another source model with the same names.
+            other data, another source model or another format with the same names.
         notes: notes about the choice of cells.
     """
 
@@ -132,8 +132,12 @@ def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
 
 
 def short_hash(key: Key) -> str:
-    """Return the start of the hash that distinguishes comparisons with the same names."""
-    return key.comparison[:6] or "unknown"
+    """Return the start of the hash that distinguishes comparisons with the same names.
+
+    The format of the harness and a dash precede it, unless the format is 1.
+    """
+    form, dash, found = key.comparison.rpartition("-")
+    return f"{form}{dash}{found[:6]}" or "unknown"
 
 
 def split_settings(settings: str, method: str) -> tuple[str, str]:

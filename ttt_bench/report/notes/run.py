@@ -31,13 +31,14 @@ def run_notes(comparison: Comparison) -> list[Note]:
 
 
 def others_notes(comparison: Comparison) -> list[Note]:
-    """Return a warning about comparisons of the same names but other data or source models."""
+    """Return a warning about comparisons of the same names but other data, models or formats."""
     if not comparison.others:
         return []
     others, own = ", ".join(comparison.others), short_hash(comparison.key)
     text = (
         f"the folder has other comparisons of the same names ({others}; this one is {own}). Their "
-        "data or source models differ: do not compare their numbers with these"
+        "data, source models or format (the number before a dash) differ: do not compare their "
+        "numbers with these"
     )
     return [Note("Not comparable", text)]
 

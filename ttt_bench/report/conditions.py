@@ -1,0 +1,64 @@
+"""Marks and notes of the rows whose cells were computed under different conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from ttt_bench.report.tables import Note, Section, Table
+from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.conditions import Difference, Seeds, differences, unrecorded
+
+MARK = "§"
+
+
+def with_conditions(table: Table, comparison: Comparison) -> Table:
+    """Return the table with a note per condition in which cells differ.
+
+    Rows are marked whose mean is over seeds that differ in a condition.
+    """
+    found = differences(comparison.done)
+    mixed = {label for difference in found for label in difference.mixed}
+    notes = [*(_note(difference) for difference in found), *_unrecorded_note(comparison)]
+    sections = tuple(_marked(section, mixed) for section in table.sections) if mixed else None
+    return replace(table, sections=sections or table.sections, notes=(*table.notes, *notes))
+
+
+def _marked(section: Section, labels: Collection[str]) -> Section:
+    rows = tuple(
+        replace(row, mark=row.mark + MARK) if row.label in labels else row for row in section.rows
+    )
+    return replace(section, rows=rows)
+
+
+def _note(difference: Difference) -> Note:
+    """Return the note on a condition.
+
+    Example: 'cpu: base, tent seed 0; NVIDIA H200: tent seeds 1, 2. The rows of tent average over
+    both. ...'.
+    """
+    mixed = difference.mixed
+    values = [f"{value}: {_cells(seeds, mixed)}" for value, seeds in difference.cells.items()]
+    text = "; ".join(values)
+    if mixed:
+        text += f". The numbers of {', '.join(mixed)} are means over seeds that differ in it"
+    text += ". A difference between these cells can come from it"
+    return Note(f"Different {difference.name}{f' {MARK}' if mixed else ''}", text)
+
+
+def _cells(seeds: Seeds, mixed: Collection[str]) -> str:
+    """Name cells by label, with their seeds if the others of the label differ."""
+    words = []
+    for label, found in seeds.items():
+        word = "seed" if len(found) == 1 else "seeds"
+        own = f" {word} {', '.join(map(str, found))}" if label in mixed else ""
+        words.append(f"{label}{own}")
+    return ", ".join(words)
+
+
+def _unrecorded_note(comparison: Comparison) -> list[Note]:
+    labels = list(dict.fromkeys(unrecorded(comparison.done)))
+    if not labels:
+        return []
+    text = f"the cells of {', '.join(labels)} state no device, precision, versions or code"
+    return [Note("Not recorded", text)]

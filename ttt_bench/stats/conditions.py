@@ -1,0 +1,71 @@
+"""The conditions that cells were computed under: device, precision, versions and code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+NOT_RECORDED = "not recorded"
+"""The value of a condition in cells that were written without it."""
+
+Seeds = dict[str, list[int]]
+"""Label of a row -> seeds of its cells."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A condition in which cells differ.
+
+    Attributes:
+        name: the condition, in words.
+        cells: value of the condition -> the cells that have it.
+    """
+
+    name: str
+    cells: Mapping[str, Seeds]
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """Return the labels whose seeds differ in the condition."""
+        labels = [label for seeds in self.cells.values() for label in seeds]
+        return tuple(label for label in dict.fromkeys(labels) if labels.count(label) > 1)
+
+
+def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the conditions of a cell by name; the code and package only concern its method."""
+    provenance = manifest.get("provenance") or {}
+    versions = provenance.get("versions") or {}
+    method = manifest.get("method")
+    found = {
+        "device": provenance.get("device"),
+        "precision": provenance.get("precision"),
+        "version of torch": versions.get("torch"),
+        "version of timm": versions.get("timm"),
+        "version of ttt-bench": versions.get("ttt-bench"),
+        "code of ttt-bench": provenance.get("harness"),
+        f"code of {method}": provenance.get("method"),
+    }
+    return {name: str(value or NOT_RECORDED) for name, value in found.items()}
+
+
+def differences(cells: pd.DataFrame) -> list[Difference]:
+    """Return the conditions in which cells differ.
+
+    Args:
+        cells: cells with numbers (`load.CELL_COLUMNS` and `label`).
+    """
+    found: dict[str, dict[str, Seeds]] = {}
+    for label, seed, manifest in zip(cells["label"], cells["seed"], cells["manifest"], strict=True):
+        for name, value in conditions(manifest).items():
+            found.setdefault(name, {}).setdefault(value, {}).setdefault(label, []).append(int(seed))
+    return [Difference(name, values) for name, values in found.items() if len(values) > 1]
+
+
+def unrecorded(cells: pd.DataFrame) -> Iterator[str]:
+    """Yield the labels of cells that record none of their conditions."""
+    for label, manifest in zip(cells["label"], cells["manifest"], strict=True):
+        if set(conditions(manifest).values()) == {NOT_RECORDED}:
+            yield label
