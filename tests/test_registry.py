@@ -16,7 +16,7 @@ from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.registry import METHODS
 from ttt_bench.results.method_order import METHOD_ORDER
-from ttt_bench.util.code_files import code_files
+from ttt_bench.util.code.files import code_files
 from ttt_bench.util.hashing import code_hash, hash_of, hash_source
 
 Plugins = Callable[[str, str, str], None]

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models import model_entrypoint
 
+from ttt_bench.adapter import Adapter
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
+from ttt_bench.config.preset import ModelConfig
 from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
+from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import DamagedError
-from ttt_bench.model.weights import network_fields
+from ttt_bench.model.weights import initial_weights, network_fields
+from ttt_bench.registry import METHODS, Entry
 from ttt_bench.results import schema, store
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.opened import OpenedPair
-from ttt_bench.sweep.plugins import plugins
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
 from ttt_bench.train.chain import (
@@ -31,6 +35,7 @@ from ttt_bench.train.chain import (
     training_chain,
     trains_own_source,
 )
+from ttt_bench.util.code.files import package_of
 from ttt_bench.util.hashing import harness_hash, hash_of, versions, with_code
 
 FORMAT = 2
@@ -265,7 +270,7 @@ def manifest(
         "images": len(opened.target_data),
         "provenance": {
             **_provenance(cell, request, device),
-            "plugins": plugins(
+            "plugins": _plugins(
                 opened, cell.settings.adapter, cell.config, trained_here=cell.weights is None
             ),
         },
@@ -328,3 +333,55 @@ def _changed_choices(opened: OpenedPair) -> dict[str, str]:
     if opened.labels is not None and (default is None or default.name != opened.labels.name):
         found["label_space"] = opened.labels.name
     return found
+
+
+def _plugins(
+    opened: OpenedPair, adapter: Adapter, config: Mapping[str, Any], *, trained_here: bool
+) -> dict[str, dict[str, str | None]]:
+    """Return what a cell used: role -> name, package, version and hash of the code.
+
+    `code` is the harness's hash for built-in data sets, and None for backbones of timm.
+
+    Args:
+        opened: the pair.
+        adapter: the method.
+        config: the cell's configuration, which has the hashes of the time of planning.
+        trained_here: whether source models started from the backbone's initial weights, which are
+            then stated as `weights`.
+    """
+    source, target = opened.pair.source.name, opened.pair.target.name
+    model = opened.preset.model
+    weights = initial_weights(model) if trained_here else {"weights": None}
+    return {
+        "method": _method_record(adapter, config["code"]),
+        "source": _dataset_record(source, opened.source_code),
+        "target": _dataset_record(target, opened.target_code),
+        "backbone": _backbone_record(model, config["model"].get("code")) | weights,
+    }
+
+
+def _method_record(adapter: Adapter, code: str) -> dict[str, Any]:
+    package = _package(METHODS.entry(adapter.name), type(adapter).__module__)
+    return _record(adapter.name, *package, code=code)
+
+
+def _dataset_record(name: str, code: str) -> dict[str, Any]:
+    entry = DATASETS.entry(name)
+    module = DATASETS.load(name).opener.partition(":")[0]
+    return _record(name, *_package(entry, module), code=code or harness_hash())
+
+
+def _backbone_record(model: ModelConfig, code: str | None) -> dict[str, Any]:
+    package = package_of(model_entrypoint(model.architecture).__module__)
+    return _record(model.backbone, *package, code=code)
+
+
+def _package(entry: Entry, module: str) -> tuple[str, str]:
+    """Return the package of a registration and its version."""
+    if not entry.package:  # registered in this process
+        return package_of(module)
+    return entry.package, entry.version or versions().get(entry.package, "")
+
+
+def _record(name: str, package: str, version: str, *, code: str | None) -> dict[str, Any]:
+    return {"name": name, "package": package, "version": version, "code": code}

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from ttt_bench.util.code_files import code_files
-from ttt_bench.util.file_digest import digest_of, hash_source
-from ttt_bench.util.typed_source import is_typed, typed_source
+from ttt_bench.util.code.digest import digest_of, hash_source
+from ttt_bench.util.code.files import code_files
+from ttt_bench.util.code.typed import is_typed, typed_source
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors")
 """Packages whose versions are stored with results."""

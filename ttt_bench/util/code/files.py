@@ -18,7 +18,7 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from ttt_bench.util.file_digest import digest_of
+from ttt_bench.util.code.digest import digest_of
 
 OWN_METHODS = "ttt_bench.methods."
 LIBRARIES = frozenset(

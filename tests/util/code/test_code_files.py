@@ -17,8 +17,8 @@ import pytest
 from support.site import Site, site_on_path
 
 from ttt_bench.errors import BenchError
-from ttt_bench.util.code_files import WRITTEN, code_files
-from ttt_bench.util.file_digest import LARGEST_PARSED
+from ttt_bench.util.code.digest import LARGEST_PARSED
+from ttt_bench.util.code.files import WRITTEN, code_files
 from ttt_bench.util.hashing import code_hash
 
 

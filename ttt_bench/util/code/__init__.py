@@ -1,0 +1,1 @@
+"""The code of plugins: which files it consists of, and their digests."""
