@@ -56,8 +56,8 @@ def draft(target: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array as .npy or .png, by the suffix of the path, in place of any other file.
 
-    The file is made in memory, because NumPy and Pillow do not pass on the system's error number
-    when they write to a full disk.
+    The file is made in memory, because NumPy does not pass on the system's error if a disk is full
+    after a part of an array.
     """
     content = BytesIO()
     if path.suffix == ".npy":

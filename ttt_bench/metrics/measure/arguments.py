@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
+from operator import index
 from typing import Any
 
 import torch
@@ -73,7 +73,11 @@ def check_same_shape(prediction: Tensor, other: Tensor, where: str) -> None:
 
 def check_class_count(num_classes: int) -> None:
     """Raise a BenchError if there are fewer than two classes: with one, every pixel is right."""
-    if not isinstance(num_classes, Integral) or num_classes < 2:
+    try:
+        enough = index(num_classes) >= 2
+    except TypeError:
+        enough = False
+    if not enough:
         raise BenchError(f"num_classes = {num_classes!r}; give a whole number of at least 2")
 
 

@@ -36,7 +36,7 @@ def mean_iou(
     """Return the mIoU and the IoU of each class, (K,), in [0, 1].
 
     Counts are pooled over the whole sequence. A class absent from prediction and target counts
-    as 0.
+    as 0, as in the published evaluation; without any counted pixel, all classes do.
 
     Args:
         predictions: class maps (N, H, W) of any integer dtype.
