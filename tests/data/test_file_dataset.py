@@ -193,3 +193,28 @@ def test_a_sample_that_is_drawn_anew_at_each_call_is_found_before_a_run() -> Non
 
     with pytest.raises(DataError, match=r"image 0: two calls of `sample` give different arrays"):
         Drawn(sound()).prepare(Silent())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("depth"), "KeyError: 'depth'"),
+        (FileNotFoundError(2, "No such file or directory", "/a/5.png"), "directory: /a/5.png"),
+        (AttributeError("two\nlines"), "AttributeError: two lines"),
+    ],
+)
+def test_an_error_of_the_data_set_s_code_names_the_image_and_the_line(
+    error: Exception, words: str
+) -> None:
+    data = Given(sound(), error)
+    for attempt in (lambda: data.prepare(Silent()), lambda: data.batch([1])):
+        with pytest.raises(DataError) as caught:
+            attempt()
+        assert "given, image 1: `sample` failed at test_file_dataset.py:" in str(caught.value)
+        assert words in str(caught.value)
+
+
+def test_a_sample_that_is_no_mapping_of_arrays_is_an_error_of_the_data_set() -> None:
+    for wrong in ([1, 2], {**sound(), "depth": [1.0]}, None):
+        with pytest.raises(DataError, match="given, image 0: `sample` failed"):
+            Given(wrong).batch([0])

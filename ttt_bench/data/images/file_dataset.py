@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.augment_sample import augmented_sample
 from ttt_bench.data.images.sample import IMAGE, Sample
-from ttt_bench.errors import DataError
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.tasks import IGNORE, TASKS
+from ttt_bench.util.error_place import where
+from ttt_bench.util.os_errors import cause
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
@@ -151,7 +154,7 @@ class SampledDataset(FileDataset):
         except DataError as error:
             return [str(error)]
         found = [*value_problems(sample, self.expected)]
-        if index == 0 and not equal_samples(sample, self.sample(0)):
+        if index == 0 and not equal_samples(sample, self._checked(0)):
             found.append(
                 "two calls of `sample` give different arrays; a sample must depend on its index "
                 "alone, so seed what it draws with the index"
@@ -160,8 +163,17 @@ class SampledDataset(FileDataset):
 
     def _checked(self, index: int) -> Sample:
         """Return the sample of an image; raise a DataError if its arrays are not as described."""
-        sample = self.sample(index)
-        problems = list(array_problems(sample, self.tasks))
+        try:
+            sample = self.sample(index)
+            problems = list(array_problems(sample, self.tasks))
+        except BenchError:
+            raise
+        except Exception as error:  # the code of another package can raise any error
+            reason = f"{type(error).__name__}: {cause(error, Path())}"
+            raise DataError(
+                f"{self.label}, {self.name(index)}: `sample` failed at {where(error, type(self))}: "
+                f"{reason}"
+            ) from error
         if problems:
             raise DataError(f"{self.label}, {self.name(index)}: {'; '.join(problems)}")
         return sample
