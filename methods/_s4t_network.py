@@ -143,7 +143,19 @@ class Synchronizer(nn.Module):
 
         def blocks(count: int) -> nn.Sequential:
             layers = (
-                Block(width, options.heads, qkv_bias=True, norm_layer=layer_norm)
+                Block(
+                    width,
+                    options.heads,
+                    mlp_ratio=4.0,
+                    qkv_bias=True,
+                    qk_norm=False,
+                    proj_drop=0.0,
+                    attn_drop=0.0,
+                    init_values=None,  # no layer scale
+                    drop_path=0.0,
+                    act_layer=nn.GELU,
+                    norm_layer=layer_norm,
+                )
                 for _ in range(count)
             )
             return nn.Sequential(*layers, layer_norm(width))

@@ -23,7 +23,7 @@ from ttt_bench.methods.base import Base
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.network import NORMALISATIONS, MultiTaskModel
 from ttt_bench.model.parameters import count_parameters
-from ttt_bench.model.weights import initial_weights, load_weights
+from ttt_bench.model.weights import initial_weights, load_weights, normalisation_notice
 from ttt_bench.network import Net
 
 TASKS = {"semseg": 4, "depth": 1, "normals": 3}
@@ -246,6 +246,15 @@ def test_weights_are_identified_by_their_tag() -> None:
     assert tag("resnet50.tv_in1k", pretrained=True) == "timm tv_in1k"
     assert tag("resnet50", pretrained=True) == "timm a1_in1k"
     assert tag("resnet50", pretrained=False) is None
+
+
+def test_weights_of_another_normalisation_are_noticed() -> None:
+    def notice(backbone: str, *, pretrained: bool = True) -> str | None:
+        return normalisation_notice(ModelConfig(backbone=backbone, pretrained=pretrained))
+
+    assert notice("resnet50.tv_in1k") is None
+    assert "mean (0.5, 0.5, 0.5)" in (notice("tf_efficientnet_b0.ap_in1k") or "")
+    assert notice("tf_efficientnet_b0.ap_in1k", pretrained=False) is None
 
 
 def test_a_backbone_without_four_scales_is_refused() -> None:

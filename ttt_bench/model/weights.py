@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
+from ttt_bench.model.network import NORMALISATIONS
 from ttt_bench.network import Network
 from ttt_bench.util.hashing import code_hash, hash_file, with_code
 from ttt_bench.util.os_errors import file_bytes
@@ -56,6 +57,19 @@ def pretrained_tag(config: ModelConfig) -> str | None:
         return None
     found = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
     return str(found.tag) if found else None
+
+
+def normalisation_notice(config: ModelConfig) -> str | None:
+    """Return a sentence if timm's weights were trained on images of another normalisation."""
+    if pretrained_tag(config) is None:
+        return None
+    card = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    if (tuple(card.mean), tuple(card.std)) == NORMALISATIONS["imagenet"]:
+        return None
+    return (
+        f"the weights of {config.backbone} were trained on images normalised with mean "
+        f"{card.mean} and standard deviation {card.std}, but here images have ImageNet's"
+    )
 
 
 def existing_weights(path: Path) -> Path:

@@ -16,7 +16,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
-from ttt_bench.model.weights import load_weights
+from ttt_bench.model.weights import load_weights, normalisation_notice
 from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
@@ -103,9 +103,11 @@ def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequ
 def _norm_notices(
     opened: OpenedPair, network: Network, settings: Sequence[MethodSettings]
 ) -> list[str]:
-    if _has_batchnorm(network) or "norm" not in [one.adapter.name for one in settings]:
-        return []
-    return [f"{opened.preset.model.backbone} has no BatchNorm layers: norm will equal base"]
+    model = opened.preset.model
+    notices = [normalisation_notice(model)]
+    if not _has_batchnorm(network) and "norm" in [one.adapter.name for one in settings]:
+        notices.append(f"{model.backbone} has no BatchNorm layers: norm will equal base")
+    return list(filter(None, notices))
 
 
 def _source_problems(opened: OpenedPair, resolved: ResolvedRequest) -> list[str]:
