@@ -1,4 +1,4 @@
-"""Sessions: tests, slow, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
+"""Sessions: tests, lowest, slow, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def tests(session: nox.Session) -> None:
     """Run the test suite."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Run the test suite with the lowest version of every direct dependency; needs `uv`."""
+    session.install("--resolution", "lowest-direct", "-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session

@@ -352,7 +352,7 @@ class Choosing(Toy):
         (
             "moves",
             Sneaking,
-            "running_mean.* changed in or before `step`, but buffers of the model change only under",
+            "running_mean.* changed in or before `step`, but buffers of the model change only",
         ),
         (
             "source training",

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 import ttt_bench
+from ttt_bench.adapter import Needs
 from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
 
@@ -127,9 +128,23 @@ def test_methods_that_change_the_process_fail_by_name_and_base_stays_base(
         assert change in reason
 
 
+class Needy(Toy):
+    """Changes the grad mode when it is asked for its needs."""
+
+    name = "needy"
+
+    def needs(self) -> Needs:
+        torch.set_grad_enabled(False)
+        return super().needs()
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
-    [(Doubles, "`bind` of method doubles .* dtype"), (Rescues, "`build` of method rescues")],
+    [
+        (Needy, "planning with method needy changes .* grad mode"),
+        (Doubles, "`bind` of method doubles .* dtype"),
+        (Rescues, "`build` of method rescues"),
+    ],
 )
 def test_the_plan_refuses_a_method_that_changes_the_process(
     method: Any, message: str, tmp_path: Path

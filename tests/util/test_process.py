@@ -26,8 +26,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.errors import ProcessError
 from ttt_bench.losses import Recipe
+from ttt_bench.methods.tent import Tent
 from ttt_bench.metrics import delta
-from ttt_bench.util.process import fixed_process, watched
+from ttt_bench.util.process import fixed_process, refuse_replaced_code, watched
 from ttt_bench.util.process.settings import SETTINGS
 
 
@@ -134,6 +135,9 @@ CALLERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     ),
 }
 
+if hasattr(torch.backends, "fp32_precision"):  # from PyTorch 2.9 on
+    CALLERS["newer TF32"] = flag(torch.backends, "fp32_precision", inside="tf32")
+
 
 def state() -> list[Any]:
     return [setting.read() for setting in SETTINGS]
@@ -215,6 +219,7 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "deleted": (lambda: delattr(nn.Linear, "forward"), "torch.nn.Linear.forward"),
     "harness": (lambda: setattr(Recipe, "combine", scaled), "ttt_bench.losses.Recipe.combine"),
     "metric": (lambda: setattr(delta, "delta_ttt", scaled), "ttt_bench.metrics.delta.delta_ttt"),
+    "method": (lambda: setattr(Tent, "step", scaled), "ttt_bench.methods.tent.Tent.step"),
     "folder": (lambda: os.chdir("/"), "the current folder from .* to /"),
     "NumPy": (lambda: np.seterr(all="raise"), "NumPy's handling of floating-point errors"),
     "denormals": (lambda: torch.set_flush_denormal(True), "flushing of denormal numbers from"),
@@ -229,7 +234,18 @@ def _careless(act: Callable[[], object], *, fails: bool) -> None:
 
 
 def code() -> list[Any]:
-    owners = (nn.BatchNorm2d, nn.Module, nn.Conv2d, nn.Linear, F, torch, Tensor, Recipe, delta)
+    owners = (
+        nn.BatchNorm2d,
+        nn.Module,
+        nn.Conv2d,
+        nn.Linear,
+        F,
+        torch,
+        Tensor,
+        Recipe,
+        delta,
+        Tent,
+    )
     return [dict(vars(owner)) for owner in (*owners, torch.optim.SGD)]
 
 
@@ -267,10 +283,18 @@ def test_what_pytorch_initialises_late_is_no_change() -> None:
     with watched("method late"):
         for module in ("torch._dynamo", "torch.distributions", "torch.fx", "torchvision.models"):
             importlib.import_module(module)
-        for optimiser in (torch.optim.RMSprop, torch.optim.Adagrad):
-            optimiser([torch.ones(1, requires_grad=True)]).step()
+        for optimiser in (torch.optim.RMSprop, torch.optim.AdamW, torch.optim.LBFGS):
+            optimiser([torch.ones(1, requires_grad=True)])
+        torch.compile(torch.sin, backend="eager")(torch.ones(1))
 
 
 def test_an_error_without_a_change_stays_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError), watched("method failing"):
         raise ZeroDivisionError
+
+
+def test_code_that_was_replaced_before_a_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_replaced_code()
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", scaled)
+    with pytest.raises(ProcessError, match=r"torch\.nn\.BatchNorm2d\.forward \(by test_process\)"):
+        refuse_replaced_code()

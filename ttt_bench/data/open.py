@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,21 +85,37 @@ def open_domain(
         return _rendered(domain, split, size, count, cache=cache, space=space)
     folder = folder_of(domain, data_root)
     offered = {"subset": subset}
-    options = {name: offered[name] for name in domain.open_options}
-    opener = _opener(domain.opener)
+    options: dict[str, Any] = {name: offered[name] for name in domain.open_options}
+    options |= {"space": space, "variant": variant}
+    opened = partial(_opened, domain, (folder, split, size, progress), options)
+    return opened() if domain.name in BUILT_IN else _foreign(domain, opened)
+
+
+def _opened(domain: Domain, arguments: Sequence[Any], options: Mapping[str, Any]) -> Dataset:
+    """Return the data set that a domain's opener returns."""
+    dataset: Dataset = _opener(domain.opener)(*arguments, **options)
+    notices = tuple(map(printable, dataset.notices))
+    if notices != dataset.notices:  # a path is not in UTF-8
+        dataset.notices = notices
+    _expect(dataset, domain, options["space"])
+    return dataset
+
+
+def _foreign(domain: Domain, opened: Callable[[], Dataset]) -> Dataset:
+    """Return a data set of another package, whose code can raise any error and change anything.
+
+    Raises:
+        BenchError: the code failed, or has changed the state of the process.
+    """
+    from ttt_bench.data.watched import WatchedDataset
+    from ttt_bench.util.process import watched
+
     try:
-        dataset = opener(folder, split, size, progress, space=space, variant=variant, **options)
-        notices = tuple(map(printable, dataset.notices))
-        if notices != dataset.notices:  # a path is not in UTF-8
-            dataset.notices = notices
-        _expect(dataset, domain, space)
-        return dataset
+        with watched(f"opening data set {domain.name}"):
+            return WatchedDataset(opened())
     except BenchError:
         raise
     except Exception as error:
-        if domain.name in BUILT_IN:
-            raise
-        # the code of another package can raise any error
         reason = f"{type(error).__name__}: {error}"
         raise BenchError(f"{domain.name}: {domain.opener} failed: {reason}") from error
 

@@ -26,6 +26,7 @@ from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
 from ttt_bench.train.chain import trains_on_source
 from ttt_bench.util.problems import attempt
+from ttt_bench.util.process import watched
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,14 @@ def _source_problems(opened: OpenedPair, resolved: ResolvedRequest) -> list[str]
 
 def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> MethodFit:
     """Return whether a method can run on a pair, and whether it moves parameters."""
+    try:
+        with watched(f"planning with method {settings.adapter.name}"):
+            return _fit(opened, settings, request)
+    except ProcessError as error:
+        return MethodFit(settings, f"cannot run: {error}")
+
+
+def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> MethodFit:
     adapter = settings.adapter
     reason = _unmet_need(opened, adapter, request)
     if reason:
@@ -130,8 +139,8 @@ def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) 
     try:
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = bool(plan_of(net, adapter).moves)
-    except ProcessError as error:
-        return MethodFit(settings, f"cannot run: {error}")
+    except ProcessError:
+        raise
     except BenchError as error:
         return MethodFit(settings, f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others

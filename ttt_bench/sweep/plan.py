@@ -12,7 +12,7 @@ from ttt_bench.sweep.methods import requested_methods
 from ttt_bench.sweep.opened import open_pairs
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.util.problems import raise_problems
-from ttt_bench.util.process import fixed_process
+from ttt_bench.util.process import fixed_process, refuse_replaced_code
 from ttt_bench.util.progress import Progress
 
 
@@ -50,6 +50,7 @@ def plan_sweep(resolved: ResolvedRequest, progress: Progress) -> Sweep:
     Raises:
         BenchError: the request cannot be run as it is; one line per problem.
     """
+    refuse_replaced_code()
     methods, problems = requested_methods(resolved)
     raise_problems(problems)  # before data are opened, which may take minutes
     pairs, problems = open_pairs(resolved, progress)

@@ -26,6 +26,7 @@ from ttt_bench.data.open import open_domain
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import CORRECTED
+from ttt_bench.data.watched import WatchedDataset
 from ttt_bench.datatools.check.agreement.contours import (
     Contours,
     depth_contours,
@@ -164,8 +165,9 @@ def _check_split(
 
 def _sample(dataset: Dataset, index: int) -> Sample:
     """Return the arrays of an image: at its own size, or as `batch` gives them."""
-    if isinstance(dataset, SampledDataset):
-        return dataset.sample(index)
+    original = dataset.original if isinstance(dataset, WatchedDataset) else dataset
+    if isinstance(original, SampledDataset):
+        return original.sample(index)
     batch = dataset.batch([index])
     image = np.rint(batch.images[0].numpy() * 255).astype(np.uint8)
     targets = {task: values[0].numpy() for task, values in batch.targets.items()}

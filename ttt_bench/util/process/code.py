@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import timm.layers  # noqa: F401  loaded first, so that a plugin does not load and change it
@@ -24,8 +24,6 @@ FUNCTIONS_OF = (
     "ttt_bench",
 )
 """Packages whose functions are watched, in all of their modules that are loaded."""
-METHODS = "ttt_bench.methods"
-"""Not watched: methods do not see each other."""
 MISSING: Any = object()
 
 
@@ -102,7 +100,7 @@ class Code:
         """Return the attributes that have been replaced since, but for harmless changes."""
         found: list[Replaced] = []
         for owner in _unequal(self.classes):
-            found += _replaced_in_class(owner, self.classes[owner])
+            found += _replaced_in_class(owner, self.classes)
         for module in _unequal(self.modules):
             found += _replaced_in_module(module, self.modules[module])
         return found
@@ -111,11 +109,42 @@ class Code:
 _last: list[Code] = []
 
 
+def foreign() -> list[str]:
+    """Return the functions of PyTorch and timm that another package has replaced, with its name.
+
+    They were replaced before a run began, so the original is not known.
+    """
+    code = Code.now()
+    owners: dict[Any, Mapping[str, Any]] = {**code.classes, **code.modules}
+    found = [
+        Replaced(owner, name, value)
+        for owner, values in owners.items()
+        for name, value in values.items()
+        if _is_foreign(owner, value)
+    ]
+    return [f"{one} (by {_package(one.before)})" for one in found]
+
+
+def _is_foreign(owner: type | ModuleType, value: Any) -> bool:
+    home = (owner.__name__ if isinstance(owner, ModuleType) else owner.__module__).partition(".")[0]
+    if home not in ("torch", "timm") or not isinstance(value, FunctionType):
+        return False
+    package = _package(value)
+    return package not in _OWN and package not in sys.stdlib_module_names
+
+
+_OWN = ("torch", "timm", "torchvision", "typing_extensions")
+
+
+def _package(function: Any) -> str:
+    return _module(function).partition(".")[0]
+
+
 def _loaded(packages: Iterable[str]) -> Iterator[ModuleType]:
     """Yield the loaded modules of these packages."""
     for name, module in list(sys.modules.items()):
         inside = any(name == package or name.startswith(f"{package}.") for package in packages)
-        if inside and isinstance(module, ModuleType) and not name.startswith(METHODS):
+        if inside and isinstance(module, ModuleType):
             yield module
 
 
@@ -130,20 +159,24 @@ def _unequal(owners: Mapping[Any, Mapping[str, Any]]) -> list[Any]:
     return [owner for owner, before in owners.items() if vars(owner) != before]
 
 
-def _replaced_in_class(owner: type, before: Mapping[str, Any]) -> Iterator[Replaced]:
-    now = dict(vars(owner))
+def _replaced_in_class(
+    owner: type, classes: Mapping[type, Mapping[str, Any]]
+) -> Iterator[Replaced]:
+    before, now = classes[owner], dict(vars(owner))
+    bases = [classes.get(base, vars(base)) for base in owner.__mro__[1:]]
     for name in now.keys() | before.keys():
-        old, new = before.get(name, MISSING), now.get(name, MISSING)
-        known = old is not MISSING or any(name in vars(base) for base in owner.__mro__[1:])
+        new, own = now.get(name, MISSING), before.get(name, MISSING)
+        # the value before, or the one that the class inherited
+        old = next((one[name] for one in (before, *bases) if name in one), MISSING)
         special = name.startswith("_") and not (_is_code(old) or _is_code(new))
-        if old is not new and known and not special and not _wraps(new, old):
-            yield Replaced(owner, name, old)
+        if own is not new and old is not MISSING and not special and not _is_late(new, old):
+            yield Replaced(owner, name, own)
 
 
 def _replaced_in_module(module: ModuleType, before: Mapping[str, Any]) -> Iterator[Replaced]:
     now = vars(module)
     for name, old in before.items():
-        if now.get(name) is not old and callable(old) and not _wraps(now.get(name), old):
+        if now.get(name) is not old and callable(old) and not _is_late(now.get(name), old):
             yield Replaced(module, name, old)
 
 
@@ -151,8 +184,19 @@ def _is_code(value: Any) -> bool:
     return callable(value) or hasattr(value, "__get__")
 
 
-def _wraps(new: Any, old: Any) -> bool:
-    """Return whether PyTorch has wrapped a function, as it does when an optimiser is first made."""
-    package = getattr(new, "__globals__", {}).get("__name__", "").partition(".")[0]
-    original = getattr(new, "__wrapped__", getattr(new, "_torchdynamo_orig_callable", None))
-    return package == "torch" and original is not None and original is old
+def _is_late(new: Any, old: Any) -> bool:
+    """Return whether PyTorch itself put `new` around `old`.
+
+    It does so when an optimiser is made for the first time, and when code is compiled.
+    """
+    value = new
+    while value is not old and _module(value).startswith("torch."):
+        if not hasattr(value, "__wrapped__"):
+            return _module(value).startswith("torch._dynamo.")
+        value = value.__wrapped__
+    return value is old
+
+
+def _module(function: Any) -> str:
+    """Return the name of the module whose code a function runs; empty for built-in functions."""
+    return str(getattr(function, "__globals__", {}).get("__name__", ""))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ttt_bench.errors import ProcessError
-from ttt_bench.util.process.code import Code
+from ttt_bench.util.process.code import Code, foreign
 from ttt_bench.util.process.settings import KEEP, SETTINGS
 
 ADVICE = "use hooks on the layers of `net`, or contexts that are left again; the change was undone"
@@ -26,18 +26,15 @@ def fixed_process() -> Iterator[None]:
     """
     before = [setting.read() for setting in SETTINGS]
     with ExitStack() as stack:
+        stack.callback(_write, before)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(mode=False))
         for setting in SETTINGS:
             if setting.fixed is not KEEP:
                 setting.put(setting.fixed)
         _verified.append(Code.now())
-        try:
-            yield
-        finally:
-            _verified.pop()
-            stack.close()
-            _write(before)
+        stack.callback(_verified.pop)
+        yield
 
 
 _verified: list[Code] = []
@@ -108,5 +105,22 @@ def watched(who: str) -> Iterator[None]:
 
 
 def _refusal(who: str, changes: list[str]) -> ProcessError:
-    shown = ", ".join(changes[:6]) + (f" and {len(changes) - 6} more" if changes[6:] else "")
-    return ProcessError(f"{who} changes the state of the whole process: {shown}. {ADVICE}")
+    changed = _listed(changes)
+    return ProcessError(f"{who} changes the state of the whole process: {changed}; {ADVICE}")
+
+
+def refuse_replaced_code() -> None:
+    """Raise an error if another package has replaced code of PyTorch or timm in this process.
+
+    Raises:
+        ProcessError: it has; names the functions and the packages.
+    """
+    if found := foreign():
+        raise ProcessError(
+            f"code in this process has replaced {_listed(found)}, so the numbers would differ from "
+            "those of other processes; start a new process, and do not import that package in it"
+        )
+
+
+def _listed(changes: list[str]) -> str:
+    return ", ".join(changes[:6]) + (f" and {len(changes) - 6} more" if changes[6:] else "")

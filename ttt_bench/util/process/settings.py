@@ -93,8 +93,11 @@ def _gradients() -> Iterator[Setting]:
         yield Setting(name=stack.name, read=stack.read, write=stack.write, fixed=())
 
 
+_AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps", "mtia", "maia", "ipu", "hpu", "xla")
+
+
 def _types() -> Iterator[Setting]:
-    for device in torch._C._autocast_supported_devices():
+    for device in filter(torch.amp.is_autocast_available, _AUTOCAST_DEVICES):
         yield Setting(
             name=f"autocast on {device}",
             read=partial(torch.is_autocast_enabled, device),
@@ -126,14 +129,19 @@ def _precision() -> Iterator[Setting]:
 
     By default cuDNN rounds the inputs of convolutions to 10 bits (TF32).
     """
-    legacy = [
+    legacy: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = [
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
         (torch._C._get_cudnn_allow_tf32, torch._C._set_cudnn_allow_tf32, False),
         (torch._C._get_cublas_allow_tf32, torch._C._set_cublas_allow_tf32, False),
     ]
     for read, write, fixed in legacy:
         name = f"the precision of float32 ({write.__name__.lstrip('_')})"
-        yield Setting(name=name, read=partial(_readable, read), write=write, fixed=fixed)
+        yield Setting(
+            name=name,
+            read=partial(_readable, read),
+            write=partial(_write_readable, write),
+            fixed=fixed,
+        )
     if hasattr(torch._C, "_get_fp32_precision_getter"):
         yield Setting(
             name="the precision of float32 (fp32_precision)",
@@ -149,6 +157,12 @@ def _readable(read: Callable[[], Any]) -> Any:
         return read()
     except RuntimeError:
         return None
+
+
+def _write_readable(write: Callable[[Any], object], value: Any) -> None:
+    """Write what `_readable` returned; the newer settings restore the rest."""
+    if value is not None:
+        write(value)
 
 
 _OPERATIONS = tuple(

@@ -1,0 +1,39 @@
+"""Data sets of other packages, whose code must leave the process as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from ttt_bench.data.base import Dataset, PlacedBatch
+from ttt_bench.data.shifts.views import WrappedDataset
+from ttt_bench.network import Batch
+from ttt_bench.util.process import watched
+from ttt_bench.util.progress import Progress
+
+
+class WatchedDataset(WrappedDataset):
+    """The same data set. It raises a `ProcessError` when reading it has changed the process."""
+
+    @property
+    def original(self) -> Dataset:
+        """The data set itself."""
+        return self._dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def placed(self, indices: Sequence[int]) -> PlacedBatch:
+        with self._watched():
+            return self._dataset.placed(indices)
+
+    def augmented(self, indices: Sequence[int], seed: int) -> Batch:
+        with self._watched():
+            return self._dataset.augmented(indices, seed)
+
+    def prepare(self, progress: Progress) -> None:
+        with self._watched():
+            self._dataset.prepare(progress)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return watched(f"reading data set {self.domain}")
