@@ -32,10 +32,12 @@ from ttt_bench.datatools.check.agreement.contours import (
     depth_contours,
     edge_contours,
     image_contours,
+    is_empty,
     label_contours,
     normal_contours,
+    reduction,
 )
-from ttt_bench.datatools.check.agreement.findings import compared
+from ttt_bench.datatools.check.agreement.findings import Frame, Place, compared
 from ttt_bench.datatools.check.findings import Finding, Results
 from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.values import metres_finding
@@ -268,11 +270,15 @@ def _depth(split: _Split) -> Iterator[Finding]:
 def _agreement(split: _Split) -> Iterator[Finding]:
     """Compare images with their targets, as for the built-in data sets."""
     indices = list(split.samples)[:: -(-len(split.samples) // _FRAMES)]
-    names = [split.dataset.name(index) for index in indices]
-    maps = [_contours(split.samples[index]) for index in indices]
-    for finding in compared(names, maps, split.samples[indices[0]][IMAGE].shape[1:]):
+    frames = [_frame(split.dataset.name(index), split.samples[index]) for index in indices]
+    for finding in compared(frames, IMAGE):
         message = f"{split.name}: {finding.message}"
         yield Finding.ok_if(finding.level == "ok", "agreement", message, count=finding.count)
+
+
+def _frame(name: str, sample: Sample) -> Frame:
+    image = sample[IMAGE].transpose(1, 2, 0)  # (3, H, W) -> (H, W, 3)
+    return Frame(Place(name), _contours(sample), reduction(image.shape), is_empty(image))
 
 
 def _contours(sample: Sample) -> dict[str, Contours | None]:

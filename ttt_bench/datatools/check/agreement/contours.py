@@ -19,7 +19,9 @@ Contours = NDArray[np.float32]
 
 _LONGEST = 320  # pixels of the longer side of a contour map, at most
 _BORDER = 24  # one in so many pixels is cut off at each side: frames of NYUD-v2 have a border
+_SAME = 2  # difference of values of 0..255 in an image of a single colour
 _WINDOW = 15  # pixels of a contour map over which the local mean is taken
+_LEAST_STEP = 20.0  # 99th percentile of an image's steps, summed over red, green and blue of 0..255
 _FEWEST = 0.003  # share of pixels with a contour; a picture with fewer shows nothing
 
 
@@ -29,8 +31,15 @@ def reduction(shape: tuple[int, ...]) -> int:
 
 
 def image_contours(rgb: NDArray[Any]) -> Contours | None:
-    """Return the contours of an image (H, W, 3), None for an empty one."""
-    return _ranked(_steps(_averaged(_inner(rgb))))
+    """Return the contours of an image (H, W, 3) of 0..255, None for one without clear contours."""
+    steps = _steps(_averaged(_inner(rgb)))
+    return _ranked(steps) if np.percentile(steps, 99) >= _LEAST_STEP else None
+
+
+def is_empty(rgb: NDArray[Any]) -> bool:
+    """Return whether an image (H, W, 3) of 0..255 has a single colour."""
+    colours = _inner(rgb).reshape(-1, rgb.shape[2])
+    return bool((np.ptp(colours, axis=0) <= _SAME).all())
 
 
 def label_contours(ids: NDArray[Any]) -> Contours | None:
@@ -44,13 +53,19 @@ def edge_contours(edges: NDArray[Any]) -> Contours | None:
 
 
 def depth_contours(depth: NDArray[Any], valid: Mask) -> Contours | None:
-    """Return the contours of depth (H, W), positive where valid (H, W); None for an empty map."""
+    """Return the jumps and folds of depth (H, W), positive where valid (H, W).
+
+    Inverse depth of a plane is a linear function of the pixel. So its second differences are 0 on
+    every plane, also on one at a grazing angle.
+
+    Returns:
+        None for an empty map.
+    """
     if not valid.any():
         return None
-    filled = np.where(valid, depth, np.median(depth[valid]))
+    inverse = 1.0 / _averaged(_inner(np.where(valid, depth, np.median(depth[valid]))))
     lacking = _averaged(_inner(~valid)) > 0
-    steps = _steps(np.log(_averaged(_inner(filled))))
-    return _ranked(np.where(lacking, 0.0, steps))
+    return _ranked(np.where(lacking, 0.0, _bends(inverse) / inverse))
 
 
 def normal_contours(normals: NDArray[Any]) -> Contours | None:
@@ -95,6 +110,14 @@ def _steps(values: NDArray[np.float32]) -> NDArray[np.float32]:
     ):
         np.maximum(part, size, out=part)
     return steps
+
+
+def _bends(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (h, w), the larger second difference of a pixel (h, w) along rows and columns."""
+    padded = np.pad(values, 1, mode="reflect", reflect_type="odd")
+    across = padded[1:-1, :-2] - 2 * values + padded[1:-1, 2:]
+    down = padded[:-2, 1:-1] - 2 * values + padded[2:, 1:-1]
+    return np.asarray(np.maximum(np.abs(across), np.abs(down)))
 
 
 def _ranked(steps: NDArray[Any]) -> Contours | None:

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ttt_bench.datatools.check.agreement.contours import Contours, image_contours, reduction
+from ttt_bench.datatools.check.agreement.contours import (
+    Contours,
+    image_contours,
+    is_empty,
+    reduction,
+)
 from ttt_bench.datatools.check.agreement.judgement import FEWEST, Judgement, fit_frames, judge
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, has_part, sample_frames
@@ -35,19 +40,28 @@ _WORDS = {
 }
 
 
-class _Place(NamedTuple):
+_NO_FAULT = ("agree", "undecided", "alike")
+
+
+class Place(NamedTuple):
     """The name of a frame, and the file of its image if it is known."""
 
     name: str
     path: Path | None = None
 
 
-class _Frame(NamedTuple):
-    """The contour maps of a frame by part, and pixels of the image per pixel of a map."""
+class Frame(NamedTuple):
+    """The contour maps of a frame by part.
 
-    place: _Place
+    Attributes:
+        scale: pixels of the image per pixel of a contour map.
+        empty: whether the image has a single colour.
+    """
+
+    place: Place
     maps: Mapping[str, Contours | None]
     scale: int
+    empty: bool
 
 
 def check_agreement(
@@ -63,34 +77,22 @@ def check_agreement(
     wanted = {image: image_contours, **{part: makers[part] for part in present}}
     sample, title = sample_frames(sets, FRAMES), "comparing images with labels"
     made = list(map_in_threads(partial(_contour_maps, wanted), sample, title, progress))
-    yield from _compared([frame for frame in made if frame is not None], image)
+    yield from compared([frame for frame in made if frame is not None], image)
 
 
-def compared(
-    names: Sequence[str], maps: Sequence[Mapping[str, Contours | None]], size: Sequence[int]
-) -> Iterator[Finding]:
-    """Yield how well images agree with each part, for contour maps that are already made.
+def compared(frames: Sequence[Frame], image: str) -> Iterator[Finding]:
+    """Yield how well the images of frames agree with each part, and which images are empty.
 
     Args:
-        names: the names of the frames.
-        maps: the contour maps of each frame by part, the image first.
-        size: (H, W) of the first image.
+        image: the name of the image among the contour maps.
     """
-    frames = [
-        _Frame(_Place(name), each, reduction(tuple(size)))
-        for name, each in zip(names, maps, strict=True)
-    ]
-    yield from _compared(frames, next(iter(maps[0])))
-
-
-def _compared(frames: Sequence[_Frame], image: str) -> Iterator[Finding]:
     if not frames:
         return
-    yield from _check_empty([frame for frame in frames if frame.maps[image] is None], len(frames))
+    yield from _check_empty([frame for frame in frames if frame.empty], len(frames))
     parts = [part for part in frames[0].maps if part != image]
     shown = {part: _with_contours(frames, image, part) for part in parts}
     found = {part: _judged(shown[part], image, part) for part in parts}
-    faults = [each for each in found.values() if each.kind not in ("agree", "undecided")]
+    faults = [each for each in found.values() if each.kind not in _NO_FAULT]
     scale, path = frames[0].scale, frames[0].place.path
     if len(faults) > 1 and len({fault.kind for fault in faults}) == 1 and _all_judged(found):
         *others, last = (_WORDS.get(part, part) for part in found)
@@ -108,7 +110,7 @@ def _all_judged(found: Mapping[str, Judgement]) -> bool:
     return all(judgement.kind != "agree" for judgement in found.values())
 
 
-def _contour_maps(makers: Mapping[str, Maker], place: tuple[Frameset, int]) -> _Frame | None:
+def _contour_maps(makers: Mapping[str, Maker], place: tuple[Frameset, int]) -> Frame | None:
     """Return the contour maps of a frame; None if it cannot be read."""
     frames, index = place
     try:
@@ -116,12 +118,12 @@ def _contour_maps(makers: Mapping[str, Maker], place: tuple[Frameset, int]) -> _
     except DataError:
         return None  # reported where files are decoded
     image = frames.parts[0]
-    place_of_image = _Place(frames.frames.name(index), frames.frames.path(index, image))
+    place_of_image = Place(frames.frames.name(index), frames.frames.path(index, image))
     maps = {part: make(native[part]) for part, make in makers.items()}
-    return _Frame(place_of_image, maps, reduction(native[image].shape))
+    return Frame(place_of_image, maps, reduction(native[image].shape), is_empty(native[image]))
 
 
-def _check_empty(empty: Sequence[_Frame], count: int) -> Iterator[Finding]:
+def _check_empty(empty: Sequence[Frame], count: int) -> Iterator[Finding]:
     if empty:
         message = (
             f"image: {len(empty)} of {count} images show nothing (black or of a single colour), "
@@ -130,14 +132,14 @@ def _check_empty(empty: Sequence[_Frame], count: int) -> Iterator[Finding]:
         yield Finding.warning("agreement", message, empty[0].place.path, len(empty))
 
 
-def _with_contours(frames: Sequence[_Frame], image: str, part: str) -> list[_Frame]:
+def _with_contours(frames: Sequence[Frame], image: str, part: str) -> list[Frame]:
     """Return the frames that show contours in both parts."""
     return [
         frame for frame in frames if frame.maps[image] is not None and frame.maps[part] is not None
     ]
 
 
-def _judged(frames: Sequence[_Frame], image: str, part: str) -> Judgement:
+def _judged(frames: Sequence[Frame], image: str, part: str) -> Judgement:
     """Return the judgement over frames with contours in both parts."""
     if len(frames) < FEWEST:
         return Judgement(kind="undecided", frames=len(frames), fitting=0)
@@ -145,7 +147,7 @@ def _judged(frames: Sequence[_Frame], image: str, part: str) -> Judgement:
     return judge(fits, _TOLERANCE.get(part, _DRAWN))
 
 
-def _maps_of(frames: Sequence[_Frame], part: str) -> list[Contours]:
+def _maps_of(frames: Sequence[Frame], part: str) -> list[Contours]:
     """Return the contour maps of a part, which no frame lacks."""
     maps = (frame.maps[part] for frame in frames)
     return [contours for contours in maps if contours is not None]
@@ -159,6 +161,12 @@ def _part_finding(
         message = (
             f"{words} and images: {count} frames with contours are too few to compare them; "
             f"{FEWEST} are needed"
+        )
+        return Finding.ok("agreement", message, path, count)
+    if judgement.kind == "alike":
+        message = (
+            f"{words} and images: all {count} frames have almost the same contours, so that files "
+            "that were mixed up would not show"
         )
         return Finding.ok("agreement", message, path, count)
     if judgement.kind == "agree":

@@ -23,7 +23,8 @@ FEWEST = 3
 """Frames that are needed to judge."""
 
 _NEAR = 1  # pixels up to which two displacements are the same
-_MOST_UNRELATED = 0.3  # share of frames that fit at no displacement although nothing fits
+_MOST_UNRELATED = 0.35  # share of frames that fit at no displacement although nothing fits
+_ALIKE = 0.3  # mean correlation of different frames' parts above which they cannot be told apart
 _LEAST_MOVED = 0.5  # share of frames that fit at one other displacement, or mirrored
 _EVIDENCE = 2.0  # standard errors by which frames must fit their own part better than others'
 _GAIN = 0.6  # standard deviations by which they must; rooms have 1.7 or more
@@ -46,6 +47,7 @@ class FrameFit:
         own: the correlation at no displacement.
         mirrored_own: as `own`, for the mirrored part.
         others: the mean correlation at no displacement with the parts of other frames.
+        likeness: the mean correlation of the part with those of other frames.
     """
 
     peak: Displacement
@@ -53,6 +55,7 @@ class FrameFit:
     own: float
     mirrored_own: float
     others: float
+    likeness: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,8 @@ class Judgement:
     """The result for one part over all frames.
 
     Attributes:
-        kind: "agree", "unrelated", "mirrored", "moved" or "undecided" (too few frames).
+        kind: "agree", "unrelated", "mirrored", "moved", "undecided" (too few frames), or "alike"
+            (all frames have almost the same contours).
         frames: the number of frames with contours in both.
         fitting: the number of frames with their peak at no displacement.
         moved: the common displacement, if the part is moved.
@@ -87,6 +91,7 @@ def fit_frames(images: Sequence[Contours], parts: Sequence[Contours]) -> list[Fr
             own=float(here[REACH, REACH]),
             mirrored_own=float(turned[REACH, REACH]),
             others=float(np.mean([_overlap(image, other) for other in others])),
+            likeness=float(np.mean([_overlap(part, other) for other in others])),
         )
         fits.append(fit)
     return fits
@@ -103,9 +108,12 @@ def judge(fits: Sequence[FrameFit], tolerance: int) -> Judgement:
     fitting = count - sum(off)
     if count < FEWEST:
         return Judgement(kind="undecided", frames=count, fitting=fitting)
+    if np.mean([fit.likeness for fit in fits]) > _ALIKE:
+        return Judgement(kind="alike", frames=count, fitting=fitting)
     turned = sum(_length(fit.mirrored) <= max(tolerance, _NEAR) for fit in fits)
     better = sum(fit.mirrored_own > fit.own for fit in fits)
-    if turned >= _LEAST_MOVED * count and better >= 0.75 * count:
+    few = fitting < _LEAST_MOVED * count
+    if few and turned >= _LEAST_MOVED * count and better >= 0.75 * count:
         return Judgement(kind="mirrored", frames=count, fitting=fitting)
     place, at_place = _common(fits)
     if _length(place) > tolerance and at_place >= _LEAST_MOVED * count:
