@@ -107,7 +107,7 @@ def explained_reading(path: Path, title: str = "", errors: Errors = ()) -> Itera
 
 
 def file_bytes(path: Path, title: str = "") -> int:
-    """Return the size of a regular file; anything else could block a reader for ever.
+    """Return the size of a regular file; a pipe, for example, could block a reader.
 
     Raises:
         DataError: the file is missing, cannot be read, or is not a regular file.

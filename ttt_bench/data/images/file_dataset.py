@@ -38,7 +38,7 @@ class ExpectedValues:
 
     Attributes:
         classes: number of classes of semantic segmentation; None if it is not known.
-        depth_in_metres: whether depth is in metres, where 0 is no depth.
+        depth_in_metres: whether depth is in metres, where 0 is invalid.
     """
 
     classes: int | None = None

@@ -126,7 +126,7 @@ class Listing:
 def near_files(listing: Listing, part: str, wanted: str) -> str:
     """Return what the folders of a part have instead of the file of an id, in words.
 
-    These are entries whose names differ in case or suffix, or that are no regular files. Without
+    These are entries whose names differ in case or suffix, or that are not regular files. Without
     any, it is the name of a regular file, as an example; empty if the folders have none.
     """
     stem = wanted.split()[0].partition(".")[0].casefold()

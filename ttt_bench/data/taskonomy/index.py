@@ -111,7 +111,7 @@ class Frames:
         folders: (building, part) -> folders; the first one with a frame's file counts.
         point, view: (N,) int32.
         have: (N,) uint8, one bit per entry of `ENDINGS`, set if the frame has that file.
-        strays: number of entries of those folders that are no frame's files, and one of them.
+        strays: number of entries of those folders that belong to no frame, and one of them.
         doubles: number of files that several folders have, and one that is not used.
     """
 
@@ -382,7 +382,7 @@ class _BuildingFiles(NamedTuple):
 
     Attributes:
         stems: stem -> bits of the files that it has.
-        strays: entries that are no frame's files.
+        strays: entries that belong to no frame.
         doubles: files that an earlier folder has, too.
     """
 

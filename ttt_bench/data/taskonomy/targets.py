@@ -98,7 +98,7 @@ def resized_depth(
 
 
 def invalid_depth(counts: NDArray[Any]) -> Mask:
-    """Return (H, W): whether a count is no depth: 0, or `INVALID_DEPTH` and more."""
+    """Return (H, W): whether a count is invalid: 0, or `INVALID_DEPTH` and more."""
     return np.asarray((counts == 0) | (counts >= INVALID_DEPTH))
 
 
