@@ -274,7 +274,7 @@ class Patching(Toy):
 BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "description": (Mute, "the card has no text for moves"),
     "source training": (Infinite, "the loss is nan"),
-    "shapes": (Cropped, r"predictions on .* have the shapes"),
+    "shapes": (Cropped, "`predict` of toy returns a prediction of semseg of shape"),
     "batch sizes": (Particular, "ValueError: not enough values to unpack"),
     "moves": (
         Undeclared,
@@ -283,7 +283,10 @@ BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "updates": (Descending, "`step` changes .* without the harness's optimiser"),
     "network": (Hooking, r"changes the network's hooks while adapting \(model\)"),
     "reset": (Forgetful, r"keeps values of earlier batches in self\.steps"),
-    "resuming": (Leaking, "a run that was interrupted and resumed gives other numbers"),
+    "resuming": (
+        Leaking,
+        "a run that was interrupted between two batches and resumed gives other numbers",
+    ),
     "seeds": (Careless, "draws from the global random state"),
     "labels": (Peeking, "labels are read"),
     "exact": (Boasting, "claims exact predictions, but the .* of a step differs"),
