@@ -15,6 +15,7 @@ from support.examples import importable, pip_install
 from support.paths import DOCS, TESTS
 
 from ttt_bench import read_results
+from ttt_bench.conformance import assert_conforms
 from ttt_bench.results import store
 
 EXAMPLE = TESTS / "plugin_example"
@@ -75,6 +76,17 @@ def test_the_page_shows_the_example() -> None:
     )
     assert (EXAMPLE / "smooth_depth.py").read_text(encoding="utf-8") in blocks
     assert (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8") in blocks
+
+
+def test_the_second_example_is_on_the_page_and_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (EXAMPLE / "reliable.py").read_text(encoding="utf-8")
+    assert source in PAGE.read_text(encoding="utf-8")
+    with importable(EXAMPLE, "reliable"):
+        method = importlib.import_module("reliable").Reliable
+        assert_conforms(method)
+        monkeypatch.setattr(method, "check_options", {})
+        with pytest.raises(AssertionError, match=r"selects confident .* `check_options`"):
+            assert_conforms(method)
 
 
 BROKEN = {
@@ -142,7 +154,7 @@ def notices_of_plan(methods: str, results: Path) -> str:
 
 def test_a_broken_one_fails_the_check_with_its_reason(broken: str) -> None:
     done = call("methods", "check", "broken", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     (row,) = json.loads(done.stdout)
     assert (row["method"], row["passed"]) == ("broken", False)
     assert broken in row["problem"]
@@ -151,7 +163,7 @@ def test_a_broken_one_fails_the_check_with_its_reason(broken: str) -> None:
 @pytest.mark.parametrize("broken", ["no_import"], indirect=True)
 def test_others_are_checked_next_to_a_broken_one(broken: str) -> None:
     done = call("methods", "check", "broken", "base", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     rows = json.loads(done.stdout)
     assert {row["method"] for row in rows if not row["passed"]} == {"broken"}
     assert len([row for row in rows if row["method"] == "base"]) > 10

@@ -17,6 +17,11 @@ from ttt_bench.sweep.resolve import resolve
 if TYPE_CHECKING:
     from ttt_bench.conformance import Result
 
+FAILED, USAGE = 1, 2
+"""Exit codes: a check failed; a method or a setting cannot be used."""
+LOADING = "loading"
+"""The one check of a method that cannot be loaded."""
+
 app = typer.Typer(help="List, describe and check methods.", no_args_is_help=True)
 
 
@@ -75,14 +80,14 @@ def check_methods(
 
     Runs each method on a small network and random images, which takes seconds.
 
-    The exit code is 1 if a check fails or a method cannot be loaded.
+    The exit code is 1 if a check fails, and 2 if a method cannot be loaded or a setting is invalid.
     """
     wanted = names or list(METHODS.names())
     settings = parse_settings(sets)
     resolve(Request(methods=tuple(wanted), set=settings))
     found = _run_checks(wanted, settings, backbone, device)
     if not as_json:
-        columns = ("method", "checks", "failed")
+        columns = ("method", "checks", "failed", "not_run")
         title = f"conformance ({backbone}, {device})"
         show(_check_counts(found), columns, title=title, as_json=False)
     rows = [row for name, results in found.items() for row in _check_rows(name, results)]
@@ -95,7 +100,7 @@ def check_methods(
         json_columns=("method", "check", "passed", "problem"),
     )
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(USAGE if any(row["check"] == LOADING for row in failed) else FAILED)
 
 
 def _run_checks(
@@ -112,7 +117,7 @@ def _run_checks(
             try:
                 found[name] = check_method(METHODS.load(name), own, backbone, find_device(device))
             except BenchError as error:
-                found[name] = [Result("loading", str(error))]
+                found[name] = [Result(LOADING, str(error))]
             bar.advance(note=name)
     return found
 
@@ -123,7 +128,9 @@ def _check_counts(found: Mapping[str, Sequence[Result]]) -> list[dict[str, Any]]
 
 def _check_count(name: str, results: Sequence[Result]) -> dict[str, Any]:
     failed = [result for result in results if not result.passed]
-    return {"method": name, "checks": len(results), "failed": len(failed)}
+    not_run = sum(not result.ran for result in failed)
+    counts = {"checks": len(results), "failed": len(failed) - not_run, "not_run": not_run}
+    return {"method": name, **counts}
 
 
 def _check_rows(name: str, results: Sequence[Result]) -> list[dict[str, Any]]:
