@@ -14,7 +14,7 @@ from support.toy import Toy
 from torch import Tensor
 
 from ttt_bench.adapt.protocol_run import ProtocolRun
-from ttt_bench.adapter import Adapter, Context, Options, StepOut, option
+from ttt_bench.adapter import Adapter, Context, Needs, Options, StepOut, option
 from ttt_bench.conformance import BACKBONE, assert_conforms, check_method, run_check
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.losses import softmax_entropy
@@ -58,6 +58,9 @@ class Selects(Toy):
     """Adapts by confident images alone; random images never are."""
 
     Options = SelectsOptions
+
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"semseg"}))
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         predictions = net.model(images)
@@ -128,7 +131,8 @@ def test_confidence_has_a_way_out_that_the_message_names() -> None:
         "moves", Selects
     )
     assert {result.problem for result in check_method(SelectsAll)} == {""}
-    assert {result.problem for result in check_method(Selects, {"margin": 10.0})} == {""}
+    subject = Subject.create(Selects, {"margin": 10.0}, BACKBONE, torch.device("cpu"))
+    assert not run_check("moves", subject).problem
 
 
 def test_the_error_of_a_failed_assertion_has_the_traceback_of_the_method() -> None:

@@ -73,16 +73,18 @@ def _properties(net: Net) -> dict[str, dict[str, Any]]:
         },
         "modules": {name: id(module) for name, module in modules.items()},
         "modes": dict(_modes(modules)),
-        "hooks": {
-            name: [len(getattr(module, kind, ())) for kind in _HOOKS]
-            for name, module in modules.items()
-        },
+        "hooks": {name: _hooks(module) for name, module in modules.items()},
         "attributes": {
             name: describe(value)
             for name, value in plain_attributes(net.model).items()
             if name.rpartition(".")[2] not in _MODES
         },
     }
+
+
+def _hooks(module: nn.Module) -> list[int]:
+    """Return the number of hooks of each kind."""
+    return [len(getattr(module, kind, ())) for kind in _HOOKS]
 
 
 def _modes(modules: dict[str, nn.Module]) -> Iterator[tuple[str, bool]]:
