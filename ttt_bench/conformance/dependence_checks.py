@@ -52,7 +52,7 @@ def _other_surroundings() -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(_working_in(folder))
-        stack.enter_context(patch.dict(os.environ, {"HOME": folder, "USER": "another"}))
+        stack.enter_context(patch.dict(os.environ, {"USER": "another", "HOSTNAME": "another"}))
         for clock in _CLOCKS:
             stack.enter_context(patch.object(time, clock, _later(getattr(time, clock))))
         for seed in (torch.manual_seed, random.seed, np.random.seed):
