@@ -59,7 +59,7 @@ def _(value: Tensor, part: Part) -> Any:
     if value.device.type != "cpu":
         return shape
     flat = value.detach().contiguous().reshape(-1).view(torch.uint8)
-    return (*shape, hashlib.sha1(flat.numpy()).hexdigest())
+    return (*shape, hashlib.sha1(flat.numpy().tobytes()).hexdigest())
 
 
 @_form.register
@@ -68,7 +68,7 @@ def _(value: np.ndarray, part: Part) -> Any:
 
 
 @_form.register
-def _(value: Mapping, part: Part) -> Any:  # type: ignore[type-arg]
+def _(value: Mapping, part: Part) -> Any:
     return tuple((part(key), part(item)) for key, item in value.items())
 
 
@@ -124,7 +124,7 @@ def _(value: MethodType, part: Part) -> Any:
 
 
 @_form.register
-def _(value: partial, part: Part) -> Any:  # type: ignore[type-arg]
+def _(value: partial, part: Part) -> Any:
     return part((value.func, value.args, value.keywords))
 
 
