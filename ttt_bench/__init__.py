@@ -1,8 +1,8 @@
 """ttt-bench: a benchmark for test-time training and adaptation on multi-task dense prediction.
 
 `run` and `write_report` do the same as the commands `run` and `report`; `read_results` returns the
-rows of a results folder. Each is imported when it is first used, because PyTorch and pandas are
-slow to import.
+rows of a results folder. `run` raises a `SweepError` if cells failed. Each is imported when it is
+first used, because PyTorch and pandas are slow to import.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from ttt_bench.api import run as run
     from ttt_bench.api import write_report as write_report
     from ttt_bench.results.store import read_results as read_results
+    from ttt_bench.sweep.failures import SweepError as SweepError
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "read_results", "run", "write_report"]
+__all__ = ["SweepError", "__version__", "read_results", "run", "write_report"]
 
 _MODULES = {
+    "SweepError": "ttt_bench.sweep.failures",
     "run": "ttt_bench.api",
     "write_report": "ttt_bench.api",
     "read_results": "ttt_bench.results.store",

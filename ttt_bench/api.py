@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
+from ttt_bench.errors import BenchError
+from ttt_bench.registry import METHODS
 from ttt_bench.util.paths import user_path
 from ttt_bench.util.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ttt_bench.adapter import Adapter
     from ttt_bench.report.render import Rendered
     from ttt_bench.sweep.plan import Sweep
     from ttt_bench.sweep.runner import Outcome
@@ -25,19 +28,55 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
         progress: shows long work; nothing is shown by default.
         settings: fields of `ttt_bench.config.request.Request`, such as `methods=("base",
             "tent")`, `pair=("rooms:rooms-mix",)`, `seeds=(0, 1, 2)`, `preset="smoke"`,
-            `results="results/try"`.
+            `results="results/try"`. `methods` may contain classes, such as `("base", MyMethod)`.
 
     Raises:
+        SweepError: cells failed or were lost. Everything else is computed and stored first, and the error has
+            the `rows`. A diverged cell is a result, not a failure.
         BenchError: a setting is not allowed, data are missing, or the folder cannot be written.
     """
     from ttt_bench.results.store import read_results
+    from ttt_bench.sweep.failures import SweepError
     from ttt_bench.sweep.plan import plan_sweep
     from ttt_bench.sweep.resolve import resolve
 
-    request: Request = make_request({}, settings)
+    methods, classes = _named_methods(settings.get("methods"))
+    request: Request = make_request({}, {**settings, "methods": methods})
     progress = progress or Silent()
-    compute(plan_sweep(resolve(request), progress), progress)
-    return read_results(request.results)
+    with METHODS.extended(classes):
+        outcome = compute(plan_sweep(resolve(request), progress), progress)
+    rows = read_results(request.results)
+    if outcome.incomplete:
+        raise SweepError(outcome, rows, request.results)
+    return rows
+
+
+def _named_methods(methods: Any) -> tuple[Any, dict[str, type[Adapter]]]:
+    """Return `methods` with names in place of classes, and the classes to register by name.
+
+    Raises:
+        BenchError: an object is an instance of a method, or a class is not a valid method.
+    """
+    from ttt_bench.adapter import Adapter
+
+    several = methods if isinstance(methods, list | tuple) else (methods,)
+    if not any(isinstance(one, type | Adapter) for one in several):
+        return methods, {}
+    classes: dict[str, type[Adapter]] = {}
+    for one in several:
+        if isinstance(one, Adapter):
+            raise BenchError(
+                f"methods: give the class {type(one).__name__}, not an instance; set its options "
+                f"with set={{'{one.name}.OPTION': value}}"
+            )
+        if isinstance(one, type):
+            name = getattr(one, "name", one.__name__)
+            if problems := METHODS.problems(one, name):
+                raise BenchError(f"methods: {one.__name__} {'; '.join(problems)}")
+            if name not in METHODS.names() or METHODS.load(name) is not one:
+                classes[name] = one
+    names = tuple(getattr(one, "name", one) for one in several)
+    return names, classes
 
 
 def compute(sweep: Sweep, progress: Progress) -> Outcome:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ttt_bench.config.preset import SECTIONS
 from ttt_bench.errors import BenchError, ProcessError, unknown
 from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.util.error_place import describe
 
 if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter
@@ -125,9 +126,13 @@ class Registry(Generic[LoadedT]):
         if entry.point is None:
             return {**self._built_in, **self._added}[name]
         loaded = _imported(entry.point, where)
-        if problems := list(self._problems(loaded, name)):
+        if problems := self.problems(loaded, name):
             raise BenchError(f"{where} {'; '.join(problems)}")
         return loaded
+
+    def problems(self, loaded: Any, name: str) -> list[str]:
+        """Return the reasons why an object is not a valid plugin; each completes a sentence."""
+        return list(self._problems(loaded, name))
 
     @contextmanager
     def extended(self, objects: Mapping[str, LoadedT]) -> Iterator[None]:
@@ -196,7 +201,7 @@ def _imported(point: EntryPoint, where: str) -> Any:
         raise
     except Exception as error:  # a plugin may raise anything, and must not stop the others
         raise BenchError(
-            f"{where} does not import: {error}; repair or uninstall the package"
+            f"{where} does not import: {describe(error)}; repair or uninstall the package"
         ) from error
 
 

@@ -116,7 +116,7 @@ def test_results_that_vanish_during_the_run_are_missed(
     monkeypatch.setattr(store, "write_cell", vanishing)
     display = Notices()
     outcome = Runner(plan(tmp_path, methods="base,toy"), display).run()
-    assert (outcome.computed, outcome.lost, outcome.failed) == ({"done": 2}, 1, True)
+    assert (outcome.computed, outcome.lost, outcome.incomplete) == ({"done": 2}, 1, True)
     assert display.heard("1 of 2 computed cells are no longer in")
 
 

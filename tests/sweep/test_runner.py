@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ import ttt_bench
 from ttt_bench.adapter import Needs
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.metrics.base import all_metrics
 from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
+from ttt_bench.report.notes.run import run_notes
 from ttt_bench.results import schema, store
+from ttt_bench.results.load import load
+from ttt_bench.stats.comparison import Comparison, comparisons
 from ttt_bench.sweep.device import find_device
+from ttt_bench.sweep.failures import describe_failures
 from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent
@@ -233,11 +238,89 @@ def test_a_failing_plugin_is_recorded_and_tried_again(tmp_path: Path, register: 
     ((folder, manifest),) = [
         cell for cell in store.cells(tmp_path) if cell[1]["method"] == "broken"
     ]
-    assert manifest["reason"] == "ZeroDivisionError: a bug"
+    assert re.fullmatch(
+        r"ZeroDivisionError: a bug \(test_runner\.py:\d+ in step\)", manifest["reason"]
+    )
     assert run(tmp_path, methods="broken,toy").computed == {"failed": 1}
     attempts = json.loads((folder / "attempts.json").read_text())["attempts"]
     assert [attempt["state"] for attempt in attempts] == ["failed", "failed"]
     assert "in step" in attempts[0]["traceback"]
+
+
+class Broken(Toy):
+    """Raises an error in every step."""
+
+    name = "broken"
+
+    def step(self, *args: Any) -> Any:
+        raise ZeroDivisionError("a bug\nwith two lines")
+
+
+class AlsoBroken(Broken):
+    name = "also-broken"
+
+
+def test_one_cause_is_stated_once(tmp_path: Path, register: Any) -> None:
+    register(Broken, AlsoBroken, Toy)
+    display = Notices()
+    sweep = plan(tmp_path, methods="broken,toy,also-broken", seeds=(0, 1))
+    outcome = Runner(sweep, display).run()
+    assert outcome.computed == {"failed": 4, "done": 2}
+    shown = [notice for notice in display.notices if "a bug" in notice]
+    assert len(shown) == 1
+    assert "broken on rooms:rooms-mix failed: ZeroDivisionError: a bug with two lines" in shown[0]
+    (line,) = describe_failures(outcome.failed)
+    assert "broken on rooms:rooms-mix, online (seed 0, 1), also-broken on " in line
+    attempts = line.rpartition("traceback: ")[2]
+    assert "ZeroDivisionError" in Path(attempts).read_text(encoding="utf-8")
+    missing = [note.text for note in run_notes(comparison_of(tmp_path)) if note.about == "Missing"]
+    assert len(missing) == 1
+    assert missing[0].count("a bug") == 1
+    assert "also-broken, seeds 0, 1; broken, seeds 0, 1: failed: ZeroDivisionError" in missing[0]
+    assert missing[0].endswith("attempts.json)")
+
+
+def comparison_of(results: Path) -> Comparison:
+    """Return the only comparison of a results folder."""
+    loaded = load(results)
+    (found,) = comparisons(loaded.cells, loaded.rows)
+    return found
+
+
+@pytest.mark.parametrize("hook", ["needs", "phases", "source_pass", "own_tasks"])
+def test_errors_of_hooks_that_the_plan_calls_name_their_line(
+    tmp_path: Path, register: Any, hook: str
+) -> None:
+    class Wrong(Toy):
+        name = "wrong"
+
+    def fails(*args: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    setattr(Wrong, hook, fails)
+    register(Wrong)
+    with pytest.raises(
+        BenchError, match=r"ZeroDivisionError: a bug \(test_runner\.py:\d+ in fails"
+    ):
+        plan(tmp_path, methods="wrong")
+
+
+def test_damaged_data_end_the_training_of_all_methods_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+
+    def damaged(self: Rooms, indices: Any, *rest: Any) -> Any:
+        reads.append(indices)
+        raise DataError("rooms/0.png is damaged; take it from the archive again")
+
+    monkeypatch.setattr(Rooms, "augmented", damaged)
+    display = Notices()
+    outcome = Runner(plan(tmp_path, methods="base,norm,tent"), display).run()
+    assert outcome.computed == {"failed": 3}
+    assert len(reads) == 1, "the training is not repeated for each method"
+    (line,) = describe_failures(outcome.failed)
+    assert "failed: rooms/0.png is damaged; take it from the archive again; traceback: " in line
 
 
 def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(

@@ -68,6 +68,7 @@ def run(
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.api import compute
+    from ttt_bench.sweep.failures import describe_failures
     from ttt_bench.sweep.plan import plan_sweep
 
     display = Display()
@@ -85,7 +86,9 @@ def run(
         f"results: {request.results}   "
         f"(`ttt-bench report --results {request.results}` writes tables and figures)"
     )
-    if outcome.failed:
+    for line in describe_failures(outcome.failed):
+        say(line)
+    if outcome.incomplete:
         raise typer.Exit(1)
 
 

@@ -101,7 +101,7 @@ def _checked(case: _Case, progress: Progress) -> Verdict:
     failed: dict[str, str] = {}
     try:
         for result in check_method(case.method, case.options):
-            if not result.passed:
+            if not result.passed and result.ran:
                 failed[result.check] = result.problem
     except BenchError as error:
         failed["settings"] = str(error)

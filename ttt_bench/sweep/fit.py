@@ -21,10 +21,11 @@ from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import channels_of
+from ttt_bench.sweep.settings import channels_of, source_spec
 from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
-from ttt_bench.train.chain import trains_on_source
+from ttt_bench.train.chain import training_chain, trains_on_source
+from ttt_bench.util.error_place import describe
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import watched
 
@@ -132,30 +133,35 @@ def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) 
 
 def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> MethodFit:
     adapter = settings.adapter
-    reason = _unmet_need(opened, adapter, request)
-    if reason:
-        return MethodFit(settings, reason)
-    backbone = opened.preset.model.backbone
     try:
+        reason = _unmet_need(opened, adapter, request)
+        if reason:
+            return MethodFit(settings, reason)
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = bool(plan_of(net, adapter).moves)
+        training_chain(source_spec(opened, 0, adapter), adapter)
+        adapter.source_pass()
     except ProcessError:
         raise
     except BenchError as error:
         return MethodFit(settings, f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others
+        backbone = opened.preset.model.backbone
         return MethodFit(
-            settings, f"cannot be bound to {backbone}: {type(error).__name__}: {error}"
+            settings, f"cannot be bound to {backbone}: {describe(error, type(adapter))}"
         )
+    reason = _missing_layers(adapter, net.model, opened.preset.model.backbone)
+    return MethodFit(settings, reason, moves)
+
+
+def _missing_layers(adapter: Adapter, model: Network, backbone: str) -> str | None:
+    """Return the layers that a method needs and the network does not have, in words."""
     needs = adapter.needs()
-    if needs.batchnorm and not affine_parameters(net.model, BATCH_NORMS):
-        return MethodFit(settings, f"needs BatchNorm layers, which {backbone} does not have")
-    if needs.affine and not affine_parameters(net.model, AFFINE_NORMS):
-        return MethodFit(
-            settings,
-            f"needs normalisation layers with scale and shift, which {backbone} does not have",
-        )
-    return MethodFit(settings, None, moves)
+    if needs.batchnorm and not affine_parameters(model, BATCH_NORMS):
+        return f"needs BatchNorm layers, which {backbone} does not have"
+    if needs.affine and not affine_parameters(model, AFFINE_NORMS):
+        return f"needs normalisation layers with scale and shift, which {backbone} does not have"
+    return None
 
 
 def _batch_problems(

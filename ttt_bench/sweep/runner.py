@@ -12,19 +12,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ttt_bench.errors import BenchError, DamagedError, DivergedError
-from ttt_bench.results import schema, store
+from ttt_bench.errors import DamagedError, DivergedError
+from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
 from ttt_bench.results.leftovers import clean
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record
 from ttt_bench.sweep.device import device_name, find_device
+from ttt_bench.sweep.failures import FailedCell
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.sharing import FINISHED, attempts_at, share
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.error_place import describe
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
@@ -41,17 +43,19 @@ class Outcome:
         kept: number of cells that were finished before.
         shared: state -> number of cells that other runs computed meanwhile.
         lost: cells that this run computed and that are no longer in the results folder.
+        failed: the cells that failed, in this run or in another one meanwhile.
     """
 
     computed: dict[str, int]
     kept: int
     shared: dict[str, int] = field(default_factory=dict)
     lost: int = 0
+    failed: tuple[FailedCell, ...] = ()
 
     @property
-    def failed(self) -> bool:
+    def incomplete(self) -> bool:
         """Whether a cell has failed or was lost."""
-        return bool(self.lost or self.computed.get("failed") or self.shared.get("failed"))
+        return bool(self.lost or self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class Runner:
     ) -> None:
         self.sweep, self.request, self.progress = sweep, sweep.request, progress
         self.save_seconds, self.verdicts = save_seconds, verdicts or {}
+        self._causes: set[str] = set()
         self.device = find_device(sweep.request.device)
         self.trainer = Trainer(
             folder=sweep.checkpoints,
@@ -121,6 +126,7 @@ class Runner:
             kept=len(cells) - len(pending),
             shared=dict(Counter(shared.others)),
             lost=self._lost([cell for cell, _ in shared.own]),
+            failed=self._failed_cells(pending),
         )
 
     def _lost(self, computed: list[Cell]) -> int:
@@ -175,11 +181,8 @@ class Runner:
             return _Stored(
                 ending=Ending(state="diverged", reason=str(error), diverged_at=error.step)
             )
-        except BenchError as error:
-            return self._failed(cell, str(error), {})
-        except Exception as error:
-            details = {"traceback": traceback.format_exc()}
-            return self._failed(cell, f"{type(error).__name__}: {error}", details)
+        except Exception as error:  # a plugin may raise anything
+            return self._failed(cell, error)
 
     def _measured(self, cell: Cell) -> _Stored:
         measured = CellRun(
@@ -195,9 +198,31 @@ class Runner:
         )
         return _Stored(ending=ending, tables=tables(measured))
 
-    def _failed(self, cell: Cell, reason: str, details: dict[str, Any]) -> _Stored:
-        self.progress.notice(f"{cell.method} on {cell.opened.pair.name} failed: {reason}")
+    def _failed(self, cell: Cell, error: Exception) -> _Stored:
+        """Return a failed attempt with its traceback; the first cell of each cause is shown."""
+        reason = describe(error, type(cell.settings.adapter))
+        if reason not in self._causes:
+            self.progress.notice(f"{cell.method} on {cell.opened.pair.name} failed: {reason}")
+        self._causes.add(reason)
+        details = {"traceback": "".join(traceback.format_exception(error))}
         return _Stored(ending=Ending(state="failed", reason=reason), details=details)
+
+    def _failed_cells(self, cells: list[Cell]) -> tuple[FailedCell, ...]:
+        """Return those of the cells that failed, with the reasons that are stored."""
+        results = self.request.results
+        return tuple(
+            FailedCell(
+                method=cell.method,
+                pair=cell.opened.pair.name,
+                protocol=cell.protocol,
+                control=cell.control,
+                seed=cell.seed,
+                reason=str(records.read_manifest(cell.folder(results)).get("reason")),
+                attempts=cell.folder(results) / records.ATTEMPTS,
+            )
+            for cell in cells
+            if cell.state(results) == "failed"
+        )
 
     def _store(self, cell: Cell, attempt: _Stored, started: datetime) -> None:
         folder, finished = cell.folder(self.request.results), datetime.now(UTC)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch.utils.data import DataLoader
 
 from ttt_bench.data.base import Dataset
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.train.chain import SourceSpec, TrainingStage
+from ttt_bench.util.error_place import describe
 from ttt_bench.util.seeding import derive_seed
 
 
@@ -55,7 +59,39 @@ def training_batches(
     return loader(dataset, batches, workers, seeds if spec.training.flip else None)
 
 
-class _Batches(torch.utils.data.Dataset[Batch]):
+@dataclass(frozen=True, kw_only=True)
+class _Failed:
+    """An error of a worker process, in the form in which it reaches this process.
+
+    PyTorch would put the worker's whole traceback into the error's message.
+
+    Attributes:
+        message: one line.
+        traceback: the worker's traceback.
+        damaged: whether the data are to blame, and not the code that reads them.
+    """
+
+    message: str
+    traceback: str
+    damaged: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failed:
+        """Return the form of an error that is being handled."""
+        return cls(
+            message=describe(error),
+            traceback=traceback.format_exc(),
+            damaged=isinstance(error, DataError),
+        )
+
+    def error(self) -> BenchError:
+        """Return the error to raise; its notes contain the worker's traceback."""
+        error = (DataError if self.damaged else BenchError)(self.message)
+        error.add_note(self.traceback)
+        return error
+
+
+class _Batches(torch.utils.data.Dataset[Batch | _Failed]):
     """Whole batches of a data set, as items of PyTorch's loader."""
 
     def __init__(
@@ -66,7 +102,15 @@ class _Batches(torch.utils.data.Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch | _Failed:
+        if torch.utils.data.get_worker_info() is None:
+            return self._read(number)
+        try:
+            return self._read(number)
+        except Exception as error:  # a data set of another package may raise anything
+            return _Failed.of(error)
+
+    def _read(self, number: int) -> Batch:
         if self.seeds is None:
             return self.dataset.batch(self.batches[number])
         return self.dataset.augmented(self.batches[number], self.seeds[number])
@@ -85,5 +129,13 @@ def loader(
         batches: image indices of every batch.
         workers: number of worker processes; 0 reads in this process.
         seeds: one seed per batch, to augment the batches for training; None for no augmentation.
+
+    Raises:
+        DataError: a worker process met damaged data.
+        BenchError: another error in a worker process.
     """
-    yield from DataLoader(_Batches(dataset, batches, seeds), batch_size=None, num_workers=workers)
+    items = DataLoader(_Batches(dataset, batches, seeds), batch_size=None, num_workers=workers)
+    for item in items:
+        if isinstance(item, _Failed):
+            raise item.error()
+        yield item

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.data.base import Dataset
-from ttt_bench.errors import BenchError, DamagedError, DivergedError
+from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.network import Net
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -59,7 +59,7 @@ class Trainer:
     progress: Progress
     save_seconds: float = SAVE_SECONDS
     _claims: Claims = field(init=False, repr=False)
-    _diverged: dict[str, DivergedError] = field(default_factory=dict, init=False, repr=False)
+    _failed: dict[str, BenchError] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._claims = Claims(self.folder / CLAIMS)
@@ -182,16 +182,16 @@ class Trainer:
         self._notice(f"{error}. It is now {kept}")
 
     def _train_once(self, run: StageRun, dataset: Dataset, workers: int) -> None:
-        """Train a stage, unless it has already diverged with this trainer."""
+        """Train a stage, unless it has already failed with this trainer, by divergence or data."""
         key = run.stage.key
-        if key in self._diverged:
-            raise self._diverged[key]
+        if key in self._failed:
+            raise self._failed[key]
         title = f"training {run.stage.name} on {run.spec.domain}, seed {run.spec.seed}"
         try:
             with self._claims.waiting(key, title, self._notice):
                 self._train(run, dataset, workers)
-        except DivergedError as error:
-            self._diverged[key] = error
+        except BenchError as error:
+            self._failed[key] = error
             raise
 
     def _train(self, run: StageRun, dataset: Dataset, workers: int) -> None:

@@ -6,6 +6,8 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from ttt_bench.errors import BenchError
+
 HARNESS = "ttt_bench"
 METHODS = f"{HARNESS}.methods"
 _PYTHON = {"abc", "builtins", "typing"}
@@ -19,7 +21,7 @@ def where(error: BaseException, method: type | None = None) -> str:
         method: the plugin's class. The innermost line in the packages of the class and of its base
             classes is named. None, or no such line: the innermost line of all.
     """
-    frames = list(traceback.walk_tb(error.__traceback__))
+    frames = [place for place in traceback.walk_tb(error.__traceback__) if not _frozen(place[0])]
     if not frames:
         return "an unknown line"
     packages = packages_of(method) if method else set()
@@ -34,6 +36,26 @@ def packages_of(plugin: type) -> set[str]:
     The harness and Python's own modules are left out.
     """
     return {package_of(base.__module__) for base in plugin.__mro__} - {HARNESS, *_PYTHON}
+
+
+def describe(error: Exception, plugin: type | None = None) -> str:
+    """Return an error in one line: its message, and for an unexpected error its type and place.
+
+    Example: "KeyError: 'depth' (smooth_depth.py:31 in step)".
+
+    Args:
+        error: an error that was raised.
+        plugin: as `method` of `where`.
+    """
+    message = " ".join(str(error).split())
+    if isinstance(error, BenchError):
+        return message
+    return f"{type(error).__name__}: {message} ({where(error, plugin)})"
+
+
+def _frozen(frame: FrameType) -> bool:
+    """Return whether a frame is of Python's import system, which has no source file."""
+    return frame.f_code.co_filename.startswith("<frozen")
 
 
 def package_of(module: str) -> str:

@@ -54,22 +54,29 @@ def seeds_note(comparison: Comparison) -> Note:
 
 
 def missing_cells(comparison: Comparison) -> list[str]:
-    """Return a text per row and reason for the cells without numbers.
+    """Return a text per reason for the cells without numbers, with their rows and seeds.
 
-    Example: 'tent, seed 1: diverged: loss not finite at step 3'.
+    Examples: 'tent, seed 1: diverged: loss not finite at step 3'; 'base, seed 0; tent, seeds 0, 1:
+    failed: KeyError ... (traceback in FOLDER/attempts.json)'.
     """
-    missing = comparison.missing
-    seeds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for cell in named_rows(missing):
-        state = cell.state
-        seeds[cell.label, STATES.get(state, state), cell.reason].append(cell.seed)
-    return [_missing(*names, seeds=found) for names, found in seeds.items()]
+    seeds: dict[tuple[str, str], dict[str, list[int]]] = {}
+    folders: dict[tuple[str, str], str] = {}
+    for cell in named_rows(comparison.missing):
+        cause = (cell.state, cell.reason)
+        seeds.setdefault(cause, defaultdict(list))[cell.label].append(cell.seed)
+        folders.setdefault(cause, cell.folder)
+    return [_missing(*cause, seeds=found, folder=folders[cause]) for cause, found in seeds.items()]
 
 
-def _missing(label: str, state: str, reason: str, *, seeds: list[int]) -> str:
-    word = "seed" if len(seeds) == 1 else "seeds"
-    text = f"{label}, {word} {', '.join(map(str, seeds))}: {state}"
-    return f"{text}: {reason}" if reason else text
+def _missing(state: str, reason: str, *, seeds: Mapping[str, list[int]], folder: str) -> str:
+    rows = [f"{label}, {_seeds(numbers)}" for label, numbers in seeds.items()]
+    text = ": ".join(filter(None, ["; ".join(rows), STATES.get(state, state), reason]))
+    return f"{text} (traceback in {folder}/attempts.json)" if state == "failed" else text
+
+
+def _seeds(numbers: list[int]) -> str:
+    word = "seed" if len(numbers) == 1 else "seeds"
+    return f"{word} {', '.join(map(str, numbers))}"
 
 
 def optimisers(comparison: Comparison) -> list[str]:
