@@ -31,8 +31,8 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
             `results="results/try"`. `methods` may contain classes, such as `("base", MyMethod)`.
 
     Raises:
-        SweepError: cells failed or were lost. Everything else is computed and stored first, and the error has
-            the `rows`. A diverged cell is a result, not a failure.
+        SweepError: cells failed or were lost. Everything else is computed and stored first, and the
+            error has the `rows`. A diverged cell is a result, not a failure.
         BenchError: a setting is not allowed, data are missing, or the folder cannot be written.
     """
     from ttt_bench.results.store import read_results
