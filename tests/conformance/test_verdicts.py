@@ -156,6 +156,24 @@ def test_the_command_skips_the_checks_and_marks_the_rows(tmp_path: Path) -> None
     assert manifests(results)["toy"]["contract"]["state"] == "unchecked"
 
 
+def test_a_later_check_replaces_the_verdict_of_finished_cells(
+    calls: Calls, planned: Sweep, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    sweep = plan(results, methods="toy", check=False)
+    compute(sweep, Notices())
+    (folder,) = (results / "cells").glob("*/toy-*")
+    rows = (folder / "rows.parquet").read_bytes()
+    assert manifests(results)["toy"]["contract"]["state"] == "unchecked"
+    found(planned)
+    assert compute(sweep, Notices()).kept == 1
+    assert manifests(results)["toy"]["contract"]["state"] == "failed"
+    assert (folder / "rows.parquet").read_bytes() == rows
+    before = (folder / "manifest.json").stat().st_mtime_ns
+    assert compute(sweep, Notices()).kept == 1
+    assert (folder / "manifest.json").stat().st_mtime_ns == before
+
+
 def test_a_config_file_can_skip_the_checks(tmp_path: Path) -> None:
     assert request(tmp_path).check
     config = tmp_path / "run.toml"

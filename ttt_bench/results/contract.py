@@ -58,7 +58,10 @@ class Verdict:
             else f"`ttt_bench.conformance.assert_conforms` with the class of {method}"
         )
         if self.state is State.UNCHECKED:
-            return f"{method} was not checked against the contract of methods; {command} checks it"
+            return (
+                f"{method} was not checked against the contract of methods; {command} checks it, "
+                "and so does the next run without --no-check"
+            )
         return (
             f"{method} breaks the contract of methods, so its numbers may not mean what the table "
             f"says ({self.text}); {command} shows why"

@@ -29,7 +29,7 @@ from ttt_bench.results.records import (
     read_manifest,
     sealed,
 )
-from ttt_bench.util.atomic import atomic_folder, require_writable
+from ttt_bench.util.atomic import atomic_file, atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.paths import user_path
 from ttt_bench.util.text import short_name
@@ -98,6 +98,17 @@ def write_cell(folder: Path, files: CellFiles) -> None:
         content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
         _write_json(temporary / ATTEMPTS, files.attempts)
         _write_json(temporary / MANIFEST, sealed(files.manifest, content))
+
+
+def update_manifest(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Replace entries of a cell's manifest.
+
+    Raises:
+        BenchError: the manifest is damaged or cannot be written.
+    """
+    changed = {**read_manifest(folder), **changes}
+    with atomic_file(folder / MANIFEST) as temporary:
+        _write_json(temporary, sealed(changed, changed["files"]))
 
 
 def read_attempts(folder: Path) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ttt_bench.errors import DamagedError, DivergedError
+from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
 from ttt_bench.results.leftovers import clean
 from ttt_bench.sweep.cell import Cell, Ending, manifest
-from ttt_bench.sweep.contract import contract_record
+from ttt_bench.sweep.contract import contract_record, refresh
 from ttt_bench.sweep.device import device_name, find_device
 from ttt_bench.sweep.failures import FailedCell
 from ttt_bench.sweep.measure import CellRun, tables
@@ -113,7 +113,9 @@ class Runner:
             BenchError: the data are damaged, or the results folder cannot be written.
         """
         results, cells = self.request.results, self.sweep.cells
-        pending = [cell for cell in cells if cell.state(results) not in FINISHED]
+        finished = {cell.hash for cell in cells if cell.state(results) in FINISHED}
+        pending = [cell for cell in cells if cell.hash not in finished]
+        self._refresh_verdicts([cell for cell in cells if cell.hash in finished])
         if not pending:  # the folder may be read-only
             return Outcome(computed={}, kept=len(cells))
         before = attempts_at(pending, results)
@@ -128,6 +130,14 @@ class Runner:
             lost=self._lost([cell for cell, _ in shared.own]),
             failed=self._failed_cells(pending),
         )
+
+    def _refresh_verdicts(self, finished: list[Cell]) -> None:
+        """Bring the verdicts of finished cells up to date, if the folder can be written."""
+        for cell in finished:
+            try:
+                refresh(cell.folder(self.request.results), cell.method, self.verdicts)
+            except BenchError as error:
+                self.progress.notice(f"{error}. The verdict on {cell.method} stays as it was")
 
     def _lost(self, computed: list[Cell]) -> int:
         """Return the number of computed cells that are no longer stored, and say so."""
