@@ -97,6 +97,7 @@ def test_a_mistake_is_one_line_with_the_nearest_names(
         (("--source-weights", "/"), "--source-weights: / is a folder"),
         (("--set", "model.backbone_args.output_stride=7"), "cannot be built"),
         (("--seeds", "99999999999999999999"), "--seeds: Input should be less than"),
+        (("--results", "x" * 300), "its name or path is too long"),
     ],
 )
 def test_the_plan_refuses_what_cannot_run(arguments: tuple[str, ...], message: str) -> None:

@@ -24,11 +24,15 @@ from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import find_variant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.registry import Entry
+from ttt_bench.util.atomic import require_writable
+from ttt_bench.util.text import short_name
 
 if TYPE_CHECKING:
     from ttt_bench.data.base import Dataset
     from ttt_bench.datatools.check import Finding
 
+LARGEST_SIDE = 8192
+"""Longest side in pixels of an image on a contact sheet."""
 app = typer.Typer(help="List, show, check and prepare data sets.", no_args_is_help=True)
 app.add_typer(prepare.app, name="prepare")
 
@@ -118,7 +122,8 @@ def show_images(
     ] = None,
 ) -> None:
     """Write a contact sheet of images and their labels, as a run uses them."""
-    display, path = Display(), out or Path(f"{name}.png")
+    display, path = Display(), out or Path(f"{short_name(name)}.png")
+    require_writable(path.parent, "choose another file with --out")
     dataset, classes = _open_split(name, split, request, size=size, count=count, display=display)
     for notice in dataset.notices:
         display.notice(notice)
@@ -171,11 +176,13 @@ def _open_split(
 def _parse_size(text: str) -> tuple[int, int]:
     """Return (H, W) of a text HEIGHTxWIDTH."""
     height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 16):
+    sides = [int(side) for side in (height, width) if side.isdecimal()]
+    if len(sides) < 2 or min(sides) < 16 or max(sides) > LARGEST_SIDE:
         raise typer.BadParameter(
-            f"--size takes HEIGHTxWIDTH of at least 16x16 (such as 64x80), got {text!r}"
+            f"--size takes HEIGHTxWIDTH from 16x16 to {LARGEST_SIDE}x{LARGEST_SIDE} (such as "
+            f"64x80), got {text!r}"
         )
-    return int(height), int(width)
+    return sides[0], sides[1]
 
 
 @app.command("check")

@@ -38,6 +38,7 @@ def params(
             help="Number of classes of semantic segmentation. With 7 classes the four tasks have "
             "12 output channels.",
             min=2,
+            max=255,
         ),
     ] = 7,
     tasks: Annotated[

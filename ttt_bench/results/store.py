@@ -186,7 +186,9 @@ def _inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]
 
 
 def _cell_folders(root: Path) -> list[Path]:
-    if not root.is_dir():
+    with explained_reading(root):
+        exists = root.is_dir()
+    if not exists:
         raise BenchError(
             f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
         )
@@ -210,9 +212,9 @@ def _folders(parent: Path) -> list[Path]:
 
 def _has_files(folder: Path) -> bool:
     """Return whether a folder exists and contains a file of a cell."""
-    if not folder.is_dir():
-        return False
     with explained_reading(folder):
+        if not folder.is_dir():
+            return False
         names = {path.name for path in folder.iterdir()}
     return not names.isdisjoint({MANIFEST, ATTEMPTS, *(f"{name}.parquet" for name in TABLES)})
 

@@ -38,7 +38,7 @@ from ttt_bench.train.chain import (
 from ttt_bench.util.code.files import package_of
 from ttt_bench.util.hashing import harness_hash, hash_of, versions, with_code
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a change of the harness invalidates earlier cells."""
 
 

@@ -13,7 +13,7 @@ from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.model.weights import initial_weights, network_fields
 from ttt_bench.util.hashing import code_hash, hash_of, with_code
 
-FORMAT = 2
+FORMAT = 3
 """Increased when a change of the harness invalidates earlier checkpoints."""
 
 
