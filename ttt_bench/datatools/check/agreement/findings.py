@@ -40,6 +40,8 @@ _WORDS = {
 }
 
 
+_MORE_FRAMES = {"edge": 6}
+"""Frames that are needed for a part whose contours fit less often than those of others."""
 _NO_FAULT = ("agree", "undecided", "alike")
 
 
@@ -141,10 +143,14 @@ def _with_contours(frames: Sequence[Frame], image: str, part: str) -> list[Frame
 
 def _judged(frames: Sequence[Frame], image: str, part: str) -> Judgement:
     """Return the judgement over frames with contours in both parts."""
-    if len(frames) < FEWEST:
+    if len(frames) < _fewest(part):
         return Judgement(kind="undecided", frames=len(frames), fitting=0)
     fits = fit_frames(_maps_of(frames, image), _maps_of(frames, part))
     return judge(fits, _TOLERANCE.get(part, _DRAWN))
+
+
+def _fewest(part: str) -> int:
+    return _MORE_FRAMES.get(part, FEWEST)
 
 
 def _maps_of(frames: Sequence[Frame], part: str) -> list[Contours]:
@@ -160,7 +166,7 @@ def _part_finding(
     if judgement.kind == "undecided":
         message = (
             f"{words} and images: {count} frames with contours are too few to compare them; "
-            f"{FEWEST} are needed"
+            f"{_fewest(part)} are needed"
         )
         return Finding.ok("agreement", message, path, count)
     if judgement.kind == "alike":
