@@ -177,7 +177,8 @@ def damaged_files(folder: Path, calm: dict[str, bytes], damages: int, draw: rand
             counts["report"][found] += 1
             show(found, "report", kind, path, text)
         code, text = call("run", *COMMAND, "--results", str(results))
-        same = all(content(results).get(name) == data for name, data in calm.items())
+        cells = {name: data for name, data in calm.items() if name.startswith("cells/")}
+        same = cells.items() <= content(results).items()  # a checkpoint may not have been needed
         found = outcome(text, same and code == 0, (path.name, path.parent.name))
         if found == NAMED and not (same and code == 0):
             found = "named, not repaired"
