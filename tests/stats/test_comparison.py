@@ -7,7 +7,8 @@ from pathlib import Path
 from support.synthetic import BASE, add_cell, compared, constant, gains
 
 from ttt_bench.report import main_table, sync_table
-from ttt_bench.stats.comparison import Comparison, method_rank, split_settings
+from ttt_bench.results.load import load
+from ttt_bench.stats.comparison import Comparison, comparisons, method_rank, split_settings
 
 
 def test_rows_and_labels(comparison: Comparison) -> None:
@@ -66,6 +67,18 @@ def test_the_newest_of_two_cells_is_shown_and_the_other_named(tmp_path: Path) ->
     assert note.startswith("tent, seed 0: 2 cells")
     assert "configuration new" in note
     assert note.endswith("left out: old")
+
+
+def test_the_cell_of_a_run_is_shown_in_place_of_a_newer_one(tmp_path: Path) -> None:
+    """Show the cell of the code as it is now, after an edit was taken back."""
+    add_cell(tmp_path, "tent", gains(0, 1), config="now", finished="2025-01-02T10:00:00+00:00")
+    add_cell(tmp_path, "tent", gains(0, 9), config="edit", finished="2025-01-03T10:00:00+00:00")
+    loaded = load(tmp_path)
+    (newest,) = comparisons(loaded.cells, loaded.rows)
+    (wanted,) = comparisons(loaded.cells, loaded.rows, ["now"])
+    assert newest.rows["config"].unique().tolist() == ["edit"]
+    assert wanted.rows["config"].unique().tolist() == ["now"]
+    assert "That of this run is shown, configuration now" in wanted.notes[0]
 
 
 def test_base_with_other_steps_is_the_same_base(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,16 @@ def show(
         stdout.print(_table(rows, columns))
 
 
-def show_summary(results: Path, *, as_json: bool) -> None:
-    """Print the main results of a results folder."""
+def show_summary(results: Path, *, as_json: bool, wanted: Collection[str] = ()) -> None:
+    """Print the main results of a results folder; `wanted` is that of `summary_tables`."""
     from ttt_bench.report.render import damaged_files, summary_rows, summary_tables
 
     if as_json:
         for problem in damaged_files(results):
             say(f"note: left out: {problem}")
-        print(json.dumps(summary_rows(results), indent=1))
+        print(json.dumps(summary_rows(results, wanted), indent=1))
         return
-    for table in summary_tables(results):
+    for table in summary_tables(results, wanted):
         stdout.print(table)
 
 

@@ -77,7 +77,8 @@ def run(
         _show_plan(sweep, as_json=as_json)
         return
     outcome = compute(sweep, display)
-    show_summary(request.results, as_json=as_json)
+    wanted = [cell.hash for cell in sweep.cells]
+    show_summary(request.results, as_json=as_json, wanted=wanted)
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
     others = sum(outcome.shared.values())
     by_others = f", {others} computed by other runs meanwhile" if others else ""

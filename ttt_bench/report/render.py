@@ -18,6 +18,7 @@ atomically.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,17 +82,20 @@ def report(results: Path, out: Path) -> Rendered:
     return Rendered(page, (page, *paths), tuple(shown))
 
 
-def summary_tables(results: Path) -> list[RenderableType]:
+def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:
     """Return the main table of every comparison of a results folder, for a console.
+
+    Args:
+        wanted: configurations that are shown in place of newer ones of the same name.
 
     Raises:
         BenchError: the folder does not exist or contains no whole results.
     """
-    found = _comparisons(Path(results))
+    found = _comparisons(Path(results), wanted)
     return [ConsoleTable(_main(comparison, truth_of(comparison))) for comparison in found]
 
 
-def summary_rows(results: Path) -> list[dict[str, Any]]:
+def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the numbers of the tables of scores: one record per number, in full precision.
 
     Keys, with None for a value that does not apply:
@@ -106,13 +110,14 @@ def summary_rows(results: Path) -> list[dict[str, Any]]:
     - `contract`: the verdict on a method of another package that failed the checks of the contract
       or was not checked.
 
-    Metrics that are not primary have records for the fixed step only.
+    Metrics that are not primary have records for the fixed step only. `wanted` is that of
+    `summary_tables`.
 
     Raises:
         BenchError: the folder does not exist or contains no whole results.
     """
     found: list[dict[str, Any]] = []
-    for comparison in _comparisons(Path(results)):
+    for comparison in _comparisons(Path(results), wanted):
         found += records(comparison)
     return found
 
@@ -126,13 +131,13 @@ def damaged_files(results: Path) -> tuple[str, ...]:
     return load(results).problems
 
 
-def _comparisons(results: Path) -> list[Comparison]:
+def _comparisons(results: Path, wanted: Collection[str] = ()) -> list[Comparison]:
     loaded = load(results)
     # a damaged manifest does not tell the comparison of its cell, so each one gets the note
     notes = tuple(f"left out: {problem}" for problem in loaded.problems)
     return [
         replace(comparison, notes=(*comparison.notes, *notes))
-        for comparison in comparisons(loaded.cells, loaded.rows)
+        for comparison in comparisons(loaded.cells, loaded.rows, wanted)
     ]
 
 

@@ -109,7 +109,7 @@ def _comparison(manifest: dict[str, Any]) -> str:
     """
     found = manifest.get("comparison") or ""
     form = (manifest.get("configuration") or {}).get("evaluation", 1)
-    return f"{form}-{found}" if found and form > 1 else found
+    return f"{form}-{found}" if found and form != 1 else found
 
 
 def _finished(folder: Path) -> str | None:

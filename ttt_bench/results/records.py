@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from ttt_bench.errors import DamagedError
 from ttt_bench.util.hashing import hash_of
@@ -61,7 +69,13 @@ class Attempts(_Record):
     """The content of `attempts.json`."""
 
     finished: StrictStr | None = None
-    attempts: list[dict[str, Any]]
+    attempts: list[dict[str, Any]] = []
+
+    @model_validator(mode="after")
+    def _has_a_field(self) -> Self:
+        if not {"finished", "attempts"} & self.model_fields_set:
+            raise ValueError("neither `finished` nor `attempts`")
+        return self
 
 
 def is_file(path: Path) -> bool:

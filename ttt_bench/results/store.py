@@ -123,7 +123,7 @@ def read_attempts(folder: Path) -> dict[str, Any]:
         return {"attempts": []}
     if not is_file(path):
         raise DamagedError(path, "it is not a file", REMEDY)
-    return read_json(path, Attempts)
+    return {"attempts": [], **read_json(path, Attempts)}
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -122,10 +122,22 @@ class Comparison:
         return next((tuple(m["classes"]) for m in self.cells["manifest"] if m.get("classes")), ())
 
 
-def comparisons(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Comparison]:
-    """Group cells (`load.CELL_COLUMNS`) and their rows by comparison, in order of their keys."""
+def comparisons(
+    cells: pd.DataFrame, rows: pd.DataFrame, wanted: Collection[str] = ()
+) -> list[Comparison]:
+    """Group cells and their rows by comparison, in order of their keys.
+
+    Args:
+        cells: `load.CELL_COLUMNS`.
+        rows: the stored rows.
+        wanted: configurations that are shown in place of newer ones of the same name.
+    """
     split = [split_settings(s, m) for s, m in zip(cells["settings"], cells["method"], strict=True)]
-    named = cells.assign(shared=[shared for shared, _ in split], own=[own for _, own in split])
+    named = cells.assign(
+        shared=[shared for shared, _ in split],
+        own=[own for _, own in split],
+        wanted=cells["config"].isin(list(wanted)),
+    )
     names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
     groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
     return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
@@ -201,9 +213,12 @@ def _labels(group: pd.DataFrame) -> list[str]:
 
 
 def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return the cell that finished last per label and seed, and notes about the cells left out."""
+    """Return one cell per label and seed, and notes about the cells left out.
+
+    It is the cell that finished last, of the wanted ones if there are any.
+    """
     notes, keep = [], []
-    in_time = cells.sort_values("finished", na_position="first", kind="stable")
+    in_time = cells.sort_values(["wanted", "finished"], na_position="first", kind="stable")
     for (label, seed), same in in_time.groupby(["label", "seed"]):
         keep.append(same.index[-1])
         # runs of Base that differ only in their number of steps have the same scores
@@ -217,8 +232,9 @@ def _duplicate_note(label: str, seed: object, same: pd.DataFrame) -> str:
     shown, others = same.iloc[-1], same.iloc[:-1]
     finished = shown["finished"]
     when = "" if pd.isna(finished) else f" (finished {finished:%Y-%m-%d %H:%M:%S} UTC)"
+    which = "That of this run" if shown["wanted"] else "The newest"
     return (
-        f"{label}, seed {seed}: {len(same)} cells have this name. The newest is shown, "
+        f"{label}, seed {seed}: {len(same)} cells have this name. {which} is shown, "
         f"configuration {shown['config']}{when}; left out: {', '.join(others['config'])}"
     )
 

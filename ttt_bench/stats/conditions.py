@@ -37,7 +37,8 @@ class Difference:
 def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the conditions of a cell by name; the code and package only concern its method."""
     provenance = manifest.get("provenance") or {}
-    versions = provenance.get("versions") or {}
+    stated = provenance.get("versions")
+    versions = stated if isinstance(stated, dict) else {}
     method = manifest.get("method")
     found = {
         "device": provenance.get("device"),
