@@ -61,10 +61,9 @@ def pretrained_tag(config: ModelConfig) -> str | None:
 
 def normalisation_notice(config: ModelConfig) -> str | None:
     """Return a sentence if timm's weights were trained on images of another normalisation."""
-    if pretrained_tag(config) is None:
-        return None
-    card = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
-    if (tuple(card.mean), tuple(card.std)) == NORMALISATIONS["imagenet"]:
+    used = config.pretrained and not config.weights
+    card = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True) if used else None
+    if card is None or (tuple(card.mean), tuple(card.std)) == NORMALISATIONS["imagenet"]:
         return None
     return (
         f"the weights of {config.backbone} were trained on images normalised with mean "
