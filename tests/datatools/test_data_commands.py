@@ -151,9 +151,11 @@ def test_a_sheet_is_complete_or_missing(tmp_path: Path) -> None:
         str(tmp_path / "data"),
         "--out",
     )
-    message = refused(*arguments, str(out / "none" / "sheet.png"))
+    (tmp_path / "file").touch()
+    message = refused(*arguments, str(tmp_path / "file" / "sheet.png"))
     assert "cannot be written" in message
     assert "--out" in message
+    assert "fingerprinting" not in message, "refused before the data are read"
     taskonomy_files.cut(nyud_files.file_of(root, "0002_x", "images"))
     assert "truncated or damaged" in refused(*arguments, str(out / "sheet.png"))
     assert list(out.iterdir()) == []
