@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ttt_bench.config.preset import SECTIONS
 from ttt_bench.errors import BenchError, ProcessError, unknown
 from ttt_bench.results.method_order import METHOD_ORDER
-from ttt_bench.util.error_place import describe
+from ttt_bench.util.code.error_place import describe
 
 if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter

@@ -22,7 +22,7 @@ from ttt_bench.conformance.checks import CHECKS, NEEDS
 from ttt_bench.conformance.expect import ViolationError
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.errors import BenchError, ProcessError
-from ttt_bench.util.error_place import where
+from ttt_bench.util.code.error_place import where
 from ttt_bench.util.process import fixed_process, watched
 
 __all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.util.error_place import package_of, packages_of
+from ttt_bench.util.code.error_place import package_of, packages_of
 
 Part = Callable[[Any], Any]
 """The description of a part of a value."""

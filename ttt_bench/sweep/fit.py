@@ -25,7 +25,7 @@ from ttt_bench.sweep.settings import channels_of, source_spec
 from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
 from ttt_bench.train.chain import training_chain, trains_on_source
-from ttt_bench.util.error_place import describe
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import watched
 

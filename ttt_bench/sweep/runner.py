@@ -26,7 +26,7 @@ from ttt_bench.sweep.sharing import FINISHED, attempts_at, share
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
-from ttt_bench.util.error_place import describe
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside

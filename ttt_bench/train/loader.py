@@ -14,7 +14,7 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.train.chain import SourceSpec, TrainingStage
-from ttt_bench.util.error_place import describe
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.seeding import derive_seed
 
 

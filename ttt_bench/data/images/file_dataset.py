@@ -22,7 +22,7 @@ from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.tasks import IGNORE, TASKS
-from ttt_bench.util.error_place import where
+from ttt_bench.util.code.error_place import where
 from ttt_bench.util.os_errors import cause
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress

@@ -1,1 +1,1 @@
-"""The code of plugins: which files it consists of, and their digests."""
+"""The code of plugins: the files it consists of, their digests, and the places of its errors."""

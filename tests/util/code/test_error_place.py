@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from ttt_bench.util.error_place import where
+from ttt_bench.util.code.error_place import where
 
 SOURCE = """\
 import torch
