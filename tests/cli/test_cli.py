@@ -72,7 +72,7 @@ def test_version_and_help() -> None:
             "unknown option 'mask_ration'; did you mean mask_ratio",
         ),
         (("run", "--set", "s5t.mask_ratio=0.5"), "unknown setting 's5t'; did you mean s4t"),
-        (("run", "--stepps", "3"), "No such option: --stepps"),
+        (("run", "--stepps", "3"), "No such option"),
         (("rum",), "No such command 'rum'"),
         (("methods", "show", "tnet"), "unknown method 'tnet'; did you mean tent"),
         (("data", "show", "room"), "unknown data set 'room'; did you mean rooms"),
