@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ttt_bench.api import run as run
     from ttt_bench.api import write_report as write_report
+    from ttt_bench.results.failures import SweepError as SweepError
     from ttt_bench.results.store import read_results as read_results
-    from ttt_bench.sweep.failures import SweepError as SweepError
 
 __version__ = "0.1.0"
 __all__ = ["SweepError", "__version__", "read_results", "run", "write_report"]
 
 _MODULES = {
-    "SweepError": "ttt_bench.sweep.failures",
+    "SweepError": "ttt_bench.results.failures",
     "run": "ttt_bench.api",
     "write_report": "ttt_bench.api",
     "read_results": "ttt_bench.results.store",

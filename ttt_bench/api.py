@@ -35,8 +35,8 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
             error has the `rows`. A diverged cell is a result, not a failure.
         BenchError: a setting is not allowed, data are missing, or the folder cannot be written.
     """
+    from ttt_bench.results.failures import SweepError
     from ttt_bench.results.store import read_results
-    from ttt_bench.sweep.failures import SweepError
     from ttt_bench.sweep.plan import plan_sweep
     from ttt_bench.sweep.resolve import resolve
 
@@ -47,7 +47,7 @@ def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
         outcome = compute(plan_sweep(resolve(request), progress), progress)
     rows = read_results(request.results)
     if outcome.incomplete:
-        raise SweepError(outcome, rows, request.results)
+        raise SweepError(outcome.failed, outcome.lost, rows, request.results)
     return rows
 
 

@@ -26,10 +26,10 @@ from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.report.notes.run import run_notes
 from ttt_bench.results import schema, store
+from ttt_bench.results.failures import describe_failures
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons
 from ttt_bench.sweep.device import find_device
-from ttt_bench.sweep.failures import describe_failures
 from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent

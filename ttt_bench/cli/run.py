@@ -68,7 +68,7 @@ def run(
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.api import compute
-    from ttt_bench.sweep.failures import describe_failures
+    from ttt_bench.results.failures import describe_failures
     from ttt_bench.sweep.plan import plan_sweep
 
     display = Display()

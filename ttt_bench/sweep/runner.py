@@ -15,11 +15,11 @@ from typing import Any
 from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
+from ttt_bench.results.failures import FailedCell
 from ttt_bench.results.leftovers import clean
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record, refresh
 from ttt_bench.sweep.device import device_name, find_device
-from ttt_bench.sweep.failures import FailedCell
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.sharing import FINISHED, attempts_at, share

@@ -13,8 +13,6 @@ from ttt_bench.util.text import listed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ttt_bench.sweep.runner import Outcome
-
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCell:
@@ -53,15 +51,17 @@ class SweepError(BenchError):
         failed: the cells that failed.
     """
 
-    def __init__(self, outcome: Outcome, rows: pd.DataFrame, results: Path) -> None:
-        counts = {"failed": len(outcome.failed), "no longer stored": outcome.lost}
+    def __init__(
+        self, failed: tuple[FailedCell, ...], lost: int, rows: pd.DataFrame, results: Path
+    ) -> None:
+        counts = {"failed": len(failed), "no longer stored": lost}
         words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         first = (
             f"cells without results: {words}; the rows of all others are in {results} and in the "
             "attribute `rows` of this error"
         )
-        super().__init__("\n".join([first, *describe_failures(outcome.failed)]))
-        self.rows, self.failed = rows, outcome.failed
+        super().__init__("\n".join([first, *describe_failures(failed)]))
+        self.rows, self.failed = rows, failed
 
 
 def describe_failures(failed: Sequence[FailedCell]) -> list[str]:
