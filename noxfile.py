@@ -18,6 +18,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """Run the test suite with the lowest version of every direct dependency; needs `uv`."""
+    session.install("pip")  # some tests install packages
     session.install("--resolution", "lowest-direct", "-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
