@@ -14,7 +14,7 @@ from torch import nn
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.open import open_domain
 from ttt_bench.data.variants import CORRECTED
-from ttt_bench.errors import ProcessError
+from ttt_bench.errors import DataError, ProcessError
 from ttt_bench.network import Batch
 from ttt_bench.util.progress import Silent
 
@@ -80,3 +80,21 @@ def test_preparing_it_is_watched(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"reading data set toy changes .*torch\.nn\.Conv2d"):
         opened(Prepares, tmp_path).prepare(Silent())
     assert nn.Conv2d.forward is forward
+
+
+class Forgets(ToyDataset):
+    """Uses a name that it has not defined when it is prepared."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def prepare(self, progress: Any) -> None:
+        raise KeyError("index")
+
+
+def test_an_error_while_it_is_prepared_names_the_line(tmp_path: Path) -> None:
+    data = opened(Forgets, tmp_path)
+    with pytest.raises(
+        DataError, match=r"`prepare` failed: KeyError: 'index' \(test_watched\.py:\d+ in prepare\)"
+    ):
+        data.prepare(Silent())

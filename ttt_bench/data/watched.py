@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 
 from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.shifts.views import WrappedDataset
+from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.process import watched
 from ttt_bench.util.progress import Progress
 
@@ -33,7 +35,13 @@ class WatchedDataset(WrappedDataset):
 
     def prepare(self, progress: Progress) -> None:
         with self._watched():
-            self._dataset.prepare(progress)
+            try:
+                self._dataset.prepare(progress)
+            except BenchError:
+                raise
+            except Exception as error:  # the code of another package can raise any error
+                reason = describe(error, type(self._dataset))
+                raise DataError(f"{self.domain}: `prepare` failed: {reason}") from error
 
     def _watched(self) -> AbstractContextManager[None]:
         return watched(f"reading data set {self.domain}")
