@@ -104,6 +104,11 @@ def test_the_plan_refuses_what_cannot_run(arguments: tuple[str, ...], message: s
     assert message in refused("run", "--preset", "smoke", *arguments, "--plan")
 
 
+def test_names_with_colons_are_printed_as_they_are() -> None:
+    assert "'a:b:c'" in refused("run", "--preset", "smoke", "--pair", "a:b:c", "--plan")
+    assert ":car:" in call("report", "--results", "no:car:here").stderr
+
+
 def test_a_tilde_in_an_option_is_the_home_folder(tmp_path: Path) -> None:
     home = str(tmp_path)
     assert f"{tmp_path / 'runs'} does not exist" in refused("report", "--results=~/runs", HOME=home)

@@ -81,6 +81,17 @@ def test_a_second_full_check_names_and_accepts_the_change(root: Path) -> None:
     assert opened(root).fingerprint == first.fingerprint, "the file is restored"
 
 
+def test_a_check_of_a_sample_names_the_files_that_changed_since_a_full_check(root: Path) -> None:
+    check(root, Silent(), full=True, store=True)
+    assert not among(check(root, Silent()), "warning", "contents")
+    swap_byte(depth_of(root))
+    nyud_files.file_of(root, MANY[0], "depth").touch()
+    (finding,) = among(check(root, Silent()), "warning", "contents")
+    assert f"1 files changed since `ttt-bench data check --full`: depth/{OTHER}.npy" in (
+        finding.message
+    )
+
+
 def test_the_fingerprint_depends_neither_on_times_nor_on_places(root: Path, tmp_path: Path) -> None:
     check(root, Silent(), full=True, store=True)
     original = opened(root)

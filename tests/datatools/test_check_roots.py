@@ -69,10 +69,12 @@ def test_a_missing_or_empty_root_is_an_error(tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_an_error(tmp_path: Path) -> None:
     for write in (nyud_files.write, lambda root: taskonomy_files.write(root, ["ihlen"])):
         root = write(tmp_path / str(len(list(tmp_path.iterdir()))))
-        (root / "ttt-bench.json").write_text("{")
-        findings = check(root, Silent())
-        assert exit_code(findings) == 2
-        assert "ttt-bench.json is damaged" in findings[0].message
+        for content in (b"{", b"\xff", b"[]"):
+            (root / "ttt-bench.json").write_bytes(content)
+            findings = check(root, Silent())
+            assert exit_code(findings) == 2
+            assert "ttt-bench.json is damaged" in findings[0].message
+            assert "delete it" in findings[0].message
 
 
 def test_other_entries_of_the_manifest_are_kept(tmp_path: Path) -> None:

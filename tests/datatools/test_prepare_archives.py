@@ -255,6 +255,8 @@ def test_other_files_under_the_name_of_an_archive(tmp_path: Path, data: bytes, w
         list_members(archive, Silent())
     with pytest.raises(DataError, match="no such file"):
         list_members(tmp_path / "nowhere.tar", Silent())
+    with pytest.raises(DataError, match="not a file"):
+        list_members(tmp_path, Silent())
 
 
 def test_gzipped_data_that_are_not_tar_are_refused(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from ttt_bench.util.progress import Bar
 
 LOG_SECONDS = 15.0
 """Seconds between two progress lines if standard error is not a terminal."""
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-stdout = Console(highlight=False)
+# names with colons, such as those of pairs, are not codes of emoji (":car:")
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+stdout = Console(highlight=False, emoji=False)
 
 
 def say(message: str) -> None:
@@ -128,12 +129,13 @@ class Display:
             yield _LogBar(title, total, done)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        remaining = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        note = TextColumn("{task.fields[note]}", markup=False)
+        remaining = (TextColumn("left"), TimeRemainingColumn(), note)
         with Progress(*columns, *remaining, console=stderr) as progress:
             task = progress.add_task(title, total=total, completed=done, note="")
             yield _TerminalBar(progress, task)

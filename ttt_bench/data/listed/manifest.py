@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ttt_bench.data.images.files import read_text
 from ttt_bench.data.images.normals import EVERY_AXES
 from ttt_bench.errors import DataError
 from ttt_bench.util.atomic import atomic_file
-from ttt_bench.util.os_errors import explained
+from ttt_bench.util.os_errors import explained, explained_reading, file_bytes
 
 NAME = "ttt-bench.json"
 """The file's name."""
@@ -122,7 +121,9 @@ def _entries(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not os.path.lexists(path):
         return {}
-    content = read_text(path)
+    file_bytes(path)  # raises an error if it is not a regular file
+    with explained_reading(path):
+        content = path.read_bytes()
     try:
         entries = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -24,11 +24,15 @@ class SplitFiles(NamedTuple):
 
 
 class SplitFingerprint(NamedTuple):
-    """The fingerprint of the files that one split reads, and the number of its frames."""
+    """The fingerprint of the files that one split reads, and the number of its frames.
+
+    `notices` are sentences on files that changed since the last full check.
+    """
 
     split: str
     fingerprint: str
     frames: int
+    notices: tuple[str, ...]
 
 
 def check_digests(
@@ -70,14 +74,12 @@ def fingerprints(
     Raises:
         DataError: a file cannot be read.
     """
-    return [
-        SplitFingerprint(
-            split.split,
-            files_state(folder, split.frames, split.parts, title, progress).fingerprint,
-            len(split.frames),
-        )
-        for split in splits
-    ]
+    found = []
+    for split in splits:
+        state = files_state(folder, split.frames, split.parts, title, progress)
+        notices = tuple(notice.removeprefix(f"{title}: ") for notice in state.notices)
+        found.append(SplitFingerprint(split.split, state.fingerprint, len(split.frames), notices))
+    return found
 
 
 def _paths(split: SplitFiles) -> Iterator[Path]:
@@ -87,11 +89,16 @@ def _paths(split: SplitFiles) -> Iterator[Path]:
 
 
 def check_fingerprints(found: Sequence[SplitFingerprint], folder: Path) -> list[Finding]:
-    """Return one finding per distinct fingerprint, with the splits that share it."""
+    """Return one finding per distinct fingerprint, with the splits that share it.
+
+    A file that changed since the last full check, or that it has not hashed, gives a warning.
+    """
     splits: dict[tuple[str, int], list[str]] = {}
     for each in found:
         splits.setdefault((each.fingerprint, each.frames), []).append(each.split)
-    return [
+    notices = dict.fromkeys(notice for each in found for notice in each.notices)
+    warnings = [Finding.warning("contents", notice, folder) for notice in notices]
+    return warnings + [
         Finding.ok(
             "fingerprint",
             f"{fingerprint} of {', '.join(dict.fromkeys(names))}: {frames} frames",

@@ -221,7 +221,8 @@ def download_state(path: Path) -> tuple[int, int] | None:
 def _require_complete(archive: Path) -> None:
     """Raise an error if a file is missing, is still being downloaded, or cannot be an archive."""
     if not archive.is_file():
-        raise DataError(f"{archive}: no such file; give the path of a downloaded archive")
+        what = "not a file" if archive.exists() else "no such file"
+        raise DataError(f"{archive}: {what}; give the path of a downloaded archive")
     state = download_state(archive)
     if state is not None:
         raise _incomplete(archive, state[0], f"{state[1]:,}" if state[1] else "more")
