@@ -375,6 +375,18 @@ def test_a_sound_method_passes(method: Any) -> None:
     assert_conforms(method)
 
 
+class Compiling(Toy):
+    """Compiles a function of its module in `bind`, and keeps it."""
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        self.compiled = torch.compile(step_of, backend="eager")
+        return super().bind(net, statistics)
+
+
+def test_a_compiled_function_is_not_taken_for_values_of_earlier_batches() -> None:
+    assert not run_check("reset", subject_of(Compiling)).problem
+
+
 @pytest.mark.parametrize("method", [Unfenced, Patching])
 def test_a_method_that_changes_the_process_leaves_the_next_one_undisturbed(method: Any) -> None:
     assert not run_check("process", subject_of(method)).passed

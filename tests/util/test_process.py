@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ttt_bench.errors import ProcessError
+from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.losses import Recipe
 from ttt_bench.methods.tent import Tent
 from ttt_bench.metrics import delta
@@ -293,8 +295,44 @@ def test_an_error_without_a_change_stays_as_it_is() -> None:
         raise ZeroDivisionError
 
 
-def test_code_that_was_replaced_before_a_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+REPLACED: dict[str, tuple[Any, str, Callable[[], Any], str]] = {
+    "a function": (nn.BatchNorm2d, "forward", lambda: scaled, "test_process"),
+    "a class": (nn, "Conv2d", lambda: type("Conv2d", (nn.Conv2d,), {}), "test_process"),
+    "a wrapped function": (nn.ReLU, "forward", lambda: torch.no_grad()(scaled), "test_process"),
+    "a partial of itself": (
+        F,
+        "interpolate",
+        lambda: partial(F.interpolate, antialias=True),
+        "functools",
+    ),
+    "a mock": (nn.ReLU, "forward", lambda: Mock(side_effect=scaled), "unittest"),
+    "a mock with a signature": (
+        F,
+        "batch_norm",
+        lambda: create_autospec(F.batch_norm),
+        "generated code",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_code_that_was_replaced_before_a_run_is_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refuse_replaced_code()
-    monkeypatch.setattr(nn.BatchNorm2d, "forward", scaled)
-    with pytest.raises(ProcessError, match=r"torch\.nn\.BatchNorm2d\.forward \(by test_process\)"):
+    owner, name, make, package = REPLACED[kind]
+    monkeypatch.setattr(owner, name, make())
+    with pytest.raises(ProcessError, match=rf"{owner.__name__}\.{name} \(by {package}\)"):
         refuse_replaced_code()
+
+
+def test_code_that_ends_the_process_is_refused_by_name() -> None:
+    @watched("method ending")
+    def end() -> None:
+        torch.set_grad_enabled(mode=False)
+        sys.exit(3)
+
+    message = r"method ending ends the process with exit code 3 \(test_process.py:\d+ in end\)"
+    with pytest.raises(BenchError, match=message):
+        end()
+    assert torch.is_grad_enabled()

@@ -22,7 +22,7 @@ from ttt_bench.conformance.checks import CHECKS, NEEDS
 from ttt_bench.conformance.expect import ViolationError
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.errors import BenchError, ProcessError
-from ttt_bench.util.code.error_place import where
+from ttt_bench.util.code.error_place import describe, where
 from ttt_bench.util.process import fixed_process, watched
 
 __all__ = ["BACKBONE", "CHECKS", "Result", "assert_conforms", "check_method", "run_check"]
@@ -141,6 +141,5 @@ def run_check(name: str, subject: Subject) -> Result:
     except (ViolationError, BenchError) as error:
         return Result(name, str(error), error=error)
     except Exception as error:  # a plugin can fail in any way; the other checks still run
-        place = where(error, subject.method)
-        return Result(name, f"{type(error).__name__}: {error} ({place})", error=error)
+        return Result(name, describe(error, subject.method), error=error)
     return Result(name, "")

@@ -103,8 +103,9 @@ def _(value: Any, part: Part) -> Any:
 
 @_form.register
 def _(value: FunctionType, part: Part) -> Any:
-    if package_of(value.__module__ or "") in _LIBRARIES:
-        return value.__qualname__
+    if package_of(value.__globals__.get("__name__", "")) in _LIBRARIES:
+        # code of a library, such as that which torch.compile puts around a function
+        return value.__qualname__, part(getattr(value, "__wrapped__", None))
     return value.__qualname__, part(
         (value.__dict__, value.__defaults__, value.__kwdefaults__, value.__closure__)
     )

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from ttt_bench.util.code.error_place import where
+from ttt_bench.util.code.error_place import describe, where
 
 SOURCE = """\
 import torch
@@ -54,3 +54,7 @@ def test_lines_of_libraries_are_skipped(plugin: ModuleType) -> None:
 
 def test_an_error_that_was_not_raised_has_no_line() -> None:
     assert where(ValueError("a")) == "an unknown line"
+
+
+def test_an_error_without_a_message_is_described_by_its_type() -> None:
+    assert describe(AssertionError()) == "AssertionError (an unknown line)"

@@ -50,7 +50,8 @@ def describe(error: Exception, plugin: type | None = None) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, BenchError):
         return message
-    return f"{type(error).__name__}: {message} ({where(error, plugin)})"
+    kind = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{kind} ({where(error, plugin)})"
 
 
 def _frozen(frame: FrameType) -> bool:

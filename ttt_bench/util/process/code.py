@@ -5,9 +5,11 @@ A snapshot holds references to functions and classes, so that what was replaced 
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -84,7 +86,7 @@ class Code:
     @classmethod
     def _taken(cls) -> Code:
         classes = {found for module in _loaded(CLASSES_OF) for found in _classes(module)}
-        modules = {torch, torch.functional, *_loaded(FUNCTIONS_OF)}
+        modules = {torch, torch.nn, torch.functional, *_loaded(FUNCTIONS_OF)}
         return cls(
             classes={one: dict(vars(one)) for one in {torch.Tensor, *classes}},
             modules={one: dict(vars(one)) for one in modules},
@@ -110,7 +112,7 @@ _last: list[Code] = []
 
 
 def foreign() -> list[str]:
-    """Return the functions of PyTorch and timm that another package has replaced, with its name.
+    """Return functions and classes of PyTorch and timm that others replaced, with the package.
 
     They were replaced before a run began, so the original is not known.
     """
@@ -120,24 +122,33 @@ def foreign() -> list[str]:
         Replaced(owner, name, value)
         for owner, values in owners.items()
         for name, value in values.items()
-        if _is_foreign(owner, value)
+        if _is_foreign(owner, name, value)
     ]
-    return [f"{one} (by {_package(one.before)})" for one in found]
+    return [f"{one} (by {_package(one.before) or 'generated code'})" for one in found]
 
 
-def _is_foreign(owner: type | ModuleType, value: Any) -> bool:
+def _is_foreign(owner: type | ModuleType, name: str, value: Any) -> bool:
     home = (owner.__name__ if isinstance(owner, ModuleType) else owner.__module__).partition(".")[0]
-    if home not in ("torch", "timm") or not isinstance(value, FunctionType):
+    if home not in ("torch", "timm") or not callable(value):
         return False
+    if isinstance(value, partial):
+        # one that PyTorch made itself has another name than its function
+        return bool(getattr(value.func, "__name__", "") == name)
     package = _package(value)
-    return package not in _OWN and package not in sys.stdlib_module_names
+    return package not in _OWN and not package.startswith("namedtuple_")
 
 
-_OWN = ("torch", "timm", "torchvision", "typing_extensions")
+_OWN = {"torch", "timm", "torchvision", "typing_extensions", *sys.stdlib_module_names}
+_OWN -= {"unittest", "__main__"}  # mocks, and a script
 
 
-def _package(function: Any) -> str:
-    return _module(function).partition(".")[0]
+def _package(value: Any) -> str:
+    """Return the package of a function within its wrappers, of a class, or of a value's class."""
+    inner = inspect.unwrap(value)
+    if isinstance(inner, FunctionType):
+        return _module(inner).partition(".")[0]
+    kind = inner if isinstance(inner, type) else type(inner)
+    return kind.__module__.partition(".")[0]
 
 
 def _loaded(packages: Iterable[str]) -> Iterator[ModuleType]:

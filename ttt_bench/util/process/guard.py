@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ttt_bench.errors import ProcessError
+from ttt_bench.errors import BenchError, ProcessError
+from ttt_bench.util.code.error_place import where
 from ttt_bench.util.process.code import Code, foreign
 from ttt_bench.util.process.settings import KEEP, SETTINGS
 
@@ -89,6 +90,7 @@ def watched(who: str) -> Iterator[None]:
 
     Raises:
         ProcessError: the state has changed; names the changes.
+        BenchError: the code calls `sys.exit`.
     """
     state = _State.now()
     try:
@@ -97,6 +99,12 @@ def watched(who: str) -> Iterator[None]:
         if changes := state.restore():
             raise _refusal(who, changes) from error
         raise
+    except SystemExit as error:
+        state.restore()
+        raise BenchError(
+            f"{who} ends the process with exit code {error.code} ({where(error)}); raise an error "
+            "instead"
+        ) from error
     except BaseException:
         state.restore()
         raise
