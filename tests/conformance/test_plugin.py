@@ -94,7 +94,7 @@ def test_the_second_example_is_on_the_page_and_conforms(monkeypatch: pytest.Monk
 BROKEN = {
     "no_import": (
         "import nothing_of_that_name\n",
-        "does not import: No module named 'nothing_of_that_name'",
+        "does not import: ModuleNotFoundError: No module named 'nothing_of_that_name'",
     ),
     "no_adapter": ("class Method: ...\n", "must be a subclass of ttt_bench.adapter.Adapter"),
     "unfinished": (

@@ -222,7 +222,7 @@ def domain_with(**changed: str) -> str:
 BROKEN = {
     "no_import": (
         "import nothing_of_that_name\n",
-        "does not import: No module named 'nothing_of_that_name'",
+        "does not import: ModuleNotFoundError: No module named 'nothing_of_that_name'",
     ),
     "no_domain": ("DATA = dict()\n", "must be a ttt_bench.data.domains.Domain, got dict"),
     "misnamed": (domain_with(name="'other'"), "has the name 'other'"),
