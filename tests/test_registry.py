@@ -77,7 +77,8 @@ def test_a_listing_imports_no_plugin(plugins: Plugins) -> None:
     assert "mine" in METHODS.names()
     with pytest.raises(
         BenchError,
-        match=r"'mine' of package broken_plugin \(broken_plugin:Method\) does not import: RuntimeError: imported",
+        match=r"'mine' of package broken_plugin \(broken_plugin:Method\) does not import: "
+        "RuntimeError: imported",
     ):
         METHODS.load("mine")
 

@@ -62,6 +62,15 @@ def test_data_that_runs_write_into_a_package_do_not_count(site: Site, folder: st
     assert sorted(set(files) & set(code_files(["kp.method"]))) == [f"kp/{folder}/part.py"]
 
 
+def test_a_results_folder_of_any_name_does_not_count(site: Site) -> None:
+    written = ("cells/pair/tent-1/manifest.json", "checkpoints/data.json")
+    site.write(PACKAGE)
+    site.load("kp.method:Method")
+    before = code_files(["kp.method"])
+    site.write({f"kp/try/{name}": "1" for name in written})
+    assert code_files(["kp.method"]) == before
+
+
 def test_all_files_of_an_installed_distribution_count_and_no_others(site: Site) -> None:
     site.install("plug", PACKAGE | {"second.py": "VALUE = 1\n"})
     site.install("neighbour", {"third.py": "VALUE = 1\n"})

@@ -45,6 +45,10 @@ WRITTEN = frozenset({"results", "reports", "checkpoints"})
 """Folders of a package on disk whose data files do not count, because runs write them."""
 
 
+RESULTS = {"cells", "checkpoints"}
+"""Folders that a results folder has; nothing below a results folder counts, whatever its name."""
+
+
 class Module(NamedTuple):
     """A module by its dotted name, and its file (of an archive: the archive)."""
 
@@ -165,7 +169,7 @@ def _below(package: Path) -> Iterator[Path]:
     entered: set[str] = set()
     for folder, folders, files in os.walk(package, followlinks=True):
         real = os.path.realpath(folder)
-        if real in entered:
+        if real in entered or RESULTS <= set(folders):
             folders.clear()
             continue
         entered.add(real)
