@@ -169,7 +169,7 @@ def _below(package: Path) -> Iterator[Path]:
     entered: set[str] = set()
     for folder, folders, files in os.walk(package, followlinks=True):
         real = os.path.realpath(folder)
-        if real in entered or RESULTS <= set(folders):
+        if real in entered or set(folders) >= RESULTS:
             folders.clear()
             continue
         entered.add(real)
