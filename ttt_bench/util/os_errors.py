@@ -109,6 +109,10 @@ def explained_reading(path: Path, title: str = "", errors: Errors = ()) -> Itera
 def file_bytes(path: Path, title: str = "") -> int:
     """Return the size of a regular file; a pipe, for example, could block a reader.
 
+    Args:
+        path: the file.
+        title: the setting that names it, for messages; empty for a file below a folder of data.
+
     Raises:
         DataError: the file is missing, cannot be read, or is not a regular file.
     """
@@ -117,8 +121,9 @@ def file_bytes(path: Path, title: str = "") -> int:
     except OSError as error:
         raise unreadable(path, error, title) from error
     if not stat.S_ISREG(found.st_mode):
-        start, kind = f"{title}: " if title else "", _KINDS.get(stat.S_IFMT(found.st_mode), "odd")
-        raise DataError(f"{start}{path} is {kind}, but a regular file is expected; move it away")
+        start, remedy = (f"{title}: ", "name another one") if title else ("", "move it away")
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "not a file")
+        raise DataError(f"{start}{path} is {kind}, but a regular file is expected; {remedy}")
     return found.st_size
 
 
