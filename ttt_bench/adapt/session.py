@@ -251,7 +251,7 @@ def step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:
     """Return the predictions of a step.
 
     Raises:
-        BenchError: there are none.
+        BenchError: the step has returned no predictions.
     """
     if out.predictions is None:
         raise BenchError(

@@ -28,7 +28,7 @@ STEPS = 2
 
 
 class _Verified(VerifiedSession):
-    """A session that verifies everything but exactness, which has a check of its own."""
+    """A session that verifies everything but exactness, which another check covers."""
 
     def _verify_exact(self, images: Tensor, made: Mapping[str, Tensor], when: str) -> None:
         return

@@ -120,7 +120,7 @@ def _checked(case: _Case, progress: Progress) -> Verdict:
 
 
 def _read(case: _Case) -> Verdict | None:
-    """Return the kept verdict; None if there is none, or if it is damaged."""
+    """Return the kept verdict; None if it is missing or damaged."""
     try:
         record = json.loads(case.path.read_text(encoding="utf-8"))
         return Verdict.of_manifest({"contract": record})

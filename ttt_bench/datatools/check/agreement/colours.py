@@ -1,7 +1,7 @@
 """Find photographs whose red and blue channels were exchanged (BGR files).
 
 Photographs of rooms and of everyday scenes are redder than blue on average. A single image says
-nothing, since daylight is blue and lamps are red; so many images are needed.
+nothing, since daylight is blue and lamps are red; so it needs many images.
 """
 
 from __future__ import annotations

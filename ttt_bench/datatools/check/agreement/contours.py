@@ -18,7 +18,7 @@ Contours = NDArray[np.float32]
 """(h, w), at a reduced size."""
 
 _LONGEST = 320  # pixels of the longer side of a contour map, at most
-_BORDER = 24  # one in so many pixels is cut off at each side: frames of NYUD-v2 have a border
+_BORDER = 24  # 1/24 of the pixels is cut off at each side: frames of NYUD-v2 have a border
 _SAME = 2  # difference of values of 0..255 in an image of a single colour
 _WINDOW = 15  # pixels of a contour map over which the local mean is taken
 _LEAST_STEP = 20.0  # 99th percentile of an image's steps, summed over red, green and blue of 0..255
