@@ -22,23 +22,15 @@ from ttt_bench.report.columns import (
     task_key,
 )
 from ttt_bench.report.frames import named_rows
-from ttt_bench.report.notes.published import published_notes
 from ttt_bench.report.notes.reading import reading_notes
 from ttt_bench.report.notes.run import STATES, run_notes
+from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
-from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA, STEP_RULES, StepRule
 from ttt_bench.stats.summary import DELTA_NO_EDGE, STEP
 from ttt_bench.tasks import TASKS
-
-PUBLISHED = Column(
-    key="published_delta_ttt_percent", head=("published", "Delta_TTT %"), higher_is_better=True
-)
-RECOMPUTED = Column(
-    key="published_delta_ttt_recomputed_percent", head=("recomputed",), printed=False
-)
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class _Content:
 
     comparison: Comparison
     means: pd.DataFrame
-    published: PublishedTable | None
+    published: PublishedRows
     still: frozenset[str]
 
     @property
@@ -87,7 +79,7 @@ def build(
     content = _Content(
         comparison=comparison,
         means=_with_best(means),
-        published=for_pair(comparison.key.pair),
+        published=PublishedRows.of(comparison),
         still=_still(comparison.scores),
     )
     table = Table(
@@ -104,7 +96,7 @@ def _sections(content: _Content, constants: Mapping[str, float]) -> tuple[Sectio
     return (
         *_measured_sections(content),
         *_constant_section(constants),
-        *_published_section(content),
+        *content.published.sections(),
         *_without_numbers(content.comparison),
     )
 
@@ -117,7 +109,7 @@ def _notes(
         *reading_notes(comparison, content.means, constants, content.still),
         *absent_notes(pixels),
         *run_notes(comparison),
-        *published_notes(comparison, content.published),
+        *content.published.notes,
     )
 
 
@@ -169,8 +161,7 @@ def _columns(content: _Content) -> tuple[Column, ...]:
     columns = [metric_column(metrics_of(task).primary, largest[task]) for task in tasks]
     columns += [column for quantity, column in GAINS.items() if quantity in largest.index]
     columns.append(_step_column(content.means))
-    if content.published and content.has_delta:
-        columns += [PUBLISHED, RECOMPUTED]
+    columns += content.published.columns if content.has_delta else ()
     return (*columns, _seeds_column(content.means))
 
 
@@ -220,7 +211,7 @@ def _measured_cells(
         cells |= _zeros(cells)
     cells[STEP] = _step(content, rule, label, cells[STEP])
     cells["seeds"] = Number(mean=int(own["seeds"].max()))
-    return cells | _published_delta(content, rule, label)
+    return cells | content.published.cells(rule, label)
 
 
 def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -238,22 +229,6 @@ def _step(content: _Content, rule: StepRule, label: str, step: Cell) -> Cell:
     return step
 
 
-def _published_delta(content: _Content, rule: StepRule, label: str) -> dict[str, Cell]:
-    """Return the published cells of a method with its plain settings, under the papers' rule."""
-    if content.published is None or not content.has_delta or not rule.published:
-        return {}
-    row = content.published.row(label)
-    if row is None or content.comparison.methods[label] != label:
-        return {}
-    return {PUBLISHED.key: _printed_delta(row), RECOMPUTED.key: Number(mean=row.recomputed)}
-
-
-def _printed_delta(row: PublishedRow) -> Number:
-    """Return a published Delta_TTT, with a mark if it needs a note."""
-    mean, sd = row.delta
-    return Number(mean=mean, sd=sd, mark="†" if row.flag else "")
-
-
 def _constant_section(constants: Mapping[str, float]) -> tuple[Section, ...]:
     if not constants:
         return ()
@@ -262,25 +237,6 @@ def _constant_section(constants: Mapping[str, float]) -> tuple[Section, ...]:
         cells[task_key(task)] = Number(mean=value)
     row = Row(label="best constant", cells=cells)
     return (Section(key="constant", heading="constant predictor", rows=(row,)),)
-
-
-def _published_section(content: _Content) -> tuple[Section, ...]:
-    """Return the published rows of the methods that were run."""
-    if content.published is None:
-        return ()
-    methods = set(content.comparison.cells["method"])
-    rows = tuple(_published_row(row) for row in content.published.rows if row.method in methods)
-    name = content.published.name
-    return (Section(key="published", heading="published", rows=rows, detail=name),)
-
-
-def _published_row(row: PublishedRow) -> Row:
-    cells: dict[str, Cell] = {}
-    for task, (mean, sd) in row.scores.items():
-        cells[task_key(task)] = Number(mean=mean, sd=sd)
-    cells[DELTA_KEY] = _printed_delta(row)
-    cells[RECOMPUTED.key] = Number(mean=row.recomputed)
-    return Row(label=row.method, cells=cells)
 
 
 def _without_numbers(comparison: Comparison) -> tuple[Section, ...]:
