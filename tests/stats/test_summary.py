@@ -18,6 +18,7 @@ from ttt_bench.report.tables import DASH, Number
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.synchronisation import sync_frame
+from ttt_bench.stats.trajectories import trajectories
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +89,9 @@ def test_delta_without_edge_leaves_edge_out(tmp_path: Path) -> None:
 def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
     rows = pd.concat([frame("base", [20.0] * 4), frame("tent", [30.0, 22.0, 24.0, 24.0])])
     scores = summary.score_frame(rows)
-    picked = summary.select_steps(scores, summary.delta_frame(scores, "base")).set_index(
-        ["selection", "label"]
-    )["step"]
+    picked = summary.select_steps(trajectories(scores, "base")).set_index(["selection", "label"])[
+        "step"
+    ]
     assert picked["oracle", "tent"] == 2
     assert picked["fixed", "tent"] == 3
     assert "delta_ttt_no_edge" not in summary.delta_frame(scores, "base")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.metrics.alignment import align, constant_rmse, rmse
-from ttt_bench.metrics.base import Array, Metric, TaskMetrics
+from ttt_bench.metrics.alignment import align, constant_rmse, rmse, squared_errors
+from ttt_bench.metrics.base import Array, Metric, TaskMetrics, ratio
 from ttt_bench.metrics.colours import Picture
 from ttt_bench.tasks import IGNORE
 
@@ -44,6 +44,12 @@ class AlignedMetrics(TaskMetrics):
     def score(self, groups: Sequence[Array]) -> float:
         # (B, 6) -> (6,) per batch
         return rmse([np.asarray(group, dtype=np.float64).sum(axis=0) for group in groups])
+
+    def linear_sums(self, images: Array, batch: NDArray[np.intp]) -> Array:
+        return np.stack([images[..., 0], squared_errors(images, batch)], axis=-1)
+
+    def score_of_sums(self, sums: Array) -> Array:
+        return np.sqrt(ratio(sums[..., 1].clip(min=0), sums[..., 0]))
 
     def constant_score(self, groups: Sequence[Array]) -> float | None:
         return constant_rmse(groups)

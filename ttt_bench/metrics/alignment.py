@@ -25,7 +25,7 @@ def align(sums: Any) -> tuple[Any, Any]:
     The arithmetic is free of branches, so that it also runs on a device without a transfer.
 
     Args:
-        sums: (6,) float64, a NumPy array or a tensor; the results are of the same kind.
+        sums: (6, ...) float64, a NumPy array or a tensor; the results are of the same kind.
     """
     n, sp, st, spp, _, spt = sums
     n = n + (n == 0)
@@ -45,6 +45,24 @@ def aligned_squared_error(sums: ArrayLike) -> float:
     scale, _ = align(values)
     spread = stt - st * st / n
     return float(max(spread - scale * (spt - sp * st / n), 0.0))
+
+
+def squared_errors(images: ArrayLike, batch: NDArray[np.intp]) -> Array:
+    """Return the sum of squared errors of each image, (..., B), after its batch's alignment.
+
+    Args:
+        images: the sums of each image, (..., B, 6).
+        batch: the number of each image's batch, (B,), ascending from 0.
+    """
+    values = np.asarray(images, dtype=np.float64)
+    starts = np.searchsorted(batch, np.arange(batch[-1] + 1))
+    # the sums of G batches: (..., B, 6) -> (6, ..., G)
+    groups = np.moveaxis(np.add.reduceat(values, starts, axis=-2), -1, 0)
+    scale, shift = (found[..., batch] for found in align(groups))
+    n, p, t, pp, tt, pt = np.moveaxis(values, -1, 0)
+    # the sum of (scale p + shift - t)^2, multiplied out
+    squares = scale * scale * pp + tt + n * shift * shift
+    return np.asarray(squares + 2 * (scale * shift * p - scale * pt - shift * t))
 
 
 def rmse(groups: Sequence[ArrayLike]) -> float:

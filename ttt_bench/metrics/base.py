@@ -162,6 +162,25 @@ class TaskMetrics(ABC):
             set_sums: the sums of the same images together, (T,); None if the task has none.
         """
 
+    @abstractmethod
+    def linear_sums(self, images: Array, batch: NDArray[np.intp]) -> Array:
+        """Return the sums (..., B, D) whose totals over images give the primary score.
+
+        An aligned prediction keeps the alignment of its whole evaluation batch, so that images can
+        be drawn with replacement.
+
+        Args:
+            images: the sums of each image, (..., B, S).
+            batch: the number of each image's evaluation batch, (B,), ascending from 0.
+        """
+
+    @abstractmethod
+    def score_of_sums(self, sums: Array) -> Array:
+        """Return the primary score, (...), of totals of `linear_sums`, (..., D).
+
+        It is NaN if no pixel is valid.
+        """
+
     def scores(self, groups: Sequence[Array], set_sums: Array | None) -> Scores:
         """Return every score by metric name; arguments as for `other_scores`."""
         return {self.primary.name: self.score(groups), **self.other_scores(groups, set_sums)}
@@ -217,6 +236,11 @@ def metrics_of(task: str) -> TaskMetrics:
     """Return the metrics of a task of `ttt_bench.tasks`."""
     found: TaskMetrics = import_module(f"ttt_bench.metrics.{task}").TASK_METRICS
     return found
+
+
+def ratio(total: Array, count: Array) -> Array:
+    """Return total / count elementwise; NaN where the count is 0."""
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def all_metrics() -> tuple[Metric, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.metrics import colours
-from ttt_bench.metrics.base import Array, Metric, Scores, Scoring, TaskMetrics
+from ttt_bench.metrics.base import Array, Metric, Scores, Scoring, TaskMetrics, ratio
 
 BINS_PER_DEGREE = 16
 """Bins of the histogram of angles per degree: the limits of `WITHIN` are edges of bins."""
@@ -93,6 +93,12 @@ class Normals(TaskMetrics):
         # (B, 2) per batch -> (2,)
         count, angles = np.sum([np.sum(group, axis=0) for group in groups], axis=0)
         return float(angles / count) if count else float("nan")
+
+    def linear_sums(self, images: Array, batch: NDArray[np.intp]) -> Array:
+        return images
+
+    def score_of_sums(self, sums: Array) -> Array:
+        return ratio(sums[..., 1], sums[..., 0])
 
     def other_scores(self, groups: Sequence[Array], set_sums: Array | None) -> Scores:
         if set_sums is None or not set_sums.any():

@@ -64,6 +64,18 @@ class Semseg(TaskMetrics):
     def score(self, groups: Sequence[Array]) -> float:
         return float(100.0 * class_iou(_pooled(groups)).mean())
 
+    def linear_sums(self, images: Array, batch: NDArray[np.intp]) -> Array:
+        # (..., K * K) -> (..., K, K)
+        counts = _square(images)
+        hits = np.diagonal(counts, axis1=-2, axis2=-1)
+        union = counts.sum(axis=-2) + counts.sum(axis=-1) - hits
+        return np.concatenate([hits, union], axis=-1)
+
+    def score_of_sums(self, sums: Array) -> Array:
+        hits, union = np.split(sums, 2, axis=-1)
+        iou = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+        return np.asarray(100.0 * iou.mean(axis=-1))
+
     def other_scores(self, groups: Sequence[Array], set_sums: Array | None) -> Scores:
         confusion = _pooled(groups)
         valid = confusion.sum()
@@ -106,9 +118,9 @@ def _pooled(groups: Sequence[Array]) -> Array:
 
 
 def _square(counts: Array) -> Array:
-    """Return flattened counts (K * K,) as (K, K)."""
-    classes = round(len(counts) ** 0.5)
-    return counts.reshape(classes, classes)
+    """Return flattened counts (..., K * K) as (..., K, K)."""
+    classes = round(counts.shape[-1] ** 0.5)
+    return counts.reshape(*counts.shape[:-1], classes, classes)
 
 
 TASK_METRICS = Semseg()

@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import pandas as pd
+import numpy as np
+
+from ttt_bench.stats.trajectories import NO_STEP, Indices, Trajectories
 
 DELTA = "delta_ttt"
-"""The column of Delta_TTT in a frame of changes against Base."""
+"""The quantity Delta_TTT in frames."""
 
 
 class StepRule(ABC):
-    """One rule that chooses a step for each label and seed.
+    """One rule that chooses a step for each cell.
+
+    It is applied to the observed trajectories, and again to every bootstrap replicate.
 
     Attributes:
         name: the rule's name in frames and CSV (`selection`).
@@ -30,22 +34,15 @@ class StepRule(ABC):
     published: ClassVar[bool]
 
     @abstractmethod
-    def choose(self, scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
-        """Return the chosen steps, columns `label, seed, step`.
+    def choose(self, trajectories: Trajectories) -> Indices:
+        """Return the chosen step of each cell, (..., C), of `Trajectories.adapted`.
 
-        A cell without steps has its scores at step 0 chosen.
-
-        Args:
-            scores: index `label, seed, step`, as `summary.score_frame` returns them.
-            deltas: Delta_TTT with such an index, as `summary.delta_frame` returns it.
+        It is `NO_STEP` where the cell lacks what the rule needs.
         """
 
 
 class Oracle(StepRule):
-    """The step of 1..N with the best Delta_TTT of each seed, the first one on ties.
-
-    Labels and seeds without a Delta_TTT are missing.
-    """
+    """The step of 1..N with the best Delta_TTT of each seed, the first one on ties."""
 
     name = "oracle"
     heading = "oracle step"
@@ -53,13 +50,11 @@ class Oracle(StepRule):
     compares_steps = True
     published = True
 
-    def choose(self, scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
-        candidates = deltas.reset_index().join(_last_steps(scores), on=["label", "seed"])
-        candidates = candidates.dropna(subset=DELTA)
-        adapted = candidates[candidates["step"] >= candidates["last"].clip(upper=1)]
-        if len(adapted):
-            adapted = adapted.loc[adapted.groupby(["label", "seed"])[DELTA].idxmax()]
-        return adapted[["label", "seed", "step"]]
+    def choose(self, trajectories: Trajectories) -> Indices:
+        possible = trajectories.adapted & ~np.isnan(trajectories.deltas)
+        # (..., C, T + 1) -> (..., C)
+        best = np.where(possible, trajectories.deltas, -np.inf).argmax(axis=-1)
+        return np.where(possible.any(axis=-1), best, NO_STEP)
 
 
 class Fixed(StepRule):
@@ -71,14 +66,8 @@ class Fixed(StepRule):
     compares_steps = False
     published = False
 
-    def choose(self, scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
-        return _last_steps(scores).rename("step").reset_index()
-
-
-def _last_steps(scores: pd.DataFrame) -> pd.Series:
-    """Return the last step, `last`, of every `label, seed`."""
-    last = scores.reset_index().groupby(["label", "seed"])["step"].max()
-    return last.rename("last")
+    def choose(self, trajectories: Trajectories) -> Indices:
+        return np.broadcast_to(trajectories.last, trajectories.deltas.shape[:-1])
 
 
 ORACLE, FIXED = Oracle(), Fixed()

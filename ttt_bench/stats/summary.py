@@ -13,7 +13,8 @@ import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.delta import delta_ttt
-from ttt_bench.stats.step_rules import DELTA, STEP_RULES
+from ttt_bench.stats.step_rules import DELTA, STEP_RULES, StepRule
+from ttt_bench.stats.trajectories import NO_STEP, Trajectories, mean_change, trajectories
 from ttt_bench.tasks import TASKS, canonical
 
 DELTA_NO_EDGE, OWN_GAIN, STEP = "delta_ttt_no_edge", "own_gain", "step"
@@ -52,6 +53,18 @@ def base_scores(scores: pd.DataFrame, base: str) -> pd.DataFrame:
     return before[before["label"] == base].set_index("seed").drop(columns="label")
 
 
+def delta_tasks(tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the quantities that average over tasks, with their tasks.
+
+    They are `delta_ttt` and, if edge is one of several tasks, `delta_ttt_no_edge`.
+    """
+    found = {DELTA: tuple(tasks)}
+    second = tuple(task for task in tasks if not metrics_of(task).second_delta_without)
+    if 0 < len(second) < len(tasks):
+        found[DELTA_NO_EDGE] = second
+    return found
+
+
 def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
     """Return Delta_TTT of every label, seed and step against Base of the same seed, in percent.
 
@@ -63,34 +76,31 @@ def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
         The index of `scores`, columns `delta_ttt` and, if edge is one of several tasks,
         `delta_ttt_no_edge`. NaN if a score of Base is 0.
     """
-    tasks = list(scores.columns)
-    reference = (
-        base_scores(scores, base)
-        if base is not None
-        else scores.iloc[:0].droplevel(["label", "step"])
-    )
+    names = delta_tasks(list(scores.columns))
+    if base is None:
+        return pd.DataFrame(index=scores.index[:0], columns=list(names), dtype=float)
+    reference = base_scores(scores, base)
     known = scores[scores.index.get_level_values("seed").isin(reference.index)]
-    columns = {DELTA: tasks}
-    second = [task for task in tasks if not metrics_of(task).second_delta_without]
-    if 0 < len(second) < len(tasks):
-        columns[DELTA_NO_EDGE] = second
-    values = {name: _deltas(known[kept], reference[kept]) for name, kept in columns.items()}
+    of_base = reference.loc[known.index.get_level_values("seed")]
+    values = {
+        name: mean_change(known[[*kept]].to_numpy(), of_base[[*kept]].to_numpy(), kept)
+        for name, kept in names.items()
+    }
     return pd.DataFrame(values, index=known.index, dtype=float)
 
 
-def select_steps(scores: pd.DataFrame, deltas: pd.DataFrame) -> pd.DataFrame:
-    """Return the chosen step of each label and seed under each rule of `STEP_RULES`.
-
-    Args:
-        scores: as `score_frame` returns them.
-        deltas: as `delta_frame` returns them.
+def select_steps(found: Trajectories, rules: Sequence[StepRule] = STEP_RULES) -> pd.DataFrame:
+    """Return the chosen step of each label and seed under each rule.
 
     Returns:
-        Columns `selection, label, seed, step`, with the rule's name in `selection`.
+        Columns `selection, label, seed, step`, with the rule's name in `selection`; cells for which
+        a rule cannot choose a step are missing.
     """
-    chosen = [rule.choose(scores, deltas).assign(selection=rule.name) for rule in STEP_RULES]
-    picked = [frame for frame in chosen if len(frame)]
-    return pd.concat(picked, ignore_index=True)[["selection", "label", "seed", "step"]]
+    cells = found.cells.to_frame(index=False)
+    chosen = [cells.assign(selection=rule.name, step=rule.choose(found)) for rule in rules]
+    picked = pd.concat(chosen, ignore_index=True)
+    kept = picked[picked["step"] != NO_STEP]
+    return kept[["selection", "label", "seed", "step"]].reset_index(drop=True)
 
 
 def at_selected_steps(
@@ -155,7 +165,7 @@ def main_table(
         own_source: scores of the methods' unadapted source models, if they have their own.
     """
     deltas = delta_frame(scores, base)
-    chosen = select_steps(scores, deltas)
+    chosen = select_steps(trajectories(scores, base))
     return summarise(at_selected_steps(scores, deltas, chosen, own_source or {}))
 
 
@@ -243,16 +253,6 @@ def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
             # n images: (n, S) -> (S,)
             return metrics_of(str(task)).class_pixels(np.sum(np.stack(list(values)), axis=0))
     return np.zeros(0)
-
-
-def _deltas(scores: pd.DataFrame, reference: pd.DataFrame) -> list[float]:
-    """Return Delta_TTT over all columns, one per row of `scores`, against `reference` by seed."""
-    tasks = list(scores.columns)
-    seeds = scores.index.get_level_values("seed")
-    return [
-        _delta(row, reference.loc[seed].to_numpy(), tasks)
-        for row, seed in zip(scores.to_numpy(), seeds, strict=True)
-    ]
 
 
 def _gain(row: pd.Series, own: Mapping[str, float], tasks: Sequence[str]) -> float:
