@@ -1,7 +1,8 @@
 """ttt-bench: a benchmark for test-time training and adaptation on multi-task dense prediction.
 
-`run` and `write_report` do the same as the commands `run` and `report`; `read_results` returns the
-rows of a results folder. `run` raises a `SweepError` if cells failed. Each is imported when it is
+`run` and `write_report` do the same as the commands `run` and `report`; `open_results` returns the
+results of folders with tables, intervals and comparisons, and `read_results` the rows of a folder.
+`run` raises a `SweepError` if cells failed. Each is imported when it is
 first used, because PyTorch and pandas are slow to import.
 """
 
@@ -11,15 +12,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ttt_bench.analysis.results import Results as Results
+    from ttt_bench.analysis.results import open_results as open_results
     from ttt_bench.api import run as run
     from ttt_bench.api import write_report as write_report
     from ttt_bench.results.failures import SweepError as SweepError
     from ttt_bench.results.store import read_results as read_results
 
 __version__ = "0.1.0"
-__all__ = ["SweepError", "__version__", "read_results", "run", "write_report"]
+__all__ = [
+    "Results",
+    "SweepError",
+    "__version__",
+    "open_results",
+    "read_results",
+    "run",
+    "write_report",
+]
 
 _MODULES = {
+    "Results": "ttt_bench.analysis.results",
+    "open_results": "ttt_bench.analysis.results",
     "SweepError": "ttt_bench.results.failures",
     "run": "ttt_bench.api",
     "write_report": "ttt_bench.api",

@@ -75,6 +75,8 @@ class Protocol(ABC):
         starts_from_source: step 0 of every batch is the source model before adapting. Otherwise
             step 0 is the state that the previous batches left.
         step_zero: a clause on the network at step 0.
+        batches_depend: the images of a batch depend on each other, because the network adapts on
+            all of them before it predicts them. Otherwise images are scored independently.
         any_order: it accepts target images in another order than that of the files.
         step_axis: the label of the axis of steps in a figure.
     """
@@ -84,6 +86,7 @@ class Protocol(ABC):
     note: ClassVar[str]
     starts_from_source: ClassVar[bool] = True
     step_zero: ClassVar[str] = "step 0 is the source model before adapting"
+    batches_depend: ClassVar[bool] = True
     any_order: ClassVar[bool] = False
     step_axis: ClassVar[str] = "adaptation step"
 
@@ -148,6 +151,7 @@ class SingleBatch(Protocol):
         "single-batch: the method adapts on the first batch only, and the whole target is scored "
         "at every step"
     )
+    batches_depend = False
 
     def scored_batches(self, actions: Actions, units: int | None = None) -> int:
         steps = actions.steps + 1 if actions.adapts else 1

@@ -24,8 +24,10 @@ from scipy.special import stdtrit
 Array = NDArray[np.float64]
 
 REPLICATES = 1000
-LEVEL = 0.95
-"""Nominal coverage of intervals."""
+TAIL = 0.05
+"""1 - the nominal coverage of intervals."""
+SMALLEST, BISECTIONS = -40.0, 50
+"""Logarithm of the smallest p value, and the bisections that find one."""
 SEED = 20251019
 """Seed of the draws, the same for all tables."""
 
@@ -37,9 +39,9 @@ class Estimate:
     Attributes:
         mean, sd: mean and sample standard deviation over seeds; `sd` is NaN for one seed.
         low, high: ends of the interval; NaN where neither images nor seeds determine it.
-        p: the two-sided p value of a mean of 0, 1 - the level at which the interval ends at 0.
-        seeds: the number of seeds.
+        p: the two-sided p value of a mean of 0: the tail at which the interval ends at 0.
         units: the number of drawn images or batches; 0 if the interval comes from seeds alone.
+        seeds: the number of seeds.
     """
 
     mean: Array
@@ -47,8 +49,8 @@ class Estimate:
     low: Array
     high: Array
     p: Array
+    units: NDArray[np.intp]
     seeds: int
-    units: int
 
 
 def weights(units: int, replicates: int = REPLICATES, seed: int = SEED) -> Array:
@@ -76,47 +78,48 @@ def estimate(values: ArrayLike, replicates: Array | None = None, units: int = 0)
     of_images, shared = _image_variances(replicates, units, mean)
     of_seeds = np.maximum(spread - shared, 0.0) / seeds
     parts = [(of_images, units - 1), (of_seeds, seeds - 1)]
-    half = half_width(parts, LEVEL)
+    half = half_width(parts, TAIL)
     return Estimate(
         mean=mean,
         sd=np.sqrt(spread),
         low=mean - half,
         high=mean + half,
         p=p_value(mean, parts),
+        units=np.where(np.isnan(of_images), 0, units),
         seeds=seeds,
-        units=units if replicates is not None else 0,
     )
 
 
-def half_width(parts: list[tuple[Array, int]], level: float | Array) -> Array:
+def half_width(parts: list[tuple[Array, int]], tail: float | Array) -> Array:
     """Return half the width of an interval.
 
     Args:
         parts: (variance, degrees of freedom) of each source of variation; a NaN variance or 0
             degrees of freedom leave a source out.
-        level: nominal coverage.
+        tail: 1 - the nominal coverage.
     """
     known = [(variance, df) for variance, df in parts if df > 0]
     if not known:
         return np.full_like(parts[0][0], np.nan)
-    squares = [stdtrit(df, (1 + np.asarray(level)) / 2) ** 2 * variance for variance, df in known]
+    # the lower tail is exact for a coverage close to 1
+    squares = [stdtrit(df, np.asarray(tail) / 2) ** 2 * variance for variance, df in known]
     stacked = np.stack(np.broadcast_arrays(*squares))
     missing = np.isnan(stacked).all(axis=0)
     return np.where(missing, np.nan, np.sqrt(np.nansum(stacked, axis=0)))
 
 
 def p_value(mean: Array, parts: list[tuple[Array, int]]) -> Array:
-    """Return 1 - the level at which the interval around each mean ends at 0; NaN without one.
+    """Return the tail at which the interval around each mean ends at 0; NaN without an interval.
 
-    The level is found by bisection of its logarithm.
+    The tail is found by bisection of its logarithm.
     """
-    low, high = np.full_like(mean, -40.0), np.zeros_like(mean)
-    for _ in range(50):
+    low, high = np.full_like(mean, SMALLEST), np.zeros_like(mean)
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        inside = half_width(parts, 1 - np.exp(middle)) >= np.abs(mean)
-        # a wider interval than the mean needs a larger p
+        inside = half_width(parts, np.exp(middle)) >= np.abs(mean)
+        # an interval that contains 0 needs a larger tail to end there
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(np.isnan(half_width(parts, LEVEL)), np.nan, np.exp(high))
+    return np.where(np.isnan(half_width(parts, TAIL)), np.nan, np.exp(high))
 
 
 def holm(p: ArrayLike) -> Array:

@@ -112,6 +112,13 @@ class Comparison:
         return score_frame(self.rows)
 
     @property
+    def folders(self) -> dict[tuple[str, int], str]:
+        """Map label and seed of each done cell to its folder."""
+        done = self.done
+        cells = zip(done["label"], done["seed"], strict=True)
+        return dict(zip(cells, done["folder"], strict=True))
+
+    @property
     def labels(self) -> list[str]:
         """Return the name of every row, in table order."""
         return list(dict.fromkeys(self.cells["label"]))

@@ -71,12 +71,12 @@ def trajectories(
         base: the label of Base; without it, changes are NaN.
         signals: name -> values with such an index.
     """
-    cells = scores.index.droplevel("step").unique()
+    cells = _cells(scores).unique()
     steps = int(scores.index.get_level_values("step").max()) + 1 if len(scores) else 1
     shape = (len(cells), steps)
     values = _filled(scores, cells, shape)
     known = pd.DataFrame({"step": scores.index.get_level_values("step")})
-    position = cells.get_indexer(scores.index.droplevel("step"))
+    position = cells.get_indexer(_cells(scores))
     last = known["step"].groupby(position).max().to_numpy(dtype=np.intp)
     reference = _base(values, cells, base)
     tasks = tuple(map(str, scores.columns))
@@ -113,10 +113,16 @@ def mean_change(scores: Array, base: Array, tasks: tuple[str, ...]) -> Array:
     return np.asarray(changes(scores, base, tasks).mean(axis=-1))
 
 
+def _cells(frame: pd.DataFrame) -> pd.MultiIndex:
+    """Return `label, seed` of each row of a frame with index `label, seed, step`."""
+    names = ["label", "seed"]
+    return pd.MultiIndex.from_arrays([frame.index.get_level_values(n) for n in names], names=names)
+
+
 def _filled(frame: pd.DataFrame, cells: pd.MultiIndex, shape: tuple[int, int]) -> Array:
     """Return a frame with index `label, seed, step` as an array (C, T + 1, columns)."""
     values = np.full((*shape, frame.shape[1]), np.nan)
-    position = cells.get_indexer(frame.index.droplevel("step"))
+    position = cells.get_indexer(_cells(frame))
     values[position, frame.index.get_level_values("step")] = frame.to_numpy(dtype=np.float64)
     return values
 
@@ -126,4 +132,5 @@ def _base(values: Array, cells: pd.MultiIndex, base: str | None) -> Array:
     seeds = cells.get_level_values("seed")
     rows = cells.get_indexer(pd.MultiIndex.from_arrays([[base] * len(cells), seeds]))
     # (C, T + 1, n) -> (C, n)
-    return np.where((rows < 0)[:, None], np.nan, values[rows, 0])
+    reference: Array = np.where((rows < 0)[:, None], np.nan, values[rows, 0])
+    return reference

@@ -1,0 +1,1 @@
+"""The analysis of stored results: replicates, intervals, differences, and `open_results`."""

@@ -1,0 +1,169 @@
+"""Estimates with intervals for the rows of one comparison, and for differences between rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ttt_bench.analysis.replicates import Chosen, chosen
+from ttt_bench.stats.bootstrap import Estimate, estimate, holm
+from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import STEP_RULES, StepRule
+
+ESTIMATE_COLUMNS = ("quantity", "mean", "sd", "low", "high", "p", "seeds", "units", "values")
+"""Columns of an estimate: `stats.bootstrap.Estimate` per quantity, and `values`, seed -> value."""
+
+BASE, NORM, FROZEN = "base", "norm", "frozen"
+REFERENCES = (BASE, NORM, FROZEN)
+"""What each row is compared with: Base, `norm`, and the method's own frozen control."""
+
+
+class Side(NamedTuple):
+    """A row of a comparison under one step rule."""
+
+    chosen: Chosen
+    label: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The estimates of one comparison, each computed when it is first used.
+
+    Attributes:
+        rules: the step rules.
+    """
+
+    comparison: Comparison
+    rules: Sequence[StepRule] = field(default=STEP_RULES)
+
+    @cached_property
+    def chosen(self) -> dict[str, Chosen]:
+        """Map the name of each rule to the quantities at its steps."""
+        return chosen(self.comparison, self.rules)
+
+    def side(self, label: str, rule: str) -> Side:
+        """Return a row under a rule."""
+        return Side(self.chosen[rule], label)
+
+    def estimates(self, rule: str) -> pd.DataFrame:
+        """Return the mean over seeds of every row and quantity.
+
+        Returns:
+            Columns `label` and `ESTIMATE_COLUMNS`.
+        """
+        frames = {label: own(self.side(label, rule)) for label in self.comparison.labels}
+        return _labelled(frames, "label")
+
+    def differences(self, rule: str) -> pd.DataFrame:
+        """Return the paired difference of every row to Base, to `norm` and to its frozen control.
+
+        `p_holm` is corrected over the rows with the same control, for each reference and quantity.
+
+        Returns:
+            Columns `label, reference, reference_label`, `ESTIMATE_COLUMNS` and `p_holm`. Rows with
+            themselves, and rows without a common seed, are missing.
+        """
+        pairs = references(self.comparison)
+        frames = [
+            difference(self.side(label, rule), self.side(other, rule)).assign(
+                label=label, reference=reference, reference_label=other
+            )
+            for label, reference, other in pairs
+        ]
+        names = ["label", "reference", "reference_label", *ESTIMATE_COLUMNS]
+        kept = [frame for frame in frames if len(frame)]
+        found = pd.concat(kept, ignore_index=True)[names] if kept else pd.DataFrame(columns=names)
+        control = found["label"].map(controls(self.comparison))
+        return corrected(found, [control, "reference", "quantity"])
+
+
+def own(side: Side) -> pd.DataFrame:
+    """Return the mean over seeds of a row's quantities, with `ESTIMATE_COLUMNS`."""
+    rows = side.chosen.rows(side.label)
+    places = list(rows.values())
+    replicates = side.chosen.replicates
+    drawn = None if replicates is None else replicates[:, places]
+    return _frame(side.chosen, list(rows), side.chosen.values[places], drawn)
+
+
+def difference(first: Side, second: Side) -> pd.DataFrame:
+    """Return the paired difference of two rows, first - second, with `ESTIMATE_COLUMNS`.
+
+    Seeds that only one of them has are left out. Both may be of different comparisons with the same
+    quantities. If they have different units, the intervals come from seeds alone.
+    """
+    ours, theirs = first.chosen.rows(first.label), second.chosen.rows(second.label)
+    seeds = sorted(ours.keys() & theirs.keys())
+    a, b = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    values = first.chosen.values[a] - second.chosen.values[b]
+    return _frame(first.chosen, seeds, values, _paired(first.chosen, a, second.chosen, b))
+
+
+def corrected(found: pd.DataFrame, by: list[Any]) -> pd.DataFrame:
+    """Return estimates with `p_holm`, the p values corrected within each group."""
+    adjusted = found.groupby(by, sort=False)["p"].transform(lambda p: holm(p.to_numpy(float)))
+    return found.assign(p_holm=adjusted.astype(float))
+
+
+def references(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Return (label, reference, label of the reference) of every pair of rows that is compared."""
+    named = {BASE: comparison.base, NORM: NORM if NORM in comparison.labels else None}
+    controls_of = frozen_controls(comparison)
+    pairs = []
+    for label in comparison.labels:
+        for reference in REFERENCES:
+            other = controls_of.get(label) if reference == FROZEN else named[reference]
+            if other is not None and other != label:
+                pairs.append((label, reference, other))
+    return pairs
+
+
+def frozen_controls(comparison: Comparison) -> dict[str, str]:
+    """Map each label to that of the same method, settings and steps with learning rate 0."""
+    cells = comparison.cells.drop_duplicates("label")
+    frozen = cells[cells["control"] == FROZEN]
+    same = ["method", "own", "steps"]
+    pairs = cells[cells["control"] == "none"].merge(frozen, on=same, suffixes=("", "_frozen"))
+    return dict(zip(pairs["label"], pairs["label_frozen"], strict=True))
+
+
+def controls(comparison: Comparison) -> dict[str, str]:
+    """Map each label to its control."""
+    return dict(zip(comparison.cells["label"], comparison.cells["control"], strict=True))
+
+
+def _paired(first: Chosen, a: list[int], second: Chosen, b: list[int]) -> np.ndarray | None:
+    """Return the replicates of a difference, (R, S, Q); None without common units."""
+    if first.replicates is None or second.replicates is None or first.units != second.units:
+        return None
+    return np.asarray(first.replicates[:, a] - second.replicates[:, b])
+
+
+def _frame(
+    found: Chosen, seeds: Iterable[int], values: np.ndarray, replicates: np.ndarray | None
+) -> pd.DataFrame:
+    """Return the estimates of values (S, Q); quantities without a value are missing."""
+    if not len(values):
+        return pd.DataFrame(columns=list(ESTIMATE_COLUMNS))
+    result = estimate(values, replicates, found.units)
+    per_seed = [dict(zip(seeds, column, strict=True)) for column in values.T.tolist()]
+    columns = _columns(result) | {"quantity": list(found.quantities), "values": per_seed}
+    frame = pd.DataFrame(columns)[list(ESTIMATE_COLUMNS)]
+    return frame[frame["mean"].notna()].reset_index(drop=True)
+
+
+def _columns(result: Estimate) -> dict[str, Any]:
+    names = ("mean", "sd", "low", "high", "p", "seeds", "units")
+    return {name: getattr(result, name) for name in names}
+
+
+def _labelled(frames: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Return frames below each other, with their names in the first column."""
+    kept = [frame.assign(**{column: name}) for name, frame in frames.items() if len(frame)]
+    names = [column, *ESTIMATE_COLUMNS]
+    return pd.concat(kept, ignore_index=True)[names] if kept else pd.DataFrame(columns=names)

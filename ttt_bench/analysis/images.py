@@ -1,0 +1,108 @@
+"""The stored statistics of images as sums over the units that a bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt_bench.errors import DamagedError
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.results import store
+from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.trajectories import Trajectories
+
+Array = NDArray[np.float64]
+CellSums = Mapping[str, Array]
+"""Task -> sums of each unit at each step of a cell, (U, T + 1, D) (`TaskMetrics.linear_sums`)."""
+
+TOLERANCE = 1e-6
+"""Largest relative difference of a score from statistics and the stored score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The statistics of the images of a comparison.
+
+    Attributes:
+        units: the number of units U: images, or evaluation batches; 0 without statistics.
+        cells: the sums of each cell; None for a cell that has none, or other units.
+        doubtful: cells, by position, whose statistics do not give their stored scores; they have
+            no sums.
+    """
+
+    units: int
+    cells: tuple[CellSums | None, ...]
+    doubtful: tuple[int, ...] = field(default=())
+
+
+def images_of(comparison: Comparison, observed: Trajectories) -> Images:
+    """Return the statistics of a comparison's cells, in the order of its trajectories."""
+    folders = comparison.folders
+    found = [_cell_sums(Path(folders[cell]), comparison) for cell in observed.cells]
+    sizes = [_units(sums) for sums in found if sums]
+    # cells of one comparison share the target, so other sizes come from incomplete statistics
+    units = max(set(sizes), key=sizes.count) if sizes else 0
+    kept, doubtful = [], []
+    for number, sums in enumerate(found):
+        usable = sums if sums and _units(sums) == units else None
+        if usable and not _agrees(usable, observed, number):
+            doubtful.append(number)
+            usable = None
+        kept.append(usable)
+    return Images(units=units, cells=tuple(kept), doubtful=tuple(doubtful))
+
+
+def unit_sums(task: str, images: Array, batch: NDArray[np.intp], *, whole_batches: bool) -> Array:
+    """Return the sums of each unit, (U, T + 1, D), of the sums of each image.
+
+    Args:
+        images: (T + 1, N, S), by evaluation batch.
+        batch: the number of each image's batch, (N,), ascending from 0.
+        whole_batches: a unit is a batch, not an image.
+    """
+    # (T + 1, N, S) -> (T + 1, N, D)
+    sums = metrics_of(task).linear_sums(images, batch)
+    if whole_batches:
+        sums = np.add.reduceat(sums, np.searchsorted(batch, np.arange(batch[-1] + 1)), axis=1)
+    return np.ascontiguousarray(np.moveaxis(sums, 1, 0))
+
+
+def _cell_sums(folder: Path, comparison: Comparison) -> CellSums | None:
+    """Return a cell's sums; None if its statistics are missing or damaged."""
+    if not (folder / "statistics.parquet").exists():
+        return None
+    try:
+        table = store.read_table(folder, "statistics")
+    except DamagedError:
+        return None
+    found = {}
+    for task, rows in table.sort_values(["step", "batch", "image"]).groupby("task", sort=False):
+        steps = rows["step"].nunique()
+        batch = np.unique(rows["batch"].to_numpy()[: len(rows) // steps], return_inverse=True)[1]
+        images = np.stack(list(rows["values"])).reshape(steps, len(batch), -1)
+        whole = comparison.protocol.batches_depend
+        found[str(task)] = unit_sums(str(task), images, batch, whole_batches=whole)
+    return found
+
+
+def _units(sums: CellSums) -> int:
+    return len(next(iter(sums.values())))
+
+
+def _agrees(sums: CellSums, observed: Trajectories, cell: int) -> bool:
+    """Return whether the statistics of a cell give its stored scores at every step."""
+    steps = observed.last[cell] + 1
+    for number, task in enumerate(observed.tasks):
+        stored = observed.scores[cell, :steps, number]
+        if task not in sums:
+            if not np.isnan(stored).all():
+                return False
+            continue
+        scores = metrics_of(task).score_of_sums(sums[task].sum(axis=0))
+        if len(scores) != steps or not np.allclose(scores, stored, rtol=TOLERANCE, atol=0):
+            return False
+    return True

@@ -1,0 +1,242 @@
+"""`open_results`: stored results as an object with tables, intervals and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from ttt_bench.analysis.evidence import Evidence, difference
+from ttt_bench.errors import BenchError, unknown
+from ttt_bench.results.load import load
+from ttt_bench.results.schema import ROW_COLUMNS
+from ttt_bench.stats.comparison import Comparison, Key, comparisons
+from ttt_bench.stats.step_rules import DELTA, FIXED, STEP_RULES
+from ttt_bench.tasks import TASKS
+from ttt_bench.util.paths import user_path
+
+Names = str | Collection[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Stored results of one or several folders; immutable, and computed when first used.
+
+    A *label* names a row of a table: a method, with its control, settings and number of steps if
+    they are not the usual ones, such as `s4t (frozen)`. Frames that compare have the columns of
+    `stats.comparison.Key`, which name the comparison.
+
+    Attributes:
+        paths: the results folders.
+        cells: one row per cell (`results.load.CELL_COLUMNS`).
+        stored: the stored rows, with the `folder` of their cell.
+        notes: notes about damaged files, and about what differs between the folders.
+        methods: the methods whose rows are returned; None for all. Other cells stay as references.
+        wanted: configurations that are shown in place of newer ones of the same name.
+    """
+
+    paths: tuple[Path, ...]
+    cells: pd.DataFrame
+    stored: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    methods: tuple[str, ...] | None = None
+    wanted: frozenset[str] = field(default=frozenset())
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Return the stored rows, one number per row, with the columns `schema.ROW_COLUMNS`."""
+        kept = self.stored[self._shown(self.stored["method"])]
+        return kept[list(ROW_COLUMNS)].reset_index(drop=True)
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return the comparisons: cells that differ only in method, settings, control and seed."""
+        return tuple(comparisons(self.cells, self.stored, self.wanted))
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Return the estimates of each comparison that has numbers."""
+        return tuple(Evidence(one) for one in self.comparisons if len(one.rows))
+
+    def select(
+        self,
+        *,
+        methods: Names | None = None,
+        pairs: Names | None = None,
+        protocols: Names | None = None,
+        seeds: int | Collection[int] | None = None,
+        tasks: Names | None = None,
+    ) -> Results:
+        """Return the results of these methods, pairs, protocols, seeds and tasks only.
+
+        Base, `norm` and frozen controls remain as references if `methods` leaves them out.
+        Delta_TTT is the mean over the selected tasks.
+
+        Raises:
+            BenchError: a name does not occur in the results.
+        """
+        cells, rows = self.cells, self.stored
+        choices = {"pair": pairs, "protocol": protocols, "seed": seeds, "task": tasks}
+        for column, wanted in choices.items():
+            if wanted is None:
+                continue
+            values = _several(wanted)
+            frame = rows if column == "task" else cells
+            _check(column, values, list(frame[column].unique()))
+            rows = rows[rows[column].isin(values)]
+            if column != "task":
+                cells = cells[cells[column].isin(values)]
+        shown = self.methods
+        if methods is not None:
+            shown = tuple(map(str, _several(methods)))
+            _check("method", shown, list(self.cells["method"].unique()))
+        return replace(self, cells=cells, stored=rows, methods=shown)
+
+    def delta(
+        self,
+        rule: str = FIXED.name,
+        per: Literal["mean", "seed"] = "mean",
+        tasks: Names | None = None,
+    ) -> pd.DataFrame:
+        """Return Delta_TTT in percent against Base of the same seed.
+
+        Args:
+            rule: the step rule.
+            per: `mean` returns one row per label with `delta_ttt` (the mean over seeds), `sd`, the
+                95 % interval `low, high`, and the number of `seeds`; `seed` returns one row per
+                label and seed with `step` and `delta_ttt`.
+            tasks: the tasks of the mean; None for all.
+
+        Raises:
+            BenchError: an unknown rule or task.
+        """
+        if per not in ("mean", "seed"):
+            raise unknown("per", per, ("mean", "seed"))
+        results = self if tasks is None else self.select(tasks=tasks)
+        if per == "seed":
+            return results._each(lambda one: _per_seed(one, rule), rule)
+        columns = ["label", DELTA, "sd", "low", "high", "seeds"]
+        return results._each(
+            lambda one: _delta_rows(one.estimates(rule)).rename(columns={"mean": DELTA})[columns],
+            rule,
+        )
+
+    def scores(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the mean scores and Delta_TTT, one row per label, one column per quantity."""
+        return self._each(lambda one: _wide(one.estimates(rule)), rule)
+
+    def estimates(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the mean over seeds of each label and quantity, with its interval."""
+        return self._each(lambda one: one.estimates(rule), rule)
+
+    def differences(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the paired differences of each label to Base, `norm` and its frozen control."""
+        return self._each(lambda one: one.differences(rule), rule)
+
+    def compare(self, a: str, b: str, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the paired differences a - b of two labels, for each quantity.
+
+        Raises:
+            BenchError: a label does not occur, or no comparison has both.
+        """
+        labels = list(dict.fromkeys(label for one in self.comparisons for label in one.labels))
+        for label in (a, b):
+            if label not in labels:
+                raise unknown("row", label, labels)
+        found = self._each(
+            lambda one: difference(one.side(a, rule), one.side(b, rule)).assign(label=a), rule
+        )
+        if found.empty:
+            raise BenchError(f"no comparison has seeds of both {a} and {b}; run both on one pair")
+        return found.rename(columns={"label": "a"}).assign(b=b)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return every number of the tables of scores: estimates under each rule, in long form.
+
+        Columns: those of the comparison, `selection` (the rule), `label` and the estimate's.
+        """
+        frames = [self.estimates(rule.name).assign(selection=rule.name) for rule in STEP_RULES]
+        return pd.concat(frames, ignore_index=True)
+
+    def _each(self, build: Callable[[Evidence], pd.DataFrame], rule: str) -> pd.DataFrame:
+        """Return the frames of all comparisons below each other, with the comparisons' names."""
+        names = [one.name for one in STEP_RULES]
+        if rule not in names:
+            raise unknown("step rule", rule, names)
+        frames = []
+        for one in self.evidence:
+            frame = build(one)
+            method = frame["label"].map(one.comparison.methods)
+            frame = frame[self._shown(method)]
+            frames.append(_identified(frame, one.comparison.key))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def _shown(self, methods: pd.Series) -> pd.Series:
+        if self.methods is None:
+            return pd.Series(data=True, index=methods.index)
+        return methods.isin(list(self.methods))
+
+
+def open_results(*paths: str | Path) -> Results:
+    """Open one or several results folders.
+
+    Raises:
+        BenchError: a folder does not exist or has no whole results, or no path is given.
+    """
+    if not paths:
+        raise BenchError("open_results: give the path of a results folder")
+    folders = tuple(user_path(path) for path in paths)
+    loaded = [load(folder) for folder in folders]
+    problems = [f"left out: {problem}" for one in loaded for problem in one.problems]
+    return Results(
+        paths=folders,
+        cells=pd.concat([one.cells for one in loaded], ignore_index=True),
+        stored=pd.concat([one.rows for one in loaded], ignore_index=True),
+        notes=tuple(problems),
+    )
+
+
+def _several(names: str | int | Collection[str] | Collection[int]) -> list[str | int]:
+    return [names] if isinstance(names, str | int) else list(names)
+
+
+def _check(column: str, wanted: Sequence[object], known: Sequence[object]) -> None:
+    """Raise a BenchError if a name does not occur."""
+    for name in wanted:
+        if name not in known:
+            raise unknown(column, str(name), [str(one) for one in known])
+
+
+def _identified(frame: pd.DataFrame, key: Key) -> pd.DataFrame:
+    """Return a frame with the choices of its comparison in the first columns."""
+    return pd.concat(
+        [pd.DataFrame([key] * len(frame), columns=list(Key._fields), index=frame.index), frame],
+        axis=1,
+    )
+
+
+def _delta_rows(estimates: pd.DataFrame) -> pd.DataFrame:
+    return estimates[estimates["quantity"] == DELTA]
+
+
+def _per_seed(one: Evidence, rule: str) -> pd.DataFrame:
+    found = one.chosen[rule]
+    place = found.quantities.index(DELTA)
+    frame = found.cells.to_frame(index=False)
+    frame = frame.assign(step=found.steps, **{DELTA: found.values[:, place]})
+    return frame[frame["step"] >= 0].dropna(subset=DELTA).reset_index(drop=True)
+
+
+def _wide(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per label in their order, one column per quantity in theirs."""
+    order = list(dict.fromkeys(estimates["quantity"]))
+    labels = list(dict.fromkeys(estimates["label"]))
+    wide = estimates.pivot(index="label", columns="quantity", values="mean")
+    named = wide.loc[labels, order].rename_axis(columns=None)
+    return named[
+        [*(t for t in TASKS if t in order), *(q for q in order if q not in TASKS)]
+    ].reset_index()
