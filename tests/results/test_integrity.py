@@ -45,6 +45,7 @@ def write(root: Path, method: str = "tent", config: str = "c0ffee", value: float
         attempts={"finished": "2026-01-01T00:00:00+00:00", "attempts": [{"state": "done"}]},
         rows=pd.DataFrame([row]),
         statistics=table,
+        source=table,
         totals=table,
         losses=table,
         examples={"image": np.zeros((1, 4, 4, 3), np.uint8), "depth": np.ones((1, 4, 4))},
@@ -60,7 +61,7 @@ def flip(path: Path, bit: int) -> None:
 
 
 NAMES = [
-    *("rows.parquet", "statistics.parquet", "totals.parquet", "losses.parquet"),
+    *("rows.parquet", "statistics.parquet", "source.parquet", "totals.parquet", "losses.parquet"),
     *("manifest.json", "examples.npz"),
 ]
 DAMAGES: dict[str, Callable[[Path], Any]] = {

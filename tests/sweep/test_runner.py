@@ -137,6 +137,7 @@ def test_a_manifest_traces_every_number(swept: Path) -> None:
         ].keys()
         assert manifest["source_model"] == ("s4t" if manifest["method"] == "s4t" else "base")
         assert ("own_source_scores" in manifest) == (manifest["method"] == "s4t")
+        assert (folder / "source.parquet").exists() == (manifest["method"] == "s4t")
 
 
 def test_a_finished_run_repeats_no_forward_pass(

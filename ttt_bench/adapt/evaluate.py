@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.record import Record
 from ttt_bench.data.base import Dataset
-from ttt_bench.metrics.base import Array, Scoring, metrics_of
+from ttt_bench.metrics.base import Scoring
 from ttt_bench.metrics.measure.base import measurement_of
 
 Predictor = Callable[[Tensor], dict[str, Tensor]]
@@ -19,27 +20,30 @@ def evaluate(
     predict: Predictor,
     dataset: Dataset,
     *,
-    batches: Sequence[Sequence[int]],
+    batches: list[list[int]],
     tasks: Sequence[str],
     scoring: Scoring,
     device: torch.device,
-) -> dict[str, float]:
-    """Return task -> score of a predictor on these batches of a data set, units as in the rows.
+) -> Record:
+    """Return the record of a predictor on these batches of a data set, step 0 only.
 
     Args:
         predict: returns raw outputs.
         dataset: the images and targets.
-        batches: image indices of each evaluation batch.
+        batches: image indices of each evaluation batch; together they are all images.
         tasks: the tasks to score.
         scoring: how outputs are scored on the data set.
         device: where images are predicted and scored.
     """
-    found: dict[str, list[Array]] = {task: [] for task in tasks}
+    record = Record(batches=batches, steps=0)
     with torch.no_grad():
         for indices in batches:
             batch = dataset.batch(indices).to(device)
             predictions = scoring.apply(predict(batch.images))
-            for task in tasks:
-                sums = measurement_of(task).image_sums(predictions[task], batch.targets[task])
-                found[task].append(sums.cpu().numpy())
-    return {task: metrics_of(task).score(groups) for task, groups in found.items()}
+            sums = {
+                # (B, S) -> (1, B, S), one step
+                task: measurement_of(task).image_sums(predictions[task], batch.targets[task])[None]
+                for task in tasks
+            }
+            record.put(indices, slice(0, 1), sums)
+    return record

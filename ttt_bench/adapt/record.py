@@ -97,12 +97,18 @@ class Record:
         ]
         return pd.DataFrame(rows)[list(ROW_COLUMNS)]
 
+    def primary_scores(self, step: int) -> dict[str, float]:
+        """Return task -> primary score at a step, units as in the rows."""
+        return {task: metrics_of(task).score(self._groups(task, step)) for task in self.image_sums}
+
+    def _groups(self, task: str, step: int) -> list[NDArray[np.float64]]:
+        """Return the image sums of each evaluation batch, (B, S)."""
+        return [self.image_sums[task][batch, step] for batch in self.batches]
+
     def _scores(self, task: str, step: int, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield `metric`, `class` and `value` of every score."""
         set_sums = self.set_sums[task][step] if task in self.set_sums else None
-        # one (B, S) per evaluation batch
-        groups = [self.image_sums[task][batch, step] for batch in self.batches]
-        found = metrics_of(task).scores(groups, set_sums)
+        found = metrics_of(task).scores(self._groups(task, step), set_sums)
         for metric in metrics_of(task).metrics:
             if metric.name in found:
                 labels = classes if metric.per_class else ("",)

@@ -6,6 +6,8 @@ the pair):
     manifest.json       state, reason, the complete configuration and provenance
     rows.parquet        one tidy row per number (`ROW_COLUMNS`)
     statistics.parquet  sufficient statistics of each image (`STATISTICS_COLUMNS`)
+    source.parquet      the same statistics of the method's own source model before adapting, step 0
+                        only; missing if the method starts from Base's source model
     totals.parquet      counts and sums over all images (`TOTALS_COLUMNS`)
     losses.parquet      the method's losses (`LOSS_COLUMNS`)
     examples.npz        embedded domains only: a few images with truth and predictions
@@ -69,7 +71,7 @@ STATISTICS_COLUMNS = {
     "values": "float64 list. "
     + joined_words({task: metrics_of(task).image_sums for task in TASKS}),
 }
-"""Columns of `statistics.parquet`: name -> meaning."""
+"""Columns of `statistics.parquet` and `source.parquet`: name -> meaning."""
 
 TOTALS_COLUMNS = {
     "step": "adaptation step",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TABLES = ("rows", "statistics", "totals", "losses")
+TABLES = ("rows", "statistics", "source", "totals", "losses")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class CellFiles:
     attempts: dict[str, Any]
     rows: pd.DataFrame | None = None
     statistics: pd.DataFrame | None = None
+    source: pd.DataFrame | None = None
     totals: pd.DataFrame | None = None
     losses: pd.DataFrame | None = None
     examples: Mapping[str, np.ndarray] | None = None
@@ -266,7 +267,8 @@ def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame
 
     Args:
         folder: the cell's folder.
-        name: rows, statistics, totals (from schema version 2 on) or losses.
+        name: rows, statistics, source (from schema version 3 on, for methods with their own source
+            model), totals (from version 2 on) or losses.
         step: only the rows of this adaptation step; None for all.
 
     Raises:

@@ -43,15 +43,20 @@ class Measured:
     Attributes:
         record: everything measured.
         rows: the scores.
-        own_source_scores: task -> score of the method's own source model before adapting; None if
-            it starts from Base's.
+        own_source: everything measured of the method's own source model before adapting, step 0
+            only; None if it starts from Base's.
         moves: whether the method moved parameters.
     """
 
     record: Record
     rows: pd.DataFrame
-    own_source_scores: dict[str, float] | None
+    own_source: Record | None
     moves: bool
+
+    @property
+    def own_source_scores(self) -> dict[str, float] | None:
+        """Task -> score of the method's own source model before adapting, if it has one."""
+        return None if self.own_source is None else self.own_source.primary_scores(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ class CellRun:
         if target != cell.spec.normalisation:
             # otherwise the model keeps its own, which a model trained elsewhere may contain
             net.model.normalise_by(target)
-        own_scores = self._own_scores(net) if trains_own_source(cell.settings.adapter) else None
+        own_source = self._own_source(net) if trains_own_source(cell.settings.adapter) else None
         session = self._session(net, statistics)
         record = Record(batches=self._batches(), steps=cell.settings.steps)
         start = self._resume(session, record)
@@ -101,7 +106,7 @@ class CellRun:
         return Measured(
             record=record,
             rows=self._rows(record),
-            own_source_scores=own_scores,
+            own_source=own_source,
             moves=bool(session.moved),
         )
 
@@ -130,8 +135,8 @@ class CellRun:
             workers=opened.preset.data.workers,
         )
 
-    def _own_scores(self, net: Net) -> dict[str, float]:
-        """Return the scores of the method's source model before adapting."""
+    def _own_source(self, net: Net) -> Record:
+        """Measure the method's source model before adapting."""
         set_norm(net.eval().model, Norm.RUNNING)
         return evaluate(
             net.model,
@@ -230,11 +235,12 @@ class CellRun:
 
 def tables(measured: Measured) -> dict[str, Any]:
     """Return the tables and examples that are stored for a measured cell, by name."""
-    record = measured.record
+    record, own_source = measured.record, measured.own_source
     return {
         "rows": measured.rows,
         "statistics": record.statistics_table(),
         "losses": record.losses_table(),
         "examples": record.examples or None,
         "totals": record.totals_table(),
+        "source": None if own_source is None else own_source.statistics_table(),
     }

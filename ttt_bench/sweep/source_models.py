@@ -115,7 +115,7 @@ class _SourceTraining:
             tasks=tuple(cell.spec.tasks),
             scoring=scoring_of(opened.pair.source),
             device=self.device,
-        )
+        ).primary_scores(0)
 
     def _prior_scores(self, opened: OpenedPair, held_out: Dataset) -> dict[str, float]:
         """Return task -> score of the position prior; computed once per source data and tasks."""
@@ -135,5 +135,5 @@ class _SourceTraining:
                 # the prior consists of targets, so no output transform applies
                 scoring=Scoring(edge_sigmoid=False, depth_nonnegative=False),
                 device=self.device,
-            )
+            ).primary_scores(0)
         return self._priors[key]
