@@ -1,117 +1,244 @@
-"""The published numbers, and the flags that an audit put on them."""
+"""The published numbers, and the doubts about them, against arithmetic on the file's text."""
 
 from __future__ import annotations
 
+import csv
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from support.synthetic import add_cell, compared, constant, gains
+from support.paths import ROOT
 
-from ttt_bench.report import main_table
-from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.tables import Number
-from ttt_bench.results import published
+import ttt_bench.results.published as package
+from ttt_bench.methods.s4t import S4TOptions
+from ttt_bench.results.published import checks, for_pair, numbers, other_tables
+from ttt_bench.results.published.numbers import PublishedNumber, half_unit
+from ttt_bench.results.published.variants import VARIANTS
+from ttt_bench.stats.comparison import split_settings
 
 PAIRS = ("taskonomy:nyud", "taskonomy:pascal", "nyud:taskonomy", "pascal:taskonomy")
-NYUD_BASE = {"semseg": 29.31, "depth": 1.179, "normals": 61.32, "edge": 0.1443}
+FILE = Path(package.__file__).with_name("published.csv")
+FACTS = ROOT.parent / "shared" / "specs" / "published.csv"
+
+
+def lines(**wanted: str) -> list[dict[str, str]]:
+    """Return the lines of the file with these values, read without the code under test."""
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return [
+            row
+            for row in csv.DictReader(file)
+            if all(row[name] == value for name, value in wanted.items())
+        ]
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason="the table of facts is not next to the project")
+def test_the_file_is_the_table_of_facts() -> None:
+    assert FILE.read_bytes() == FACTS.read_bytes()
+
+
+def test_every_number_is_read_as_it_is_printed() -> None:
+    frame, expected = numbers(), lines()
+    assert len(frame) == len(expected) == 362
+    assert list(frame["value"]) == [float(line["value"]) for line in expected]
+    assert list(frame["std"].fillna(-1)) == [float(line["std"] or -1) for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "count"),
+    [
+        ("TR-TTT", "Table 6", 50),
+        ("TR-TTT", "Table 7", 40),
+        ("TR-TTT", "Table 8", 14),
+        ("TR-TTT", "Table 9", 11),
+        ("S4T", "Table 5", 25),
+    ],
+)
+def test_tables_are_whole(paper: str, table: str, count: int) -> None:
+    frame = numbers()
+    assert ((frame["paper"] == paper) & (frame["table"] == table)).sum() == count
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_ten_rows_per_pair_and_base_at_zero(pair: str) -> None:
-    table = published.for_pair(pair)
+def test_ten_methods_per_pair_and_base_at_zero(pair: str) -> None:
+    table = for_pair(pair)
     assert table is not None
-    assert len(table.rows) == 10
+    assert len([row for row in table.rows if not row.settings]) == 10
     base = table.row("base")
     assert base is not None
-    assert (base.delta[0], base.recomputed, base.flag) == (0.0, 0.0, "")
-    assert len(base.scores) == (4 if "nyud" in pair else 3)
-
-
-def test_two_rows_differ_by_more_than_a_tenth_and_four_are_flagged() -> None:
-    tables = [table for pair in PAIRS if (table := published.for_pair(pair))]
-    rows = {(table.pair, row.method): row for table in tables for row in table.rows}
-    far = {key for key, row in rows.items() if abs(row.delta[0] - row.recomputed) > 0.1}
-    assert far == {("taskonomy:pascal", "tttflow"), ("pascal:taskonomy", "tent")}
-    assert {key for key, row in rows.items() if row.flag} == set(published.CAUSES)
-    flag = rows["taskonomy:pascal", "tttflow"].flag
-    assert flag == "printed 27.97, the printed means give 24.96: cause unknown (a digit?)"
-    assert "-18.48" in rows["pascal:taskonomy", "tent"].flag
+    assert base.delta == PublishedNumber("0.0")
+    assert (base.delta_on(table.tasks), base.flags) == (0.0, ())
+    assert len(table.tasks) == (4 if "nyud" in pair else 3)
 
 
 def test_the_papers_main_row() -> None:
-    table = published.for_pair("taskonomy:nyud")
+    table = for_pair("taskonomy:nyud")
     assert table is not None
     assert table.name == "TR-TTT, Table 1"
     s4t = table.row("s4t")
     assert s4t is not None
-    assert s4t.scores["semseg"] == (59.37, 0.152)
-    assert s4t.delta == (34.94, 0.008)
-    assert s4t.recomputed == pytest.approx(34.886, abs=1e-3)
+    assert s4t.name == "TR-TTT (ours)"
+    assert s4t.scores["semseg"] == PublishedNumber("59.37", "0.152")
+    assert s4t.delta == PublishedNumber("34.94", "0.008")
+    assert s4t.delta_on(table.tasks) == pytest.approx(34.886, abs=1e-3)
 
 
-def test_other_pairs_have_no_published_numbers() -> None:
-    assert published.for_pair("rooms:rooms-mix") is None
-    assert published.for_pair("taskonomy:rooms") is None
+def test_delta_is_recomputed_on_the_tasks_that_were_measured() -> None:
+    table = for_pair("taskonomy:nyud")
+    assert table is not None
+    row = table.row("s4t")
+    assert row is not None
+    # (59.37 - 29.31) / 29.31, (1.179 - 1.052) / 1.179 and (61.32 - 45.33) / 61.32
+    expected = 100 * ((59.37 / 29.31 - 1) + (1 - 1.052 / 1.179) + (1 - 45.33 / 61.32)) / 3
+    assert row.delta_on(("semseg", "depth", "normals")) == pytest.approx(expected)
+    assert expected == pytest.approx(46.5, abs=0.05)
 
 
-def test_published_numbers_are_next_to_measured_ones(tmp_path: Path) -> None:
-    common = {"pair": "taskonomy:pascal", "preset": "paper"}
-    base = {"semseg": 27.0, "normals": 63.0, "edge": 0.118}
-    add_cell(tmp_path, "base", constant(base), config="a", **common)
-    add_cell(tmp_path, "tttflow", gains(1, 2, 3, 2, base=base), config="b", **common)
-    (comparison,) = compared(tmp_path)
-    table = main_table.build(comparison, {}).table
-    sections = {
-        section.key: {row.label: row.cells for row in section.rows} for section in table.sections
+def test_the_paper_of_a_reversed_pair_and_its_other_spreads() -> None:
+    table = for_pair("nyud:taskonomy")
+    assert table is not None
+    assert table.name == "S4T, Table 4"
+    (other,) = other_tables("nyud:taskonomy")
+    assert other.name == "TR-TTT, Table 6"
+    shown, again = table.row("base"), other.row("base")
+    assert shown is not None
+    assert again is not None
+    assert (shown.scores["semseg"].sd, again.scores["semseg"].sd) == ("0.0158", "1.58")
+
+
+def flagged(word: str) -> set[tuple[str, str, str]]:
+    """Return (pair, method, table) of every row with a flag that has a word."""
+    found = set()
+    for pair in PAIRS:
+        main = for_pair(pair)
+        assert main is not None
+        for table in (main, *other_tables(pair)):
+            for row in table.rows:
+                if any(word in flag for flag in row.flags):
+                    found.add((pair, row.method, table.name))
+    return found
+
+
+def test_four_wrong_deltas_are_flagged() -> None:
+    assert {(pair, method) for pair, method, _ in flagged("printed means")} == set(checks.CAUSES)
+    table = for_pair("taskonomy:pascal")
+    assert table is not None
+    row = table.row("tttflow")
+    assert row is not None
+    assert row.flags == ("printed 27.97, the printed means give 24.96: cause unknown (a digit?)",)
+
+
+def test_three_impossible_spreads_are_flagged() -> None:
+    assert flagged("allow") == {
+        ("taskonomy:pascal", "tent", "TR-TTT, Table 2"),
+        ("pascal:taskonomy", "tent", "TR-TTT, Table 7"),
+        ("nyud:taskonomy", "ttt", "TR-TTT, Table 6"),
     }
-    assert sections["oracle"]["tttflow"]["published_delta_ttt_percent"] == Number(
-        mean=27.97, sd=0.684, mark="†"
-    )
-    assert sections["oracle"]["tttflow"]["delta_ttt_percent"] == Number(mean=pytest.approx(3.0))
-    assert "published_delta_ttt_percent" not in sections["fixed"]["tttflow"]
-    # the methods that were run, and no others
-    assert list(sections["published"]) == ["base", "tttflow"]
-    assert sections["published"]["tttflow"]["semseg_miou_percent"] == Number(mean=38.73, sd=0.245)
-    assert any(about == "† Published" and "24.96" in text for about, text in table.notes)
-    assert any("bottle" in text for _, text in table.notes)
-    assert "published_delta_ttt_recomputed_percent" in to_csv(table).splitlines()[0]
-
-
-def source_note(root: Path, steps: int, **identity: str) -> str:
-    """Return the note on the published table, next to a run of tent."""
-    add_cell(root, "base", constant(NYUD_BASE), pair="taskonomy:nyud", config="a", **identity)
-    add_cell(
-        root, "tent", constant(NYUD_BASE, steps), pair="taskonomy:nyud", config="b", **identity
-    )
-    (comparison,) = compared(root)
-    notes = main_table.build(comparison, {}).table.notes
-    return next(text for about, text in notes if about == "Published" and "as printed" in text)
-
-
-def test_a_run_as_published_needs_no_caveat(tmp_path: Path) -> None:
-    text = source_note(tmp_path, 40, preset="paper", data_variant="official", protocol="online")
-    assert text.endswith("at the step with the best average Delta_TTT")
-
-
-def test_corrected_data_are_named_as_a_difference(tmp_path: Path) -> None:
-    text = source_note(tmp_path, 40, preset="paper", protocol="online")
-    assert text.endswith(
-        ". This run differs from the published ones: its data handling is corrected, not official. "
-        "A difference between the numbers may have another cause than the methods"
+    table = for_pair("taskonomy:pascal")
+    assert table is not None
+    row = table.row("tent")
+    assert row is not None
+    assert row.flags == (
+        "± 0.004 is printed for Delta_TTT. The printed spreads of the tasks allow 0.91 to 1.2 if "
+        "Base is fixed",
     )
 
 
-def test_every_difference_from_the_published_runs_is_named(tmp_path: Path) -> None:
-    text = source_note(
-        tmp_path, 20, preset="smoke", hparams="original", settings="model.batch=4; data.size=64"
-    )
-    for clause in (
-        "preset is smoke, not paper;",
-        "data handling is corrected, not official;",
-        "protocol is episodic, not online;",
-        "set of hyperparameters is original, not paper;",
-        "settings were changed (model.batch=4, data.size=64);",
-        "methods adapt for 20 steps, not 40.",
-    ):
-        assert clause in text
-    assert text.endswith("Its numbers and the published ones are not comparable")
+def test_the_possible_range_is_that_of_all_correlations() -> None:
+    # parts of two tasks and every correlation: Delta's spread is |a - b| to a + b
+    base = {"depth": PublishedNumber("1.0"), "edge": PublishedNumber("2.0")}
+    scores = {"depth": PublishedNumber("0.9", "0.100"), "edge": PublishedNumber("1.8", "0.080")}
+    a, b = 100 * 0.1 / 1 / 2, 100 * 0.08 / 2 / 2
+    spreads = [np.sqrt(a * a + b * b + 2 * rho * a * b) for rho in np.linspace(-1, 1, 201).tolist()]
+    for spread in (min(spreads), max(spreads), 4.0):
+        delta = PublishedNumber("10.000", f"{spread:.3f}")
+        assert not checks.spread_flag(delta, scores, base)
+    for spread in (min(spreads) - 0.2, max(spreads) + 0.2):
+        delta = PublishedNumber("10.000", f"{spread:.3f}")
+        assert "allow 3 to 7" in checks.spread_flag(delta, scores, base)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [("39.75", 0.005), ("7.1e-05", 0.5e-6), ("1e-3", 0.5e-3), ("4", 0.5)]
+)
+def test_half_a_unit_of_the_last_digit(text: str, error: float) -> None:
+    assert half_unit(text) == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0.0041", "0.00412", True),
+        ("0.0005", "0.000494", True),
+        ("0.0158", "1.58", False),
+        ("7.1e-05", "0.00071", False),
+        ("0.0001", "1.41e-05", False),
+    ],
+)
+def test_spreads_that_may_be_roundings_of_one_number(one: str, other: str, same: bool) -> None:
+    assert checks.same_spread(one, other) is same
+
+
+@pytest.mark.parametrize("alpha", ["0", "0.01", "0.05", "0.1", "0.2", "0.3", "0.4"])
+def test_a_target_with_noise_has_its_published_row(alpha: str) -> None:
+    table = for_pair(f"taskonomy:nyud+gaussian_noise@{alpha}")
+    (line,) = lines(table="Table 2", note=f"gaussian_noise_alpha={alpha}")
+    assert table is not None
+    assert table.name == "S4T, Table 2"
+    (row,) = table.rows
+    assert (row.label, row.delta) == ("s4t", PublishedNumber(line["value"]))
+    assert row.delta_on(table.tasks) is None
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        *("rooms:rooms-mix", "taskonomy:rooms", "taskonomy:nyud+fog@s3"),
+        *("taskonomy:nyud+gaussian_noise@0.15", "taskonomy:pascal+gaussian_noise@0.1"),
+        "taskonomy:nyud+gaussian_noise@0.1+fog@s3",
+    ],
+)
+def test_other_pairs_have_no_published_numbers(pair: str) -> None:
+    assert for_pair(pair) is None
+    if "+" not in pair:
+        assert other_tables(pair) == ()
+
+
+def test_ablations_have_the_numbers_of_their_tables() -> None:
+    table = for_pair("taskonomy:nyud")
+    assert table is not None
+    deltas = {row.settings: row.delta.mean for row in table.rows if row.settings and row.delta}
+    assert deltas == {
+        "mask_ratio=0.0; projection=shared": "26.16",
+        "mask_ratio=0.0": "33.79",
+        "projection=shared; target=image": "26.76",
+        "masking=random": "32.76",
+        "masking=disjoint": "32.56",
+    }
+    single = {row.label: row.scores for row in table.rows if not row.delta}
+    assert single == {
+        "s4t (tasks=single:semseg)": {"semseg": PublishedNumber("56.56", "0.085")},
+        "s4t (tasks=single:depth)": {"depth": PublishedNumber("1.065", "0.0056")},
+        "s4t (tasks=single:normals)": {"normals": PublishedNumber("47.32", "0.03")},
+        "s4t (tasks=single:edge)": {"edge": PublishedNumber("0.1444", "1.9e-05")},
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.note)
+def test_settings_of_ablations_are_those_that_a_run_stores(variant: Any) -> None:
+    settings = variant.settings.format(task="depth")
+    given = dict(entry.split("=") for entry in settings.split("; "))
+    before, after = S4TOptions().model_dump(), S4TOptions(**given).model_dump()
+    changed = sorted(f"s4t.{name}={after[name]}" for name in after if after[name] != before[name])
+    assert split_settings("; ".join(changed), "s4t") == ("", settings)
+
+
+def test_every_row_of_a_table_with_base_is_in_some_table() -> None:
+    for pair, method in product(PAIRS, ("base", "s4t")):
+        main = for_pair(pair)
+        assert main is not None
+        tables = {table.name for table in (main, *other_tables(pair)) if table.row(method)}
+        found = lines(pair=pair, method=method, metric="delta_ttt")
+        with_base = {f"{b['paper']}, {b['table']}" for b in lines(pair=pair, method="base")}
+        assert tables == {f"{line['paper']}, {line['table']}" for line in found} & with_base

@@ -63,12 +63,14 @@ def add_cell(
     manifest: dict[str, Any] | None = None,
     statistics: pd.DataFrame | None = None,
     examples: dict[str, np.ndarray] | None = None,
+    images: int = 16,
     **identity: Any,
 ) -> Path:
     """Write one cell and return its folder.
 
     Args:
         trajectories: map task to its scores at steps 0, 1, ...; None for a cell without numbers.
+        images: the number of target images that the rows name.
         identity: values of `IDENTITY` that differ.
     """
     own: dict[str, Any] = {**IDENTITY, "method": method, **identity}
@@ -89,7 +91,7 @@ def add_cell(
         "source_model": "base",
         **(manifest or {}),
     }
-    rows = None if trajectories is None else rows_of(own, trajectories, config)
+    rows = None if trajectories is None else rows_of(own, trajectories, config, images)
     if rows is not None and statistics is None:
         statistics = statistics_frame()
     folder = store.cell_folder(root, own["pair"], method, config)
@@ -106,13 +108,15 @@ def add_cell(
     return folder
 
 
-def rows_of(identity: dict[str, Any], trajectories: Trajectories, config: str) -> pd.DataFrame:
+def rows_of(
+    identity: dict[str, Any], trajectories: Trajectories, config: str, images: int = 16
+) -> pd.DataFrame:
     """Return the rows of every metric.
 
     The second metric of a task has twice the value of the first one, the third three times, and so
     on. `iou` has one more in the second class than in the first, and two more in the third.
     """
-    shared = {**identity, "n": 16, "config": config, "schema_version": schema.SCHEMA_VERSION}
+    shared = {**identity, "n": images, "config": config, "schema_version": schema.SCHEMA_VERSION}
     records = []
     for task, values in trajectories.items():
         for step, value in enumerate(values):

@@ -11,6 +11,7 @@ import pandas as pd
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report import main_table
 from ttt_bench.report.contract import doubts
+from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
@@ -21,9 +22,12 @@ Record = dict[str, Any]
 
 KEYS = (
     *("selection", "label", "quantity", "task", "metric", "class"),
-    *("mean", "sd", "seeds", "seed", "state", "reason", "contract"),
+    *("mean", "sd", "seeds", "seed", "state", "reason", "contract", "source"),
 )
-"""Keys of a record, after those that the whole comparison shares."""
+"""Keys of a record, after those that the whole comparison shares.
+
+`source` names the paper and table of a published number.
+"""
 
 
 def records(comparison: Comparison) -> list[Record]:
@@ -46,6 +50,8 @@ def _all(comparison: Comparison) -> Iterator[Record]:
     for record in _rows(summary.other_metrics(comparison.rows)):
         further = {"selection": FIXED.name, "quantity": record["metric"]}
         yield {**record, **further, "class": record["class"] or None}
+    for record in PublishedRows.of(comparison).records():
+        yield record | _primary(record["quantity"])
     for record in _rows(comparison.missing[["label", "seed", "state", "reason"]]):
         yield {"selection": "missing", **record}
 

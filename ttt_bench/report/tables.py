@@ -30,6 +30,7 @@ class Number:
         bold: whether the number is among the best of its column.
         mark: a sign that a note explains.
         decimals: digits after the point in print; None: those of the column.
+        printed_sd: the standard deviation in print, if it has digits that are not to be rounded.
     """
 
     mean: float
@@ -37,6 +38,7 @@ class Number:
     bold: bool = False
     mark: str = ""
     decimals: int | None = None
+    printed_sd: str = ""
 
     @property
     def finite_sd(self) -> float | None:

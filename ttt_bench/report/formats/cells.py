@@ -46,7 +46,9 @@ def _mean(number: Number, decimals: int) -> str:
 
 
 def _sd(number: Number, decimals: int) -> str:
-    """Return the rounded standard deviation, or "" if the number has none."""
+    """Return the standard deviation in print, or "" if the number has none."""
+    if number.printed_sd:
+        return number.printed_sd
     sd = number.finite_sd
     if sd is None:
         return ""

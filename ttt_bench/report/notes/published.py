@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from ttt_bench.report.tables import Note
-from ttt_bench.results.published import STEPS, PublishedTable
+from ttt_bench.results.published import (
+    IMAGES,
+    STEPS,
+    TIMING_DEVICE,
+    PublishedRow,
+    PublishedTable,
+    other_tables,
+)
+from ttt_bench.results.published.checks import same_spread
+from ttt_bench.results.published.variants import WITHOUT_SETTINGS
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.conditions import NOT_RECORDED, conditions
 
 CHOICES = {
     "preset": ("preset", "paper"),
@@ -14,53 +26,78 @@ CHOICES = {
 }
 """The choices of the published runs, in words and by name, by field of `comparison.Key`."""
 
+ABOUT, FLAGGED = "Published", "† Published"
+DELTA = "Delta_TTT"
 
-def published_notes(comparison: Comparison, published: PublishedTable | None) -> list[Note]:
-    """Return the notes on a published table; none if nothing is published for the pair."""
-    if published is None:
+
+def published_notes(
+    comparison: Comparison, published: PublishedTable | None, rows: Sequence[PublishedRow]
+) -> list[Note]:
+    """Return the notes on published rows; none if nothing is published for the pair.
+
+    Args:
+        rows: the rows of the methods and ablations that were run.
+    """
+    if published is None or not rows:
         return []
-    methods = set(comparison.cells["method"])
-    flagged = [row for row in published.rows if row.flag and row.method in methods]
-    return [
-        _origin(comparison, published),
-        *(Note("† Published", f"{row.method}: {row.flag}") for row in flagged),
-        *(Note("Published", note) for note in published.notes),
+    others = other_tables(published.pair)
+    texts = [
+        _origin(comparison, published, rows),
+        *_own_names(rows),
+        *_other_tasks(comparison, published, rows),
+        *_other_spreads(rows, others),
+        *dict.fromkeys(row.remark for row in rows if row.remark),
+        *_without_settings(comparison),
+        *published.notes,
     ]
+    return [*(Note(ABOUT, text) for text in texts), *_flags(comparison, published, rows, others)]
 
 
-def _origin(comparison: Comparison, published: PublishedTable) -> Note:
-    text = (
-        f"{published.name}: mean ± standard deviation as printed, at the step with the best "
-        "average Delta_TTT"
-    )
-    differences = _differences(comparison)
+def _origin(comparison: Comparison, published: PublishedTable, rows: Sequence[PublishedRow]) -> str:
+    what = "mean ± standard deviation" if published.rows[0].scores else DELTA
+    text = f"{published.name}: {what} as printed, at the step with the best average {DELTA}"
+    if any(row.delta and row.delta.sd for row in rows) or published.rows[0].scores:
+        text += "; the papers do not say how many runs a standard deviation is over"
+    differences = _differences(comparison, published)
     if differences:
         text += f". This run differs from the published ones: {'; '.join(differences)}. "
-        text += _consequence(comparison)
-    return Note("Published", text)
+        text += _consequence(comparison, published)
+    return text
 
 
-def _consequence(comparison: Comparison) -> str:
+def _consequence(comparison: Comparison, published: PublishedTable) -> str:
     _, preset = CHOICES["preset"]
-    if comparison.key.preset != preset:
+    other_data = _images(comparison) or set(comparison.tasks) != set(published.tasks)
+    if comparison.key.preset != preset or other_data:
         return "Its numbers and the published ones are not comparable"
     return "A difference between the numbers may have another cause than the methods"
 
 
-def _differences(comparison: Comparison) -> list[str]:
+def _differences(comparison: Comparison, published: PublishedTable) -> list[str]:
     """Return the differences between a comparison and the published runs, one clause each."""
     key = comparison.key
     clauses = []
-    for field, (words, published) in CHOICES.items():
-        choice = getattr(key, field)
-        if choice != published:
-            clauses.append(f"its {words} is {choice}, not {published}")
+    for field, (words, choice) in CHOICES.items():
+        if getattr(key, field) != choice:
+            clauses.append(f"its {words} is {getattr(key, field)}, not {choice}")
+    if set(comparison.tasks) != set(published.tasks):
+        here, there = ", ".join(comparison.tasks), ", ".join(published.tasks)
+        clauses.append(f"its tasks are {here}, not {there}")
     if key.settings:
         clauses.append(f"settings were changed ({key.settings.replace('; ', ', ')})")
-    return clauses + _other_steps(comparison)
+    return [*clauses, *_images(comparison), *_steps(comparison), *_device(comparison)]
 
 
-def _other_steps(comparison: Comparison) -> list[str]:
+def _images(comparison: Comparison) -> list[str]:
+    """Return a clause on the number of target images, if it is not the published one."""
+    target = comparison.key.pair.partition(":")[2].partition("+")[0]
+    found = sorted(set(comparison.rows["n"]))
+    if target not in IMAGES or found == [IMAGES[target]]:
+        return []
+    return [f"it has {' or '.join(map(str, found))} target images, not {IMAGES[target]}"]
+
+
+def _steps(comparison: Comparison) -> list[str]:
     """Return a clause on the numbers of steps that are not the published one, if any."""
     done = comparison.done
     steps = set(done.loc[done["method"] != "base", "steps"])
@@ -69,3 +106,108 @@ def _other_steps(comparison: Comparison) -> list[str]:
         return []
     who = "some rows adapt" if STEPS in steps else "methods adapt"
     return [f"{who} for {' or '.join(map(str, others))} steps, not {STEPS}"]
+
+
+def _device(comparison: Comparison) -> list[str]:
+    """Return a clause on the devices that are not the one that the papers name, if any."""
+    used = {conditions(manifest)["device"] for manifest in comparison.done["manifest"]}
+    others = sorted(device for device in used if TIMING_DEVICE not in device)
+    known = [device for device in others if device != NOT_RECORDED]
+    if not known:
+        return []
+    return [f"its device is {' or '.join(known)} (S4T names an {TIMING_DEVICE}, for its times)"]
+
+
+def _own_names(rows: Sequence[PublishedRow]) -> Iterator[str]:
+    """Yield a text per method that its paper names otherwise."""
+    for row in rows:
+        if row.name and not row.settings:
+            yield (
+                f"{row.method} is the row {row.name} of {row.source}. TR-TTT is the earlier "
+                "version of S4T"
+            )
+
+
+def _other_tasks(
+    comparison: Comparison, published: PublishedTable, rows: Sequence[PublishedRow]
+) -> Iterator[str]:
+    """Yield how the published Delta_TTT is shown if other tasks were measured."""
+    tasks = comparison.tasks
+    if set(tasks) == set(published.tasks):
+        return
+    over = f"the published {DELTA} is over {', '.join(published.tasks)}"
+    printed = {row.label: row.delta for row in rows if row.delta}
+    again = [label for label in printed if _recomputed(rows, label, tasks)]
+    if again:
+        values = ", ".join(f"{label} {printed[label].mean}" for label in again if label != "base")
+        yield (
+            f"{over} ({values}). It is shown recomputed from the published means of "
+            f"{', '.join(tasks)}, without a standard deviation"
+        )
+    lost = [f"{label} {delta.mean}" for label, delta in printed.items() if label not in again]
+    if lost:
+        yield f"{over} and cannot be recomputed without the means of {', '.join(tasks)}: " + (
+            ", ".join(lost)
+        )
+
+
+def _recomputed(rows: Sequence[PublishedRow], label: str, tasks: tuple[str, ...]) -> bool:
+    return any(row.label == label and row.delta_on(tasks) is not None for row in rows)
+
+
+def _other_spreads(rows: Sequence[PublishedRow], others: Sequence[PublishedTable]) -> Iterator[str]:
+    """Yield a text per table that prints other standard deviations for the same means."""
+    for table in others:
+        pairs = [(row, again) for row in rows if (again := table.row(row.label))]
+        differ = [text for row, again in pairs for text in _differing(row, again)]
+        if differ:
+            yield (
+                f"{table.name} prints other standard deviations for the same means: "
+                f"{', '.join(differ)}"
+            )
+        more = [_added(again) for row, again in pairs if _adds_spread(row, again)]
+        if more:
+            yield f"{table.name} also prints standard deviations of {DELTA}: {', '.join(more)}"
+
+
+def _differing(row: PublishedRow, again: PublishedRow) -> Iterator[str]:
+    """Yield each task whose standard deviation differs between two prints of a row."""
+    for task, number in again.scores.items():
+        shown = row.scores.get(task)
+        if shown and shown.sd and number.sd and not same_spread(shown.sd, number.sd):
+            yield f"{row.label} {task} ± {number.sd} (shown: ± {shown.sd})"
+
+
+def _adds_spread(row: PublishedRow, again: PublishedRow) -> bool:
+    return bool(row.delta and not row.delta.sd and again.delta and again.delta.sd)
+
+
+def _added(row: PublishedRow) -> str:
+    assert row.delta is not None  # `_adds_spread` holds
+    return f"{row.label} ± {row.delta.sd}"
+
+
+def _without_settings(comparison: Comparison) -> list[str]:
+    own = [str(settings) for settings in comparison.cells["own"]]
+    return [
+        text
+        for settings, text in WITHOUT_SETTINGS.items()
+        if any(settings in cell.split("; ") for cell in own)
+    ]
+
+
+def _flags(
+    comparison: Comparison,
+    published: PublishedTable,
+    rows: Sequence[PublishedRow],
+    others: Sequence[PublishedTable],
+) -> list[Note]:
+    """Return a note per doubt about a printed Delta_TTT of these rows, in any of the tables."""
+    if set(comparison.tasks) != set(published.tasks):
+        return []
+    texts = [f"{row.label}: {flag}" for row in rows for flag in row.flags]
+    for row in rows:
+        for again in filter(None, (table.row(row.label) for table in others)):
+            new = [flag for flag in again.flags if flag not in row.flags]
+            texts += [f"{row.label} ({again.source}): {flag}" for flag in new]
+    return [Note(FLAGGED, text) for text in dict.fromkeys(texts)]

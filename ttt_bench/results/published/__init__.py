@@ -1,0 +1,25 @@
+"""The published numbers: the tables of TR-TTT (the earlier version of S4T) and S4T, with checks."""
+
+from ttt_bench.results.published.numbers import PublishedNumber, numbers, published_parameters
+from ttt_bench.results.published.tables import (
+    IMAGES,
+    STEPS,
+    TIMING_DEVICE,
+    PublishedRow,
+    PublishedTable,
+    for_pair,
+    other_tables,
+)
+
+__all__ = [
+    "IMAGES",
+    "STEPS",
+    "TIMING_DEVICE",
+    "PublishedNumber",
+    "PublishedRow",
+    "PublishedTable",
+    "for_pair",
+    "numbers",
+    "other_tables",
+    "published_parameters",
+]

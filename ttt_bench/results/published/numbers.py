@@ -1,0 +1,82 @@
+"""The file `published.csv`, and its numbers with the digits of the papers.
+
+It has every number of the tables of TR-TTT and S4T: `paper, table, pair, method, task, metric,
+value, std, note`, with mIoU in percent, mErr in degrees, RMSE in the units of the aligned target,
+`delta_ttt` in percent, `params_m` in millions and `inference_s` in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+
+FILE = "published.csv"
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """A printed mean and standard deviation, in decimal or exponent notation.
+
+    Attributes:
+        mean: the digits of the mean.
+        sd: the digits of the standard deviation; empty without one.
+    """
+
+    mean: str
+    sd: str = ""
+
+    @property
+    def value(self) -> float:
+        """Return the mean."""
+        return float(self.mean)
+
+    @property
+    def spread(self) -> float | None:
+        """Return the standard deviation, or None without one."""
+        return float(self.sd) if self.sd else None
+
+
+def half_unit(text: str) -> float:
+    """Return the largest rounding error of a printed number: half a unit of its last digit.
+
+    Examples: 0.005 for '39.75', 5e-7 for '7.1e-05'.
+    """
+    digits, _, exponent = text.lower().partition("e")
+    return 0.5 * 10.0 ** (int(exponent or 0) - decimals(digits))
+
+
+def decimals(text: str) -> int:
+    """Return the number of digits after the point of a number in decimal notation."""
+    return len(text.partition(".")[2])
+
+
+@cache
+def printed() -> pd.DataFrame:
+    """Return the file as text: every column holds strings, empty ones for missing values."""
+    with files(__package__).joinpath(FILE).open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+@cache
+def numbers() -> pd.DataFrame:
+    """Return every published number, with the columns of the file; `value` and `std` as floats."""
+    frame = printed()
+    return frame.assign(
+        value=pd.to_numeric(frame["value"]), std=pd.to_numeric(frame["std"].replace("", None))
+    )
+
+
+@cache
+def published_parameters() -> dict[str, float]:
+    """Return method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
+    frame = numbers()
+    chosen = frame[
+        (frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")
+    ]
+    return {
+        str(method): float(value)
+        for method, value in zip(chosen["method"], chosen["value"], strict=True)
+    }
