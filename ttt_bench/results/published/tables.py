@@ -137,7 +137,7 @@ def other_tables(pair: str) -> tuple[PublishedTable, ...]:
 
 
 def _notes(table: PublishedTable) -> tuple[str, ...]:
-    notes = _PASCAL if "pascal" in table.pair else _NYUD
+    notes: tuple[str, ...] = _PASCAL if "pascal" in table.pair else _NYUD
     notes += (_ITERATIONS,) if table.paper == "TR-TTT" else ()
     return notes + ((_NO_NOISE,) if table.pair == "taskonomy:nyud" else ())
 
