@@ -151,7 +151,7 @@ def test_best_needs_a_spread_and_ties_within_it() -> None:
 def test_main_table_cells(comparison: Comparison) -> None:
     built = main_table.build(comparison, {"semseg": 40.0, "depth": 1.3, "edge": 0.203}).table
     sections = {section.key: section for section in built.sections}
-    assert list(sections) == ["oracle", "fixed", "constant", "missing"]
+    assert list(sections) == ["fixed", "oracle", "constant", "missing"]
     tent = next(row for row in sections["fixed"].rows if row.label == "tent").cells
     assert tent["delta_ttt_percent"] == Number(
         mean=pytest.approx(7.0), sd=pytest.approx(math.sqrt(7)), bold=False

@@ -23,8 +23,8 @@ from ttt_bench.data.shifts.kinds import parse_target
 from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import find_variant
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.registry import Entry
 from ttt_bench.util.atomic import require_writable
+from ttt_bench.util.code.plugins import Entry
 from ttt_bench.util.text import short_name
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Any
 from ttt_bench.data.domains import BUILT_IN, RECIPES, Domain
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.errors import unknown
-from ttt_bench.registry import Registry
+from ttt_bench.registry import unchanged_process
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.code.plugins import Registry
 
 
 def _domain_problems(loaded: Any, name: str) -> Iterator[str]:
@@ -45,5 +46,6 @@ DATASETS: Registry[Domain] = Registry(
     built_in=BUILT_IN,
     order=tuple(BUILT_IN),
     reserved=("source", "target"),  # `data.sizes` has these roles next to names of data sets
+    guard=unchanged_process,
 )
 """The registered data sets, the built-in ones first."""

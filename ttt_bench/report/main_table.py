@@ -28,7 +28,7 @@ from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import DELTA, STEP_RULES, StepRule
+from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
 from ttt_bench.stats.summary import DELTA_NO_EDGE, STEP
 from ttt_bench.tasks import TASKS
 
@@ -181,7 +181,7 @@ def _seeds_column(means: pd.DataFrame) -> Column:
 def _measured_sections(content: _Content) -> list[Section]:
     """Return a section for each step rule that gives numbers."""
     present = set(content.means["selection"])
-    return [_measured_section(content, rule) for rule in STEP_RULES if rule.name in present]
+    return [_measured_section(content, rule) for rule in SECTIONS if rule.name in present]
 
 
 def _measured_section(content: _Content, rule: StepRule) -> Section:
@@ -221,10 +221,10 @@ def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:
 
 def _step(content: _Content, rule: StepRule, label: str, step: Cell) -> Cell:
     """Return the cell of the chosen step: a dash if no step is better than another."""
-    unmoved = rule.compares_steps and label in content.still
+    unmoved = rule.uses_labels and label in content.still
     if content.comparison.methods[label] == "base" or unmoved:
         return DASH
-    if not rule.compares_steps and isinstance(step, Number):
+    if not rule.uses_labels and isinstance(step, Number):
         return Number(mean=step.mean, decimals=0)
     return step
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.delta import delta_ttt
-from ttt_bench.stats.step_rules import DELTA, STEP_RULES, StepRule
+from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule, chosen_steps
 from ttt_bench.stats.trajectories import NO_STEP, Trajectories, mean_change, trajectories
 from ttt_bench.tasks import TASKS, canonical
 
@@ -89,7 +89,7 @@ def delta_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
     return pd.DataFrame(values, index=known.index, dtype=float)
 
 
-def select_steps(found: Trajectories, rules: Sequence[StepRule] = STEP_RULES) -> pd.DataFrame:
+def select_steps(found: Trajectories, rules: Sequence[StepRule] = SECTIONS) -> pd.DataFrame:
     """Return the chosen step of each label and seed under each rule.
 
     Returns:
@@ -97,7 +97,7 @@ def select_steps(found: Trajectories, rules: Sequence[StepRule] = STEP_RULES) ->
         a rule cannot choose a step are missing.
     """
     cells = found.cells.to_frame(index=False)
-    chosen = [cells.assign(selection=rule.name, step=rule.choose(found)) for rule in rules]
+    chosen = [cells.assign(selection=rule.name, step=chosen_steps(rule, found)) for rule in rules]
     picked = pd.concat(chosen, ignore_index=True)
     kept = picked[picked["step"] != NO_STEP]
     return kept[["selection", "label", "seed", "step"]].reset_index(drop=True)

@@ -52,6 +52,10 @@ class Trajectories:
         last = self.last[:, None]
         return (steps >= np.minimum(last, 1)) & (steps <= last)
 
+    def signal(self, name: str) -> Array:
+        """Return a signal, (..., C, T + 1); NaN if no cell has it."""
+        return np.broadcast_to(self.signals.get(name, np.nan), self.deltas.shape)
+
     def at(self, steps: Indices) -> Array:
         """Return the scores at the chosen steps (..., C): (..., C, n), NaN at `NO_STEP`."""
         index = np.maximum(steps, 0)[..., None, None]

@@ -19,7 +19,7 @@ from ttt_bench.data.base import Dataset
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import DamagedError
 from ttt_bench.model.weights import initial_weights, network_fields
-from ttt_bench.registry import METHODS, Entry
+from ttt_bench.registry import METHODS
 from ttt_bench.results import schema, store
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.batches import segments
@@ -36,6 +36,7 @@ from ttt_bench.train.chain import (
     trains_own_source,
 )
 from ttt_bench.util.code.files import package_of
+from ttt_bench.util.code.plugins import Entry
 from ttt_bench.util.hashing import harness_hash, hash_of, versions, with_code
 
 FORMAT = 3
