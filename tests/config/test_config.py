@@ -344,6 +344,6 @@ def test_every_field_of_a_request_has_a_help_text_and_a_closed_choice_its_values
         "protocol": tuple(PROTOCOLS),
         "control": ("none", "frozen"),
         "preset": PRESETS,
-        "hparams": ("paper", "original"),
+        "hparams": ("paper", "original", "tuned"),
         "data_variant": tuple(VARIANTS),
     }

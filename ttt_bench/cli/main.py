@@ -18,6 +18,7 @@ from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report
 from ttt_bench.cli.run import run
 from ttt_bench.cli.train import train
+from ttt_bench.cli.tune import tune
 from ttt_bench.errors import BenchError
 from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
 from ttt_bench.util.os_errors import advice, cause, unusable
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("report")(report)
+app.command("tune")(tune)
 app.command("train")(train)
 app.command("params")(params)
 app.add_typer(methods.app, name="methods")

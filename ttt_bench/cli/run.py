@@ -12,8 +12,11 @@ from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ttt_bench.sweep.cell import Cell
     from ttt_bench.sweep.plan import Sweep
+    from ttt_bench.sweep.runner import Outcome
 
 PLAN_COLUMNS = (
     "pair",
@@ -41,6 +44,7 @@ _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
     "control",
     "preset",
     "hparams",
+    "tuned",
     "data_variant",
     "stream",
     "label_space",
@@ -67,33 +71,51 @@ def run(
     work. The exit code is 1 if a cell failed.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
-    from ttt_bench.api import compute
-    from ttt_bench.results.failures import describe_failures
     from ttt_bench.sweep.plan import plan_sweep
 
     display = Display()
     sweep = plan_sweep(resolved, display)
     if plan:
-        _show_plan(sweep, as_json=as_json)
+        show_plan(sweep, as_json=as_json)
         return
-    outcome = compute(sweep, display)
+    outcome = _computed(sweep, display)
     wanted = [cell.hash for cell in sweep.cells]
     show_summary(request.results, as_json=as_json, wanted=wanted)
+    _say_outcome(outcome, request.results)
+
+
+def compute_cells(sweep: Sweep, display: Display) -> None:
+    """Compute the cells of a sweep, and print how they ended.
+
+    Raises:
+        typer.Exit: a cell failed.
+    """
+    _say_outcome(_computed(sweep, display), sweep.request.results)
+
+
+def _computed(sweep: Sweep, display: Display) -> Outcome:
+    from ttt_bench.api import compute
+
+    return compute(sweep, display)
+
+
+def _say_outcome(outcome: Outcome, results: Path) -> None:
+    """Print how the cells ended; exit with code 1 if one failed."""
+    from ttt_bench.results.failures import describe_failures
+
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
     others = sum(outcome.shared.values())
     by_others = f", {others} computed by other runs meanwhile" if others else ""
     say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished{by_others}")
-    say(
-        f"results: {request.results}   "
-        f"(`ttt-bench report --results {request.results}` writes tables and figures)"
-    )
+    say(f"results: {results}   (`ttt-bench report --results {results}` writes tables and figures)")
     for line in describe_failures(outcome.failed):
         say(line)
     if outcome.incomplete:
         raise typer.Exit(1)
 
 
-def _show_plan(sweep: Sweep, *, as_json: bool) -> None:
+def show_plan(sweep: Sweep, *, as_json: bool) -> None:
+    """Print the cells of a sweep and their state."""
     rows = [_plan_row(cell, sweep.request) for cell in sweep.cells]
     how = f"preset {rows[0]['preset']}, hparams {rows[0]['hparams']}"
     show(

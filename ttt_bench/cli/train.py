@@ -16,6 +16,7 @@ COLUMNS = ("source", "model", "seed", "task", "metric", "score", "prior", "ratio
     "seeds",
     "preset",
     "hparams",
+    "tuned",
     "data_variant",
     "label_space",
     "set",

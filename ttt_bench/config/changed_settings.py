@@ -9,6 +9,7 @@ from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import Preset, resolve_preset
 from ttt_bench.config.reading import flattened
 from ttt_bench.config.request import Request
+from ttt_bench.config.tuned import TunedFile
 
 _WITHOUT_EFFECT = frozenset({"data.workers"})
 """Settings that cannot change a result."""
@@ -21,6 +22,7 @@ def describe_changes(
     *,
     preset_name: str,
     choices: Mapping[str, str],
+    tuned: TunedFile | None = None,
 ) -> str:
     """Return the settings that differ from preset and hyperparameters: 'key=value' joined by '; '.
 
@@ -33,9 +35,16 @@ def describe_changes(
         request: the request.
         preset_name: the preset's name.
         choices: other choices of the run that differ from the default ones: name -> value.
+        tuned: the file of --tuned; its settings count as those of the hyperparameters.
     """
     entries = {**_changed_preset(preset, preset_name), **choices}
-    entries |= _changed_method(settings, request, preset_name)
+    default = resolve_method(
+        type(settings.adapter),
+        resolve_preset(preset_name, {}),
+        Request(hparams=request.hparams),
+        tuned,
+    )
+    entries |= _changed_method(settings, default)
     if request.source_weights is not None:
         entries["source_weights"] = request.source_weights.name
     return "; ".join(f"{key}={value}" for key, value in sorted(entries.items()))
@@ -50,14 +59,10 @@ def _changed_preset(preset: Preset, name: str) -> dict[str, Any]:
     }
 
 
-def _changed_method(settings: MethodSettings, request: Request, preset_name: str) -> dict[str, Any]:
-    method = type(settings.adapter)
-    default = resolve_method(
-        method, resolve_preset(preset_name, {}), Request(hparams=request.hparams)
-    )
+def _changed_method(settings: MethodSettings, default: MethodSettings) -> dict[str, Any]:
     before = default.values()
     changed = {
-        f"{method.name}.{key}": value
+        f"{settings.adapter.name}.{key}": value
         for key, value in settings.values().items()
         if value != before[key]
     }

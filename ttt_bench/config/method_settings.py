@@ -9,6 +9,7 @@ from typing import Any
 from ttt_bench.adapter import Adapter, Optimiser
 from ttt_bench.config.preset import Preset
 from ttt_bench.config.request import MAX_STEPS, Request
+from ttt_bench.config.tuned import TunedFile
 from ttt_bench.config.validation import validated
 from ttt_bench.errors import BenchError, unknown
 
@@ -37,14 +38,18 @@ class MethodSettings:
         }
 
 
-def resolve_method(method: type[Adapter], preset: Preset, request: Request) -> MethodSettings:
+def resolve_method(
+    method: type[Adapter], preset: Preset, request: Request, tuned: TunedFile | None = None
+) -> MethodSettings:
     """Return a method's settings: the request's, else the preset's, else the hyperparameters'.
+
+    The optimiser of `tuned` takes precedence over those of preset and hyperparameters.
 
     Raises:
         BenchError: an option is unknown (with the nearest names), or a value is not allowed.
     """
     prefix = f"{method.name}."
-    values = _merged(method, preset, request)
+    values = _merged(method, preset, request, tuned)
     known = {*_OPTIMISER, "steps", *method.Options.model_fields}
     for key in values.keys() - known:
         raise BenchError(f"{prefix}{key}: {unknown('option', key, known)}")
@@ -69,7 +74,9 @@ def controlled(settings: MethodSettings, control: str) -> MethodSettings:
     return replace(settings, optimiser=settings.optimiser.model_copy(update={"lr": 0.0}))
 
 
-def _merged(method: type[Adapter], preset: Preset, request: Request) -> dict[str, Any]:
+def _merged(
+    method: type[Adapter], preset: Preset, request: Request, tuned: TunedFile | None
+) -> dict[str, Any]:
     """Return options, optimiser settings and `steps` by name."""
     hparams = method.original if request.hparams == "original" else method.paper
     prefix = f"{method.name}."
@@ -81,6 +88,7 @@ def _merged(method: type[Adapter], preset: Preset, request: Request) -> dict[str
         "steps": hparams.steps,
         **hparams.options,
         **_preset_values(method.name, preset, request.hparams),
+        **(tuned.optimiser(method.name) if tuned else {}),
         **given,
     }
 

@@ -61,7 +61,8 @@ class DataSettings(Strict):
         rendered_target: number of target images that an embedded target renders; also that of
             held-out source images.
         target_limit: largest number of images of a real target, the first ones; None for all.
-        target_split: the target images: "test", or "tune", other images to choose settings on.
+        target_split: the target images: "test"; "tune", other images to choose settings on; or, if
+            the target is the source's domain, "val", its images that no model is trained on.
         test_subset: the test frames of data sets with subsets (Taskonomy): first_tenth (as
             published), stride10 or all.
         seed: seeds the target's shifts and its stream; the same for every seed of a run.
@@ -72,7 +73,7 @@ class DataSettings(Strict):
     rendered_train: Count
     rendered_target: Count
     target_limit: Count | None = None
-    target_split: Literal["test", "tune"] = "test"
+    target_split: Literal["test", "tune", "val"] = "test"
     test_subset: TestSubset = "first_tenth"
     seed: Seed = 0
     workers: int = Field(0, ge=0)

@@ -13,7 +13,7 @@ from ttt_bench.config.validation import OneOf, Strict, UserPath, allowed_values
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
 from ttt_bench.protocols import PROTOCOLS
 
-HPARAMS = ("paper", "original")
+HPARAMS = ("paper", "original", "tuned")
 """The sets of hyperparameters; the first one is the default."""
 VARIANTS = ("corrected", "official")
 """Names of the data variants (`ttt_bench.data.variants`); the first one is the default."""
@@ -73,8 +73,11 @@ class Request(Strict):
     )
     hparams: Annotated[str, OneOf("hparams", HPARAMS)] = Field(
         HPARAMS[0],
-        description="Hyperparameters: S4T's common protocol (paper), or those of each method's "
-        "authors (original).",
+        description="Hyperparameters: S4T's common protocol (paper), those of each method's "
+        "authors (original), or those that `ttt-bench tune` has chosen (tuned, with --tuned).",
+    )
+    tuned: UserPath | None = Field(
+        None, description="File of `ttt-bench tune`, for --hparams tuned. Default: no file."
     )
     data_variant: Annotated[str, OneOf("data variant", VARIANTS)] = Field(
         VARIANTS[0],

@@ -58,6 +58,7 @@ class Manifest(_Record):
     scoring: dict[str, Any] = {}
     optimiser: dict[str, StrictInt | float | StrictStr | StrictBool | None] | None = None
     options: dict[str, Any] = {}
+    tuned: dict[str, Any] | None = None
     configuration: dict[str, Any] = {}
     contract: dict[str, Any] | None = None
     provenance: dict[str, Any] = {}

@@ -35,7 +35,7 @@ ROW_COLUMNS = {
     "pair": "source:target, the target with its shifts",
     "method": "the method's name",
     "control": "'none', or the control under which the method ran",
-    "hparams": "the settings that the method used: paper or original",
+    "hparams": "the settings that the method used: paper, original or tuned",
     "settings": "what was set in addition to preset and hparams, 'key=value' joined by '; '; may "
     "be empty",
     "preset": "smoke, quick or paper",

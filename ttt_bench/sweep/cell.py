@@ -59,6 +59,7 @@ class Cell:
         identity: the values of the cell's rows that are the same in all of them.
         config: everything that the cell's numbers depend on; `hash` is its hash.
         reason: the reason why the cell does not apply; None if it does.
+        tuned: where tuned settings come from (`TunedFile.origin`); None for other ones.
     """
 
     opened: OpenedPair
@@ -72,6 +73,7 @@ class Cell:
     identity: dict[str, Any]
     config: dict[str, Any]
     reason: str | None
+    tuned: dict[str, Any] | None
 
     @property
     def method(self) -> str:
@@ -142,6 +144,7 @@ def _cell(
         request,
         preset_name=opened.preset_name,
         choices=_changed_choices(opened),
+        tuned=resolved.tuned,
     )
     settings = controlled(settings, control)
     spec = source_spec(opened, seed, settings.adapter)
@@ -180,6 +183,7 @@ def _cell(
         },
         config=config,
         reason=method.reason,
+        tuned=resolved.tuned.origin() if resolved.tuned and method.moves else None,
     )
 
 
@@ -260,6 +264,7 @@ def manifest(
         "configuration": cell.config,
         "optimiser": cell.config["optimiser"] if ending.moves else None,
         "options": cell.config["options"],
+        "tuned": cell.tuned,
         "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
         "classes": list(opened.classes),
         "segments": segments(opened.target_data),

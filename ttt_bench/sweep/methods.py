@@ -30,7 +30,10 @@ def requested_methods(resolved: ResolvedRequest) -> tuple[RequestedMethods, list
     problems = broken if resolved.named else []
     settings: dict[str, list[MethodSettings]] = {}
     for name, preset in {one.preset_name: one.preset for one in resolved.pairs}.items():
-        found = [attempt(resolve_method, one, preset, resolved.request) for one in classes]
+        found = [
+            attempt(resolve_method, one, preset, resolved.request, resolved.tuned)
+            for one in classes
+        ]
         settings[name] = [value for value, _ in found if value is not None]
         problems = [*problems, *(problem for _, new in found for problem in new)]
     problems = [*problems, *_unused_problems(resolved)]

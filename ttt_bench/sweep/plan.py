@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttt_bench.config.request import Request
+from ttt_bench.config.tuned import Conditions, conditions_of, tuned_problems
 from ttt_bench.sweep.cell import Cell, make_cells
-from ttt_bench.sweep.fit import fit_pair
+from ttt_bench.sweep.fit import PairFit, fit_pair
 from ttt_bench.sweep.methods import requested_methods
 from ttt_bench.sweep.opened import open_pairs
 from ttt_bench.sweep.resolve import ResolvedRequest
@@ -50,6 +51,17 @@ def plan_sweep(resolved: ResolvedRequest, progress: Progress) -> Sweep:
     Raises:
         BenchError: the request cannot be run as it is; one line per problem.
     """
+    fits = fit_pairs(resolved, progress)
+    return Sweep(resolved, [cell for fit in fits for cell in make_cells(fit, resolved)])
+
+
+@fixed_process()
+def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
+    """Return how the methods of a request fit its pairs, as `plan_sweep` needs it.
+
+    Raises:
+        BenchError: the request cannot be run as it is; one line per problem.
+    """
     refuse_replaced_code()
     methods, problems = requested_methods(resolved)
     raise_problems(problems)  # before data are opened, which may take minutes
@@ -58,5 +70,30 @@ def plan_sweep(resolved: ResolvedRequest, progress: Progress) -> Sweep:
     notices = [*methods.notices, *(notice for fit in fits for notice in fit.notices)]
     for notice in dict.fromkeys(notices):
         progress.notice(notice)
-    raise_problems([*problems, *(problem for fit in fits for problem in fit.problems)])
-    return Sweep(resolved, [cell for fit in fits for cell in make_cells(fit, resolved)])
+    problems += [problem for fit in fits for problem in fit.problems]
+    problems += [problem for fit in fits for problem in _tuned_problems(fit, resolved)]
+    raise_problems(problems)
+    return fits
+
+
+def fit_conditions(fit: PairFit, resolved: ResolvedRequest, protocol: str) -> Conditions:
+    """Return what learning rates are chosen for on a pair under a protocol."""
+    return conditions_of(
+        source=fit.opened.pair.source.name,
+        protocol=protocol,
+        preset_name=fit.opened.preset_name,
+        preset=fit.opened.preset,
+        weights=resolved.weights,
+    )
+
+
+def _tuned_problems(fit: PairFit, resolved: ResolvedRequest) -> list[str]:
+    if resolved.tuned is None:
+        return []
+    adapting = [one for one in fit.methods if one.moves and one.reason is None]
+    steps = [(one.settings.adapter.name, one.settings.steps) for one in adapting]
+    problems: list[str] = []
+    for protocol in resolved.request.protocol:
+        conditions = fit_conditions(fit, resolved, protocol)
+        problems += tuned_problems(resolved.tuned, conditions, steps)
+    return problems

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ttt_bench.config.preset import SECTIONS, Preset, default_preset, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.config.tuned import TunedFile, read_tuned
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import folder_of
 from ttt_bench.data.pair import Pair, find_pair
 from ttt_bench.data.shifts.streams import Stream, parse_stream
 from ttt_bench.data.variants import DataVariant, find_variant
-from ttt_bench.errors import unknown
+from ttt_bench.errors import BenchError, unknown
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS
 from ttt_bench.util.hashing import hash_file
@@ -50,6 +51,7 @@ class ResolvedRequest:
         methods: names of the methods.
         named: whether the user named the methods. If not, those that do not apply are skipped.
         weights: hash of the file of --source-weights; None if source models are trained here.
+        tuned: the file of --tuned; None if it is not used.
     """
 
     request: Request
@@ -59,6 +61,7 @@ class ResolvedRequest:
     methods: tuple[str, ...]
     named: bool
     weights: str | None
+    tuned: TunedFile | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -78,6 +81,7 @@ def resolve(request: Request) -> ResolvedRequest:
     stream, stream_problems = attempt(parse_stream, request.stream)
     pairs, choice_problems = _resolved_pairs(found, request, spaces)
     weights, weight_problems = attempt(_weights_hash, request)
+    tuned, tuned_problems = attempt(_tuned_file, request)
     raise_problems(
         [
             *_method_problems(request),
@@ -87,8 +91,10 @@ def resolve(request: Request) -> ResolvedRequest:
             *space_problems,
             *choice_problems,
             *_folder_problems(found, request),
+            *_split_problems(pairs),
             *_setting_problems(request),
             *weight_problems,
+            *tuned_problems,
         ]
     )
     assert stream is not None
@@ -101,6 +107,7 @@ def resolve(request: Request) -> ResolvedRequest:
         methods=request.methods if named else METHODS.names(),
         named=named,
         weights=weights,
+        tuned=tuned,
     )
 
 
@@ -111,6 +118,27 @@ def _weights_hash(request: Request) -> str | None:
     file_bytes(path, "--source-weights")
     with explained_reading(path, "--source-weights"):
         return hash_file(path)
+
+
+def _tuned_file(request: Request) -> TunedFile | None:
+    wanted = request.hparams == "tuned"
+    if wanted and request.tuned is None:
+        raise BenchError(
+            "--hparams tuned needs the file that `ttt-bench tune` writes; give it with --tuned FILE"
+        )
+    if not wanted and request.tuned is not None:
+        raise BenchError(f"--tuned {request.tuned} is only used with --hparams tuned; add that")
+    return read_tuned(request.tuned) if request.tuned is not None else None
+
+
+def _split_problems(pairs: list[ResolvedPair]) -> list[str]:
+    """Return the pairs whose target has no held-out source images, if these are asked for."""
+    return [
+        f"{one.pair.name}: data.target_split=val means held-out images of the source, so the "
+        f"target must be {one.pair.source.name} (with shifts); use target_split=test or tune"
+        for one in pairs
+        if one.preset.data.target_split == "val" and one.pair.source.name != one.pair.target.name
+    ]
 
 
 def _method_problems(request: Request) -> list[str]:

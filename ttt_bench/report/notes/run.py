@@ -22,6 +22,7 @@ def run_notes(comparison: Comparison) -> list[Note]:
         *_images(comparison),
         *_joined("Own source model", _own_source_models(comparison), ", "),
         *_joined("Optimisers", optimisers(comparison), "; "),
+        *_joined("Tuned", _tuned(comparison), "; "),
         *_scoring(comparison),
         *_joined("Missing", missing_cells(comparison), "; "),
         *_no_base(comparison),
@@ -92,6 +93,21 @@ def optimisers(comparison: Comparison) -> list[str]:
             words += ", run with learning rate 0 (frozen control)"
         users[words].append(cell.label)
     return [f"{', '.join(_distinct(labels))}: {words}" for words, labels in users.items()]
+
+
+def _tuned(comparison: Comparison) -> list[str]:
+    """Return how learning rates were chosen, one text per record of `ttt-bench tune`."""
+    origins = [manifest.get("tuned") for manifest in comparison.cells["manifest"]]
+    return _distinct(_tuned_words(origin) for origin in origins if origin)
+
+
+def _tuned_words(origin: Mapping[str, Any]) -> str:
+    source, _, target = origin["pair"].partition(":")
+    return (
+        f"learning rates are the best of {origin['trials']} trials on {target}, seed "
+        f"{origin['seed']} ({origin['images']} images of the split {origin['split']} of {source}; "
+        f"record {origin['digest'][:6]})"
+    )
 
 
 def describe_optimiser(settings: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Studies: groups of cells that vary one thing, and what is concluded from them."""

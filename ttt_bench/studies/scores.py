@@ -1,0 +1,51 @@
+"""Scores of planned cells, read from a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ttt_bench.errors import BenchError
+from ttt_bench.results import records, store
+from ttt_bench.stats.step_rules import DELTA
+from ttt_bench.stats.summary import delta_frame, score_frame
+from ttt_bench.sweep.cell import Cell
+
+BASE = "base"
+"""The method whose scores Delta_TTT refers to."""
+
+
+def last_changes(cells: Iterable[Cell], results: Path) -> pd.DataFrame:
+    """Return the changes against Base of the same seed at the last step of the done cells.
+
+    Args:
+        cells: cells with Base among them.
+        results: the results folder.
+
+    Returns:
+        Index: the hash of the cell; columns: one per task and `delta_ttt`, in percent, positive if
+        the score is better than Base's.
+
+    Raises:
+        BenchError: a file is damaged, or Base has no scores.
+    """
+    done = [cell for cell in cells if cell.state(results) == "done"]
+    if not any(cell.method == BASE for cell in done):
+        raise BenchError(
+            f"{results} has no scores of base, which Delta_TTT refers to; run it again"
+        )
+    rows = pd.concat([_labelled_rows(cell, results) for cell in done], ignore_index=True)
+    scores = score_frame(rows)
+    changes = {task: delta_frame(scores[[task]], BASE)[DELTA] for task in scores}
+    changes[DELTA] = delta_frame(scores, BASE)[DELTA]
+    frame = pd.DataFrame(changes).drop(index=BASE, level="label")
+    last = frame.groupby(level=["label", "seed"]).tail(1)
+    return last.droplevel(["seed", "step"])
+
+
+def _labelled_rows(cell: Cell, results: Path) -> pd.DataFrame:
+    folder = cell.folder(results)
+    rows = store.read_rows(folder, records.read_manifest(folder))
+    return rows.assign(label=BASE if cell.method == BASE else cell.hash)
