@@ -26,7 +26,8 @@ def test_run_and_report(tmp_path: Path) -> None:
 
 
 def test_the_package_lists_its_public_names() -> None:
-    assert dir(ttt_bench) == ["SweepError", "__version__", "read_results", "run", "write_report"]
+    names = ["Results", "SweepError", "__version__", "open_results", "read_results", "run"]
+    assert dir(ttt_bench) == [*names, "write_report"]
     assert all(getattr(ttt_bench, name) for name in dir(ttt_bench))
 
 

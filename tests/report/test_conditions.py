@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.synthetic import BASE, add_cell, compared, constant, gains
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table
 from ttt_bench.report.conditions import MARK, with_conditions
 from ttt_bench.report.formats.latex import to_latex
@@ -45,7 +46,7 @@ def made(root: Path, tent: dict[int, dict[str, Any]], base: dict[str, Any] | Non
 def shown(root: Path) -> Table:
     """Return the main table of the only comparison."""
     (comparison,) = compared(root)
-    return with_conditions(main_table.build(comparison, {}).table, comparison)
+    return with_conditions(main_table.build(Evidence(comparison), {}).table, comparison)
 
 
 def different(table: Table) -> dict[str, str]:
@@ -117,7 +118,7 @@ def test_formats_of_the_harness_are_never_in_one_table(tmp_path: Path) -> None:
     assert (first.slug[-8:], second.slug[-8:]) == ("2-abcdef", "3-abcdef")
     for comparison in (first, second):
         assert comparison.labels == ["base", "tent"]
-        note = dict(main_table.build(comparison, {}).table.notes)["Not comparable"]
+        note = dict(main_table.build(Evidence(comparison), {}).table.notes)["Not comparable"]
         assert "format (the number before a dash)" in note
 
 

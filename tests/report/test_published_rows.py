@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from support.synthetic import add_cell, compared, constant
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table
 from ttt_bench.report.formats.cells import printed
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.records import records
-from ttt_bench.report.tables import Cell, Number, Table
+from ttt_bench.report.tables import Cell, Column, Number, Table
 from ttt_bench.stats.comparison import Comparison
 
 NYUD_BASE = {"semseg": 29.31, "depth": 1.179, "normals": 61.32, "edge": 0.1443}
@@ -22,6 +23,8 @@ AS_PUBLISHED = {
     "protocol": "online",
     "manifest": {"provenance": {"device": "NVIDIA RTX A6000"}},
 }
+TWO = Column(key="two", head=("two",))
+FOUR = Column(key="four", head=("four",), decimals=4)
 TARGETS = {"taskonomy:nyud": 654, "taskonomy:pascal": 5105, "nyud:taskonomy": 5451}
 
 
@@ -53,32 +56,32 @@ def rows_of(table: Table) -> dict[str, dict[str, dict[str, Cell]]]:
 
 
 def texts(comparison: Comparison, about: str = "Published") -> list[str]:
-    notes = main_table.build(comparison, {}).table.notes
+    notes = main_table.build(Evidence(comparison), {}).table.notes
     return [text for subject, text in notes if subject == about]
 
 
 def test_a_row_has_its_printed_numbers_with_every_digit(tmp_path: Path) -> None:
-    table = main_table.build(run(tmp_path, ("s4t", "")), {}).table
+    table = main_table.build(Evidence(run(tmp_path, ("s4t", ""))), {}).table
     rows = rows_of(table)
     assert list(rows["published"]) == ["base", "s4t [TR-TTT (ours)]"]
     cell = rows["oracle"]["s4t"]["published_delta_ttt_percent"]
     assert cell == rows["published"]["s4t [TR-TTT (ours)]"]["delta_ttt_percent"]
-    assert printed(cell, 2)[:2] == ("34.94", "0.008")
+    assert printed(cell, TWO)[:2] == ("34.94", "±0.008")
     edge = rows["published"]["s4t [TR-TTT (ours)]"]["edge_rmse"]
-    assert printed(edge, 4)[:2] == ("0.1441", "5.1e-05")
+    assert printed(edge, FOUR)[:2] == ("0.1441", "±5.1e-05")
     assert "published_delta_ttt_percent" not in rows["fixed"]["s4t"]
     assert "published_delta_ttt_recomputed_percent" in to_csv(table).splitlines()[0]
 
 
 def test_a_mean_has_no_fewer_digits_than_in_the_paper(tmp_path: Path) -> None:
-    rows = rows_of(main_table.build(run(tmp_path, ("actmad", "")), {}).table)
+    rows = rows_of(main_table.build(Evidence(run(tmp_path, ("actmad", ""))), {}).table)
     cell = rows["oracle"]["actmad"]["published_delta_ttt_percent"]
-    assert printed(cell, 2)[:2] == ("0.203", "1.256")
+    assert printed(cell, TWO)[:2] == ("0.203", "±1.256")
 
 
 def test_without_edge_delta_is_recomputed_on_the_same_tasks(tmp_path: Path) -> None:
     comparison = run(tmp_path, ("s4t", ""), tasks=("semseg", "depth", "normals"))
-    table = main_table.build(comparison, {}).table
+    table = main_table.build(Evidence(comparison), {}).table
     rows = rows_of(table)
     expected = 100 * ((59.37 / 29.31 - 1) + (1 - 1.052 / 1.179) + (1 - 45.33 / 61.32)) / 3
     cell = Number(mean=pytest.approx(expected))
@@ -94,7 +97,7 @@ def test_without_edge_delta_is_recomputed_on_the_same_tasks(tmp_path: Path) -> N
 
 
 def test_the_column_without_edge_has_its_published_twin(tmp_path: Path) -> None:
-    rows = rows_of(main_table.build(run(tmp_path, ("tipi", "")), {}).table)
+    rows = rows_of(main_table.build(Evidence(run(tmp_path, ("tipi", ""))), {}).table)
     expected = 100 * ((48.12 / 29.31 - 1) + (1 - 1.029 / 1.179) + (1 - 55.71 / 61.32)) / 3
     cell = rows["published"]["tipi"]["delta_ttt_without_edge_percent"]
     assert cell == Number(mean=pytest.approx(expected))
@@ -103,7 +106,7 @@ def test_the_column_without_edge_has_its_published_twin(tmp_path: Path) -> None:
 def test_doubtful_numbers_have_a_mark_and_a_note(tmp_path: Path) -> None:
     tasks = ("semseg", "normals", "edge")
     comparison = run(tmp_path, ("tent", ""), ("tttflow", ""), pair="taskonomy:pascal", tasks=tasks)
-    rows = rows_of(main_table.build(comparison, {}).table)
+    rows = rows_of(main_table.build(Evidence(comparison), {}).table)
     for label in ("tent", "tttflow"):
         cell = rows["oracle"][label]["published_delta_ttt_percent"]
         assert isinstance(cell, Number)
@@ -195,7 +198,7 @@ def test_fewer_images_alone_are_not_comparable(tmp_path: Path) -> None:
 
 def test_a_target_with_noise_has_the_published_delta(tmp_path: Path) -> None:
     comparison = run(tmp_path, ("s4t", ""), ("tent", ""), pair="taskonomy:nyud+gaussian_noise@0.1")
-    rows = rows_of(main_table.build(comparison, {}).table)
+    rows = rows_of(main_table.build(Evidence(comparison), {}).table)
     cell = rows["oracle"]["s4t"]["published_delta_ttt_percent"]
     assert isinstance(cell, Number)
     assert (cell.mean, cell.sd) == (32.15, None)
@@ -209,7 +212,7 @@ def test_a_target_with_noise_has_the_published_delta(tmp_path: Path) -> None:
 def test_a_delta_without_means_is_not_shown_for_other_tasks(tmp_path: Path) -> None:
     pair = "taskonomy:nyud+gaussian_noise@0.4"
     comparison = run(tmp_path, ("s4t", ""), pair=pair, tasks=("semseg", "depth"))
-    table = main_table.build(comparison, {}).table
+    table = main_table.build(Evidence(comparison), {}).table
     assert "published" not in to_csv(table).splitlines()[0]
     assert any(text.endswith("the means of semseg, depth: s4t 19.73") for text in texts(comparison))
 
@@ -221,7 +224,7 @@ def test_ablations_have_their_published_numbers(tmp_path: Path) -> None:
         ("s4t", "s4t.lambda_tp=0.5; s4t.masking=disjoint"),
     ]
     comparison = run(tmp_path, *cells)
-    rows = rows_of(main_table.build(comparison, {}).table)
+    rows = rows_of(main_table.build(Evidence(comparison), {}).table)
     shown = {
         label: cells["published_delta_ttt_percent"].mean
         for label, cells in rows["oracle"].items()
@@ -241,18 +244,20 @@ def test_ablations_have_their_published_numbers(tmp_path: Path) -> None:
 
 def test_networks_of_one_task_have_their_published_score(tmp_path: Path) -> None:
     comparison = run(tmp_path, ("s4t", "s4t.tasks=single:edge"))
-    rows = rows_of(main_table.build(comparison, {}).table)["published"]
+    rows = rows_of(main_table.build(Evidence(comparison), {}).table)["published"]
     cells = rows["s4t (tasks=single:edge) [S4T, Table 5: adaptation=single_task]"]
     assert list(cells) == ["edge_rmse"]
-    assert printed(cells["edge_rmse"], 4)[:2] == ("0.1444", "1.9e-05")
+    assert printed(cells["edge_rmse"], FOUR)[:2] == ("0.1444", "±1.9e-05")
     assert any("reversed pair" in text for text in texts(comparison))
 
 
 def test_frozen_controls_and_other_pairs_have_no_published_number(tmp_path: Path) -> None:
     frozen = run(tmp_path / "frozen", ("s4t", ""), control="frozen")
-    rows = rows_of(main_table.build(frozen, {}).table)
+    rows = rows_of(main_table.build(Evidence(frozen), {}).table)
     assert "published_delta_ttt_percent" not in rows["oracle"]["s4t (frozen)"]
-    other = main_table.build(run(tmp_path / "other", ("s4t", ""), pair="rooms:rooms-mix"), {})
+    other = main_table.build(
+        Evidence(run(tmp_path / "other", ("s4t", ""), pair="rooms:rooms-mix")), {}
+    )
     assert "published" not in to_csv(other.table)
     assert not any(about == "Published" for about, _ in other.table.notes)
 
@@ -261,7 +266,7 @@ def test_published_numbers_are_records(tmp_path: Path) -> None:
     comparison = run(tmp_path, ("tent", ""))
     found = {
         (record["label"], record["quantity"]): record
-        for record in records(comparison)
+        for record in records(Evidence(comparison))
         if record["selection"] == "published"
     }
     semseg = found["tent", "semseg"]

@@ -16,6 +16,7 @@ from rich.console import Console
 from support.paths import HISTORIC
 from support.synthetic import BASE, CLASSES, add_cell, compared, constant, gains
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table, more_table
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.render import Rendered, report, summary_rows
@@ -80,14 +81,14 @@ def test_tables_have_a_column_a_metric_and_a_column_a_class(comparison: Comparis
         ]
         assert section.heading == "fixed step"
     base = more.sections[0].rows[0].cells["normals_median_degrees"]
-    assert base == Number(mean=pytest.approx(80.8), sd=pytest.approx(0.8), bold=False)
+    assert base == Number(mean=pytest.approx(80.8), sd=pytest.approx(0.8), mark="▼")
     notes = dict(more.notes)
     assert notes["normals median"].startswith("median angle")
     assert "depth AbsRel" in notes
     assert "edge ODS F" in notes
 
 
-def test_the_best_are_bold_in_the_metrics_own_direction(tmp_path: Path) -> None:
+def test_better_and_worse_than_base_are_told_in_the_metrics_own_direction(tmp_path: Path) -> None:
     for seed in (0, 1):
         add_cell(tmp_path, "base", constant(BASE), config=f"b{seed}", seed=seed)
         add_cell(tmp_path, "tent", gains(0, 5, 9, 10 + seed), config=f"t{seed}", seed=seed)
@@ -96,9 +97,10 @@ def test_the_best_are_bold_in_the_metrics_own_direction(tmp_path: Path) -> None:
     assert table is not None
     # normals are 10 % lower, which is better for an angle and worse for a share of pixels
     assert bold(table, "normals_median_degrees") == [False, True]
-    assert bold(table, "normals_within_30_percent") == [True, False]
-    assert bold(table, "semseg_pixel_accuracy_percent")[1]
-    assert "Bold" in dict(table.notes)
+    assert bold(table, "normals_within_30_percent") == [False, False]
+    assert table.sections[0].rows[1].cells["normals_within_30_percent"].mark == "▼"
+    assert bold(table, "semseg_pixel_accuracy_percent") == [False, True]
+    assert "Bold, ▼" in dict(table.notes)
 
 
 def test_a_narrow_console_shows_one_metric_a_task_at_least(comparison: Comparison) -> None:
@@ -139,7 +141,7 @@ def test_every_format_of_the_report_contains_them(rendered: Rendered) -> None:
 def test_json_names_task_metric_and_class(results: Path) -> None:
     records = summary_rows(results)
     json.dumps(records, allow_nan=False)
-    fixed = [r for r in records if r["selection"] == "fixed"]
+    fixed = [r for r in records if r["selection"] == "fixed" and not r["reference"]]
     found = {(r["label"], r["task"], r["metric"], r["class"]): r for r in fixed}
     assert found["tent", "semseg", "miou", None]["mean"] == pytest.approx(sum(TENT_MIOU) / 3)
     assert found["tent", "semseg", "pixel_accuracy", None]["mean"] == pytest.approx(
@@ -148,7 +150,10 @@ def test_json_names_task_metric_and_class(results: Path) -> None:
     assert found["tent", "semseg", "iou", "box"]["mean"] == pytest.approx(sum(TENT_MIOU) + 1)
     assert found["tent", "semseg", "iou", "box"]["quantity"] == "iou"
     assert found["s4t", "edge", "ods_f", None]["sd"] is None
-    names = {(r["selection"], r["label"], r["quantity"], r["class"], r["seed"]) for r in records}
+    names = {
+        (r["selection"], r["label"], r["reference"], r["quantity"], r["class"], r["seed"])
+        for r in records
+    }
     assert len(names) == len(records)
     assert {r["selection"] for r in records if r["metric"] == "ods_f"} == {"fixed"}
 
@@ -157,7 +162,6 @@ def test_quantities_of_primary_metrics_do_not_depend_on_the_others(comparison: C
     primary = comparison.rows[comparison.rows["metric"].isin(["miou", "rmse", "merr"])]
     shuffled = comparison.rows.sample(frac=1, random_state=0)
     for build in (
-        lambda rows: summary.main_table(summary.score_frame(rows), "base"),
         lambda rows: summary.curve_frame(summary.score_frame(rows), "base"),
         lambda rows: sync_frame(summary.score_frame(rows), "base"),
     ):
@@ -190,4 +194,4 @@ def test_old_cells_next_to_new_ones_have_no_row_in_the_new_tables(tmp_path: Path
     table = more_table.build(comparison)
     assert table is not None
     assert [row.label for row in table.sections[0].rows] == [comparison.labels[2]]
-    assert len(main_table.build(comparison, {}).table.sections[0].rows) == 3
+    assert len(main_table.build(Evidence(comparison), {}).table.sections[0].rows) == 3

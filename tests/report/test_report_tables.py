@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -64,13 +65,20 @@ TABLE = Table(
 
 
 def test_numbers_as_printed() -> None:
-    assert printed(Number(mean=-1.234, sd=0.5), 2) == ("−1.23", "0.50", False)
-    assert printed(Number(mean=-0.001), 2) == ("0.00", "", False)
-    assert printed(Number(mean=math.nan, sd=math.nan), 2) == (DASH, "", False)
-    assert printed(Number(mean=3.0, decimals=0), 2) == ("3", "", False)
+    two, four = Column(key="two", head=("a",)), Column(key="four", head=("b",), decimals=4)
+    assert printed(Number(mean=-1.234, sd=0.5), two) == ("−1.23", "±0.50", False)
+    assert printed(Number(mean=-0.001), two) == ("0.00", "", False)
+    assert printed(Number(mean=math.nan, sd=math.nan), two) == (DASH, "", False)
+    assert printed(Number(mean=3.0, decimals=0), two) == ("3", "", False)
     # a small spread is not printed as zero, unless it is rounding error
-    assert printed(Number(mean=0.1443, sd=7e-6), 4) == ("0.1443", "7e-06", False)
-    assert printed(Number(mean=20.0, sd=1e-14), 2) == ("20.00", "0.00", False)
+    assert printed(Number(mean=0.1443, sd=7e-6), four) == ("0.1443", "±7e-06", False)
+    assert printed(Number(mean=20.0, sd=1e-14), two) == ("20.00", "±0.00", False)
+    # a column of intervals prints them in place of standard deviations
+    ranged = replace(two, intervals=True)
+    shown = Number(mean=0.1, sd=0.5, interval=(-1.234, 1.5))
+    assert printed(shown, ranged) == ("0.10", "[−1.23, 1.50]", False)
+    assert printed(shown, two) == ("0.10", "±0.50", False)
+    assert printed(Number(mean=0.1, sd=0.5), ranged) == ("0.10", "±0.50", False)
 
 
 def test_csv_keeps_full_precision() -> None:
@@ -92,9 +100,9 @@ def test_markdown_has_equal_columns() -> None:
     assert {len(line) for line in lines} == {len(lines[0])}
     assert cells[0][1].strip() == "semseg mIoU % ↑"
     assert set(cells[1][1].strip()) == {"-", ":"}
-    assert cells[3][1].strip() == "0.33 ± 0.25"
+    assert cells[3][1].strip() == "0.33 ±0.25"
     assert cells[4][0].strip() == "a\\|b & <c>_%"
-    assert cells[4][1].strip() == "**3.14†** ± 2.00"
+    assert cells[4][1].strip() == "**3.14†** ±2.00"
     assert cells[6][0].strip() == "tipi: diverged"
     assert "- **Note.** 50 % of x_y & more" in to_markdown(TABLE)
 
@@ -107,7 +115,7 @@ def test_latex_is_escaped_and_balanced() -> None:
         if "multicolumn" not in row:
             assert len(re.findall(r"(?<!\\)&", row)) == 3, row
     assert "a$|$b \\& $<$c$>$\\_\\%" in text
-    assert "\\textbf{3.14$\\dagger$} {\\scriptsize$\\pm$2.00}" in text
+    assert "\\textbf{3.14$\\dagger$} {\\scriptsize $\\pm$2.00}" in text
     assert "$-$0.5000" in text
     assert "\\multicolumn{3}{l}{\\emph{diverged: loss was inf at 100 \\%}}" in text
     assert text.count("\\begin{") == text.count("\\end{")
@@ -149,7 +157,7 @@ def test_html_is_a_full_grid() -> None:
     grid.feed(str(to_html(TABLE)))
     assert set(grid.widths) == {5}
     assert "a|b & <c>_%" in grid.texts[3]
-    assert [text.strip() for text in grid.texts[2]] == ["base", "0.33", "± 0.25", "−0.5000", DASH]
+    assert [text.strip() for text in grid.texts[2]] == ["base", "0.33", "±0.25", "−0.5000", DASH]
     assert [text.strip() for text in grid.texts[1]] == ["oracle step: picked with labels"]
     assert [text.strip() for text in grid.texts[-1]] == ["tipi", "diverged: loss was inf at 100 %"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from support.synthetic import BASE, add_cell, compared, constant, gains
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table, sync_table
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons, method_rank, split_settings
@@ -119,7 +120,7 @@ def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) ->
     assert (first.base, second.base, first.notes, second.notes) == ("base", None, (), ())
     assert [c.slug[-7:] for c in (unknown, first, second)] == ["unknown", "_aaaaaa", "_cccccc"]
     assert first.subtitle.endswith(", data and source model aaaaaa")
-    for table in (main_table.build(first, {}).table, sync_table.build(first)):
+    for table in (main_table.build(Evidence(first), {}).table, sync_table.build(first)):
         note = dict(table.notes)["Not comparable"]
         assert note.startswith(
             "the folder has other comparisons of the same names "
@@ -127,7 +128,7 @@ def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) ->
         )
     # a comparison with a unique name needs no short hash
     assert "eeeeee" not in alone.slug + alone.subtitle
-    assert "Not comparable" not in dict(main_table.build(alone, {}).table.notes)
+    assert "Not comparable" not in dict(main_table.build(Evidence(alone), {}).table.notes)
 
 
 def test_unknown_methods_follow_the_papers() -> None:

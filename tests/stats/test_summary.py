@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from support.synthetic import BASE, add_cell, compared, constant, gains, statistics_frame
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import classes, main_table
 from ttt_bench.report.figures.curves import figure
 from ttt_bench.report.page import PageSection
@@ -17,16 +17,14 @@ from ttt_bench.report.sync_table import build as build_sync
 from ttt_bench.report.tables import DASH, Number
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import FIXED, ORACLE
 from ttt_bench.stats.synchronisation import sync_frame
 from ttt_bench.stats.trajectories import trajectories
 
 
 @pytest.fixture(scope="module")
 def means(comparison: Comparison) -> pd.DataFrame:
-    own = {("s4t", 0): {task: values[0] for task, values in gains(8).items()}}
-    return summary.main_table(comparison.scores, comparison.base, own).set_index(
-        ["selection", "label", "quantity"]
-    )
+    return Evidence(comparison).all_estimates().set_index(["selection", "label", "quantity"])
 
 
 @pytest.mark.parametrize(
@@ -89,41 +87,38 @@ def test_delta_without_edge_leaves_edge_out(tmp_path: Path) -> None:
 def test_oracle_takes_the_first_of_equal_steps_and_never_step_zero() -> None:
     rows = pd.concat([frame("base", [20.0] * 4), frame("tent", [30.0, 22.0, 24.0, 24.0])])
     scores = summary.score_frame(rows)
-    picked = summary.select_steps(trajectories(scores, "base")).set_index(["selection", "label"])[
-        "step"
-    ]
-    assert picked["oracle", "tent"] == 2
-    assert picked["fixed", "tent"] == 3
+    found = trajectories(scores, "base")
+    tent = list(found.cells).index(("tent", 0))
+    assert ORACLE.choose(found)[tent] == 2
+    assert FIXED.choose(found)[tent] == 3
     assert "delta_ttt_no_edge" not in summary.delta_frame(scores, "base")
 
 
-def test_without_base_delta_and_oracle_are_missing() -> None:
-    rows = frame("tent", [20.0, 21.0])
-    means = summary.main_table(summary.score_frame(rows), None)
+def test_without_base_delta_and_oracle_are_missing(tmp_path: Path) -> None:
+    add_cell(tmp_path, "tent", {"semseg": [20.0, 21.0]})
+    (comparison,) = compared(tmp_path)
+    means = Evidence(comparison).all_estimates()
     assert set(means["selection"]) == {"fixed"}
     assert set(means["quantity"]) == {"semseg", "step"}
-    assert set(summary.curve_frame(summary.score_frame(rows), None)["quantity"]) == {"semseg"}
+    assert set(summary.curve_frame(comparison.scores, None)["quantity"]) == {"semseg"}
 
 
-def test_a_seed_without_base_has_no_delta() -> None:
-    rows = pd.concat(
-        [
-            frame("base", [20.0, 20.0]),
-            frame("tent", [20.0, 22.0]),
-            frame("tent", [20.0, 30.0], seed=1),
-        ]
-    )
-    means = summary.main_table(summary.score_frame(rows), "base")
-    fixed = means[means["selection"] == "fixed"].set_index(["label", "quantity"])
+def test_a_seed_without_base_has_no_delta(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", {"semseg": [20.0, 20.0]}, config="a")
+    add_cell(tmp_path, "tent", {"semseg": [20.0, 22.0]}, config="b")
+    add_cell(tmp_path, "tent", {"semseg": [20.0, 30.0]}, config="c", seed=1)
+    (comparison,) = compared(tmp_path)
+    fixed = Evidence(comparison).estimates("fixed").set_index(["label", "quantity"])
     assert fixed.loc[("tent", "delta_ttt"), "mean"] == pytest.approx(10.0)
     assert fixed.loc[("tent", "delta_ttt"), "seeds"] == 1
     assert fixed.loc[("tent", "semseg"), "mean"] == 26.0
 
 
-def test_a_base_of_zero_leaves_delta_undefined() -> None:
-    rows = pd.concat([frame("base", [0.0, 0.0]), frame("tent", [1.0, 2.0])])
-    means = summary.main_table(summary.score_frame(rows), "base")
-    assert "delta_ttt" not in set(means["quantity"])
+def test_a_base_of_zero_leaves_delta_undefined(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", {"semseg": [0.0, 0.0]}, config="a")
+    add_cell(tmp_path, "tent", {"semseg": [1.0, 2.0]}, config="b")
+    (comparison,) = compared(tmp_path)
+    assert "delta_ttt" not in set(Evidence(comparison).all_estimates()["quantity"])
 
 
 def test_constant_predictor_by_hand() -> None:
@@ -136,26 +131,22 @@ def test_constant_predictor_by_hand() -> None:
     assert found["edge"] == pytest.approx(math.sqrt(0.5 / 5))
 
 
-def test_best_needs_a_spread_and_ties_within_it() -> None:
-    best = summary.indistinguishable_best
-    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], higher_is_better=True) == [False, True, True]
-    assert best([10.0, 12.0, 11.5], [0.1, 0.3, 0.4], higher_is_better=False) == [True, False, False]
-    assert best([10.0, 12.0], [0.1, np.nan], higher_is_better=True) == [False, False]
-    assert best([10.0, np.nan, 10.0], [0.0, np.nan, 0.0], higher_is_better=True) == [
-        True,
-        False,
-        True,
-    ]
-
-
 def test_main_table_cells(comparison: Comparison) -> None:
-    built = main_table.build(comparison, {"semseg": 40.0, "depth": 1.3, "edge": 0.203}).table
+    constants = {"semseg": 40.0, "depth": 1.3, "edge": 0.203}
+    built = main_table.build(Evidence(comparison), constants).table
     sections = {section.key: section for section in built.sections}
     assert list(sections) == ["fixed", "oracle", "constant", "missing"]
     tent = next(row for row in sections["fixed"].rows if row.label == "tent").cells
+    # three seeds without statistics of images: t of 2 degrees of freedom is 4.303 at 95 %
+    half = 4.30265 * math.sqrt(7 / 3)
     assert tent["delta_ttt_percent"] == Number(
-        mean=pytest.approx(7.0), sd=pytest.approx(math.sqrt(7)), bold=False
+        mean=pytest.approx(7.0),
+        sd=pytest.approx(math.sqrt(7)),
+        interval=(pytest.approx(7 - half, abs=1e-4), pytest.approx(7 + half, abs=1e-4)),
     )
+    assert tent["delta_ttt_percent_of_each_seed"] == "8.00, 9.00, 4.00"
+    # 3, 4 and -1 points above norm
+    assert tent["delta_ttt_minus_norm"].mean == pytest.approx(2.0)
     oracle = {row.label: row.cells for row in sections["oracle"].rows}
     assert oracle["base"]["step"] == oracle["norm"]["step"] == DASH
     assert oracle["base"]["delta_ttt_percent"] == Number(mean=0.0)
@@ -186,7 +177,7 @@ def test_different_scorings_of_cells_are_both_named(tmp_path: Path) -> None:
     other = {"depth": "raw, in log units", "edge": "0 or 1"}
     add_cell(tmp_path, "tent", constant(BASE), config="b", manifest={"scoring": other})
     (comparison,) = compared(tmp_path)
-    notes = main_table.build(comparison, {}).table.notes
+    notes = main_table.build(Evidence(comparison), {}).table.notes
     scoring = [text for about, text in notes if about == "Scoring"]
     assert scoring == ["depth: raw, in metres | or: raw, in log units", "edge: 0 or 1"]
 
@@ -198,9 +189,9 @@ def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
     pixels = classes.named(counts, comparison.classes)
     assert pixels == {"wall": 80, "box": 20, "lamp": 0}
     text = "lamp: the target has no such pixels. IoU counts as 0, so mIoU is at most 66.7 %"
-    assert dict(main_table.build(comparison, {}, pixels).table.notes)["Classes"] == text
+    assert dict(main_table.build(Evidence(comparison), {}, pixels).table.notes)["Classes"] == text
     assert "Classes" not in dict(
-        main_table.build(comparison, {}, {"wall": 1, "box": 2}).table.notes
+        main_table.build(Evidence(comparison), {}, {"wall": 1, "box": 2}).table.notes
     )
     table = classes.build(comparison, pixels)
     assert table is not None
@@ -300,9 +291,9 @@ def test_online_explains_step_zero(tmp_path: Path) -> None:
     assert table.columns[-1].head == ("best at step 0", "of the batch")
     sentence = "step 0 of a batch is the state that the previous batches left, not Base"
     assert sentence in dict(table.notes)["Step 0"]
-    assert sentence in dict(main_table.build(comparison, {}).table.notes)["Protocol"]
+    assert sentence in dict(main_table.build(Evidence(comparison), {}).table.notes)["Protocol"]
     assert "not Base" in figure(comparison).axes[0].get_xlabel()
-    assert sentence in PageSection(comparison=comparison, main=table).curves_caption
+    assert sentence in PageSection(evidence=Evidence(comparison), main=table).curves_caption
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
@@ -337,10 +328,10 @@ def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     assert row["peak_depth"] == 1.0
     assert row[["peak_semseg", "step_variance", "dtw", "cosine_similarity"]].isna().all()
     assert frame.loc["s4t", "step_variance"] == 0.0
-    table = main_table.build(comparison, {}).table
+    table = main_table.build(Evidence(comparison), {}).table
     fixed = next(section for section in table.sections if section.key == "fixed")
     cells = next(row for row in fixed.rows if "single" in row.name).cells
     assert isinstance(cells["depth_rmse"], Number)
     assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
-    PageSection(comparison=comparison, main=table)
+    PageSection(evidence=Evidence(comparison), main=table)
     figure(comparison)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ import pandas as pd
 from ttt_bench.analysis.replicates import Chosen, chosen
 from ttt_bench.stats.bootstrap import Estimate, estimate, holm
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import STEP_RULES, StepRule
+from ttt_bench.stats.step_rules import SECTIONS, StepRule
+from ttt_bench.stats.summary import OWN_GAIN, STEP
+from ttt_bench.stats.trajectories import mean_change
 
 ESTIMATE_COLUMNS = ("quantity", "mean", "sd", "low", "high", "p", "seeds", "units", "values")
 """Columns of an estimate: `stats.bootstrap.Estimate` per quantity, and `values`, seed -> value."""
@@ -39,7 +41,7 @@ class Evidence:
     """
 
     comparison: Comparison
-    rules: Sequence[StepRule] = field(default=STEP_RULES)
+    rules: Sequence[StepRule] = field(default=SECTIONS)
 
     @cached_property
     def chosen(self) -> dict[str, Chosen]:
@@ -50,14 +52,60 @@ class Evidence:
         """Return a row under a rule."""
         return Side(self.chosen[rule], label)
 
+    @cached_property
+    def own_sources(self) -> dict[tuple[str, int], dict[str, float]]:
+        """Map label and seed to the scores of the method's own source model, if it has one.
+
+        They are those before adapting, on the target.
+        """
+        done = self.comparison.done
+        cells = zip(done["label"], done["seed"], done["manifest"], strict=True)
+        scores = {(label, seed): m.get("own_source_scores") for label, seed, m in cells}
+        return {cell: dict(own) for cell, own in scores.items() if own}
+
     def estimates(self, rule: str) -> pd.DataFrame:
         """Return the mean over seeds of every row and quantity.
+
+        The quantities are the tasks, `delta_ttt`, `delta_ttt_no_edge`, and without an interval
+        `own_gain` (the same measure against the method's own source model) and `step`.
 
         Returns:
             Columns `label` and `ESTIMATE_COLUMNS`.
         """
-        frames = {label: own(self.side(label, rule)) for label in self.comparison.labels}
-        return _labelled(frames, "label")
+        found = [
+            frame.assign(label=label)
+            for label in self.comparison.labels
+            for frame in (own(self.side(label, rule)), self._further(label, rule))
+            if len(frame)
+        ]
+        names = ["label", *ESTIMATE_COLUMNS]
+        return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)
+
+    def _further(self, label: str, rule: str) -> pd.DataFrame:
+        """Return the gain over the own source model, and the step, of a row."""
+        found = self.chosen[rule]
+        gains, steps = {}, {}
+        for seed, place in found.rows(label).items():
+            steps[seed] = float(found.steps[place])
+            source = self.own_sources.get((label, seed), {})
+            if tasks := tuple(task for task in found.quantities if task in source):
+                scores = found.values[place, [found.quantities.index(task) for task in tasks]]
+                gains[seed] = float(mean_change(scores, [source[task] for task in tasks], tasks))
+        rows = {OWN_GAIN: gains, STEP: steps}
+        return pd.DataFrame([_plain(name, values) for name, values in rows.items() if values])
+
+    def all_estimates(self) -> pd.DataFrame:
+        """Return the estimates under every rule, with its name in `selection`."""
+        return self._all(self.estimates)
+
+    def all_differences(self) -> pd.DataFrame:
+        """Return the differences under every rule, with its name in `selection`."""
+        return self._all(self.differences)
+
+    def _all(self, build: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
+        frames = [build(rule.name).assign(selection=rule.name) for rule in self.rules]
+        kept = [frame for frame in frames if len(frame)]
+        return pd.concat(kept, ignore_index=True) if kept else frames[0]
 
     def differences(self, rule: str) -> pd.DataFrame:
         """Return the paired difference of every row to Base, to `norm` and to its frozen control.
@@ -148,22 +196,35 @@ def _frame(
     found: Chosen, seeds: Iterable[int], values: np.ndarray, replicates: np.ndarray | None
 ) -> pd.DataFrame:
     """Return the estimates of values (S, Q); quantities without a value are missing."""
-    if not len(values):
+    known, number = ~np.isnan(values), np.array(list(seeds))
+    frames = []
+    # quantities that the same seeds have share their arithmetic
+    for pattern in np.unique(known.T, axis=0):
+        columns = np.flatnonzero((pattern == known.T).all(axis=1))
+        if pattern.any():
+            drawn = None if replicates is None else replicates[:, pattern][..., columns]
+            result = estimate(values[pattern][:, columns], drawn, found.units)
+            names = [found.quantities[column] for column in columns]
+            per_seed = values[pattern][:, columns].T.tolist()
+            frames.append(_columns(result, names, number[pattern].tolist(), per_seed))
+    if not frames:
         return pd.DataFrame(columns=list(ESTIMATE_COLUMNS))
-    result = estimate(values, replicates, found.units)
-    per_seed = [dict(zip(seeds, column, strict=True)) for column in values.T.tolist()]
-    columns = _columns(result) | {"quantity": list(found.quantities), "values": per_seed}
-    frame = pd.DataFrame(columns)[list(ESTIMATE_COLUMNS)]
-    return frame[frame["mean"].notna()].reset_index(drop=True)
+    frame = pd.concat(frames).sort_values("quantity", key=lambda q: q.map(found.quantities.index))
+    return frame.reset_index(drop=True)
 
 
-def _columns(result: Estimate) -> dict[str, Any]:
-    names = ("mean", "sd", "low", "high", "p", "seeds", "units")
-    return {name: getattr(result, name) for name in names}
+def _columns(
+    result: Estimate, names: list[str], seeds: list[int], per_seed: list[list[float]]
+) -> pd.DataFrame:
+    numbers = {name: getattr(result, name) for name in ("mean", "sd", "low", "high", "p", "units")}
+    values = [dict(zip(seeds, own, strict=True)) for own in per_seed]
+    frame = pd.DataFrame({"quantity": names, **numbers, "values": values})
+    return frame.assign(seeds=len(seeds))[list(ESTIMATE_COLUMNS)]
 
 
-def _labelled(frames: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
-    """Return frames below each other, with their names in the first column."""
-    kept = [frame.assign(**{column: name}) for name, frame in frames.items() if len(frame)]
-    names = [column, *ESTIMATE_COLUMNS]
-    return pd.concat(kept, ignore_index=True)[names] if kept else pd.DataFrame(columns=names)
+def _plain(quantity: str, values: Mapping[int, float]) -> dict[str, Any]:
+    """Return mean and standard deviation over seeds of a quantity, without an interval."""
+    found = pd.Series(values)
+    missing = dict.fromkeys(("low", "high", "p"), np.nan)
+    numbers = {"mean": found.mean(), "sd": found.std(), **missing}
+    return {"quantity": quantity, **numbers, "seeds": len(found), "units": 0, "values": values}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.errors import DamagedError
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.results import store
+from ttt_bench.results.sums import image_sums
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.trajectories import Trajectories
 
@@ -76,17 +76,16 @@ def _cell_sums(folder: Path, comparison: Comparison) -> CellSums | None:
     if not (folder / "statistics.parquet").exists():
         return None
     try:
-        table = store.read_table(folder, "statistics")
+        found = image_sums(folder)
     except DamagedError:
         return None
-    found = {}
-    for task, rows in table.sort_values(["step", "batch", "image"]).groupby("task", sort=False):
-        steps = rows["step"].nunique()
-        batch = np.unique(rows["batch"].to_numpy()[: len(rows) // steps], return_inverse=True)[1]
-        images = np.stack(list(rows["values"])).reshape(steps, len(batch), -1)
-        whole = comparison.protocol.batches_depend
-        found[str(task)] = unit_sums(str(task), images, batch, whole_batches=whole)
-    return found
+    order = np.argsort(found.batches, kind="stable")
+    batch = np.unique(found.batches[order], return_inverse=True)[1]
+    whole = comparison.protocol.batches_depend
+    return {
+        task: unit_sums(task, values[:, order], batch, whole_batches=whole)
+        for task, values in found.values.items()
+    }
 
 
 def _units(sums: CellSums) -> int:

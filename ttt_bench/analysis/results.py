@@ -15,7 +15,7 @@ from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load
 from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.comparison import Comparison, Key, comparisons
-from ttt_bench.stats.step_rules import DELTA, FIXED, STEP_RULES
+from ttt_bench.stats.step_rules import DELTA, FIXED, SECTIONS
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.paths import user_path
 
@@ -55,12 +55,16 @@ class Results:
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """Return the comparisons: cells that differ only in method, settings, control and seed."""
-        return tuple(comparisons(self.cells, self.stored, self.wanted))
+        # a damaged manifest does not tell the comparison of its cell, so each one gets the notes
+        return tuple(
+            replace(one, notes=(*one.notes, *self.notes))
+            for one in comparisons(self.cells, self.stored, self.wanted)
+        )
 
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
-        """Return the estimates of each comparison that has numbers."""
-        return tuple(Evidence(one) for one in self.comparisons if len(one.rows))
+        """Return the estimates of each comparison."""
+        return tuple(map(Evidence, self.comparisons))
 
     def select(
         self,
@@ -159,16 +163,18 @@ class Results:
 
         Columns: those of the comparison, `selection` (the rule), `label` and the estimate's.
         """
-        frames = [self.estimates(rule.name).assign(selection=rule.name) for rule in STEP_RULES]
+        frames = [self.estimates(rule.name).assign(selection=rule.name) for rule in SECTIONS]
         return pd.concat(frames, ignore_index=True)
 
     def _each(self, build: Callable[[Evidence], pd.DataFrame], rule: str) -> pd.DataFrame:
         """Return the frames of all comparisons below each other, with the comparisons' names."""
-        names = [one.name for one in STEP_RULES]
+        names = [one.name for one in SECTIONS]
         if rule not in names:
             raise unknown("step rule", rule, names)
         frames = []
         for one in self.evidence:
+            if one.comparison.rows.empty:
+                continue
             frame = build(one)
             method = frame["label"].map(one.comparison.methods)
             frame = frame[self._shown(method)]

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 
-import pandas as pd
-
+from ttt_bench.analysis.evidence import FROZEN, NORM
+from ttt_bench.analysis.verdicts import BETTER, OPEN, WORSE
 from ttt_bench.metrics.base import Metric, metrics_of
 from ttt_bench.report.tables import Column, Number
 from ttt_bench.stats.step_rules import DELTA
-from ttt_bench.stats.summary import DELTA_NO_EDGE, OWN_GAIN, indistinguishable_best
+from ttt_bench.stats.summary import DELTA_NO_EDGE, OWN_GAIN
 from ttt_bench.tasks import TASKS
 
 DELTA_KEY = "delta_ttt_percent"
 DELTA_NO_EDGE_KEY = "delta_ttt_without_edge_percent"
 OWN_GAIN_KEY = "gain_over_own_source_percent"
 
+MARK_WORSE = "▼"
+"""The mark of a number that is shown to be worse than its reference."""
+
+DIFFERENCES = {
+    NORM: Column(
+        key="delta_ttt_minus_norm",
+        head=("Delta_TTT", "− norm"),
+        higher_is_better=True,
+        intervals=True,
+    ),
+    FROZEN: Column(
+        key="delta_ttt_minus_frozen",
+        head=("Delta_TTT", "− frozen"),
+        higher_is_better=True,
+        intervals=True,
+    ),
+}
+"""The columns of differences of Delta_TTT in points, by the reference (`analysis.evidence`)."""
+SEEDS_KEY = "delta_ttt_percent_of_each_seed"
+
 GAINS = {
-    DELTA: Column(key=DELTA_KEY, head=("Delta_TTT", "%"), higher_is_better=True),
+    DELTA: Column(key=DELTA_KEY, head=("Delta_TTT", "%"), higher_is_better=True, intervals=True),
     DELTA_NO_EDGE: Column(
         key=DELTA_NO_EDGE_KEY, head=("without", "edge %"), higher_is_better=True, secondary=True
     ),
@@ -76,27 +96,22 @@ def class_column(metric: Metric, label: str) -> Column:
     )
 
 
-def number(mean: float, sd: float, *, bold: bool) -> Number:
-    """Return a number of a table; `sd` may be NaN."""
-    return Number(mean=float(mean), sd=None if math.isnan(sd) else float(sd), bold=bool(bold))
+def number(mean: float, sd: float, verdict: int = OPEN) -> Number:
+    """Return a number of a table with its standard deviation, which may be NaN.
 
-
-def numbers(means: pd.DataFrame, *, higher_is_better: bool) -> list[Number]:
-    """Return the numbers of one column; the best one, and those close to it, are bold.
-
-    Args:
-        means: rows with `mean` and `sd`.
+    A number that is shown to be better than its reference is bold, a worse one has a mark.
     """
-    best = indistinguishable_best(
-        means["mean"].tolist(), means["sd"].tolist(), higher_is_better=higher_is_better
+    spread = None if math.isnan(sd) else float(sd)
+    return Number(
+        mean=float(mean), sd=spread, bold=verdict == BETTER, mark=MARK_WORSE * (verdict == WORSE)
     )
-    cells = zip(means["mean"], means["sd"], best, strict=True)
-    return [number(mean, sd, bold=bold) for mean, sd, bold in cells]
 
 
-def any_bold(cells: Sequence[Number]) -> bool:
-    """Return whether any number is bold."""
-    return any(cell.bold for cell in cells)
+def with_interval(shown: Number, low: float, high: float) -> Number:
+    """Return a number with its interval; without one, if its ends are NaN."""
+    if math.isnan(low) or math.isnan(high):
+        return shown
+    return replace(shown, interval=(float(low), float(high)))
 
 
 def _decimals(metric: Metric, largest: float) -> int:

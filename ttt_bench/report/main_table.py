@@ -5,21 +5,26 @@ The scores of the best constant prediction and the published numbers follow in s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from ttt_bench.analysis.evidence import ESTIMATE_COLUMNS, Evidence
+from ttt_bench.analysis.verdicts import OPEN, verdicts, yardstick
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.classes import absent_notes
 from ttt_bench.report.columns import (
     DELTA_KEY,
     DELTA_NO_EDGE_KEY,
+    DIFFERENCES,
     GAINS,
+    SEEDS_KEY,
     metric_column,
     number,
     quantity_key,
     task_key,
+    with_interval,
 )
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.reading import reading_notes
@@ -29,16 +34,18 @@ from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Secti
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
-from ttt_bench.stats.summary import DELTA_NO_EDGE, STEP
-from ttt_bench.tasks import TASKS
+from ttt_bench.stats.summary import STEP
+
+MOST_SEEDS = 5
+"""The largest number of seeds whose values have room in a table."""
 
 
 @dataclass(frozen=True)
 class MainTable:
-    """The table and the long frame of its numbers (`summary.summarise`)."""
+    """The table and the long frame of its numbers (`Evidence.all_estimates`)."""
 
     table: Table
-    summary: pd.DataFrame
+    estimates: pd.DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +53,15 @@ class _Content:
     """The numbers of a comparison's main table.
 
     Attributes:
-        means: as `summary.main_table` returns them, with the column `best`.
+        means: as `Evidence.all_estimates` returns them, with the column `verdict`.
+        differences: as `Evidence.all_differences` returns them, with the column `verdict`.
         still: labels whose scores are equal at every step from 1 on.
     """
 
     comparison: Comparison
+    rules: Sequence[StepRule]
     means: pd.DataFrame
+    differences: pd.DataFrame
     published: PublishedRows
     still: frozenset[str]
 
@@ -62,7 +72,7 @@ class _Content:
 
 
 def build(
-    comparison: Comparison,
+    evidence: Evidence,
     constants: Mapping[str, float],
     pixels: Mapping[str, float] | None = None,
 ) -> MainTable:
@@ -73,12 +83,17 @@ def build(
             (`summary.constant_predictor`); may be empty.
         pixels: map class to its pixels in the target; None without semantic segmentation.
     """
+    comparison = evidence.comparison
     if comparison.rows.empty:
         return _build_without_numbers(comparison)
-    means = summary.main_table(comparison.scores, comparison.base, _own_sources(comparison))
+    differences = evidence.all_differences()
+    differences = differences.assign(verdict=verdicts(differences))
+    means = _with_verdicts(evidence.all_estimates(), differences, yardstick(comparison))
     content = _Content(
         comparison=comparison,
-        means=_with_best(means),
+        rules=evidence.rules,
+        means=means,
+        differences=differences,
         published=PublishedRows.of(comparison),
         still=_still(comparison.scores),
     )
@@ -122,18 +137,7 @@ def _build_without_numbers(comparison: Comparison) -> MainTable:
         sections=_without_numbers(comparison),
         notes=tuple(run_notes(comparison)),
     )
-    names = ["selection", "label", "quantity", "mean", "sd", "seeds"]
-    return MainTable(table, pd.DataFrame(columns=names))
-
-
-def _own_sources(comparison: Comparison) -> dict[tuple[str, int], dict[str, float]]:
-    """Map (label, seed) to the scores of the method's own source model, if it has one."""
-    found = {}
-    for cell in named_rows(comparison.done):
-        scores = cell.manifest.get("own_source_scores")
-        if scores:
-            found[cell.label, cell.seed] = dict(scores)
-    return found
+    return MainTable(table, pd.DataFrame(columns=["selection", "label", *ESTIMATE_COLUMNS]))
 
 
 def _still(scores: pd.DataFrame) -> frozenset[str]:
@@ -142,17 +146,14 @@ def _still(scores: pd.DataFrame) -> frozenset[str]:
     return frozenset(str(label) for label in still.index[still])
 
 
-def _with_best(means: pd.DataFrame) -> pd.DataFrame:
-    """Add `best`: whether a number is the best of its section's column, or close to it."""
-    best: dict[object, bool] = {}
-    for (_, quantity), column in means.groupby(["selection", "quantity"]):
-        if quantity in TASKS or quantity in (DELTA, DELTA_NO_EDGE):
-            higher = not (quantity in TASKS and metrics_of(quantity).lower_is_better)
-            flags = summary.indistinguishable_best(
-                column["mean"].tolist(), column["sd"].tolist(), higher_is_better=higher
-            )
-            best |= zip(column.index, flags, strict=True)
-    return means.assign(best=[best.get(index, False) for index in means.index])
+def _with_verdicts(
+    means: pd.DataFrame, differences: pd.DataFrame, reference: str | None
+) -> pd.DataFrame:
+    """Add `verdict`: whether a number is shown to be better or worse than the reference."""
+    keys = ["selection", "label", "quantity"]
+    against = differences[differences["reference"] == reference]
+    merged = means.merge(against[[*keys, "verdict"]], on=keys, how="left")
+    return merged.assign(verdict=merged["verdict"].fillna(OPEN).astype(int))
 
 
 def _columns(content: _Content) -> tuple[Column, ...]:
@@ -160,9 +161,20 @@ def _columns(content: _Content) -> tuple[Column, ...]:
     tasks = content.comparison.tasks
     columns = [metric_column(metrics_of(task).primary, largest[task]) for task in tasks]
     columns += [column for quantity, column in GAINS.items() if quantity in largest.index]
+    columns += _difference_columns(content)
     columns.append(_step_column(content.means))
     columns += content.published.columns if content.has_delta else ()
     return (*columns, _seeds_column(content.means))
+
+
+def _difference_columns(content: _Content) -> list[Column]:
+    """Return the columns of differences of Delta_TTT, and that of its values for each seed."""
+    present = set(content.differences["reference"])
+    columns = [column for reference, column in DIFFERENCES.items() if reference in present]
+    seeds = content.means["seeds"].max()
+    if content.has_delta and 1 < seeds <= MOST_SEEDS:
+        columns.append(Column(key=SEEDS_KEY, head=("Delta_TTT", "of each seed"), secondary=True))
+    return columns
 
 
 def _step_column(means: pd.DataFrame) -> Column:
@@ -206,12 +218,36 @@ def _measured_cells(
     cells: dict[str, Cell] = {}
     for quantity in named_rows(own):
         key = quantity_key(quantity.Index)
-        cells[key] = number(quantity.mean, quantity.sd, bold=quantity.best)
+        shown = number(quantity.mean, quantity.sd, quantity.verdict)
+        cells[key] = with_interval(shown, quantity.low, quantity.high)
     if label == content.comparison.base:
         cells |= _zeros(cells)
+    cells |= _differences(content, rule, label)
+    cells |= _each_seed(own)
     cells[STEP] = _step(content, rule, label, cells[STEP])
     cells["seeds"] = Number(mean=int(own["seeds"].max()))
     return cells | content.published.cells(rule, label)
+
+
+def _differences(content: _Content, rule: StepRule, label: str) -> dict[str, Cell]:
+    """Return the cells of a row with differences of Delta_TTT."""
+    found = content.differences
+    own = found[
+        (found["selection"] == rule.name) & (found["label"] == label) & (found["quantity"] == DELTA)
+    ]
+    cells: dict[str, Cell] = {}
+    for row in named_rows(own[own["reference"].isin(list(DIFFERENCES))]):
+        shown = number(row.mean, row.sd, row.verdict)
+        cells[DIFFERENCES[row.reference].key] = with_interval(shown, row.low, row.high)
+    return cells
+
+
+def _each_seed(own: pd.DataFrame) -> dict[str, Cell]:
+    """Return the cell with Delta_TTT of each seed, in order of seeds."""
+    if DELTA not in own.index:
+        return {}
+    values = next(named_rows(own.loc[[DELTA]])).values
+    return {SEEDS_KEY: ", ".join(f"{value:.2f}".replace("-", "−") for value in values.values())}
 
 
 def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:

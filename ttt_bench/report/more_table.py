@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ttt_bench.analysis.verdicts import further_metrics
 from ttt_bench.metrics.base import Metric, all_metrics
-from ttt_bench.report.columns import any_bold, class_column, metric_column, numbers
-from ttt_bench.report.notes.reading import BOLD
+from ttt_bench.report.columns import class_column, metric_column, number
+from ttt_bench.report.frames import named_rows
+from ttt_bench.report.notes.reading import bold_notes
 from ttt_bench.report.notes.run import others_notes, seeds_note
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
-from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import FIXED
 
@@ -34,13 +35,13 @@ def build(comparison: Comparison) -> Table | None:
 
     None if no cell has any, as under schema version 1.
     """
-    means = summary.other_metrics(comparison.rows)
+    means = further_metrics(comparison)
     return _table(comparison, "more metrics", _overall(means[means["class"] == ""]))
 
 
 def build_classes(comparison: Comparison) -> Table | None:
     """Return the table of the metrics of each class; None if no cell has any."""
-    means = summary.other_metrics(comparison.rows)
+    means = further_metrics(comparison)
     return _table(comparison, "each class", _by_class(means[means["class"] != ""]))
 
 
@@ -70,8 +71,7 @@ def _of_metric(means: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 
 def _measured(metric: Metric, column: Column, own: pd.DataFrame) -> _Measured:
-    cells = numbers(own, higher_is_better=metric.higher_is_better)
-    by_label = dict(zip(own["label"], cells, strict=True))
+    by_label = {row.label: number(row.mean, row.sd, row.verdict) for row in named_rows(own)}
     return _Measured(metric=metric, column=column, numbers=by_label)
 
 
@@ -105,8 +105,7 @@ def _row(label: str, columns: Sequence[_Measured]) -> Row:
 
 def _notes(comparison: Comparison, columns: Sequence[_Measured]) -> list[Note]:
     notes = [seeds_note(comparison), *others_notes(comparison)]
-    if any(any_bold([*measured.numbers.values()]) for measured in columns):
-        notes.append(BOLD)
+    notes += bold_notes(comparison, images=False)
     metrics = dict.fromkeys(measured.metric for measured in columns)
     return notes + [_definition(metric) for metric in metrics]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report.formats.html import html_environment
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import Table
@@ -51,7 +52,7 @@ class ExamplePicture:
 class PageSection:
     """A comparison on the page; a part that is None is omitted."""
 
-    comparison: Comparison
+    evidence: Evidence
     main: Table
     more: Table | None = None
     each_class: Table | None = None
@@ -59,6 +60,10 @@ class PageSection:
     classes: Table | None = None
     curves: Curves | None = None
     examples: ExamplePicture | None = None
+
+    @property
+    def comparison(self) -> Comparison:
+        return self.evidence.comparison
 
     @property
     def slug(self) -> str:

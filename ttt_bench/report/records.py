@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from ttt_bench.analysis.evidence import Evidence
+from ttt_bench.analysis.verdicts import further_metrics, verdicts
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report import main_table
 from ttt_bench.report.contract import doubts
 from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.truth import truth_of
-from ttt_bench.stats import summary
-from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import FIXED
 from ttt_bench.tasks import TASKS
 
@@ -22,7 +21,8 @@ Record = dict[str, Any]
 
 KEYS = (
     *("selection", "label", "quantity", "task", "metric", "class"),
-    *("mean", "sd", "seeds", "seed", "state", "reason", "contract", "source"),
+    *("reference", "reference_label", "mean", "sd", "low", "high", "p", "p_holm", "verdict"),
+    *("seeds", "units", "values", "seed", "state", "reason", "contract", "source"),
 )
 """Keys of a record, after those that the whole comparison shares.
 
@@ -30,30 +30,40 @@ KEYS = (
 """
 
 
-def records(comparison: Comparison) -> list[Record]:
+def records(evidence: Evidence) -> list[Record]:
     """Return one record per number of the tables of scores, and one per cell without numbers."""
+    comparison = evidence.comparison
     shared = comparison.key._asdict()
-    verdicts = {label: verdict.text for label, verdict in doubts(comparison).items()}
+    doubted = {label: verdict.text for label, verdict in doubts(comparison).items()}
     return [
-        shared | _whole({**record, "contract": verdicts.get(record["label"])})
-        for record in _all(comparison)
+        shared | _whole({**record, "contract": doubted.get(record["label"])})
+        for record in _all(evidence)
     ]
 
 
-def _all(comparison: Comparison) -> Iterator[Record]:
-    constants = truth_of(comparison).constants
-    for record in _rows(main_table.build(comparison, constants).summary):
-        yield record | _primary(record["quantity"])
-    for task, value in constants.items():
+def _all(evidence: Evidence) -> Iterator[Record]:
+    comparison = evidence.comparison
+    if len(comparison.rows):
+        yield from _measured(evidence)
+    for task, value in truth_of(comparison).constants.items():
         constant = {"selection": "constant", "label": "best constant", "quantity": task}
         yield {**constant, "mean": value, **_primary(task)}
-    for record in _rows(summary.other_metrics(comparison.rows)):
-        further = {"selection": FIXED.name, "quantity": record["metric"]}
-        yield {**record, **further, "class": record["class"] or None}
     for record in PublishedRows.of(comparison).records():
         yield record | _primary(record["quantity"])
     for record in _rows(comparison.missing[["label", "seed", "state", "reason"]]):
         yield {"selection": "missing", **record}
+
+
+def _measured(evidence: Evidence) -> Iterator[Record]:
+    """Yield estimates, differences to each reference, and the other metrics."""
+    differences = evidence.all_differences()
+    differences = differences.assign(verdict=verdicts(differences))
+    for frame in (evidence.all_estimates(), differences):
+        for record in _rows(frame):
+            yield record | _primary(record["quantity"])
+    for record in _rows(further_metrics(evidence.comparison)):
+        further = {"selection": FIXED.name, "quantity": record["metric"]}
+        yield {**record, **further, "class": record["class"] or None}
 
 
 def _rows(frame: pd.DataFrame) -> list[Record]:

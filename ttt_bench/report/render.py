@@ -7,6 +7,7 @@ The folder that `report` writes:
     <comparison>/more.{md,tex,csv}  the other metrics, at the last step
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
+    <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, if the results contain any
@@ -25,6 +26,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from ttt_bench.analysis.evidence import Evidence
+from ttt_bench.analysis.results import open_results
 from ttt_bench.report import classes, main_table, more_table, sync_table
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.conditions import with_conditions
@@ -33,12 +36,13 @@ from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.latex import to_latex
 from ttt_bench.report.formats.markdown import to_markdown
+from ttt_bench.report.intervals import intervals_csv
 from ttt_bench.report.page import Curves, ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
-from ttt_bench.stats.comparison import Comparison, comparisons
+from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
 
@@ -68,15 +72,15 @@ def report(results: Path, out: Path) -> Rendered:
         BenchError: the folder does not exist or contains no whole results, or `out` cannot be
             written. Damaged cells are left out with a note.
     """
-    found = _comparisons(Path(results))
+    found = open_results(results)
     out = Path(out)
     require_writable(out, HINT)
     sections: list[PageSection] = []
     paths: list[Path] = []
-    for comparison in found:
-        section = _section(comparison)
+    for evidence in found.evidence:
+        section = _section(evidence)
         sections.append(section)
-        paths += _write_files(out / comparison.slug, _files(section))
+        paths += _write_files(out / section.slug, _files(section))
     page = _write(out / "index.html", html(sections, str(results)).encode())
     shown = [ConsoleTable(table) for section in sections for table in section.tables.values()]
     return Rendered(page, (page, *paths), tuple(shown))
@@ -91,8 +95,8 @@ def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[Renderab
     Raises:
         BenchError: the folder does not exist or contains no whole results.
     """
-    found = _comparisons(Path(results), wanted)
-    return [ConsoleTable(_main(comparison, truth_of(comparison))) for comparison in found]
+    found = replace(open_results(results), wanted=frozenset(wanted))
+    return [ConsoleTable(_main(one, truth_of(one.comparison))) for one in found.evidence]
 
 
 def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -105,7 +109,10 @@ def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, 
     - `label`: the name of the row;
     - `quantity`: a task for its primary metric, the name of any other metric, or a derived
       quantity such as `delta_ttt`;
-    - `task`, `metric`, `class`, `mean`, `sd`, `seeds`;
+    - `reference`, `reference_label`: the record is a difference to this row;
+    - `task`, `metric`, `class`, `mean`, `sd`, `low`, `high`, `p`, `p_holm`, `seeds`, `units`,
+      `values`: see `analysis.evidence`;
+    - `verdict`: 1 if the row is shown to be better than its reference, -1 if worse, else 0;
     - `seed`, `state`, `reason`: for cells without numbers;
     - `contract`: the verdict on a method of another package that failed the checks of the contract
       or was not checked.
@@ -117,8 +124,8 @@ def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, 
         BenchError: the folder does not exist or contains no whole results.
     """
     found: list[dict[str, Any]] = []
-    for comparison in _comparisons(Path(results), wanted):
-        found += records(comparison)
+    for evidence in replace(open_results(results), wanted=frozenset(wanted)).evidence:
+        found += records(evidence)
     return found
 
 
@@ -131,18 +138,9 @@ def damaged_files(results: Path) -> tuple[str, ...]:
     return load(results).problems
 
 
-def _comparisons(results: Path, wanted: Collection[str] = ()) -> list[Comparison]:
-    loaded = load(results)
-    # a damaged manifest does not tell the comparison of its cell, so each one gets the note
-    notes = tuple(f"left out: {problem}" for problem in loaded.problems)
-    return [
-        replace(comparison, notes=(*comparison.notes, *notes))
-        for comparison in comparisons(loaded.cells, loaded.rows, wanted)
-    ]
-
-
-def _main(comparison: Comparison, truth: Truth) -> Table:
-    return _marked(main_table.build(comparison, truth.constants, truth.pixels).table, comparison)
+def _main(evidence: Evidence, truth: Truth) -> Table:
+    table = main_table.build(evidence, truth.constants, truth.pixels).table
+    return _marked(table, evidence.comparison)
 
 
 def _marked(table: Table, comparison: Comparison) -> Table:
@@ -154,14 +152,15 @@ def _marked_if_any(table: Table | None, comparison: Comparison) -> Table | None:
     return None if table is None else _marked(table, comparison)
 
 
-def _section(comparison: Comparison) -> PageSection:
+def _section(evidence: Evidence) -> PageSection:
     """Return the tables and figures of a comparison."""
+    comparison = evidence.comparison
     truth = truth_of(comparison)
-    main = _main(comparison, truth)
+    main = _main(evidence, truth)
     if comparison.rows.empty:
-        return PageSection(comparison=comparison, main=main)
+        return PageSection(evidence=evidence, main=main)
     return PageSection(
-        comparison=comparison,
+        evidence=evidence,
         main=main,
         more=_marked_if_any(more_table.build(comparison), comparison),
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
@@ -200,6 +199,8 @@ def _files(section: PageSection) -> dict[str, bytes]:
     if section.classes is not None:
         texts["classes.csv"] = to_csv(section.classes)
     contents = {name: text.encode() for name, text in texts.items()}
+    if len(section.comparison.rows):
+        contents["intervals.csv"] = intervals_csv(section.evidence).encode()
     if section.curves is not None:
         contents["curves.csv"] = _curves_csv(section.comparison).encode()
         contents |= {"curves.png": section.curves.png, "curves.svg": section.curves.svg}

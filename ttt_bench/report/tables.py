@@ -27,7 +27,8 @@ class Number:
 
     Attributes:
         sd: sample standard deviation over seeds, or None.
-        bold: whether the number is among the best of its column.
+        interval: the ends of its interval, or None.
+        bold: whether the number is shown to be better than its reference, which a note names.
         mark: a sign that a note explains.
         decimals: digits after the point in print; None: those of the column.
         printed_sd: the standard deviation in print, if it has digits that are not to be rounded.
@@ -35,6 +36,7 @@ class Number:
 
     mean: float
     sd: float | None = None
+    interval: tuple[float, float] | None = None
     bold: bool = False
     mark: str = ""
     decimals: int | None = None
@@ -64,6 +66,7 @@ class Column:
         printed: False for a column of the CSV file alone.
         secondary: may be omitted in a narrow console.
         wraps: its cells are words, which may take several lines.
+        intervals: numbers are printed with their interval, if any, in place of their deviation.
     """
 
     key: str
@@ -73,6 +76,7 @@ class Column:
     printed: bool = True
     secondary: bool = False
     wraps: bool = False
+    intervals: bool = False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -121,6 +125,11 @@ class Row:
         cell = self.cells.get(column.key)
         return cell.finite_sd if isinstance(cell, Number) else None
 
+    def interval(self, column: Column) -> tuple[float, float] | None:
+        """Return the interval of the row's number in a column, or None."""
+        cell = self.cells.get(column.key)
+        return cell.interval if isinstance(cell, Number) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -161,3 +170,7 @@ class Table:
     def has_sd(self, column: Column) -> bool:
         """Return whether any number of a column has a standard deviation."""
         return any(row.sd(column) is not None for row in self.rows())
+
+    def has_interval(self, column: Column) -> bool:
+        """Return whether any number of a column has an interval."""
+        return any(row.interval(column) is not None for row in self.rows())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.metrics.base import metrics_of
 
@@ -98,18 +98,19 @@ def trajectories(
     )
 
 
-def changes(scores: Array, base: Array, tasks: tuple[str, ...]) -> Array:
+def changes(scores: ArrayLike, base: ArrayLike, tasks: tuple[str, ...]) -> Array:
     """Return the signed change against Base in percent, (..., n); positive is better.
 
     It is NaN where a score of Base is 0 or missing.
     """
     sign = np.array([-1.0 if metrics_of(task).lower_is_better else 1.0 for task in tasks])
+    reference = np.asarray(base, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = 100.0 * sign * (scores - base) / base
+        relative = 100.0 * sign * np.subtract(scores, reference) / reference
     return np.where(np.isfinite(relative), relative, np.nan)
 
 
-def mean_change(scores: Array, base: Array, tasks: tuple[str, ...]) -> Array:
+def mean_change(scores: ArrayLike, base: ArrayLike, tasks: tuple[str, ...]) -> Array:
     """Return Delta_TTT in percent, (...), of scores (..., n) (S4T, section 4.1).
 
     It is NaN if the change of any task is.

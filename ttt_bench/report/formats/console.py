@@ -23,8 +23,8 @@ WORDS_WIDTH = 16
 class ConsoleTable:
     """A rich renderable of a table and its notes.
 
-    If one line per row is too wide for the console, the standard deviations are printed below the
-    means. If that is still too wide, secondary columns are omitted and named in a note.
+    If one line per row is too wide for the console, spreads are printed below the means. If that
+    is still too wide, secondary columns are omitted and named in a note.
     """
 
     def __init__(self, table: Table) -> None:
@@ -48,7 +48,7 @@ class ConsoleTable:
         return columns, shown
 
     def _layouts(self) -> Iterator[tuple[Columns, bool]]:
-        """Yield (columns, whether deviations are below means), from the widest to the narrowest."""
+        """Yield (columns, whether spreads are below means), from the widest to the narrowest."""
         every = self.table.printed
         secondary = [column for column in every if column.secondary]
         yield every, False
@@ -68,7 +68,7 @@ def rich_table(table: Table, columns: Sequence[Column], *, stacked: bool) -> Ric
     """Return the table with these columns, without its title and notes.
 
     Args:
-        stacked: print standard deviations below means instead of next to them.
+        stacked: print spreads below means instead of next to them.
     """
     shown = RichTable(
         box=SIMPLE_HEAD,
@@ -99,7 +99,7 @@ def _add_section(
 ) -> None:
     shown.add_row(Text(section.heading, style="italic"), *[""] * len(columns))
     printed = [printed_row(row, columns) for row in section.rows]
-    widths = _sd_widths(printed, len(columns))
+    widths = _spread_widths(printed, len(columns))
     for row, cells in zip(section.rows, printed, strict=True):
         pairs = zip(cells, widths, strict=True)
         texts = [_cell(cell, width=width, stacked=stacked) for cell, width in pairs]
@@ -107,20 +107,19 @@ def _add_section(
     shown.add_section()
 
 
-def _sd_widths(rows: Sequence[Sequence[Printed]], columns: int) -> list[int]:
-    """Return the width of the widest standard deviation of each column."""
+def _spread_widths(rows: Sequence[Sequence[Printed]], columns: int) -> list[int]:
+    """Return the width of the widest spread of each column."""
     widths = [0] * columns
     for row in rows:
-        widths = [max(width, len(cell.sd)) for width, cell in zip(widths, row, strict=True)]
+        widths = [max(width, len(cell.spread)) for width, cell in zip(widths, row, strict=True)]
     return widths
 
 
 def _cell(cell: Printed, *, width: int, stacked: bool) -> Text:
-    """Return a cell; deviations next to the means are padded to `width`, to align the means."""
+    """Return a cell; spreads next to the means are padded to `width`, to align the means."""
     text = Text(cell.text, style="bold" if cell.bold else "")
     if stacked:
-        return text.append(f"\n±{cell.sd}", style="not bold dim") if cell.sd else text
+        return text.append(f"\n{cell.spread}", style="not bold dim") if cell.spread else text
     if width:
-        padded = f" ±{cell.sd.rjust(width)}" if cell.sd else " " * (width + 2)
-        text.append(padded, style="not bold dim")
+        text.append(f" {cell.spread.rjust(width)}", style="not bold dim")
     return text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
 
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Table
 
@@ -13,38 +12,40 @@ from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Table
 def to_csv(table: Table) -> str:
     """Return a table as CSV.
 
-    Each column is written as `<key>`, followed by `<key>_sd` if any row has a standard deviation.
-    The last column, `contract`, is written if any row has a mark.
+    Each column is written as `<key>`, followed by `<key>_sd` if any row has a standard deviation,
+    and by `<key>_low` and `<key>_high` if any row has an interval. The last column, `contract`, is
+    written if any row has a mark.
     """
-    with_sd = {column.key for column in table.columns if table.has_sd(column)}
     marked = any(row.contract for row in table.rows())
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     last = ["state", "reason", *(["contract"] if marked else [])]
-    writer.writerow(["selection", table.corner, *_heads(table, with_sd), *last])
+    heads = [f"{column.key}{end}" for column in table.columns for end in _ends(table, column)]
+    writer.writerow(["selection", table.corner, *heads, *last])
     for section in table.sections:
         for row in section.rows:
-            values = _values(row, table.columns, with_sd)
             last = [row.state, row.reason, *([row.contract] if marked else [])]
-            writer.writerow([section.key, row.label, *values, *last])
+            writer.writerow([section.key, row.label, *_values(table, row), *last])
     return buffer.getvalue()
 
 
-def _heads(table: Table, with_sd: set[str]) -> list[str]:
-    heads = []
-    for column in table.columns:
-        heads.append(column.key)
-        if column.key in with_sd:
-            heads.append(f"{column.key}_sd")
-    return heads
+def _ends(table: Table, column: Column) -> list[str]:
+    """Return what follows the key in the heads of a column's values."""
+    sd = ["_sd"] if table.has_sd(column) else []
+    return ["", *sd, *(["_low", "_high"] if table.has_interval(column) else [])]
 
 
-def _values(row: Row, columns: Sequence[Column], with_sd: set[str]) -> list[str]:
+def _values(table: Table, row: Row) -> list[str]:
     values = []
-    for column in columns:
-        values.append(_value(row.cells.get(column.key, DASH)))
-        if column.key in with_sd:
-            values.append(_number(row.sd(column)))
+    for column in table.columns:
+        low, high = row.interval(column) or (None, None)
+        texts = {
+            "": _value(row.cells.get(column.key, DASH)),
+            "_sd": _number(row.sd(column)),
+            "_low": _number(low),
+            "_high": _number(high),
+        }
+        values += [texts[end] for end in _ends(table, column)]
     return values
 
 

@@ -11,7 +11,7 @@ from ttt_bench.report.formats.cells import Printed, printed_row
 from ttt_bench.report.tables import Column, Row, Table
 
 Spans = list[tuple[Column, int]]
-"""Each column with the number of its cells: two if it has standard deviations."""
+"""Each column with the number of its cells: two if it has deviations or intervals."""
 
 
 def html_environment() -> Environment:
@@ -25,10 +25,14 @@ def html_environment() -> Environment:
 
 def to_html(table: Table) -> Markup:
     """Return a `<table>` with one `<tbody>` per section, without the table's notes."""
-    columns = [(column, 2 if table.has_sd(column) else 1) for column in table.printed]
+    columns = [(column, 1 + _has_spread(table, column)) for column in table.printed]
     width = sum(span for _, span in columns)
     template = html_environment().get_template("table.html.jinja")
     return Markup(template.render(table=table, columns=columns, width=width))
+
+
+def _has_spread(table: Table, column: Column) -> bool:
+    return table.has_sd(column) or (column.intervals and table.has_interval(column))
 
 
 def _cells(row: Row, spans: Spans) -> Iterator[tuple[Printed, int]]:

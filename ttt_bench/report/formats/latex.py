@@ -27,6 +27,7 @@ _SIGNS = {
     "±": "$\\pm$",
     "−": "$-$",
     "†": "$\\dagger$",
+    "▼": "$\\bigtriangledown$",
     "‡": "$\\ddagger$",
     "§": "\\S{}",
     "²": "$^2$",
@@ -81,4 +82,4 @@ def _cell(cell: Printed) -> str:
     text = latex(cell.text)
     if cell.bold:
         text = f"\\textbf{{{text}}}"
-    return f"{text} {{\\scriptsize$\\pm${cell.sd}}}" if cell.sd else text
+    return f"{text} {{\\scriptsize {latex(cell.spread)}}}" if cell.spread else text

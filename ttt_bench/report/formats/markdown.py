@@ -40,7 +40,7 @@ def _row(row: Row, table: Table) -> Line:
 
 def _cell(cell: Printed) -> str:
     text = f"**{cell.text}**" if cell.bold else cell.text
-    return f"{text} ± {cell.sd}" if cell.sd else text
+    return f"{text} {cell.spread}" if cell.spread else text
 
 
 def _escaped(line: Line) -> Line:

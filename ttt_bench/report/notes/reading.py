@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
+from ttt_bench.analysis.evidence import BASE
+from ttt_bench.analysis.verdicts import yardstick
 from ttt_bench.metrics.base import joined_words, metrics_of
 from ttt_bench.report.notes.run import seeds_note
 from ttt_bench.report.tables import Note
@@ -13,16 +15,14 @@ from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import FIXED
 from ttt_bench.stats.summary import OWN_GAIN
 
-BOLD = Note(
-    "Bold", "the best mean of its column, and every mean within sqrt(sd² + sd²) of the best one"
-)
-NO_BOLD = Note(
-    "No bold", "bold needs a spread over seeds in every row of a column; no column has one"
-)
 OWN_SOURCE = Note(
     "Over own source",
     "the same measure against the method's own source model before adapting. It favours a method "
     "whose source training lowered its scores: read it together with Delta_TTT",
+)
+SEEDS_ALONE = (
+    "from seeds alone, because statistics of images are missing. All seeds share the same images, "
+    "which this leaves out, so it can be too short"
 )
 ORACLE_STEP = Note(
     "Oracle step",
@@ -40,7 +40,7 @@ def reading_notes(
     """Return the notes on the numbers of a main table.
 
     Args:
-        means: as `summary.main_table` returns them, with the column `best`.
+        means: as `Evidence.all_estimates` returns them.
         constants: map task to the score of the best constant prediction.
         still: labels whose scores are equal at every step from 1 on.
     """
@@ -48,7 +48,8 @@ def reading_notes(
         seeds_note(comparison),
         *_delta_notes(comparison),
         *([OWN_SOURCE] if (means["quantity"] == OWN_GAIN).any() else []),
-        *_bold_notes(means),
+        *interval_notes(comparison, means),
+        *bold_notes(comparison),
         *_unmoved_notes(comparison, still),
         *_constant_notes(comparison, means, constants),
     ]
@@ -75,10 +76,56 @@ def _seeds_without_base(comparison: Comparison) -> list[Note]:
     return notes
 
 
-def _bold_notes(means: pd.DataFrame) -> list[Note]:
-    if means["best"].any():
-        return [BOLD]
-    return [NO_BOLD] if means["sd"].notna().any() else []
+def interval_notes(comparison: Comparison, means: pd.DataFrame) -> list[Note]:
+    """Return the note on what an interval is and covers, and on rows without statistics."""
+    known = means[means["low"].notna()]
+    if known.empty:
+        return []
+    batches = comparison.protocol.batches_depend
+    units = f"{known['units'].max()} {'batches' if batches else 'images'}"
+    if not known["units"].any():
+        return [Note("Intervals", f"95 %, {SEEDS_ALONE}")]
+    text = (
+        f"95 %, in brackets, from a paired bootstrap over {units} of the target and over seeds, "
+        f"with the same draws for all rows; the step rule chooses again in each replicate. "
+        f"{_covered(int(means['seeds'].max()))}"
+    )
+    alone = known.loc[known["units"] == 0, "label"].unique()
+    if not len(alone):
+        return [Note("Intervals", text)]
+    return [Note("Intervals", text), Note("Seeds alone", f"{', '.join(alone)}: {SEEDS_ALONE}")]
+
+
+def _covered(seeds: int) -> str:
+    """Return what an interval covers with this number of seeds."""
+    others = "They do not cover another source data set, another target or another machine"
+    if seeds == 1:
+        return f"With one seed they cover other images, for this source model only. {others}"
+    return (
+        f"They cover other images and other seeds. With {seeds} seeds the spread over source "
+        f"models is estimated from {seeds - 1} degrees of freedom and taken as normal. {others}"
+    )
+
+
+def bold_notes(comparison: Comparison, *, images: bool = True) -> list[Note]:
+    """Return the note on bold numbers and marks.
+
+    Args:
+        images: the differences have intervals over images, not only over seeds.
+    """
+    reference = yardstick(comparison)
+    if reference is None:
+        return []
+    name = "Base" if reference == BASE else f"`{reference}`"
+    alone = "" if images else " over seeds alone, which share the images"
+    text = (
+        f"bold numbers are better than {name}, and numbers with ▼ are worse: the 95 % interval of "
+        f"the paired difference{alone} excludes 0 after Holm's correction over the rows shown. "
+        "Frozen controls are corrected among themselves. Other numbers are not shown to differ"
+    )
+    if images:
+        text += ". In a column of differences the reference is the one that its head names"
+    return [Note("Bold, ▼", text)]
 
 
 def _unmoved_notes(comparison: Comparison, still: Collection[str]) -> list[Note]:

@@ -48,10 +48,11 @@ def seeds_note(comparison: Comparison) -> Note:
     """Return the note that names the seeds and the measure of spread."""
     seeds = sorted(comparison.rows["seed"].unique())
     if len(seeds) == 1:
-        text = f"{seeds[0]} only: without a spread, a difference between two rows may be chance"
+        text = f"{seeds[0]} only: another source model may give other differences"
         return Note("Seeds", text)
     names = ", ".join(map(str, seeds))
-    return Note("Seeds", f"{names}; numbers are mean ± sample standard deviation over seeds")
+    text = f"{names}; ± is the sample standard deviation over seeds"
+    return Note("Seeds", text)
 
 
 def missing_cells(comparison: Comparison) -> list[str]:
