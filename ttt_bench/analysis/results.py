@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from ttt_bench.analysis.evidence import Evidence, difference
+from ttt_bench.analysis.joining import join
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load
 from ttt_bench.results.schema import ROW_COLUMNS
@@ -190,19 +191,23 @@ class Results:
 def open_results(*paths: str | Path) -> Results:
     """Open one or several results folders.
 
+    Cells of several folders are joined as `ttt_bench.analysis.joining.join` does; `notes` of the
+    results states what differs between the folders.
+
     Raises:
         BenchError: a folder does not exist or has no whole results, or no path is given.
     """
     if not paths:
         raise BenchError("open_results: give the path of a results folder")
     folders = tuple(user_path(path) for path in paths)
-    loaded = [load(folder) for folder in folders]
-    problems = [f"left out: {problem}" for one in loaded for problem in one.problems]
+    loaded = {folder: load(folder) for folder in dict.fromkeys(folders)}
+    problems = [f"left out: {problem}" for one in loaded.values() for problem in one.problems]
+    joined = join(loaded)
     return Results(
-        paths=folders,
-        cells=pd.concat([one.cells for one in loaded], ignore_index=True),
-        stored=pd.concat([one.rows for one in loaded], ignore_index=True),
-        notes=tuple(problems),
+        paths=tuple(loaded),
+        cells=joined.cells,
+        stored=joined.rows,
+        notes=(*problems, *joined.notes),
     )
 
 

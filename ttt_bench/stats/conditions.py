@@ -1,4 +1,4 @@
-"""The conditions that cells were computed under: device, precision, versions and code."""
+"""The conditions that cells were computed under: device, precision, threads, versions and code."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "device": provenance.get("device"),
         "precision": provenance.get("precision"),
+        "number of threads": provenance.get("threads"),
         "version of torch": versions.get("torch"),
         "version of timm": versions.get("timm"),
         "version of ttt-bench": versions.get("ttt-bench"),
@@ -65,8 +66,37 @@ def differences(cells: pd.DataFrame) -> list[Difference]:
     return [Difference(name, values) for name, values in found.items() if len(values) > 1]
 
 
+def differences_between(groups: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[str]]]:
+    """Return the conditions in which groups of cells differ: name -> group -> sorted values.
+
+    The code of a method is compared between the groups that contain the method.
+
+    Args:
+        groups: name of a group -> its cells (`load.CELL_COLUMNS`), of which those with numbers
+            count.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for group, cells in groups.items():
+        for name, values in _values(cells).items():
+            found.setdefault(name, {})[group] = sorted(values)
+    return {name: values for name, values in found.items() if len(_distinct(values)) > 1}
+
+
 def unrecorded(cells: pd.DataFrame) -> Iterator[str]:
     """Yield the labels of cells that record none of their conditions."""
     for label, manifest in zip(cells["label"], cells["manifest"], strict=True):
         if set(conditions(manifest).values()) == {NOT_RECORDED}:
             yield label
+
+
+def _values(cells: pd.DataFrame) -> dict[str, set[str]]:
+    """Return the values of each condition of the cells with numbers."""
+    found: dict[str, set[str]] = {}
+    for manifest in cells["manifest"][cells["state"] == "done"]:
+        for name, value in conditions(manifest).items():
+            found.setdefault(name, set()).add(value)
+    return found
+
+
+def _distinct(values: Mapping[str, list[str]]) -> set[tuple[str, ...]]:
+    return {tuple(found) for found in values.values()}
