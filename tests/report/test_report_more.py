@@ -25,6 +25,7 @@ from ttt_bench.results import store
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.synchronisation import sync_frame
+from ttt_bench.stats.trajectories import trajectories
 
 SCHEMA_1 = HISTORIC / "schema_1"
 # at the last step, tent is 8, 9 and 4 percent better than Base, whose mIoU is 20, 20.2 and 20.4
@@ -163,7 +164,7 @@ def test_quantities_of_primary_metrics_do_not_depend_on_the_others(comparison: C
     shuffled = comparison.rows.sample(frac=1, random_state=0)
     for build in (
         lambda rows: summary.curve_frame(summary.score_frame(rows), "base"),
-        lambda rows: sync_frame(summary.score_frame(rows), "base"),
+        lambda rows: sync_frame(trajectories(summary.score_frame(rows), "base")),
     ):
         pd.testing.assert_frame_equal(build(shuffled), build(primary))
 

@@ -213,7 +213,7 @@ def test_sync_by_hand() -> None:
         [frame("tent", [20, 22, 24, 23]), frame("tent", [0.5, 0.9, 0.9, 0.7], task="depth")]
     )
     scores = summary.score_frame(pd.concat([base, moving]))
-    row = sync_frame(scores, "base").set_index("label").loc["tent"]
+    row = sync_frame(trajectories(scores, "base")).set_index("label").loc["tent"]
     assert (row["peak_semseg"], row["peak_depth"]) == (2, 3)
     assert row["step_variance"] == 0.5
     # the cheapest path pairs 10-10, 10-10 or 20-10, and 15-30: 0 + 10 + 15, or 0 + 0 + 10 + 15
@@ -323,7 +323,7 @@ def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     alone = {"depth": gains(1, 5, 3, 2)["depth"]}
     add_cell(tmp_path, "s4t", alone, config="d", settings="s4t.tasks=single:depth")
     (comparison,) = compared(tmp_path)
-    frame = sync_frame(comparison.scores, comparison.base).set_index("label")
+    frame = sync_frame(trajectories(comparison.scores, comparison.base)).set_index("label")
     row = frame.loc["s4t (tasks=single:depth)"]
     assert row["peak_depth"] == 1.0
     assert row[["peak_semseg", "step_variance", "dtw", "cosine_similarity"]].isna().all()

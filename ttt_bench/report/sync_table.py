@@ -12,6 +12,7 @@ from ttt_bench.report.notes.sync import sync_notes
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.synchronisation import peak, sync_frame
+from ttt_bench.stats.trajectories import trajectories
 
 STEPS = "steps 1..N"
 EARLY = "best_at_step_0"
@@ -38,7 +39,7 @@ MEASURED = {
 
 def build(comparison: Comparison) -> Table:
     """Return a comparison's synchronisation table; Base, which does not adapt, has no row."""
-    frame = sync_frame(comparison.scores, comparison.base)
+    frame = sync_frame(trajectories(comparison.scores, comparison.base))
     frame = frame[frame["label"].map(comparison.methods) != "base"]
     numbers = _number_columns(comparison)
     seeds = {str(label): rows for label, rows in frame.groupby("label")}

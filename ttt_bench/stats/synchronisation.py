@@ -1,17 +1,33 @@
-"""Synchronisation of the tasks over adaptation steps, for every label and seed."""
+"""Synchronisation of the tasks over adaptation steps, for every label and seed.
+
+The measures are functions of arrays, so that they are computed again in every bootstrap replicate.
+"""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ttt_bench import sync
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.stats.summary import UNMOVED, base_scores, unmoved
+from ttt_bench.stats.summary import UNMOVED
+from ttt_bench.stats.trajectories import Array, Trajectories
 
-MEASURES = ("step_variance", "dtw", "cosine_similarity", "cosine_similarity_per_step")
+RAW = ("step_variance", "dtw", "cosine_similarity", "cosine_similarity_per_step")
+"""Equations 1 to 4 of S4T's supplement over steps 1..N, DTW on changes against Base in percent."""
+
+SCALE_FREE = ("peak_spread", "curve_distance", "direction_agreement")
+"""The same without level and scale, over steps 0..N; see `ttt_bench.sync`."""
+
+MEASURES = (*RAW, *SCALE_FREE)
+
+FEWEST_STEPS = 2
+"""Fewest steps of a cell whose measures are defined: one step is not a curve."""
+
+Flags = NDArray[np.bool_]
 
 
 def peak(task: str) -> str:
@@ -19,92 +35,117 @@ def peak(task: str) -> str:
     return f"peak_{task}"
 
 
-def sync_frame(scores: pd.DataFrame, base: str | None) -> pd.DataFrame:
-    """Return the measures of every label and seed.
+def measures(found: Trajectories, flat: Flags) -> Array:
+    """Return the measures of every cell, (..., C, M), in the order of `MEASURES`.
+
+    A measure is NaN for a cell of fewer than `FEWEST_STEPS` steps or with fewer than two tasks. A
+    raw measure is NaN if no task changes, and raw DTW also without a score of Base. A scale-free
+    measure is NaN if fewer than two tasks are left.
 
     Args:
-        scores: as `summary.score_frame` returns them.
-        base: the label of Base, whose scores of the same seed scale the trajectories for DTW;
-            without it, DTW is missing.
+        flat: the tasks that the scale-free measures leave out, (C, n): those of `flat_tasks` for
+            the observed scores, for replicates too, so that all measure the same tasks.
+    """
+    values = np.full((*found.scores.shape[:-2], len(MEASURES)), np.nan)
+    if len(found.tasks) < 2:
+        return values
+    for last in np.unique(found.last[found.last >= FEWEST_STEPS]):
+        cells = found.last == last
+        # (..., C, T + 1, n) -> (..., cells, n, N + 1)
+        curves = np.swapaxes(found.scores[..., cells, : last + 1, :], -1, -2)
+        parts = _raw(curves[..., 1:], found.base[..., cells, :], _lower(found))
+        parts += _scale_free(curves, flat[cells], _lower(found))
+        values[..., cells, :] = np.stack(parts, axis=-1)
+    return values
+
+
+def flat_tasks(found: Trajectories) -> Flags:
+    """Return which tasks of each cell are too flat for the scale-free measures, (C, n).
+
+    Args:
+        found: observed trajectories.
+    """
+    flags = np.zeros(found.base.shape, dtype=bool)
+    for cell, last in enumerate(found.last):
+        flags[cell] = sync.flat_curves(found.scores[cell, : last + 1].T)
+    return flags
+
+
+def sync_frame(found: Trajectories) -> pd.DataFrame:
+    """Return the measures of every label and seed, with what they depend on.
+
+    Args:
+        found: observed trajectories.
 
     Returns:
-        Columns `label, seed, steps`, `MEASURES`, `peak_<task>` (see `peak`), `early` (tasks that
-        are better at step 0 than at any later step) and `constant` (tasks that do not change over
-        steps 1..N), the last two as tuples. A measure that is undefined is NaN: all of them if no
-        task changes, and all but the peaks if there is one task only.
+        Columns `label, seed, steps`, `MEASURES`, `peak_<task>` (see `peak`; NaN if no task changes
+        over steps 1..N), and tuples of tasks: `early` (better at step 0 than at any later step),
+        `constant` (without a change over steps 1..N) and `flat` (left out of the scale-free
+        measures).
     """
-    reference = base_scores(scores, base) if base is not None else scores.iloc[:0]
-    base_of = dict(zip(reference.index, reference.to_numpy(), strict=True))
-    flat = unmoved(scores)
-    flat_of = dict(zip(flat.index, flat.to_numpy(), strict=True))
-    records = []
-    for (label, seed), cell in scores.groupby(level=["label", "seed"], sort=False):
-        # in a cell without steps, every task is constant
-        constant = flat_of.get((label, seed), np.ones(cell.shape[1], dtype=bool))
-        measures = _measures(cell.droplevel(["label", "seed"]), constant, base_of.get(seed))
-        records.append({"label": label, "seed": seed, **measures})
-    return pd.DataFrame(records)
+    flat = flat_tasks(found)
+    frame = found.cells.to_frame(index=False).assign(steps=found.last)
+    frame[list(MEASURES)] = measures(found, flat)
+    own = pd.DataFrame([_own(found, cell, flat[cell]) for cell in range(len(frame))])
+    return pd.concat([frame, own], axis=1)
 
 
-def _measures(
-    scores: pd.DataFrame, constant: np.ndarray, base: np.ndarray | None
-) -> dict[str, object]:
-    """Return the measures of one cell.
-
-    Args:
-        scores: one row per step, one column per task; NaN for a task that the cell lacks, as in a
-            single-task variant.
-        constant: whether each task is constant, (n,).
-        base: Base's scores of the same seed, (n,).
-    """
-    own = scores.notna().all().to_numpy()
-    scores, constant = scores.loc[:, own], constant[own]
-    tasks = [str(task) for task in scores.columns]
-    lower = [metrics_of(task).lower_is_better for task in tasks]
-    # (steps, tasks) -> (tasks, steps)
-    before, after = scores[scores.index == 0].to_numpy().T, scores[scores.index >= 1].to_numpy().T
-    found: dict[str, object] = {"steps": int(scores.index.max())}
-    found |= dict.fromkeys((*MEASURES, *map(peak, tasks)), math.nan)
-    found["early"] = _chosen(tasks, _early(before, after, lower))
-    found["constant"] = _chosen(tasks, constant)
-    if not constant.all():
-        found |= _peaks(tasks, after, lower)
-        found |= _relations(after, lower, None if base is None else base[own])
-    return found
-
-
-def _peaks(tasks: list[str], after: np.ndarray, lower: list[bool]) -> dict[str, float]:
-    steps = sync.peak_steps(after, lower)
-    return {peak(task): float(step) for task, step in zip(tasks, steps, strict=True)}
-
-
-def _relations(after: np.ndarray, lower: list[bool], base: np.ndarray | None) -> dict[str, float]:
-    """Return the measures between trajectories, (n, T); none for a single task."""
-    if len(lower) < 2:
-        return {}
+def _raw(after: Array, base: Array, lower: list[bool]) -> list[Array]:
+    """Return the measures `RAW` of trajectories (..., n, N), (...) each; `base` is (..., n)."""
+    present = ~np.isnan(after).any(axis=-1)
+    constant = sync.flat_curves(after, UNMOVED) | ~present
+    measured = (present.sum(axis=-1) > 1) & ~constant.all(axis=-1)
+    # without Base, or with a score of 0, there is no relative change
+    usable = (np.isfinite(base) & (base != 0)) | ~present
+    relative = sync.normalize(after, "relative", np.where(usable, base, 1.0))
     oriented = sync.orient(after, lower)
-    found = {
-        "step_variance": sync.step_variance(after, lower),
-        "cosine_similarity": sync.cosine_similarity(oriented),
-        "cosine_similarity_per_step": sync.cosine_similarity(oriented, "mean"),
-    }
-    if base is not None and (base != 0).all():
-        relative = sync.normalize(after, "relative", base)
-        found["dtw"] = sync.mean_dtw(sync.orient(relative, lower))
-    return found
+    found = [
+        sync.step_variance(after, lower),
+        np.where(usable.all(axis=-1), sync.mean_dtw(sync.orient(relative, lower)), np.nan),
+        sync.cosine_similarity(oriented),
+        sync.cosine_similarity(oriented, "mean"),
+    ]
+    return [np.where(measured, values, np.nan) for values in found]
 
 
-def _early(before: np.ndarray, after: np.ndarray, lower: list[bool]) -> np.ndarray:
-    """Return which tasks score better at step 0, (n, 1), than at every step of (n, T): (n,).
+def _scale_free(curves: Array, flat: Flags, lower: list[bool]) -> list[Array]:
+    """Return the measures `SCALE_FREE` of curves (..., n, N + 1), (...) each."""
+    units = sync.unit_curves(curves, lower, flat)
+    return [sync.peak_spread(units), sync.curve_distance(units), sync.direction_agreement(units)]
+
+
+def _own(found: Trajectories, cell: int, flat: Flags) -> dict[str, Any]:
+    """Return the peaks and the tasks with a property of one cell, as columns of `sync_frame`."""
+    curves = found.scores[cell, : found.last[cell] + 1].T
+    before, after, lower = curves[:, 0], curves[:, 1:], _lower(found)
+    present = ~np.isnan(curves).any(axis=-1)
+    constant = present.copy()
+    early = np.zeros_like(present)
+    if after.shape[-1]:
+        constant &= sync.flat_curves(after, UNMOVED)
+        early = _early(before, after, lower)
+    peaks = np.full(len(found.tasks), np.nan)
+    if (present & ~constant).any():
+        peaks = np.where(present, sync.peak_steps(after, lower), np.nan)
+    flags = {"early": early, "constant": constant, "flat": flat}
+    columns = dict(zip(map(peak, found.tasks), peaks.tolist(), strict=True))
+    return columns | {name: _chosen(found.tasks, flag) for name, flag in flags.items()}
+
+
+def _early(before: Array, after: Array, lower: list[bool]) -> Flags:
+    """Return which tasks score better at step 0, (n,), than at every step of (n, N): (n,).
 
     Differences up to rounding error do not count.
     """
-    if after.shape[1] == 0:
-        return np.zeros(len(lower), dtype=bool)
-    # the largest of T steps: (n, T) -> (n,)
-    gap = sync.orient(before, lower)[:, 0] - sync.orient(after, lower).max(axis=1)
-    return gap > UNMOVED * np.abs(before[:, 0])
+    sign = np.where(lower, -1.0, 1.0)
+    # the best of N steps: (n, N) -> (n,)
+    gap = sign * before - sync.orient(after, lower).max(axis=1)
+    return np.asarray(gap > UNMOVED * np.abs(before))
 
 
-def _chosen(tasks: list[str], flags: np.ndarray) -> tuple[str, ...]:
+def _chosen(tasks: tuple[str, ...], flags: Flags) -> tuple[str, ...]:
     return tuple(task for task, flag in zip(tasks, flags, strict=True) if flag)
+
+
+def _lower(found: Trajectories) -> list[bool]:
+    return [metrics_of(task).lower_is_better for task in found.tasks]
