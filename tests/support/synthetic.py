@@ -62,6 +62,7 @@ def add_cell(
     finished: str = "2025-01-01T10:00:00+00:00",
     manifest: dict[str, Any] | None = None,
     statistics: pd.DataFrame | None = None,
+    source: pd.DataFrame | None = None,
     examples: dict[str, np.ndarray] | None = None,
     images: int = 16,
     **identity: Any,
@@ -102,6 +103,7 @@ def add_cell(
             attempts={"finished": finished},
             rows=rows,
             statistics=statistics,
+            source=source,
             examples=examples,
         ),
     )

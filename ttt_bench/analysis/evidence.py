@@ -15,7 +15,7 @@ from ttt_bench.stats.bootstrap import Estimate, estimate, holm
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS, StepRule
 from ttt_bench.stats.summary import OWN_GAIN, STEP
-from ttt_bench.stats.trajectories import mean_change
+from ttt_bench.stats.trajectories import Trajectories, mean_change, trajectories
 
 ESTIMATE_COLUMNS = ("quantity", "mean", "sd", "low", "high", "p", "seeds", "units", "values")
 """Columns of an estimate: `stats.bootstrap.Estimate` per quantity, and `values`, seed -> value."""
@@ -47,6 +47,15 @@ class Evidence:
     def chosen(self) -> dict[str, Chosen]:
         """Map the name of each rule to the quantities at its steps."""
         return chosen(self.comparison, self.rules)
+
+    @cached_property
+    def observed(self) -> Trajectories:
+        """Return the trajectories of the cells, in the order of `Chosen.cells`."""
+        return trajectories(self.comparison.scores, self.comparison.base)
+
+    def rule(self, name: str) -> StepRule:
+        """Return a rule by its name."""
+        return next(rule for rule in self.rules if rule.name == name)
 
     def side(self, label: str, rule: str) -> Side:
         """Return a row under a rule."""
@@ -136,7 +145,7 @@ def own(side: Side) -> pd.DataFrame:
     places = list(rows.values())
     replicates = side.chosen.replicates
     drawn = None if replicates is None else replicates[:, places]
-    return _frame(side.chosen, list(rows), side.chosen.values[places], drawn)
+    return estimated(side.chosen, list(rows), side.chosen.values[places], drawn)
 
 
 def difference(first: Side, second: Side) -> pd.DataFrame:
@@ -149,7 +158,7 @@ def difference(first: Side, second: Side) -> pd.DataFrame:
     seeds = sorted(ours.keys() & theirs.keys())
     a, b = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
     values = first.chosen.values[a] - second.chosen.values[b]
-    return _frame(first.chosen, seeds, values, _paired(first.chosen, a, second.chosen, b))
+    return estimated(first.chosen, seeds, values, _paired(first.chosen, a, second.chosen, b))
 
 
 def corrected(found: pd.DataFrame, by: list[Any]) -> pd.DataFrame:
@@ -192,7 +201,7 @@ def _paired(first: Chosen, a: list[int], second: Chosen, b: list[int]) -> np.nda
     return np.asarray(first.replicates[:, a] - second.replicates[:, b])
 
 
-def _frame(
+def estimated(
     found: Chosen, seeds: Iterable[int], values: np.ndarray, replicates: np.ndarray | None
 ) -> pd.DataFrame:
     """Return the estimates of values (S, Q); quantities without a value are missing."""

@@ -56,6 +56,26 @@ def images_of(comparison: Comparison, observed: Trajectories) -> Images:
     return Images(units=units, cells=tuple(kept), doubtful=tuple(doubtful))
 
 
+def source_sums(
+    folder: Path, comparison: Comparison, scores: Mapping[str, float], units: int
+) -> CellSums:
+    """Return the sums of a method's own source model before adapting, (U, D) per task.
+
+    A task is missing without stored statistics, if the units are others, or if the statistics do
+    not give its stored score.
+
+    Args:
+        scores: task -> stored score.
+        units: the number of units U.
+    """
+    found = {}
+    for task, sums in (_cell_sums(folder, comparison, "source") or {}).items():
+        score = metrics_of(task).score_of_sums(sums[:, 0].sum(axis=0))
+        if len(sums) == units and np.isclose(score, scores.get(task, np.nan), rtol=TOLERANCE):
+            found[task] = sums[:, 0]
+    return found
+
+
 def unit_sums(task: str, images: Array, batch: NDArray[np.intp], *, whole_batches: bool) -> Array:
     """Return the sums of each unit, (U, T + 1, D), of the sums of each image.
 
@@ -71,12 +91,12 @@ def unit_sums(task: str, images: Array, batch: NDArray[np.intp], *, whole_batche
     return np.ascontiguousarray(np.moveaxis(sums, 1, 0))
 
 
-def _cell_sums(folder: Path, comparison: Comparison) -> CellSums | None:
-    """Return a cell's sums; None if its statistics are missing or damaged."""
-    if not (folder / "statistics.parquet").exists():
+def _cell_sums(folder: Path, comparison: Comparison, name: str = "statistics") -> CellSums | None:
+    """Return a cell's sums; None if the table of statistics is missing or damaged."""
+    if not (folder / f"{name}.parquet").exists():
         return None
     try:
-        found = image_sums(folder)
+        found = image_sums(folder, name)
     except DamagedError:
         return None
     order = np.argsort(found.batches, kind="stable")

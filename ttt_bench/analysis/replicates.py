@@ -67,7 +67,7 @@ def chosen(comparison: Comparison, rules: Sequence[StepRule]) -> dict[str, Chose
     replicates = {rule.name: np.full(shape, np.nan) for rule in rules}
     for start in range(0, len(observed.cells), CHUNK):
         part = slice(start, start + CHUNK)
-        again = replicated(drawn, images.cells[part], _part(observed, part), base[:, part])
+        again = replicated(drawn, images.cells[part], part_of(observed, part), base[:, part])
         for rule in rules:
             replicates[rule.name][:, part] = quantities(again, rule.choose(again))
     return {name: replace(one, replicates=replicates[name]) for name, one in found.items()}
@@ -128,8 +128,8 @@ def _observed(observed: Trajectories, rule: StepRule, units: int) -> Chosen:
     )
 
 
-def _part(observed: Trajectories, part: slice) -> Trajectories:
-    """Return the trajectories of a slice of the cells."""
+def part_of(observed: Trajectories, part: slice | list[int]) -> Trajectories:
+    """Return the trajectories of some of the cells."""
     return replace(
         observed,
         cells=observed.cells[part],

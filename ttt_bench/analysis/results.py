@@ -10,6 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
+from ttt_bench.analysis.attribution import attribution
 from ttt_bench.analysis.evidence import Evidence, difference
 from ttt_bench.analysis.joining import join
 from ttt_bench.errors import BenchError, unknown
@@ -141,6 +142,17 @@ class Results:
     def differences(self, rule: str = FIXED.name) -> pd.DataFrame:
         """Return the paired differences of each label to Base, `norm` and its frozen control."""
         return self._each(lambda one: one.differences(rule), rule)
+
+    def attribution(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return Delta_TTT of each label as a sum of parts, with their intervals.
+
+        The parts, in percent of Base for each task and averaged over tasks, are what the method's
+        source training changes, what normalisation changes (its frozen control against its own
+        untouched source model), what updating weights changes (the method against its frozen
+        control at the same step), and their `total`. Without a frozen control the last two are one
+        part, `adaptation`. `p_holm` is corrected over the labels.
+        """
+        return self._each(lambda one: attribution(one, rule), rule)
 
     def compare(self, a: str, b: str, rule: str = FIXED.name) -> pd.DataFrame:
         """Return the paired differences a - b of two labels, for each quantity.

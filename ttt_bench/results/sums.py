@@ -38,14 +38,17 @@ class ImageSums:
     batches: Indices
 
 
-def image_sums(folder: Path) -> ImageSums:
-    """Return the statistics of a cell (`statistics.parquet`).
+def image_sums(folder: Path, name: str = "statistics") -> ImageSums:
+    """Return the statistics of a cell.
+
+    Args:
+        name: the table: statistics, or source (`schema`).
 
     Raises:
         DamagedError: the file is missing or damaged, or a step lacks an image of a task.
         DataError: the file cannot be read.
     """
-    path = Path(folder) / "statistics.parquet"
+    path = Path(folder) / f"{name}.parquet"
     table = read_columns(path, list(STATISTICS_COLUMNS))
     missing = [name for name in STATISTICS_COLUMNS if name not in table.column_names]
     if missing:
