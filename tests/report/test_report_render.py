@@ -179,7 +179,7 @@ def test_only_the_first_step_of_the_statistics_is_read(
 
     monkeypatch.setattr(store, "read_parquet", read)
     truth_of(open_results(tmp_path).comparisons[0])
-    assert asked == [("rows", None), ("statistics", [("step", "==", 0)])]
+    assert asked == [("statistics", [("step", "==", 0)])]
 
 
 def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def write(root: Path, method: str = "tent", config: str = "c0ffee", value: float
         "config": config,
         "schema_version": schema.SCHEMA_VERSION,
     }
-    row = {**dict.fromkeys(schema.ROW_COLUMNS, "x"), **identity, "value": value}
+    row = {**dict.fromkeys(schema.ROW_COLUMNS, "x"), **identity, "step": 0, "n": 1, "value": value}
     table = pd.DataFrame({"step": [0, 1], "values": [[0.5, 1.5], [2.5, value]]})
     folder = store.cell_folder(root, "a:b", method, config)
     files = store.CellFiles(

@@ -25,6 +25,7 @@ MANIFEST = {
 }
 ROW = {
     **dict.fromkeys(schema.ROW_COLUMNS, "x"),
+    **dict.fromkeys(["seed", "steps", "step", "n"], 1),
     "value": 1.5,
     "schema_version": schema.SCHEMA_VERSION,
 }

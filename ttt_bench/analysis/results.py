@@ -14,7 +14,7 @@ from ttt_bench.analysis.attribution import attribution
 from ttt_bench.analysis.evidence import Evidence, difference
 from ttt_bench.analysis.joining import join
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.results.load import load
+from ttt_bench.results.load import load, plain
 from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.comparison import Comparison, Key, comparisons
 from ttt_bench.stats.step_rules import DELTA, FIXED, SECTIONS
@@ -52,7 +52,7 @@ class Results:
     def rows(self) -> pd.DataFrame:
         """Return the stored rows, one number per row, with the columns `schema.ROW_COLUMNS`."""
         kept = self.stored[self._shown(self.stored["method"])]
-        return kept[list(ROW_COLUMNS)].reset_index(drop=True)
+        return plain(kept[list(ROW_COLUMNS)]).reset_index(drop=True)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:

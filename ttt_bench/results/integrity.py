@@ -93,13 +93,13 @@ def read_arrays(path: Path) -> dict[str, Any]:
         raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
 
 
-def check_rows(folder: Path, rows: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
+def check_rows(folder: Path, rows: pa.Table, manifest: Mapping[str, Any]) -> None:
     """Raise an error if the rows of a cell are those of another one.
 
     Raises:
         DamagedError: the rows have another configuration than the manifest.
     """
-    found = set(rows["config"]) if "config" in rows else set()
+    found = set(rows["config"].unique().to_pylist()) if "config" in rows.column_names else set()
     if "config" in manifest and found != {manifest["config"]}:
         names = ", ".join(sorted(map(str, found))) or "no cell"
         raise DamagedError(folder / "rows.parquet", f"its rows belong to {names}", REMEDY)
@@ -138,7 +138,7 @@ def _differing(folder: Path, files: Mapping[str, str]) -> Iterator[DamagedError]
 def _unreadable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DamagedError]:
     try:
         if manifest["state"] == "done":
-            rows = read_parquet(folder / "rows.parquet", columns=["config"])
+            rows = read_columns(folder / "rows.parquet", ["config"])
             check_rows(folder, rows, manifest)
     except DamagedError as error:
         yield error

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema, store
 from ttt_bench.results.records import MANIFEST, REMEDY
+from ttt_bench.results.rows import joined_categories, read_rows
 from ttt_bench.util.problems import raise_problems
 
 IDENTITY = (
@@ -26,6 +29,9 @@ IDENTITY = (
     "steps",
 )
 """The columns that identify a cell, in manifests and in rows."""
+
+MEASURED = tuple(name for name in schema.ROW_COLUMNS if name not in IDENTITY)
+"""The columns of rows that do not identify a cell."""
 
 CELL_COLUMNS = (
     *IDENTITY,
@@ -48,7 +54,7 @@ class Loaded:
             must share to be compared, and may be empty; `finished` is a UTC time or NaT; `manifest`
             is the whole dict.
         rows: the stored rows of all done cells (`schema.ROW_COLUMNS`) and the `folder` of their
-            cell.
+            cell. Text is stored as categories (see `plain`).
         problems: a line per damaged file. Its cell is left out, unless only its example images are
             damaged.
     """
@@ -70,20 +76,38 @@ def load(results: Path) -> Loaded:
     for folder, manifest in whole:
         try:
             record = _record(folder, manifest)
-            if manifest["state"] == "done":
-                tables.append(store.read_rows(folder, manifest).assign(folder=str(folder)))
+            done = manifest["state"] == "done"
+            tables.append(read_rows(folder, manifest, MEASURED) if done else None)
             records.append(record)
         except DamagedError as error:
             problems.append(str(error))
     if problems and not records:
         raise_problems(problems)
-    columns = [*schema.ROW_COLUMNS, "folder"]
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     cells = pd.DataFrame(records, columns=list(CELL_COLUMNS))
     cells["finished"] = pd.to_datetime(
         cells["finished"], utc=True, errors="coerce", format="ISO8601"
     )
-    return Loaded(cells, rows, tuple(problems))
+    return Loaded(cells, _rows(cells, tables), tuple(problems))
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with the values of its categories in place of categories."""
+    texts = frame.select_dtypes("category")
+    return frame.assign(**{str(n): c.astype(c.cat.categories.dtype) for n, c in texts.items()})
+
+
+def _rows(cells: pd.DataFrame, tables: Sequence[pa.Table | None]) -> pd.DataFrame:
+    """Return the rows of all cells; a cell's manifest gives the columns that identify it."""
+    kept = [table for table in tables if table is not None]
+    if not kept:
+        return pd.DataFrame(columns=[*schema.ROW_COLUMNS, "folder"])
+    counts = [0 if table is None else table.num_rows for table in tables]
+    named = cells[[*IDENTITY, "folder"]]
+    texts = named.select_dtypes(exclude="number")
+    named = named.astype(dict.fromkeys(texts, "category"))
+    repeated = named.loc[named.index.repeat(counts)].reset_index(drop=True)
+    rows = pd.concat([repeated, joined_categories(kept)], axis=1)
+    return rows[[*schema.ROW_COLUMNS, "folder"]]
 
 
 def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

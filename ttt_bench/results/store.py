@@ -13,7 +13,6 @@ from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema
 from ttt_bench.results.integrity import (
     EXAMPLES,
-    check_rows,
     damages,
     digests,
     read_arrays,
@@ -235,31 +234,10 @@ def read_results(path: str | Path) -> pd.DataFrame:
     Raises:
         BenchError: the folder does not exist or has no results, or a file is damaged.
     """
-    import pandas as pd
+    from ttt_bench.results.rows import joined, read_rows
 
-    tables = [
-        read_rows(folder, manifest)
-        for folder, manifest in cells(user_path(path))
-        if manifest["state"] == "done"
-    ]
-    if not tables:
-        return pd.DataFrame(columns=list(schema.ROW_COLUMNS))
-    return pd.concat(tables, ignore_index=True)
-
-
-def read_rows(folder: Path, manifest: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of a done cell, with the columns `schema.ROW_COLUMNS`.
-
-    Raises:
-        DamagedError: the file is missing or damaged, or has the rows of another cell.
-    """
-    rows = read_table(folder, "rows")
-    missing = [name for name in schema.ROW_COLUMNS if name not in rows]
-    if missing:
-        reason = f"no column {', '.join(missing)}"
-        raise DamagedError(folder / "rows.parquet", reason, REMEDY)
-    check_rows(folder, rows, manifest)
-    return rows
+    found = cells(user_path(path))
+    return joined([read_rows(*cell) for cell in found if cell[1]["state"] == "done"])
 
 
 def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:

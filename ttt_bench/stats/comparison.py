@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ttt_bench.protocols import Protocol, protocol_of
+from ttt_bench.results.load import plain
 from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
@@ -193,7 +194,7 @@ def _comparison(
     kept = kept.iloc[sorted(range(len(kept)), key=ranks.__getitem__)].reset_index(drop=True)
     labels = dict(zip(kept["folder"], kept["label"], strict=True))
     own_rows = rows[rows["folder"].isin(list(labels))]
-    own_rows = own_rows.assign(label=own_rows["folder"].map(labels))
+    own_rows = own_rows.assign(label=plain(own_rows[["folder"]])["folder"].map(labels))
     return Comparison(
         key=key,
         cells=kept,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.results.load import plain
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.trajectories import mean_change
 from ttt_bench.tasks import TASKS, canonical
@@ -25,9 +26,10 @@ UNMOVED = 1e-9
 
 def is_primary(rows: pd.DataFrame) -> pd.Series:
     """Return a mask of the stored rows that are of their task's primary metric."""
-    return rows["metric"] == rows["task"].map(
-        {name: metrics_of(name).primary.name for name in TASKS}
-    )
+    found = np.zeros(len(rows), dtype=bool)
+    for task in TASKS:
+        found |= (rows["task"] == task) & (rows["metric"] == metrics_of(task).primary.name)
+    return pd.Series(found, index=rows.index)
 
 
 def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +38,7 @@ def score_frame(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Index `label, seed, step`, one column per task in canonical order.
     """
-    primary = rows[is_primary(rows)]
+    primary = plain(rows.loc[is_primary(rows), ["label", "seed", "step", "task", "value"]])
     wide = primary.pivot_table(
         index=["label", "seed", "step"], columns="task", values="value", aggfunc="first", sort=True
     )
@@ -109,7 +111,7 @@ def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
         them.
     """
     last = rows.groupby(["label", "seed"])["step"].transform("max")
-    others = rows[~is_primary(rows) & (rows["step"] == last)]
+    others = plain(rows[~is_primary(rows) & (rows["step"] == last)])
     groups = others.groupby(["label", "task", "metric", "class"], sort=False)["value"]
     return groups.agg(mean="mean", sd="std", seeds="count").reset_index()
 
