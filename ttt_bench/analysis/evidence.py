@@ -155,10 +155,16 @@ def difference(first: Side, second: Side) -> pd.DataFrame:
     quantities. If they have different units, the intervals come from seeds alone.
     """
     ours, theirs = first.chosen.rows(first.label), second.chosen.rows(second.label)
-    seeds = sorted(ours.keys() & theirs.keys())
+    seeds = common_seeds(first, second)
     a, b = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
     values = first.chosen.values[a] - second.chosen.values[b]
     return estimated(first.chosen, seeds, values, _paired(first.chosen, a, second.chosen, b))
+
+
+def common_seeds(first: Side, second: Side) -> list[int]:
+    """Return the seeds of which both rows have a chosen step."""
+    ours, theirs = first.chosen.rows(first.label), second.chosen.rows(second.label)
+    return sorted(ours.keys() & theirs.keys())
 
 
 def corrected(found: pd.DataFrame, by: list[Any]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.errors import DamagedError
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.results.sums import image_sums
+from ttt_bench.results.sums import ImageSums, image_sums
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.trajectories import Trajectories
 
@@ -99,13 +99,18 @@ def _cell_sums(folder: Path, comparison: Comparison, name: str = "statistics") -
         found = image_sums(folder, name)
     except DamagedError:
         return None
-    order = np.argsort(found.batches, kind="stable")
-    batch = np.unique(found.batches[order], return_inverse=True)[1]
+    order, batch = by_batch(found)
     whole = comparison.protocol.batches_depend
     return {
         task: unit_sums(task, values[:, order], batch, whole_batches=whole)
         for task, values in found.values.items()
     }
+
+
+def by_batch(found: ImageSums) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the order of images by batch, (N,), and their batches in it, from 0, (N,)."""
+    order = np.argsort(found.batches, kind="stable")
+    return order, np.unique(found.batches[order], return_inverse=True)[1]
 
 
 def _units(sums: CellSums) -> int:

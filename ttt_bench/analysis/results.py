@@ -11,7 +11,8 @@ from typing import Literal
 import pandas as pd
 
 from ttt_bench.analysis.attribution import attribution
-from ttt_bench.analysis.evidence import Evidence, difference
+from ttt_bench.analysis.compared import between, within
+from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.joining import join
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load, plain
@@ -157,19 +158,46 @@ class Results:
     def compare(self, a: str, b: str, rule: str = FIXED.name) -> pd.DataFrame:
         """Return the paired differences a - b of two labels, for each quantity.
 
+        Returns:
+            Columns `compared.COLUMNS`. Seeds that one of them lacks are left out.
+
         Raises:
-            BenchError: a label does not occur, or no comparison has both.
+            BenchError: a label does not occur, both are equal, or no comparison has both.
         """
-        labels = list(dict.fromkeys(label for one in self.comparisons for label in one.labels))
-        for label in (a, b):
-            if label not in labels:
-                raise unknown("row", label, labels)
-        found = self._each(
-            lambda one: difference(one.side(a, rule), one.side(b, rule)).assign(label=a), rule
+        return within(self.evidence, a, b).differences(rule)
+
+    def against(
+        self,
+        other: Results,
+        a: str | None = None,
+        b: str | None = None,
+        *,
+        rule: str = FIXED.name,
+        allow: Names = (),
+    ) -> pd.DataFrame:
+        """Return the paired differences of these results (A) and other results (B), A - B.
+
+        Args:
+            other: the results B.
+            a: a label of A; None: that of B. If both are None, all labels that both results have
+                (of the selected methods) are compared.
+            b: a label of B; None: that of A.
+            rule: the step rule.
+            allow: entries of the manifests that may differ, or `all`. By default data, scoring and
+                steps must be equal (`comparable.EVALUATION`).
+
+        Returns:
+            Columns `compared.COLUMNS`. Seeds and labels that one side lacks are left out.
+
+        Raises:
+            BenchError: a label does not occur, A and B have no common seed of a label, or data,
+                scoring or steps differ; the message names the entries.
+        """
+        permitted = tuple(map(str, _several(allow)))
+        found = between(
+            self.evidence, other.evidence, a=a, b=b, methods=self.methods, allow=permitted
         )
-        if found.empty:
-            raise BenchError(f"no comparison has seeds of both {a} and {b}; run both on one pair")
-        return found.rename(columns={"label": "a"}).assign(b=b)
+        return found.differences(rule)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return every number of the tables of scores: estimates under each rule, in long form.
