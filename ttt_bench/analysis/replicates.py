@@ -51,23 +51,32 @@ class Chosen:
 
 
 def chosen(comparison: Comparison, rules: Sequence[StepRule]) -> dict[str, Chosen]:
-    """Return the quantities of a comparison under each rule, by the rule's name.
+    """Return the quantities of a comparison under each rule, by the rule's name."""
+    observed = trajectories(comparison.scores, comparison.base)
+    return chosen_of(observed, images_of(comparison, observed), comparison.base, rules)
+
+
+def chosen_of(
+    observed: Trajectories, images: Images, base: str | None, rules: Sequence[StepRule]
+) -> dict[str, Chosen]:
+    """Return the quantities of trajectories under each rule, by the rule's name.
 
     Each rule chooses again in every replicate. Replicates of all cells have the same draws.
+
+    Args:
+        base: the label of Base; None if it was not run.
     """
-    observed = trajectories(comparison.scores, comparison.base)
-    images = images_of(comparison, observed)
     found = {rule.name: _observed(observed, rule, images.units) for rule in rules}
     if not images.units:
         return found
     drawn = weights(images.units)
-    base = _base_replicates(drawn, images, observed, comparison.base)
+    of_base = _base_replicates(drawn, images, observed, base)
     names = next(iter(found.values())).quantities
     shape = (len(drawn), len(observed.cells), len(names))
     replicates = {rule.name: np.full(shape, np.nan) for rule in rules}
     for start in range(0, len(observed.cells), CHUNK):
         part = slice(start, start + CHUNK)
-        again = replicated(drawn, images.cells[part], part_of(observed, part), base[:, part])
+        again = replicated(drawn, images.cells[part], part_of(observed, part), of_base[:, part])
         for rule in rules:
             replicates[rule.name][:, part] = quantities(again, rule.choose(again))
     return {name: replace(one, replicates=replicates[name]) for name, one in found.items()}

@@ -7,10 +7,11 @@ images of a batch depend on each other. The variance due to seeds is that of the
 drawn with replacement, in its limit of many draws: s^2 / n, of which the part that images already
 explain is subtracted.
 
-Replicates of few units, or draws of few seeds, vary too little, and their quantiles give intervals
-that are too short. So each variance has its small-sample factor and the quantile of Student's t of
-its own degrees of freedom, U - 1 units and n - 1 seeds, and the squares of the two half-widths are
-added (MOVER, the method of variance estimates recovery: Zou and Donner, 2008).
+Each variance has its factor for small samples, and the interval is Student's t. Its degrees of
+freedom are the harmonic mean of U - 1 (units) and n - 1 (seeds), weighted by the shares of the
+variance. Satterthwaite's formula, which squares the shares, covers too seldom with two degrees of
+freedom: 92 % where this one covers 94 % (`tests/stats/test_bootstrap.py` and
+`tests/support/coverage.py` measure it). Quantiles of replicates would be shorter still.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
 
 REPLICATES = 1000
 TAIL = 0.05
 """1 - the nominal coverage of intervals."""
-SMALLEST, BISECTIONS = -40.0, 50
-"""Logarithm of the smallest p value, and the bisections that find one."""
 SEED = 20251019
 """Seed of the draws, the same for all tables."""
 
@@ -39,7 +38,7 @@ class Estimate:
     Attributes:
         mean, sd: mean and sample standard deviation over seeds; `sd` is NaN for one seed.
         low, high: ends of the interval; NaN where neither images nor seeds determine it.
-        p: the two-sided p value of a mean of 0: the tail at which the interval ends at 0.
+        p: the two-sided p value of a mean of 0.
         units: the number of drawn images or batches; 0 if the interval comes from seeds alone.
         seeds: the number of seeds.
     """
@@ -77,49 +76,42 @@ def estimate(values: ArrayLike, replicates: Array | None = None, units: int = 0)
     spread = observed.var(axis=0, ddof=1) if seeds > 1 else np.full_like(mean, np.nan)
     of_images, shared = _image_variances(replicates, units, mean)
     of_seeds = np.maximum(spread - shared, 0.0) / seeds
-    parts = [(of_images, units - 1), (of_seeds, seeds - 1)]
-    half = half_width(parts, TAIL)
+    variance, freedom = combined([(of_images, units - 1), (of_seeds, seeds - 1)])
+    half = -stdtrit(freedom, TAIL / 2) * np.sqrt(variance)
     return Estimate(
         mean=mean,
         sd=np.sqrt(spread),
         low=mean - half,
         high=mean + half,
-        p=p_value(mean, parts),
+        p=_p_value(mean, variance, freedom),
         units=np.where(np.isnan(of_images), 0, units),
         seeds=seeds,
     )
 
 
-def half_width(parts: list[tuple[Array, int]], tail: float | Array) -> Array:
-    """Return half the width of an interval.
+def combined(parts: list[tuple[Array, int]]) -> tuple[Array, Array]:
+    """Return the sum of independent variances and its degrees of freedom; NaN without any.
 
     Args:
         parts: (variance, degrees of freedom) of each source of variation; a NaN variance or 0
             degrees of freedom leave a source out.
-        tail: 1 - the nominal coverage.
     """
-    known = [(variance, df) for variance, df in parts if df > 0]
-    if not known:
-        return np.full_like(parts[0][0], np.nan)
-    # the lower tail is exact for a coverage close to 1
-    squares = [stdtrit(df, np.asarray(tail) / 2) ** 2 * variance for variance, df in known]
-    stacked = np.stack(np.broadcast_arrays(*squares))
-    missing = np.isnan(stacked).all(axis=0)
-    return np.where(missing, np.nan, np.sqrt(np.nansum(stacked, axis=0)))
+    variances = np.stack([np.where(df > 0, v, np.nan) for v, df in parts])
+    total = np.nansum(variances, axis=0)
+    # without any variance the weights do not matter
+    weight = np.nan_to_num(variances) + ~np.isnan(variances) * (total == 0)
+    inverse = sum(w / max(df, 1) for w, (_, df) in zip(weight, parts, strict=True))
+    known = ~np.isnan(variances).all(axis=0)
+    freedom = np.divide(weight.sum(axis=0), inverse, out=np.ones_like(total), where=known)
+    return np.where(known, total, np.nan), freedom
 
 
-def p_value(mean: Array, parts: list[tuple[Array, int]]) -> Array:
-    """Return the tail at which the interval around each mean ends at 0; NaN without an interval.
-
-    The tail is found by bisection of its logarithm.
-    """
-    low, high = np.full_like(mean, SMALLEST), np.zeros_like(mean)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        inside = half_width(parts, np.exp(middle)) >= np.abs(mean)
-        # an interval that contains 0 needs a larger tail to end there
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(np.isnan(half_width(parts, TAIL)), np.nan, np.exp(high))
+def _p_value(mean: Array, variance: Array, freedom: Array) -> Array:
+    """Return the two-sided p value of Student's t; 1 for a mean of exactly 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(mean) / np.sqrt(variance)
+    p = 2 * stdtr(freedom, -t)
+    return np.where((mean == 0) & ~np.isnan(variance), 1.0, p)
 
 
 def holm(p: ArrayLike) -> Array:
