@@ -114,10 +114,10 @@ class PublishedRows:
 
     def _delta(self, row: PublishedRow) -> Number | None:
         """Return Delta_TTT as printed, or recomputed if other tasks were measured."""
-        if self._same_tasks:
-            return _number(row.delta, 2, mark="†" if row.flags else "") if row.delta else None
-        again = row.delta_on(self.comparison.tasks)
-        return None if again is None else Number(mean=again)
+        if not self._same_tasks:
+            return _optional(row.delta_on(self.comparison.tasks))
+        mark = "†" if row.flags else ""
+        return _number(row.delta, 2, mark) if row.delta else None
 
     def _numbers(self, row: PublishedRow) -> dict[str, Number]:
         """Map quantity to number, for every quantity that the row has."""
@@ -139,8 +139,7 @@ class PublishedRows:
         keys |= {task: task_key(task) for task in self.comparison.tasks}
         numbers = self._numbers(row)
         assert self.table is not None  # it has the row
-        other = row.source if row.source != self.table.name else ""
-        source = ": ".join(filter(None, [other, row.name]))
+        source = row.name if row.source == self.table.name else row.source
         label = f"{row.label} [{source}]" if source else row.label
         return Row(label=label, cells={keys[name]: number for name, number in numbers.items()})
 

@@ -119,13 +119,11 @@ def _device(comparison: Comparison) -> list[str]:
 
 
 def _own_names(rows: Sequence[PublishedRow]) -> Iterator[str]:
-    """Yield a text per method that its paper names otherwise."""
+    """Yield a text per row that its paper names otherwise."""
     for row in rows:
-        if row.name and not row.settings:
-            yield (
-                f"{row.method} is the row {row.name} of {row.source}. TR-TTT is the earlier "
-                "version of S4T"
-            )
+        if row.name:
+            earlier = "" if row.settings else ". TR-TTT is the earlier version of S4T"
+            yield f"{row.label} is the row {row.name} of {row.source}{earlier}"
 
 
 def _other_tasks(
@@ -188,12 +186,8 @@ def _added(row: PublishedRow) -> str:
 
 
 def _without_settings(comparison: Comparison) -> list[str]:
-    own = [str(settings) for settings in comparison.cells["own"]]
-    return [
-        text
-        for settings, text in WITHOUT_SETTINGS.items()
-        if any(settings in cell.split("; ") for cell in own)
-    ]
+    used = {entry for own in comparison.cells["own"] for entry in str(own).split("; ")}
+    return [text for settings, text in WITHOUT_SETTINGS.items() if settings in used]
 
 
 def _flags(
@@ -202,12 +196,16 @@ def _flags(
     rows: Sequence[PublishedRow],
     others: Sequence[PublishedTable],
 ) -> list[Note]:
-    """Return a note per doubt about a printed Delta_TTT of these rows, in any of the tables."""
+    """Return a note per doubt about a printed Delta_TTT of these rows, in any of the tables.
+
+    The table marks the numbers that it shows; those of other tables have no mark.
+    """
     if set(comparison.tasks) != set(published.tasks):
         return []
-    texts = [f"{row.label}: {flag}" for row in rows for flag in row.flags]
-    for row in rows:
-        for again in filter(None, (table.row(row.label) for table in others)):
+    notes = [Note(FLAGGED, f"{row.label}: {flag}") for row in rows for flag in row.flags]
+    for table in others:
+        pairs = [(row, again) for row in rows if (again := table.row(row.label))]
+        for row, again in pairs:
             new = [flag for flag in again.flags if flag not in row.flags]
-            texts += [f"{row.label} ({again.source}): {flag}" for flag in new]
-    return [Note(FLAGGED, text) for text in dict.fromkeys(texts)]
+            notes += [Note(ABOUT, f"{row.label} ({again.source}): {flag}") for flag in new]
+    return notes

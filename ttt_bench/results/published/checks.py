@@ -67,7 +67,7 @@ def spread_flag(delta: PublishedNumber, scores: Scores, base: Scores) -> str:
         return ""
     return (
         f"± {delta.sd} is printed for Delta_TTT. The printed spreads of the tasks allow "
-        f"{low:.2g} to {high:.2g} if Base is fixed"
+        f"{low:.3g} to {high:.3g} if Base is fixed"
     )
 
 
