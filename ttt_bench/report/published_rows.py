@@ -87,12 +87,12 @@ class PublishedRows:
 
     def sections(self) -> tuple[Section, ...]:
         """Return the section with the published rows, if any."""
-        if self.table is None or not self.rows:
+        rows = tuple(self._row(row) for row in self.rows if self._numbers(row))
+        if self.table is None or not rows:
             return ()
         detail = self.table.name
         if not self._same_tasks:
             detail += f"; Delta_TTT recomputed on {', '.join(self.comparison.tasks)}"
-        rows = tuple(self._row(row) for row in self.rows)
         return (Section(key=SELECTION, heading="published", rows=rows, detail=detail),)
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -82,7 +82,7 @@ def _differences(comparison: Comparison, published: PublishedTable) -> list[str]
             clauses.append(f"its {words} is {getattr(key, field)}, not {choice}")
     if set(comparison.tasks) != set(published.tasks):
         here, there = ", ".join(comparison.tasks), ", ".join(published.tasks)
-        clauses.append(f"its tasks are {here}, not {there}")
+        clauses.append(f"its tasks are {here} (published: {there})")
     if key.settings:
         clauses.append(f"settings were changed ({key.settings.replace('; ', ', ')})")
     return [*clauses, *_images(comparison), *_steps(comparison), *_device(comparison)]
