@@ -109,3 +109,21 @@ def test_a_method_of_this_process_is_checked_in_python() -> None:
 def test_a_long_list_of_failed_checks_is_shortened() -> None:
     many = Verdict(state=State.FAILED, failed={str(number): "a" for number in range(15)})
     assert many.text == "failed: 0, 1, 2, 3, 4, 5 and 9 more"
+
+
+def test_published_rows_have_no_marks_of_this_run(tmp_path: Path) -> None:
+    common = {"pair": "taskonomy:nyud", "preset": "paper"}
+    add_cell(tmp_path, "base", constant(SCORES), **common)
+    for seed, device in ((0, "cpu"), (1, "cuda")):
+        about = {"contract": FAILED.record(), "provenance": {"device": device}}
+        cell = {"config": f"t{seed}", "seed": seed, "manifest": about}
+        add_cell(tmp_path, "tent", gains(0, 1), **cell, **common)
+    path = next(path for path in report(tmp_path, tmp_path / "out").paths if path.name == "main.md")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    names = [line.split("|")[1].strip() for line in lines if line.startswith("| tent")]
+    # the fixed step and the oracle step, and the published row
+    assert names == [f"tent §{MARK}", f"tent §{MARK}", "tent"]
+    found = [r for r in summary_rows(tmp_path) if r["label"] == "tent"]
+    verdicts = {r["selection"]: r["contract"] for r in found}
+    assert verdicts["fixed"] == FAILED.text
+    assert verdicts["published"] is None

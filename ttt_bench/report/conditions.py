@@ -25,6 +25,8 @@ def with_conditions(table: Table, comparison: Comparison) -> Table:
 
 
 def _marked(section: Section, labels: Collection[str]) -> Section:
+    if not section.measured:
+        return section
     rows = tuple(
         replace(row, mark=row.mark + MARK) if row.label in labels else row for row in section.rows
     )

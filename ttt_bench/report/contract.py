@@ -40,6 +40,8 @@ def marked(table: Table, comparison: Comparison) -> Table:
 
 
 def _marked_section(section: Section, found: dict[str, Verdict]) -> Section:
+    if not section.measured:
+        return section
     return replace(section, rows=tuple(_marked_row(row, found) for row in section.rows))
 
 

@@ -93,7 +93,10 @@ class PublishedRows:
         detail = self.table.name
         if not self._same_tasks:
             detail += f"; Delta_TTT recomputed on {', '.join(self.comparison.tasks)}"
-        return (Section(key=SELECTION, heading="published", rows=rows, detail=detail),)
+        section = Section(
+            key=SELECTION, heading="published", rows=rows, detail=detail, measured=False
+        )
+        return (section,)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield a record per published number: selection, label, quantity, mean, sd and source.
@@ -103,6 +106,7 @@ class PublishedRows:
         """
         for row in self.rows:
             shared = {"selection": SELECTION, "label": row.label, "source": row.source}
+            shared |= {"contract": None}  # a verdict is on the method of this run
             for quantity, number in self._numbers(row).items():
                 found = {"quantity": quantity, "mean": number.mean, "sd": number.finite_sd}
                 yield {**shared, **found}

@@ -36,7 +36,7 @@ def records(evidence: Evidence) -> list[Record]:
     shared = comparison.key._asdict()
     doubted = {label: verdict.text for label, verdict in doubts(comparison).items()}
     return [
-        shared | _whole({**record, "contract": doubted.get(record["label"])})
+        shared | _whole({"contract": doubted.get(record["label"]), **record})
         for record in _all(evidence)
     ]
 

@@ -105,7 +105,7 @@ def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, 
     Keys, with None for a value that does not apply:
 
     - the choices that the cells of the comparison share;
-    - `selection`: oracle, fixed, constant or missing;
+    - `selection`: oracle, fixed, constant, published or missing;
     - `label`: the name of the row;
     - `quantity`: a task for its primary metric, the name of any other metric, or a derived
       quantity such as `delta_ttt`;
@@ -115,7 +115,8 @@ def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, 
     - `verdict`: 1 if the row is shown to be better than its reference, -1 if worse, else 0;
     - `seed`, `state`, `reason`: for cells without numbers;
     - `contract`: the verdict on a method of another package that failed the checks of the contract
-      or was not checked.
+      or was not checked;
+    - `source`: the paper and table of a published number.
 
     Metrics that are not primary have records for the fixed step only. `wanted` is that of
     `summary_tables`.

@@ -133,12 +133,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Rows under one heading, which `detail` explains; `key` names the section in CSV."""
+    """Rows under one heading, which `detail` explains; `key` names the section in CSV.
+
+    `measured` is False for rows that are not of this run, so that they get none of its marks.
+    """
 
     key: str
     heading: str
     rows: tuple[Row, ...]
     detail: str = ""
+    measured: bool = True
 
     @property
     def full_heading(self) -> str:
