@@ -90,7 +90,11 @@ def equal(first: Record, second: Record) -> bool:
     totals &= all(
         np.array_equal(first.set_sums[task], second.set_sums[task]) for task in first.set_sums
     )
-    return statistics and totals and first.losses == second.losses
+    signals = first.signals.keys() == second.signals.keys() and all(
+        np.array_equal(first.signals[name], second.signals[name], equal_nan=True)
+        for name in first.signals
+    )
+    return statistics and totals and signals and first.losses == second.losses
 
 
 def test_a_last_batch_of_one_image_joins_the_one_before_it() -> None:

@@ -11,6 +11,7 @@ import pytest
 from support.stopping import Stopping
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
+from ttt_bench.results import store
 from ttt_bench.sweep.plan import Sweep, plan_sweep
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.sweep.runner import Outcome, Runner
@@ -32,6 +33,12 @@ def plan(results: Path, progress: Progress | None = None, **given: Any) -> Sweep
 def run(results: Path, **given: Any) -> Outcome:
     """Plan a small run and compute it."""
     return Runner(plan(results, **given), Silent()).run()
+
+
+def stored_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return every table of a cell, by name."""
+    present = [name for name in store.TABLES if (folder / f"{name}.parquet").exists()]
+    return {name: store.read_table(folder, name) for name in present}
 
 
 def primary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -34,6 +34,8 @@ from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent
 
+TABLES = ("rows", "statistics", "totals", "signals", "losses")
+
 
 def test_every_cell_has_a_finite_row_for_every_step_and_metric(swept: Path) -> None:
     rows = ttt_bench.read_results(swept)
@@ -164,7 +166,7 @@ def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -
     run(tmp_path, methods=("base", "s4t"), protocol="online")
     for folder, _ in store.cells(tmp_path):
         other = swept / folder.relative_to(tmp_path)
-        for name in ("rows", "statistics", "totals", "losses"):
+        for name in TABLES:
             pd.testing.assert_frame_equal(
                 store.read_table(folder, name), store.read_table(other, name)
             )
@@ -180,7 +182,7 @@ def test_a_killed_run_resumes_to_the_same_values(
     assert [cell.state(tmp_path) for cell in sweep.cells] == ["interrupted"]
     assert run(tmp_path, methods="s4t", protocol=protocol).computed == {"done": 1}
     ((folder, _),) = store.cells(tmp_path)
-    for name in ("rows", "statistics", "totals", "losses"):
+    for name in TABLES:
         pd.testing.assert_frame_equal(
             store.read_table(folder, name),
             store.read_table(swept / folder.relative_to(tmp_path), name),
@@ -353,7 +355,7 @@ def test_a_cell_that_fails_midway_resumes_from_its_last_save(swept: Path, tmp_pa
     assert Runner(sweep, resumed).run().computed == {"done": 1}
     assert (failing.scored, resumed.scored) == (2, 1), "the first batch was not measured again"
     ((folder, _),) = store.cells(tmp_path)
-    for name in ("rows", "statistics", "totals", "losses"):
+    for name in TABLES:
         pd.testing.assert_frame_equal(
             store.read_table(folder, name),
             store.read_table(swept / folder.relative_to(tmp_path), name),

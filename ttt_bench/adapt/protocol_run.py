@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
+from ttt_bench.adapt.signals import SignalMeter
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import DivergedError
 from ttt_bench.metrics.base import Scoring
@@ -49,6 +51,8 @@ class ProtocolRun(Actions):
         device: where the network is.
         progress: shows and saves the run.
         keep_examples: whether example images may be stored (embedded domains only).
+        agreement: whether the agreement with predictions of mirror images is measured, which costs
+            one forward pass per step.
     """
 
     session: Session
@@ -59,12 +63,14 @@ class ProtocolRun(Actions):
     device: torch.device
     progress: RunProgress = field(default_factory=RunProgress)
     keep_examples: bool = False
+    agreement: bool = False
     _number: int = field(default=0, init=False)
     _images: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
 
     def __post_init__(self) -> None:
         self.batches, self.steps = len(self.record.batches), self.record.steps
         self.adapts = bool(self.session.moved)
+        self._meter = SignalMeter(self._predicted_aside if self.agreement else None)
 
     def run(self, protocol: Protocol, start: int = 0) -> None:
         """Measure the cell from unit `start` of the protocol on.
@@ -100,22 +106,31 @@ class ProtocolRun(Actions):
 
     def _still(self, number: int, data: Batch) -> dict[str, Tensor]:
         """Score a batch once for all steps, since nothing moves, and return its predictions."""
+        self._meter.begin()
+        self._meter.look(data.images)
         scored = self._score(self.session.predict(data.images), data.targets)
         self._keep_scores(number, 0, [scored] * (self.steps + 1))
+        first = self._signals(scored.predictions)
+        self._keep_signals(number, 0, [first] + [self._meter.repeated()] * self.steps)
         return scored.predictions
 
     def _trajectory(self, number: int, data: Batch) -> dict[str, Tensor]:
         """Adapt on a batch, record its scores and losses, and return its last predictions."""
         found: list[_Scored] = []
         losses: list[dict[str, Tensor]] = []
-        for _, outputs, step_losses in self.session.trajectory(data.images, self.steps):
+        signals: list[dict[str, Tensor]] = []
+        self._meter.begin()
+        look = partial(self._meter.look, data.images)
+        for _, outputs, step_losses in self.session.trajectory(data.images, self.steps, look):
             scored = self._score(outputs, data.targets)
             # only the last step's predictions are kept in memory
             found.append(scored._replace(predictions={}))
             losses.append(step_losses)
+            signals.append(self._signals(scored.predictions))
         self.session.end_batch(data.images)
         self._keep_losses(number, 0, losses[:-1])
         self._keep_scores(number, 0, found)
+        self._keep_signals(number, 0, signals)
         return scored.predictions
 
     def begin(self, batch: int) -> None:
@@ -127,9 +142,13 @@ class ProtocolRun(Actions):
         self._take(batch)
         with self._watched():
             self.session.replay(batch, self._images, steps)
+            # the change of the next step is measured against these
+            self._meter.look(self._images)
+            self._signals(self._predicted_aside(self._images))
 
     def _take(self, batch: int) -> None:
         self._number = batch
+        self._meter.begin()
         self._images = self.dataset.batch(self.record.batches[batch]).images.to(self.device)
 
     def adapt(self, step: int) -> None:
@@ -145,16 +164,22 @@ class ProtocolRun(Actions):
         last = step == self.steps or not self.adapts
         for number, indices in enumerate(self.record.batches):
             data = self.batch(indices)
+            adapted_on = number == self._number
             with self._watched():
+                if adapted_on:
+                    self._meter.look(data.images)
                 outputs = self.session.predict(data.images)
             scored = self._score(outputs, data.targets)
             self._keep_scores(number, step, [scored])
+            if adapted_on:
+                self._keep_signals(number, step, [self._signals(scored.predictions)])
             if last and self.keep_examples:
                 self.record.add_examples(indices, data.images, data.targets, scored.predictions)
             self.progress.advance()
 
     def repeat_scores(self) -> None:
         self.record.repeat_first_step()
+        self._keep_signals(self._number, 1, [self._meter.repeated()] * self.steps)
 
     def finish(self, unit: int) -> None:
         self.progress.finish(unit)
@@ -182,6 +207,22 @@ class ProtocolRun(Actions):
         _check_finite(number, first, image_sums)
         self.record.put(self.record.batches[number], steps, image_sums)
         self.record.add(steps, set_sums)
+
+    def _predicted_aside(self, images: Tensor) -> dict[str, Tensor]:
+        """Return scored predictions of images; no later number depends on the call."""
+        outputs = self.session.separate_prediction(images)
+        return self.scoring.apply({task: outputs[task].float() for task in self.tasks})
+
+    def _signals(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the signals of a step's scored predictions."""
+        return self._meter.measure({task: predictions[task] for task in self.tasks})
+
+    def _keep_signals(self, number: int, first: int, found: list[dict[str, Tensor]]) -> None:
+        """Record a batch's signals at the steps from `first` on."""
+        # (steps, signals); one transfer per batch, not one per step
+        values = torch.stack([torch.stack(list(signals.values())) for signals in found]).cpu()
+        for name, column in zip(found[0], values.numpy().T, strict=True):
+            self.record.put_signal(name, number, first, column)
 
     def _keep_losses(self, number: int, first: int, losses: list[dict[str, Tensor]]) -> None:
         """Record the losses of a batch at the steps from `first` on."""

@@ -14,13 +14,20 @@ from torch import Tensor
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.measure.base import measurement_of
-from ttt_bench.results.schema import LOSS_COLUMNS, ROW_COLUMNS, STATISTICS_COLUMNS, TOTALS_COLUMNS
+from ttt_bench.results.schema import (
+    LOSS_COLUMNS,
+    ROW_COLUMNS,
+    SIGNAL_COLUMNS,
+    SIGNALS,
+    STATISTICS_COLUMNS,
+    TOTALS_COLUMNS,
+)
 from ttt_bench.tasks import canonical
 
 EXAMPLES = 4
 """Largest number of example images of a cell."""
 
-_SAVED = ("image_sums", "set_sums", "examples")
+_SAVED = ("image_sums", "set_sums", "signals", "examples")
 
 
 @dataclass(kw_only=True)
@@ -34,6 +41,7 @@ class Record:
             image; NaN if not measured yet.
         set_sums: task -> (steps + 1, T) float64, counts and sums over the images measured so far;
             tasks without such sums are missing.
+        signals: `<signal>.<task>` -> (batches, steps + 1) float64; NaN if not measured.
         losses: (batch, step, term, value) in order.
         examples: name -> array with one entry per example along the first axis (see
             `store.read_examples`).
@@ -43,6 +51,7 @@ class Record:
     steps: int
     image_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     set_sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    signals: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     losses: list[tuple[int, int, str, float]] = field(default_factory=list)
     examples: dict[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -75,8 +84,14 @@ class Record:
                 self.set_sums[task] = np.zeros((self.steps + 1, array.shape[-1]))
             self.set_sums[task][steps] += array
 
+    def put_signal(self, name: str, number: int, first: int, values: NDArray[np.float64]) -> None:
+        """Store a signal of batch `number` at the steps from `first` on."""
+        if name not in self.signals:
+            self.signals[name] = np.full((len(self.batches), self.steps + 1), np.nan)
+        self.signals[name][number, first : first + len(values)] = values
+
     def repeat_first_step(self) -> None:
-        """Copy the numbers of step 0 to every later step."""
+        """Copy the sums of step 0 to every later step."""
         for values in self.image_sums.values():
             values[:, 1:] = values[:, :1]
         for values in self.set_sums.values():
@@ -117,13 +132,16 @@ class Record:
                     yield {"metric": metric.name, "class": label, "value": value}
 
     def statistics_table(self) -> pd.DataFrame:
-        """Return the image sums, one row per step, image and task."""
+        """Return the image sums, one row per task, image and step.
+
+        In this order similar values follow each other, so that the file is smaller.
+        """
         places = [(number, image) for number, batch in enumerate(self.batches) for image in batch]
         rows = [
             (step, number, image, task, self.image_sums[task][image, step])
-            for step in range(self.steps + 1)
-            for number, image in places
             for task in canonical(self.image_sums)
+            for number, image in places
+            for step in range(self.steps + 1)
         ]
         return pd.DataFrame(rows, columns=list(STATISTICS_COLUMNS))
 
@@ -135,6 +153,17 @@ class Record:
             for task in canonical(self.set_sums)
         ]
         return pd.DataFrame(rows, columns=list(TOTALS_COLUMNS))
+
+    def signals_table(self) -> pd.DataFrame:
+        """Return the signals, one row per task, signal, batch and step that was measured."""
+        names = [(task, signal) for task in canonical(self.image_sums) for signal in SIGNALS]
+        rows = [
+            (int(step), int(number), task, signal, values[number, step])
+            for task, signal in names
+            if (values := self.signals.get(f"{signal}.{task}")) is not None
+            for number, step in np.argwhere(~np.isnan(values))
+        ]
+        return pd.DataFrame(rows, columns=list(SIGNAL_COLUMNS))
 
     def losses_table(self) -> pd.DataFrame:
         """Return the losses, one row per batch, step and term, in order."""

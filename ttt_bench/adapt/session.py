@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -99,7 +99,7 @@ class Session:
             self.adapter.begin_batch(self.net, images, self.ctx)
 
     def trajectory(
-        self, images: Tensor, steps: int
+        self, images: Tensor, steps: int, look: Callable[[], None] | None = None
     ) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
         """Adapt on a batch and yield (k, predictions, losses) for k = 0..steps.
 
@@ -107,16 +107,25 @@ class Session:
         last losses are empty. If the plan is exact, the predictions are those that the step makes
         anyway; otherwise each needs one more forward pass.
 
+        Args:
+            images: the batch, (B, 3, H, W).
+            steps: the number of updates.
+            look: called before each of the predictions, with the network in the state that makes
+                them.
+
         Raises:
             BenchError: the plan is exact, but a step returns no predictions.
         """
+        look = look or (lambda: None)
         for k in range(steps):
+            look()
             before = None if self.plan.exact else self.predict(images)
             out = self.step(images)
             if before is None:
                 before = step_predictions(out, self.adapter.name)
             yield k, before, _detached(out.losses)
             self._descend(out.losses, len(images))
+        look()
         yield steps, self.predict(images), {}
 
     def step(self, images: Tensor) -> StepOut:
@@ -146,6 +155,24 @@ class Session:
         with torch.no_grad():
             found = self.adapter.predict(self.net, images, self.ctx)
         return self._checked(found, "predict", images)
+
+    def separate_prediction(self, images: Tensor) -> dict[str, Tensor]:
+        """Return what `predict` returns; buffers, generators and modes are as before the call.
+
+        So a prediction that the trajectory does not need changes none of its numbers.
+        """
+        buffers = dict(self.net.named_buffers())
+        before = {name: buffer.detach().clone() for name, buffer in buffers.items()}
+        states = [generator.get_state() for generator in self.ctx.generators]
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.ctx.norms.within(self.plan.predict):
+            predictions = self.predict(images)
+        for name, values in before.items():
+            # the step's graph may have saved the buffer: `data` keeps its version
+            buffers[name].data.copy_(values)
+        for generator, state in zip(self.ctx.generators, states, strict=True):
+            generator.set_state(state)
+        return predictions
 
     def end_batch(self, images: Tensor) -> None:
         """Tell the method that the last step on a batch is done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,8 +38,7 @@ class VerifiedSession(Session):
     - The buffers of the model do not change, except BatchNorm's statistics under `Norm.EMA`. The
       buffers of the method's modules may change.
     - If the plan is exact, the predictions of the first and the last step on the first batch equal
-      those of a separate prediction. The separate prediction leaves buffers, generators and modes
-      as they were.
+      those of a separate prediction.
 
     Raises:
         ClaimError: the method does otherwise, when it is bound or in a later call.
@@ -104,9 +103,9 @@ class VerifiedSession(Session):
         return predictions
 
     def trajectory(
-        self, images: Tensor, steps: int
+        self, images: Tensor, steps: int, look: Callable[[], None] | None = None
     ) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
-        for k, predictions, losses in super().trajectory(images, steps):
+        for k, predictions, losses in super().trajectory(images, steps, look):
             if not self._exactness_known and k in (0, steps - 1):
                 self._verify_exact(images, predictions, f"step {k}")
             yield k, predictions, losses
@@ -144,7 +143,7 @@ class VerifiedSession(Session):
     def _verify_exact(self, images: Tensor, made: Mapping[str, Tensor], when: str) -> None:
         """Compare a step's predictions with a separate prediction by the same weights."""
         claim = f"claims exact=True, but the predictions of {when}"
-        separate = self._separate_prediction(images)
+        separate = self.separate_prediction(images)
         for task, prediction in separate.items():
             difference = _relative_difference(made[task], prediction)
             self._demand(
@@ -152,22 +151,6 @@ class VerifiedSession(Session):
                 f"{claim} differ from a separate prediction by the same weights, {task} by "
                 f"{difference:.1%} of its largest value; declare exact=False",
             )
-
-    def _separate_prediction(self, images: Tensor) -> dict[str, Tensor]:
-        """Return predictions; buffers, generators and modes are as before the call."""
-        buffers = dict(self.net.named_buffers())
-        before = _copies(buffers.items())
-        states = [generator.get_state() for generator in self.ctx.generators]
-        device = images.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            predictions = self.predict(images)
-        for name, values in before.items():
-            # the step's graph may have saved the buffer: `data` keeps its version
-            buffers[name].data.copy_(values)
-        for generator, state in zip(self.ctx.generators, states, strict=True):
-            generator.set_state(state)
-        self.ctx.norms.set(self.plan.adapt)
-        return predictions
 
     def _note_buffers(self) -> None:
         """Keep the model's buffers, which are compared with later ones.

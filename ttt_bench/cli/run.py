@@ -49,6 +49,7 @@ _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
     "stream",
     "label_space",
     "set",
+    "agreement",
     "device",
     "results",
     "data_root",

@@ -102,6 +102,12 @@ class Request(Strict):
         description="One setting, section.key=value (s4t.mask_ratio=0.5). Takes precedence over "
         "presets. May be given several times.",
     )
+    agreement: bool = Field(
+        default=False,
+        description="Measure how far the predictions of every scored step agree with those of the "
+        "mirror images, for step rules without labels. It costs one forward pass per step and "
+        "changes no score.",
+    )
     device: Annotated[str, AfterValidator(_check_device)] = Field(
         "auto", description="Device: auto, cpu, cuda, or cuda:N."
     )

@@ -9,6 +9,7 @@ the pair):
     source.parquet      the same statistics of the method's own source model before adapting, step 0
                         only; missing if the method starts from Base's source model
     totals.parquet      counts and sums over all images (`TOTALS_COLUMNS`)
+    signals.parquet     what each step shows without labels (`SIGNAL_COLUMNS`)
     losses.parquet      the method's losses (`LOSS_COLUMNS`)
     examples.npz        embedded domains only: a few images with truth and predictions
     attempts.json       everything that changes from run to run: `finished`, and for every attempt
@@ -24,12 +25,13 @@ from ttt_bench.metrics.base import joined_words, metrics_of
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.tasks import TASKS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version that is written.
 
-Version 2 added the metrics that are not primary, the column `class` and the totals.
+Version 2 added the metrics that are not primary, the column `class` and the totals. Version 3 added
+the signals and the statistics of a method's own source model.
 """
-READABLE_VERSIONS = (1, SCHEMA_VERSION)
+READABLE_VERSIONS = (1, 2, SCHEMA_VERSION)
 
 ROW_COLUMNS = {
     "pair": "source:target, the target with its shifts",
@@ -83,10 +85,35 @@ TOTALS_COLUMNS = {
 }
 """Columns of `totals.parquet`: name -> meaning."""
 
+CHANGE, AGREEMENT = "change", "agreement"
+SIGNALS = {
+    CHANGE: "difference between the predictions of this step and of the step before; none at 0",
+    AGREEMENT: "1 minus the difference between the predictions of the images and those of their "
+    "mirror images, mirrored back (`--agreement` only)",
+}
+"""Signals that need no labels: name -> meaning.
+
+A difference has no unit and is the mean over pixels and images of a batch. semseg: total variation
+between class probabilities, in [0, 1]. normals: angle in units of 90 degrees, in [0, 2]. depth and
+edge: root mean squared difference after the scoring transform, divided for each image by
+sqrt(var p + var q + (mean p - mean q)^2), in [0, sqrt 2]. Predictions of one task that are equal
+have the difference 0, unrelated ones about 1.
+"""
+
+SIGNAL_COLUMNS = {
+    "step": "adaptation step",
+    "batch": "number of the batch adapted on",
+    "task": "the task",
+    "signal": joined_words(SIGNALS),
+    "value": "its value, finite",
+}
+"""Columns of `signals.parquet`: name -> meaning."""
+
 LOSS_COLUMNS = {
     "batch": "number of the batch adapted on",
-    "step": "updates made before this loss was computed",
-    "term": "the loss's name",
+    "step": "updates made before this loss was computed, 0 to `steps` - 1: the loss of step k "
+    "belongs to the weights whose scores are those of step k, and update k + 1 descends it",
+    "term": "the loss's name; an update descends the sum of the terms",
     "value": "its value",
 }
 """Columns of `losses.parquet`: name -> meaning."""

@@ -31,13 +31,15 @@ from ttt_bench.results.records import (
 from ttt_bench.util.atomic import atomic_file, atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.paths import user_path
-from ttt_bench.util.text import short_name
+from ttt_bench.util.text import listed, short_name
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TABLES = ("rows", "statistics", "source", "totals", "losses")
+TABLES = ("rows", "statistics", "source", "totals", "signals", "losses")
+MEASURED = ("value", "values")
+"""Columns of measured numbers, which rarely repeat: dictionaries make them larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class CellFiles:
     statistics: pd.DataFrame | None = None
     source: pd.DataFrame | None = None
     totals: pd.DataFrame | None = None
+    signals: pd.DataFrame | None = None
     losses: pd.DataFrame | None = None
     examples: Mapping[str, np.ndarray] | None = None
 
@@ -87,17 +90,23 @@ def write_cell(folder: Path, files: CellFiles) -> None:
         for name in TABLES:
             table = getattr(files, name)
             if table is not None:
-                table.to_parquet(
-                    temporary / f"{name}.parquet",
-                    index=False,
-                    compression="zstd",
-                    write_page_checksum=True,
-                )
+                _write_table(temporary / f"{name}.parquet", table)
         if files.examples is not None:
             _write_examples(temporary / EXAMPLES, files.examples)
         content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
         _write_json(temporary / ATTEMPTS, files.attempts)
         _write_json(temporary / MANIFEST, sealed(files.manifest, content))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    table.to_parquet(
+        path,
+        index=False,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=[name for name in table if name not in MEASURED],
+        write_page_checksum=True,
+    )
 
 
 def update_manifest(folder: Path, changes: Mapping[str, Any]) -> None:
@@ -221,7 +230,7 @@ def _has_files(folder: Path) -> bool:
 
 def _check_version(path: Path, version: int) -> None:
     if version not in schema.READABLE_VERSIONS:
-        known = " and ".join(map(str, schema.READABLE_VERSIONS))
+        known = listed([str(version) for version in schema.READABLE_VERSIONS])
         raise BenchError(
             f"{path} has schema version {version}, but this version of ttt-bench reads {known}; "
             "use the version that wrote it, or another results folder"
@@ -246,7 +255,7 @@ def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame
     Args:
         folder: the cell's folder.
         name: rows, statistics, source (from schema version 3 on, for methods with their own source
-            model), totals (from version 2 on) or losses.
+            model), totals (from version 2 on), signals (from version 3 on) or losses.
         step: only the rows of this adaptation step; None for all.
 
     Raises:

@@ -22,6 +22,7 @@ from ttt_bench.model.weights import initial_weights, network_fields
 from ttt_bench.registry import METHODS
 from ttt_bench.results import schema, store
 from ttt_bench.results.leftovers import PARTIAL
+from ttt_bench.results.schema import AGREEMENT, CHANGE
 from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.opened import OpenedPair
@@ -165,6 +166,8 @@ def _cell(
         **fingerprint_fields(opened),
         **_method_fields(settings, spec, _parent(weights, chain), opened.target_data.size),
         "tasks": list(spec.tasks),
+        # no number depends on them, but a cell without them is not complete
+        "signals": [CHANGE, AGREEMENT] if request.agreement else [CHANGE],
     }
     return Cell(
         opened=opened,

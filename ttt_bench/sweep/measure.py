@@ -25,6 +25,7 @@ from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Net
 from ttt_bench.protocols import protocol_of
 from ttt_bench.results import schema
+from ttt_bench.results.schema import AGREEMENT
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of
@@ -179,6 +180,7 @@ class CellRun:
                 save_seconds=self.save_seconds,
             ),
             keep_examples=pair.target.embedded,
+            agreement=AGREEMENT in cell.config["signals"],
         )
 
     def _saver(self, session: Session, record: Record) -> Callable[[int], None]:
@@ -243,4 +245,5 @@ def tables(measured: Measured) -> dict[str, Any]:
         "examples": record.examples or None,
         "totals": record.totals_table(),
         "source": None if own_source is None else own_source.statistics_table(),
+        "signals": record.signals_table(),
     }

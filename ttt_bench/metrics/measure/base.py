@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt_bench.metrics.base import Scoring
+from ttt_bench.metrics.measure.sums import relative_rms
 from ttt_bench.tasks import IGNORE
 
 
@@ -47,6 +48,26 @@ class Measurement(ABC):
     def measure(self, prediction: Tensor, target: Tensor, scoring: Scoring) -> Measured:
         """Return the sums of each image and of the batch; arguments as for `image_sums`."""
         return Measured(self.image_sums(prediction, target), None)
+
+    def compared(self, prediction: Tensor) -> Tensor:
+        """Return what `difference` compares of a scored prediction (B, K, H, W), in that shape."""
+        return prediction
+
+    def difference(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return how much two predictions of the same images differ, (B,) float64, symmetric.
+
+        It has no unit: 0 if they are equal, about 1 if they are unrelated. The default, for real
+        values, is `relative_rms`, in [0, sqrt 2].
+
+        Args:
+            one: what `compared` returned.
+            other: the same for the other prediction.
+        """
+        return relative_rms(one, other)
+
+    def mirrored(self, prediction: Tensor) -> Tensor:
+        """Return the prediction (B, K, H, W) that corresponds to it for the mirrored image."""
+        return prediction.flip(-1)
 
     def labelled(self, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         """Return a target as it is averaged, (B, K, H, W), and where it exists, (B, 1, H, W).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,8 +30,7 @@ def angles(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -> tu
     """
     # (B, 3, H, W) -> (B, H, W)
     valid = (target != ignore_index).all(dim=1)
-    p, t = _unit(prediction), _unit(target)
-    radians = torch.where(valid, 2 * torch.atan2(_length(p - t), _length(p + t)), 0)
+    radians = torch.where(valid, _radians(_unit(prediction), _unit(target)), 0)
     return torch.rad2deg(radians), valid
 
 
@@ -54,6 +54,10 @@ def angle_histogram(degrees: Tensor, valid: Tensor) -> Tensor:
     return histogram(torch.where(valid, bins, ANGLE_BINS), ANGLE_BINS)
 
 
+def _radians(p: Tensor, t: Tensor) -> Tensor:
+    return 2 * torch.atan2(_length(p - t), _length(p + t))
+
+
 def _unit(vectors: Tensor) -> Tensor:
     # lengths: (B, H, W) -> (B, 1, H, W)
     return vectors / _length(vectors).clamp(min=1e-12).unsqueeze(1)
@@ -74,6 +78,20 @@ class NormalsMeasurement(Measurement):
     def measure(self, prediction: Tensor, target: Tensor, scoring: Scoring) -> Measured:
         degrees, valid = angles(prediction, target)
         return Measured(sums([valid, degrees]), angle_histogram(degrees, valid))
+
+    def compared(self, prediction: Tensor) -> Tensor:
+        """Return unit vectors."""
+        return _unit(prediction)
+
+    def difference(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the angle in units of 90 degrees, mean over pixels, in [0, 2]."""
+        return sums([_radians(one, other)])[:, 0] / (one[0, 0].numel() * math.pi / 2)
+
+    def mirrored(self, prediction: Tensor) -> Tensor:
+        """Return the mirrored vectors, whose x has the other sign."""
+        flipped = prediction.flip(-1)
+        flipped[:, 0].neg_()
+        return flipped
 
     def shown_truth(self, target: Tensor) -> NDArray[Any]:
         """Return unit vectors (B, 3, H, W) float16; a pixel without a target stays 255."""

@@ -46,6 +46,16 @@ class SemsegMeasurement(Measurement):
         # (B, K, K) -> (B, K * K)
         return confusion(classes, target, prediction.shape[1]).flatten(1)
 
+    def compared(self, prediction: Tensor) -> Tensor:
+        """Return the probabilities of the classes."""
+        return prediction.softmax(dim=1)
+
+    def difference(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the total variation between class probabilities, mean over pixels, in [0, 1]."""
+        pixels = one[0, 0].numel()
+        # (B, K, H, W) -> (B,)
+        return (one - other).abs().flatten(1).sum(1, dtype=torch.float64) / (2 * pixels)
+
     def labelled(self, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         # (B, H, W) -> (B, H, W, K) -> (B, K, H, W)
         values = F.one_hot(target.clamp(max=channels - 1), channels).permute(0, 3, 1, 2).float()

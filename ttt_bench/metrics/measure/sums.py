@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+TINY = 1e-300
 
 
 def sums(values: Sequence[Tensor]) -> Tensor:
@@ -25,6 +28,29 @@ def moments(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     p = torch.where(valid, prediction, 0).double()
     t = torch.where(valid, target, 0).double()
     return sums([valid, p, t, p * p, t * t, p * t])
+
+
+def relative_rms(one: Tensor, other: Tensor) -> Tensor:
+    """Return the root mean squared difference of each image, relative to their spread, (B,).
+
+    It is sqrt(mean (p - q)^2 / (var p + var q + (mean p - mean q)^2)), in float64, which is
+    sqrt(1 - c) with Lin's concordance coefficient c (Lin, Biometrics 1989). It is 0 for equal
+    maps, 1 for uncorrelated ones and for constants that differ, and at most sqrt 2.
+
+    Args:
+        one: (B, ...).
+        other: the same shape.
+    """
+    error = _mean((one - other).double().square())
+    p, q = one.double(), other.double()
+    # var p + var q + (mean p - mean q)^2
+    spread = _mean(p.square() + q.square()) - 2 * _mean(p) * _mean(q)
+    return (error / spread.clamp_min(TINY)).sqrt().clamp_max(math.sqrt(2))
+
+
+def _mean(values: Tensor) -> Tensor:
+    # (B, ...) -> (B,)
+    return values.flatten(1).mean(1)
 
 
 def histogram(bins: Tensor, count: int) -> Tensor:
