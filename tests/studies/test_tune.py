@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from support.command import call, refused
 
-from ttt_bench import read_results
-from ttt_bench.report.render import summary_rows
+from ttt_bench import open_results, read_results
 from ttt_bench.results import store
 
 SMALL = ("--preset", "smoke", "--device", "cpu", "--steps", "1", "--set", "data.rendered_target=2")
@@ -52,11 +51,8 @@ def test_every_trial_is_a_cell_on_held_out_source_images(
 
 
 def test_the_chosen_rate_follows_from_the_rows(folder: Path, tuned: dict[str, Any]) -> None:
-    shown = {
-        record["label"]: record["mean"]
-        for record in summary_rows(folder / "trials")
-        if record["quantity"] == "delta_ttt" and record["selection"] == "fixed"
-    }
+    table = open_results(folder / "trials").delta()
+    shown = dict(zip(table["label"], table["delta_ttt"], strict=True))
     own = tuned["methods"]["tent"]
     for trial in own["trials"]:
         changed = "" if trial["lr"] == own["default_lr"] else f" (lr={trial['lr']})"

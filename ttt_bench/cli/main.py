@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ttt_bench import __version__
-from ttt_bench.cli import data, methods, pairs
+from ttt_bench.cli import data, methods, pairs, study
 from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report
@@ -40,6 +40,7 @@ app.command("train")(train)
 app.command("params")(params)
 app.add_typer(methods.app, name="methods")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 
 

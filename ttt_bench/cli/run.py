@@ -83,15 +83,15 @@ def run(
     wanted = [cell.hash for cell in sweep.cells]
     show_summary(request.results, as_json=as_json, wanted=wanted)
     _say_outcome(outcome, request.results)
+    if outcome.incomplete:
+        raise typer.Exit(1)
 
 
-def compute_cells(sweep: Sweep, display: Display) -> None:
-    """Compute the cells of a sweep, and print how they ended.
-
-    Raises:
-        typer.Exit: a cell failed.
-    """
-    _say_outcome(_computed(sweep, display), sweep.request.results)
+def compute_cells(sweep: Sweep, display: Display) -> bool:
+    """Compute the cells of a sweep, print how they ended, and return whether none failed."""
+    outcome = _computed(sweep, display)
+    _say_outcome(outcome, sweep.request.results)
+    return not outcome.incomplete
 
 
 def _computed(sweep: Sweep, display: Display) -> Outcome:
@@ -101,7 +101,7 @@ def _computed(sweep: Sweep, display: Display) -> Outcome:
 
 
 def _say_outcome(outcome: Outcome, results: Path) -> None:
-    """Print how the cells ended; exit with code 1 if one failed."""
+    """Print how the cells ended."""
     from ttt_bench.results.failures import describe_failures
 
     counts = ", ".join(f"{number} {state}" for state, number in outcome.computed.items())
@@ -111,8 +111,6 @@ def _say_outcome(outcome: Outcome, results: Path) -> None:
     say(f"results: {results}   (`ttt-bench report --results {results}` writes tables and figures)")
     for line in describe_failures(outcome.failed):
         say(line)
-    if outcome.incomplete:
-        raise typer.Exit(1)
 
 
 def show_plan(sweep: Sweep, *, as_json: bool) -> None:

@@ -85,7 +85,8 @@ def tune(
     if plan:
         show_plan(tuning.sweep, as_json=as_json)
         return
-    compute_cells(tuning.sweep, display)
+    if not compute_cells(tuning.sweep, display):
+        raise typer.Exit(1)
     tuned = tuned_of(tuning)
     path = out or wanted.results / FILE
     with atomic_file(path, HINT) as temporary:

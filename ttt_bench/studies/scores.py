@@ -7,14 +7,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
-from ttt_bench.results import records, store
+from ttt_bench.results.records import read_manifest
+from ttt_bench.results.rows import joined, read_rows
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.summary import delta_frame, score_frame
 from ttt_bench.sweep.cell import Cell
 
 BASE = "base"
 """The method whose scores Delta_TTT refers to."""
+
+
+def settings_text(request: Request, omitted: str = "") -> str:
+    """Return the `--set` options of a request, joined by '; ', without the one to omit."""
+    shown = {key: value for key, value in request.set.items() if key != omitted}
+    return "; ".join(f"{key}={value}" for key, value in sorted(shown.items()))
 
 
 def last_changes(cells: Iterable[Cell], results: Path) -> pd.DataFrame:
@@ -36,16 +44,12 @@ def last_changes(cells: Iterable[Cell], results: Path) -> pd.DataFrame:
         raise BenchError(
             f"{results} has no scores of base, which Delta_TTT refers to; run it again"
         )
-    rows = pd.concat([_labelled_rows(cell, results) for cell in done], ignore_index=True)
-    scores = score_frame(rows)
+    folders = [cell.folder(results) for cell in done]
+    rows = joined([read_rows(folder, read_manifest(folder)) for folder in folders])
+    labels = rows["config"].where(rows["method"] != BASE, BASE)
+    scores = score_frame(rows.assign(label=labels))
     changes = {task: delta_frame(scores[[task]], BASE)[DELTA] for task in scores}
     changes[DELTA] = delta_frame(scores, BASE)[DELTA]
     frame = pd.DataFrame(changes).drop(index=BASE, level="label")
     last = frame.groupby(level=["label", "seed"]).tail(1)
     return last.droplevel(["seed", "step"])
-
-
-def _labelled_rows(cell: Cell, results: Path) -> pd.DataFrame:
-    folder = cell.folder(results)
-    rows = store.read_rows(folder, records.read_manifest(folder))
-    return rows.assign(label=BASE if cell.method == BASE else cell.hash)

@@ -14,7 +14,7 @@ from ttt_bench.data.shifts.kinds import parse_shifts
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.stats.rates import RULE, TRIALS, choose_rate, rate_grid
 from ttt_bench.stats.step_rules import DELTA
-from ttt_bench.studies.scores import BASE, last_changes
+from ttt_bench.studies.scores import BASE, last_changes, settings_text
 from ttt_bench.sweep.cell import Cell, make_cells
 from ttt_bench.sweep.fit import MethodFit, PairFit
 from ttt_bench.sweep.plan import Sweep, fit_conditions, fit_pairs
@@ -145,16 +145,11 @@ def tuned_of(tuning: Tuning) -> Tuned:
             trials=TRIALS,
             rule=RULE,
             version=__version__,
-            settings=_settings_text(request),
+            settings=settings_text(request, SPLIT_SETTING),
         ),
         conditions=fit_conditions(tuning.fit, resolved, request.protocol[0]),
         methods={name: _tuned_method(tuning, name, deltas) for name in tuning.trials},
     )
-
-
-def _settings_text(request: Request) -> str:
-    shown = {key: value for key, value in request.set.items() if key != SPLIT_SETTING}
-    return "; ".join(f"{key}={value}" for key, value in sorted(shown.items()))
 
 
 def _tuned_method(tuning: Tuning, name: str, deltas: Mapping[str, float]) -> TunedMethod:

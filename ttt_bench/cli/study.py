@@ -1,0 +1,143 @@
+"""`study`: commands that vary one thing and show what depends on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttt_bench.cli.options import AS_PATH, Json, request_options
+from ttt_bench.cli.output import Display, say, show
+from ttt_bench.cli.run import compute_cells, show_plan
+from ttt_bench.config.request import MAX_STEPS, Request
+from ttt_bench.errors import BenchError
+
+app = typer.Typer(help="Vary one thing and show what depends on it.", no_args_is_help=True)
+
+_HEADS = {
+    "method": "method",
+    "quantity": "quantity",
+    "best_lr": "best rate",
+    "best_steps": "steps",
+    "best_change_percent": "change %",
+    "chosen_lr": "chosen rate",
+    "chosen_change_percent": "change there %",
+}
+"""Columns of the console, and how they are called there."""
+
+
+@app.command("rate")
+@request_options(
+    "methods",
+    "pair",
+    "seeds",
+    "protocol",
+    "preset",
+    "hparams",
+    "tuned",
+    "data_variant",
+    "stream",
+    "label_space",
+    "set",
+    "device",
+    "results",
+    "data_root",
+    "source_weights",
+    "check",
+)
+def rate(
+    request: Request,
+    *,
+    rates: Annotated[
+        str,
+        typer.Option(
+            help="Learning rates, joined by commas (1e-6,1e-5). The chosen rate is added. "
+            "Default: a thousandth to a thousand times each method's rate, one per factor of ten.",
+            show_default=False,
+        ),
+    ] = "",
+    steps: Annotated[
+        str,
+        typer.Option(
+            help="Steps per batch, joined by commas (1,3,10). Each number is a separate run. "
+            "Default: 1, a third of each method's steps, and all.",
+            show_default=False,
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
+            show_default=False,
+            **AS_PATH,
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every task's change over learning rates and steps, as a map per method.
+
+    Tables state where each task peaks, how far the peaks are apart, and how wide the plateau of
+    Delta_TTT is. The frozen control (rate 0) is part of the grid.
+
+    The grid consists of ordinary cells of the results folder: the same command resumes it.
+    """
+    chosen_rates = _numbers("--rates", rates)
+    chosen_steps = _whole_numbers("--steps", steps)
+    from ttt_bench.report.rate_tables import rate_records
+    from ttt_bench.studies.rate import plan_rates, rate_maps, study_request, write_rates
+
+    wanted = study_request(request, chosen_steps)
+    display = Display()
+    study = plan_rates(wanted, chosen_rates, chosen_steps, display)
+    if plan:
+        show_plan(study.sweep, as_json=as_json)
+        return
+    complete = compute_cells(study.sweep, display)
+    maps = rate_maps(study)
+    paths = write_rates(study, maps, out or Path("reports") / wanted.results.name)
+    _show(rate_records(maps), as_json=as_json)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        say(f"maps and tables: {folder}")
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _show(records: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        show(records, list(records[0]), title="", as_json=True)
+        return
+    for pair in dict.fromkeys(record["pair"] for record in records):
+        rows = [
+            {head: record[key] for key, head in _HEADS.items()}
+            for record in records
+            if record["pair"] == pair
+        ]
+        title = f"{pair}: best learning rate and steps, change against Base"
+        show(rows, list(_HEADS.values()), title=title, as_json=False)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Return the positive numbers of a list that is joined by commas."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            value = float(part)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise BenchError(f"{option} takes numbers above 0, joined by commas, got {part!r}")
+        found.append(value)
+    return found
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    numbers = _numbers(option, text)
+    if any(number != int(number) or number > MAX_STEPS for number in numbers):
+        raise BenchError(f"{option} takes whole numbers from 1 to {MAX_STEPS:,}, got {text!r}")
+    return [int(number) for number in numbers]
