@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
+from support.parted import small
 from support.synthetic import add_cell, gains
 
 from ttt_bench import open_results
@@ -15,21 +16,6 @@ from ttt_bench import open_results
 ANGLES = np.random.default_rng(1).uniform(0, 4, (3, 64))
 """Angles below Base's of 64 images: own source model, frozen control, and method."""
 BASE_ANGLE = 40.0
-
-
-def small(root: Path) -> Path:
-    """Write two seeds of base, norm, tent without a control, and s4t with its own source model."""
-    still, own = {"optimiser": None}, {"source_model": "s4t"}
-    for seed in (0, 1):
-        add_cell(root, "base", gains(0, 0, 0), config=f"b{seed}", seed=seed, manifest=still)
-        add_cell(root, "norm", gains(5, 5, 5), config=f"n{seed}", seed=seed, manifest=still)
-        add_cell(root, "tent", gains(5, 6, 7 + seed), config=f"t{seed}", seed=seed)
-        scores = {task: values[0] for task, values in gains(2 - 4 * seed).items()}
-        about = {**own, "own_source_scores": scores}
-        add_cell(root, "s4t", gains(7, 11, 10), config=f"s{seed}", seed=seed, manifest=about)
-        frozen = {"config": f"f{seed}", "seed": seed, "control": "frozen", "manifest": about}
-        add_cell(root, "s4t", gains(7, 8, 9), **frozen)
-    return root
 
 
 def parts(found: pd.DataFrame, label: str, quantity: str = "delta_ttt") -> dict[str, list[float]]:

@@ -10,9 +10,9 @@ from support.synthetic import BASE, add_cell, compared, constant, gains
 
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table
-from ttt_bench.report.conditions import MARK, with_conditions
 from ttt_bench.report.formats.latex import to_latex
 from ttt_bench.report.formats.markdown import to_markdown
+from ttt_bench.report.marks.conditions import MARK, with_conditions
 from ttt_bench.report.render import report, summary_rows
 from ttt_bench.report.tables import Table
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from support.synthetic import add_cell, compared, constant, gains
 
-from ttt_bench.report.contract import MARK, doubts
+from ttt_bench.report.marks.contract import MARK, doubts
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
 from ttt_bench.results.contract import State, Verdict
 
@@ -42,7 +42,7 @@ def written(doubtful: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendere
 
 def texts(written: Rendered, suffix: str) -> list[str]:
     """Return the texts of all tables of a format."""
-    names = [f"{name}{suffix}" for name in ("main", "more", "each_class", "sync")]
+    names = [f"{name}{suffix}" for name in ("main", "attribution", "more", "each_class", "sync")]
     return [path.read_text(encoding="utf-8") for path in written.paths if path.name in names]
 
 
@@ -52,7 +52,7 @@ def test_every_table_has_the_marks_and_the_reasons_in_every_format(
     console = Console(width=400, record=True, file=io.StringIO())
     console.print(*summary_tables(doubtful))
     shown = [*texts(written, ".md"), console.export_text()]
-    assert len(shown) == 5
+    assert len(shown) == 6
     for text in shown:
         assert f"wrong {MARK}" in text
         assert f"new {MARK}" in text
@@ -61,8 +61,8 @@ def test_every_table_has_the_marks_and_the_reasons_in_every_format(
         assert "(failed: exact); `ttt-bench methods check wrong` shows why" in text
         assert "new was not checked against the contract" in text
     page = written.page.read_text(encoding="utf-8")
-    assert page.count(f'<th scope="row">wrong {MARK}</th>') == 5
-    assert page.count('<th scope="row">good</th>') == 5
+    assert page.count(f'<th scope="row">wrong {MARK}</th>') == 6
+    assert page.count('<th scope="row">good</th>') == 6
     for text in texts(written, ".tex"):
         assert "wrong $\\ddagger$ &" in text
         assert "\\textbf{Contract $\\ddagger$.} wrong breaks the contract" in text

@@ -21,7 +21,8 @@ from ttt_bench.analysis.results import open_results
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures import pictures
-from ttt_bench.report.figures.curves import figure, svg
+from ttt_bench.report.figures.curves import figure
+from ttt_bench.report.figures.drawing import svg
 from ttt_bench.report.figures.line_styles import colour
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
 from ttt_bench.report.truth import truth_of
@@ -31,6 +32,7 @@ from ttt_bench.stats.comparison import Comparison
 FILES = [
     "index.html",
     *("main.md", "main.tex", "main.csv"),
+    *("attribution.md", "attribution.tex", "attribution.csv"),
     *("more.md", "more.tex", "more.csv"),
     *("each_class.md", "each_class.tex", "each_class.csv"),
     *("sync.md", "sync.tex", "sync.csv"),
@@ -39,6 +41,8 @@ FILES = [
     "curves.csv",
     "curves.png",
     "curves.svg",
+    "attribution.png",
+    "attribution.svg",
     "pictures.png",
 ]
 

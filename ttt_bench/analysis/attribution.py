@@ -30,8 +30,8 @@ from ttt_bench.stats.attribution import (
 from ttt_bench.stats.bootstrap import weights
 from ttt_bench.stats.step_rules import FIXED
 
-COLUMNS = ("label", "part", *ESTIMATE_COLUMNS, "p_holm")
-"""Columns of `attribution`."""
+COLUMNS = ("label", "part", "exact", *ESTIMATE_COLUMNS, "p_holm")
+"""Columns of `attribution`; `exact`: the part is 0 by definition."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,15 @@ def _frame(evidence: Evidence, row: _Row, rule: str) -> pd.DataFrame:
     for number, part in enumerate((*parts, TOTAL)):
         again = None if replicates is None else replicates[:, :, number]
         found = estimated(evidence.chosen[rule], seeds, values[:, number], again)
-        frames.append(_without_interval(found, row, part).assign(label=row.label, part=part.name))
+        frames.append(_marked(found, row, part).assign(label=row.label, part=part.name))
     return pd.concat(frames, ignore_index=True)
 
 
-def _without_interval(found: pd.DataFrame, row: _Row, part: Part) -> pd.DataFrame:
-    """Return a part's estimates, without interval if it is 0 by definition."""
-    by_definition = {SOURCE: not row.trains, UPDATES: not row.updates}
-    if not by_definition.get(part, False):
-        return found
-    return found.assign(low=np.nan, high=np.nan, p=np.nan, units=0)
+def _marked(found: pd.DataFrame, row: _Row, part: Part) -> pd.DataFrame:
+    """Return a part's estimates with `exact`; without interval if it is 0 by definition."""
+    exact = {SOURCE: not row.trains, UPDATES: not row.updates}.get(part, False)
+    found = found.assign(exact=exact)
+    return found.assign(low=np.nan, high=np.nan, p=np.nan, units=0) if exact else found
 
 
 def _seeds(evidence: Evidence, row: _Row) -> list[int]:

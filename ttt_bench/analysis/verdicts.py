@@ -31,6 +31,11 @@ def verdicts(differences: pd.DataFrame) -> pd.Series:
     return _verdicts(differences, pd.Series(lower, index=differences.index, dtype=bool))
 
 
+def change_verdicts(changes: pd.DataFrame) -> pd.Series:
+    """Return the verdict on each change against 0, of which positive is better."""
+    return _verdicts(changes, pd.Series(data=False, index=changes.index, dtype=bool))
+
+
 def further_metrics(comparison: Comparison) -> pd.DataFrame:
     """Return the other metrics at the last step, with verdicts from seeds alone.
 

@@ -19,11 +19,15 @@ CURVES_CAPTION = (
     "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does "
     "not adapt."
 )
+PARTS_CAPTION = (
+    "Parts of the change against Base at the fixed step. Bars: means over seeds, gains to the "
+    "right of 0 and losses to the left. Diamonds: their sum, with its 95 % interval."
+)
 
 
 @dataclass(frozen=True)
-class Curves:
-    """The figure of scores over steps as files."""
+class Drawn:
+    """A figure as files."""
 
     png: bytes
     svg: bytes
@@ -58,7 +62,9 @@ class PageSection:
     each_class: Table | None = None
     sync: Table | None = None
     classes: Table | None = None
-    curves: Curves | None = None
+    attribution: Table | None = None
+    curves: Drawn | None = None
+    parts: Drawn | None = None
     examples: ExamplePicture | None = None
 
     @property
@@ -83,6 +89,7 @@ class PageSection:
         """Map the name of a table's files to the table, for the tables with notes."""
         named = {
             "main": self.main,
+            "attribution": self.attribution,
             "more": self.more,
             "each_class": self.each_class,
             "sync": self.sync,
@@ -117,6 +124,7 @@ def html(sections: Sequence[PageSection], results: str) -> str:
     template = html_environment().get_template("page.html.jinja")
     page = template.render(
         title=TITLE,
+        parts_caption=PARTS_CAPTION,
         summary=_summary(sections),
         sections=sections,
         results=results,

@@ -11,7 +11,7 @@ import pandas as pd
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.verdicts import further_metrics, verdicts
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.contract import doubts
+from ttt_bench.report.marks.contract import doubts
 from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats.step_rules import FIXED

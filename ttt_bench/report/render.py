@@ -4,6 +4,8 @@ The folder that `report` writes:
 
     index.html                      everything on one self-contained page
     <comparison>/main.{md,tex,csv}  the main table: each task's primary metric
+    <comparison>/attribution.{md,tex,csv,png,svg}  the parts of Delta_TTT: source training,
+                                    normalisation and updates
     <comparison>/more.{md,tex,csv}  the other metrics, at the last step
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
@@ -22,22 +24,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.console import RenderableType
 
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.results import open_results
-from ttt_bench.report import classes, main_table, more_table, sync_table
+from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
 from ttt_bench.report.columns import quantity_key
-from ttt_bench.report.conditions import with_conditions
-from ttt_bench.report.contract import marked
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.latex import to_latex
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.intervals import intervals_csv
-from ttt_bench.report.page import Curves, ExamplePicture, PageSection, html
+from ttt_bench.report.marks.conditions import with_conditions
+from ttt_bench.report.marks.contract import marked
+from ttt_bench.report.page import Drawn, ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
@@ -45,6 +48,9 @@ from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HINT = "choose another report folder with --out"
 
@@ -56,8 +62,8 @@ class Rendered:
     Attributes:
         page: `index.html`.
         paths: every file, the page first.
-        tables: for a console, the tables of every comparison: main, other metrics, each class,
-            synchronisation.
+        tables: for a console, the tables of every comparison: main, attribution, other metrics,
+            each class, synchronisation.
     """
 
     page: Path
@@ -160,9 +166,13 @@ def _section(evidence: Evidence) -> PageSection:
     main = _main(evidence, truth)
     if comparison.rows.empty:
         return PageSection(evidence=evidence, main=main)
+    parts = attribution_table.parts(evidence)
+    attribution = _marked_if_any(attribution_table.build(evidence, parts), comparison)
     return PageSection(
         evidence=evidence,
         main=main,
+        attribution=attribution,
+        parts=None if attribution is None else _parts(comparison, parts),
         more=_marked_if_any(more_table.build(comparison), comparison),
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
         sync=_marked(sync_table.build(comparison), comparison),
@@ -172,12 +182,24 @@ def _section(evidence: Evidence) -> PageSection:
     )
 
 
-def _curves(comparison: Comparison) -> Curves:
+def _curves(comparison: Comparison) -> Drawn:
     # matplotlib takes seconds to import: tables for a console do without it
     from ttt_bench.report.figures import curves
 
-    shown = curves.figure(comparison)
-    return Curves(png=curves.png(shown), svg=curves.svg(shown))
+    return _drawn(curves.figure(comparison))
+
+
+def _parts(comparison: Comparison, parts: pd.DataFrame) -> Drawn:
+    """Return the figure of the parts of Delta_TTT."""
+    from ttt_bench.report.figures import attribution
+
+    return _drawn(attribution.figure(comparison, parts))
+
+
+def _drawn(figure: Figure) -> Drawn:
+    from ttt_bench.report.figures.drawing import png, svg
+
+    return Drawn(png=png(figure), svg=svg(figure))
 
 
 def _examples(comparison: Comparison) -> ExamplePicture | None:
@@ -205,6 +227,8 @@ def _files(section: PageSection) -> dict[str, bytes]:
     if section.curves is not None:
         contents["curves.csv"] = _curves_csv(section.comparison).encode()
         contents |= {"curves.png": section.curves.png, "curves.svg": section.curves.svg}
+    if section.parts is not None:
+        contents |= {"attribution.png": section.parts.png, "attribution.svg": section.parts.svg}
     if section.examples is not None:
         contents["pictures.png"] = section.examples.png
     return contents

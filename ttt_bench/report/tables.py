@@ -133,9 +133,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Rows under one heading, which `detail` explains; `key` names the section in CSV.
+    """Rows under one heading, which `detail` explains.
 
-    `measured` is False for rows that are not of this run, so that they get none of its marks.
+    Attributes:
+        key: its name in CSV.
+        measured: False for rows that are not of this run, so that they get none of its marks.
+        printed: False for a section of the CSV file alone.
     """
 
     key: str
@@ -143,6 +146,7 @@ class Section:
     rows: tuple[Row, ...]
     detail: str = ""
     measured: bool = True
+    printed: bool = True
 
     @property
     def full_heading(self) -> str:
@@ -165,6 +169,11 @@ class Table:
     def printed(self) -> tuple[Column, ...]:
         """Return the columns that every format shows; CSV shows further ones."""
         return tuple(column for column in self.columns if column.printed)
+
+    @property
+    def printed_sections(self) -> tuple[Section, ...]:
+        """Return the sections that every format shows; CSV shows further ones."""
+        return tuple(section for section in self.sections if section.printed)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of all sections."""

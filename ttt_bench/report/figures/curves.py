@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.report.figures.drawing import look
 from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
@@ -28,14 +28,6 @@ MARKERS = 10
 """Markers per line, about."""
 LONGEST_LEGEND = 14
 """Labels that fit a panel."""
-_LOOK = {
-    "grid.color": ".9",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.title_fontsize": 8,
-}
 
 
 def figure(comparison: Comparison) -> Figure:
@@ -44,25 +36,8 @@ def figure(comparison: Comparison) -> Figure:
     Lines are means over seeds, bands one standard deviation. Labels of one method have its colour
     and differ in dashes.
     """
-    # seaborn sets its style through matplotlib's settings: restore the caller's afterwards
-    look = seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _LOOK
-    with matplotlib.rc_context(look):
+    with matplotlib.rc_context(look()):
         return _figure(comparison, curve_frame(comparison.scores, comparison.base))
-
-
-def png(shown: Figure, dpi: int = 150) -> bytes:
-    """Return the figure as a PNG file."""
-    buffer = io.BytesIO()
-    shown.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def svg(shown: Figure) -> bytes:
-    """Return the figure as an SVG file; equal figures give equal files."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ttt-bench"}):
-        shown.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:

@@ -79,7 +79,7 @@ def rich_table(table: Table, columns: Sequence[Column], *, stacked: bool) -> Ric
     shown.add_column(table.corner, justify="left", min_width=12, overflow="fold")
     for column in columns:
         _add_column(shown, column)
-    for section in table.sections:
+    for section in table.printed_sections:
         _add_section(shown, section, columns, stacked=stacked)
     return shown
 

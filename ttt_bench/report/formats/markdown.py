@@ -21,7 +21,7 @@ def to_markdown(table: Table) -> str:
 def _body(table: Table) -> list[str]:
     heads = [" ".join(column.lines) for column in table.printed]
     lines = [[table.corner, *heads]]
-    for section in table.sections:
+    for section in table.printed_sections:
         lines += _section(section, table)
     escaped = [_escaped(line) for line in lines]
     widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]

@@ -1,0 +1,95 @@
+"""Figures of the parts of Delta_TTT: a stacked bar per method, for Delta_TTT and each task."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from ttt_bench.report.figures.drawing import look
+from ttt_bench.stats.attribution import ADAPTATION, NORMALISATION, PARTS, SOURCE, TOTAL, UPDATES
+from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import DELTA
+
+_WIDTHS, _BAR = (4.2, 2.1), 0.3
+"""Widths of the first panel and of each further one, and the height of a bar, in inches."""
+_STYLES = {
+    # lightness and hatches tell the parts apart in grey too
+    SOURCE: {"facecolor": "#f6c98f", "hatch": "////"},
+    NORMALISATION: {"facecolor": "#b5b5b5"},
+    UPDATES: {"facecolor": "#0173b2"},
+    ADAPTATION: {"facecolor": "#8fb4d0", "hatch": "...."},
+}
+_EDGE = {"edgecolor": "white", "linewidth": 0}
+_SUM = {"color": "black", "marker": "D", "markerfacecolor": "white", "markersize": 4}
+_OUTLINE = [withStroke(linewidth=3, foreground="white")]
+
+
+def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
+    """Return a figure with a panel for Delta_TTT and one for each task.
+
+    Args:
+        found: as `attribution_table.parts` returns them, with Delta_TTT.
+    """
+    labels = list(dict.fromkeys(found["label"]))
+    names = [DELTA, *comparison.tasks]
+    widths = [_WIDTHS[0], *[_WIDTHS[1]] * len(comparison.tasks)]
+    with matplotlib.rc_context(look() | {"hatch.linewidth": 0.5}):
+        size = (sum(widths), _BAR * len(labels) + 1.5)
+        shown = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(shown)
+        axes = shown.subplots(1, len(names), sharey=True, width_ratios=widths, squeeze=False)[0]
+        for ax, name in zip(axes, names, strict=True):
+            _draw(ax, found[found["quantity"] == name], labels)
+            ax.set_title("Delta_TTT" if name == DELTA else name, loc="left")
+            ax.set_xlabel("percent of Base")
+        axes[0].set_yticks(range(len(labels)), labels)
+        axes[0].invert_yaxis()
+        shown.legend(handles=_handles(found), loc="outside lower left", ncols=5, frameon=False)
+        shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
+        shown.draw_without_rendering()
+    return shown
+
+
+def _draw(ax: Axes, found: pd.DataFrame, labels: list[str]) -> None:
+    """Draw the bars of a quantity: gains and losses are stacked apart from each other."""
+    ax.axvline(0, color="black", linewidth=0.8, zorder=1)
+    ends = {sign: np.zeros(len(labels)) for sign in (-1, 1)}
+    for part in (part for part in PARTS if part != TOTAL):
+        means = _column(found, part.name, "mean", labels)
+        for sign, end in ends.items():
+            width = np.where(np.sign(means) == sign, means, 0.0)
+            ax.barh(range(len(labels)), width, 0.7, end, zorder=2, **_STYLES[part], **_EDGE)
+            end += width
+    total, low, high = (_column(found, TOTAL.name, c, labels) for c in ("mean", "low", "high"))
+    lines = ax.hlines(range(len(labels)), low, high, colors="black", linewidth=1.2, zorder=3)
+    lines.set_path_effects(_OUTLINE)
+    ax.plot(total, range(len(labels)), linestyle="", zorder=4, **_SUM)
+    ax.use_sticky_edges = False
+    ax.grid(visible=False, axis="y")
+    seaborn.despine(ax=ax)
+
+
+def _column(found: pd.DataFrame, part: str, column: str, labels: list[str]) -> NDArray[np.float64]:
+    """Return a column of a part, one number per label; NaN for a label without the part."""
+    own = found[found["part"] == part].set_index("label")[column]
+    return own.reindex(labels).to_numpy(dtype=float)
+
+
+def _handles(found: pd.DataFrame) -> list[Patch | Line2D]:
+    """Return the legend's entries: the parts that a row has, and the sum."""
+    present = set(found["part"])
+    parts: list[Patch | Line2D] = [
+        Patch(label=part.heading, **_STYLES[part], **_EDGE)
+        for part in PARTS
+        if part != TOTAL and part.name in present
+    ]
+    return [*parts, Line2D([], [], label="sum, 95 % interval", linewidth=1.5, **_SUM)]

@@ -1,0 +1,42 @@
+"""The look of figures, and figures as files."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+import seaborn
+from matplotlib.figure import Figure
+
+_SIZES = {
+    "grid.color": ".9",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+}
+
+
+def look() -> dict[str, Any]:
+    """Return matplotlib's settings for a figure.
+
+    Seaborn's own functions change the caller's settings; use these in `matplotlib.rc_context`.
+    """
+    return seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _SIZES
+
+
+def png(shown: Figure, dpi: int = 150) -> bytes:
+    """Return the figure as a PNG file."""
+    buffer = io.BytesIO()
+    shown.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def svg(shown: Figure) -> bytes:
+    """Return the figure as an SVG file; equal figures give equal files."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "ttt-bench"}):
+        shown.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

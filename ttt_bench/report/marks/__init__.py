@@ -1,0 +1,1 @@
+"""Marks on rows, and their notes: unlike conditions, and doubts about a method."""
