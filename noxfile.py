@@ -1,4 +1,7 @@
-"""Sessions: tests, lowest, slow, lint, types, minimal (no extras), demo. `nox -s NAME` runs one."""
+"""Sessions: tests, lowest, slow, lint, types, minimal (no extras), demo, example.
+
+`nox -s NAME` runs one.
+"""
 
 from __future__ import annotations
 
@@ -63,3 +66,16 @@ def demo(session: nox.Session) -> None:
         "ttt-bench", "run", "--methods", "all", "--pair", "rooms:rooms-mix", *session.posargs
     )
     session.run("ttt-bench", "report")
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Remake the committed example, its report, and the tables of the pages.
+
+    It takes about an hour and a half on two cores, and resumes. Arguments are stages, by default
+    all: `nox -s example -- pages`.
+    """
+    session.install("-e", ".")
+    session.run(
+        "python", "docs/make_example.py", "--work", "results/example-run", *session.posargs
+    )

@@ -1,0 +1,185 @@
+"""Run everything that README and the demonstration show, and write the committed files.
+
+    python docs/make_example.py --work FOLDER [run] [example] [numbers] [pages]
+
+`nox -s example` does it. `run` computes all results in FOLDER; it can be stopped and resumed, and
+several processes may run it at the same time. `example` reduces the main run to `results/example`
+and writes its report, `numbers` writes `docs/numbers`, `pages` writes the blocks of the pages. By
+default all four run in this order. Numbers depend a little on the processor and on the number of
+threads (`docs/numbers/threads.csv`), so `run` uses one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import make_pages
+import pandas as pd
+
+from ttt_bench import open_results, write_report
+from ttt_bench.results import store
+from ttt_bench.stats.step_rules import DELTA
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE, REPORT, NUMBERS = ROOT / "results/example", ROOT / "reports/example", ROOT / "docs/numbers"
+LARGEST = 12_000_000
+"""Bytes that `results/example` may have."""
+
+PAIR = "rooms:rooms-mix"
+SHIFTS = ("light", "sensor", "style", "layout", "camera", "nolight")
+COLUMNS = (
+    *("pair", "label", "reference", "quantity"),
+    *("mean", "sd", "low", "high", "p_holm", "seeds"),
+)
+RATES = ("actmad", "s4t", "tent")
+"""Methods of the study of learning rates."""
+FEW = "base,norm,tent,actmad,s4t"
+"""Methods that are run again with two threads."""
+
+ALL = ["run", "--methods", "all", "--control", "none,frozen"]
+RUNS: dict[str, list[list[str]]] = {
+    "main": [[*ALL, "--pair", PAIR, "--seeds", "0,1,2", "--agreement"]],
+    "light": [[*ALL, "--pair", "rooms:rooms-light"]],
+    "shifts": [
+        ["run", "--methods", "base,norm", "--seeds", "0,1,2", "--pair", "rooms:rooms"]
+        + [part for shift in SHIFTS for part in ("--pair", f"rooms:rooms-{shift}")]
+    ],
+    "rates": [["study", "rate", "--methods", ",".join(RATES), "--pair", PAIR, "--steps", "1,3,10"]],
+}
+"""Commands by the name of their results; all share one folder and so their source models."""
+
+
+def run(work: Path) -> None:
+    """Compute all results: those of one thread in `work/all`, those of two in `work/threads`."""
+    for commands in RUNS.values():
+        for command in commands:
+            _bench(command, work / "all", threads=1)
+    _bench(["run", "--methods", FEW, "--pair", PAIR], work / "threads", threads=2)
+
+
+def example(work: Path) -> None:
+    """Reduce the main run to `results/example`, and write its report.
+
+    Left out: checkpoints, host names, and example images of frozen controls and of seeds other
+    than 0.
+
+    Raises:
+        SystemExit: the folder is larger than `LARGEST`.
+    """
+    shutil.rmtree(EXAMPLE, ignore_errors=True)
+    for folder, manifest in store.cells(work / "all"):
+        if manifest["pair"] == PAIR and not manifest["settings"]:
+            _reduce(folder, manifest)
+    size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
+    if size > LARGEST:
+        sys.exit(f"{EXAMPLE} has {size:,} bytes, more than {LARGEST:,}")
+    shutil.rmtree(REPORT, ignore_errors=True)
+    os.chdir(ROOT)  # the page names the folder as a visitor of the repository does
+    write_report(EXAMPLE.relative_to(ROOT), REPORT.relative_to(ROOT))
+
+
+def numbers(work: Path) -> None:
+    """Write the tables of `docs/numbers`."""
+    results = open_results(work / "all")
+    NUMBERS.mkdir(exist_ok=True)
+    plain = replace(results, cells=results.cells[results.cells["settings"] == ""])
+    light = plain.select(pairs="rooms:rooms-light")
+    _write("light", light.estimates(), light.differences())
+    pairs = [PAIR, "rooms:rooms", *(f"rooms:rooms-{shift}" for shift in SHIFTS)]
+    shifts = plain.select(pairs=pairs, methods=["base", "norm"])
+    _write("shifts", shifts.estimates(), shifts.differences())
+    _write_threads(plain.select(pairs=PAIR, seeds=0), open_results(work / "threads"))
+    _write_rates(results)
+
+
+def pages(work: Path) -> None:
+    """Write the generated blocks of README and the demonstration."""
+    make_pages.main([])
+
+
+def _bench(command: list[str], results: Path, threads: int) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    whole = [sys.executable, "-m", "ttt_bench.cli.main", *command, "--results", str(results)]
+    print("$ ttt-bench", *command, flush=True)
+    subprocess.run(whole, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _reduce(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a cell to `results/example`."""
+    tables = {name: _table(folder, name) for name in store.TABLES}
+    shown = manifest["seed"] == 0 and manifest["control"] == "none"
+    own = {key: value for key, value in manifest.items() if key not in ("files", "digest")}
+    attempts = store.read_attempts(folder)
+    for attempt in attempts["attempts"]:
+        attempt.pop("host", None)
+    target = store.cell_folder(EXAMPLE, manifest["pair"], manifest["method"], manifest["config"])
+    store.write_cell(
+        target,
+        store.CellFiles(
+            manifest=own,
+            attempts=attempts,
+            examples=store.read_examples(folder) or None if shown else None,
+            **tables,
+        ),
+    )
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame | None:
+    path = folder / f"{name}.parquet"
+    return store.read_table(folder, name) if path.exists() else None
+
+
+def _write(name: str, *frames: pd.DataFrame) -> None:
+    """Write estimates and differences below each other; a difference names its reference."""
+    found = pd.concat(frames, ignore_index=True)
+    found[[*COLUMNS]].to_csv(NUMBERS / f"{name}.csv", index=False)
+
+
+def _write_threads(one: Any, two: Any) -> None:
+    """Write Delta_TTT at the last step with one and with two threads."""
+    frames = {1: one.delta(per="seed"), 2: two.delta(per="seed")}
+    columns = {n: frame.set_index("label")[DELTA] for n, frame in frames.items()}
+    found = pd.DataFrame({f"threads_{n}": column for n, column in columns.items()}).dropna()
+    found.loc[two.delta()["label"]].to_csv(NUMBERS / "threads.csv", index_label="label")
+
+
+def _write_rates(results: Any) -> None:
+    """Write scores and Delta_TTT at the last step of every rate and number of steps."""
+    cells = results.cells
+    kept = cells[(cells["pair"] == PAIR) & (cells["seed"] == 0) & (cells["control"] == "none")]
+    rates = replace(results, cells=kept)
+    found = rates.estimates()
+    found["rate"] = found["label"].str.extract(r"lr=([^,)]+)")[0].astype(float)
+    found["steps"] = found["label"].str.extract(r"(\d+) steps?")[0].astype(float).fillna(10)
+    found["method"] = found["label"].str.split(" ").str[0]
+    columns = ["method", "rate", "steps", "quantity", "mean"]
+    found[found["method"].isin(RATES)][columns].to_csv(NUMBERS / "rates.csv", index=False)
+
+
+STAGES: dict[str, Callable[[Path], None]] = {
+    "run": run,
+    "example": example,
+    "numbers": numbers,
+    "pages": pages,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="by default all")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the complete results")
+    given = parser.parse_args()
+    for name in given.stages or STAGES:
+        STAGES[name](given.work)
+
+
+if __name__ == "__main__":
+    main()
