@@ -76,6 +76,4 @@ def example(session: nox.Session) -> None:
     all: `nox -s example -- pages`.
     """
     session.install("-e", ".")
-    session.run(
-        "python", "docs/make_example.py", "--work", "results/example-run", *session.posargs
-    )
+    session.run("python", "docs/make_example.py", "--work", "results/example-run", *session.posargs)

@@ -39,7 +39,7 @@ COLUMNS = (
     *("pair", "label", "reference", "quantity"),
     *("mean", "sd", "low", "high", "p_holm", "seeds"),
 )
-RATES = ("actmad", "s4t", "tent")
+RATES = ("actmad", "s4t")
 """Methods of the study of learning rates."""
 FEW = "base,norm,tent,actmad,s4t"
 """Methods that are run again with two threads."""
@@ -76,7 +76,7 @@ def example(work: Path) -> None:
     """
     shutil.rmtree(EXAMPLE, ignore_errors=True)
     for folder, manifest in store.cells(work / "all"):
-        if manifest["pair"] == PAIR and not manifest["settings"]:
+        if manifest["pair"] == PAIR and manifest["configuration"].get("agreement"):
             _reduce(folder, manifest)
     size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
     if size > LARGEST:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from ttt_bench.analysis.comparable import EVALUATION, SOURCE, unequal
-from ttt_bench.metrics.base import metrics_of
-from ttt_bench.results.load import Loaded
+from ttt_bench.results.load import Loaded, plain
 from ttt_bench.stats.comparison import split_settings
 from ttt_bench.stats.conditions import differences_between
+from ttt_bench.stats.summary import is_primary
 
 CELL = ["pair", "method", "config"]
 """The columns of a cell that are equal in two folders if its whole configuration is."""
@@ -92,9 +92,7 @@ def _changes(repeated: pd.DataFrame, dropped: pd.DataFrame, rows: pd.DataFrame) 
         The columns of the rows with `change`, one row per score of a cell left out.
     """
     identity = repeated[[*CELL, "folder"]]
-    scores = rows[rows["folder"].isin(identity["folder"])]
-    primary = {task: metrics_of(task).primary.name for task in scores["task"].unique()}
-    scores = scores[scores["metric"] == scores["task"].map(primary)]
+    scores = plain(rows[rows["folder"].isin(identity["folder"]) & is_primary(rows)])
     left_out = scores["folder"].isin(dropped["folder"])
     pairs = scores[~left_out].merge(scores[left_out], on=[*CELL, *SCORE], suffixes=("", "_other"))
     return pairs.assign(change=(pairs["value"] - pairs["value_other"]).abs())
