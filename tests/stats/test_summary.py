@@ -293,7 +293,7 @@ def test_online_explains_step_zero(tmp_path: Path) -> None:
     assert sentence in dict(table.notes)["Step 0"]
     assert sentence in dict(main_table.build(Evidence(comparison), {}).table.notes)["Protocol"]
     assert "not Base" in figure(comparison).axes[0].get_xlabel()
-    assert sentence in PageSection(evidence=Evidence(comparison), main=table).curves_caption
+    assert sentence in PageSection(comparison=comparison, main=table).curves_caption
 
 
 def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
@@ -333,5 +333,5 @@ def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     cells = next(row for row in fixed.rows if "single" in row.name).cells
     assert isinstance(cells["depth_rmse"], Number)
     assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
-    PageSection(evidence=Evidence(comparison), main=table)
+    PageSection(comparison=comparison, main=table)
     figure(comparison)

@@ -105,10 +105,18 @@ class Evidence:
 
     def all_estimates(self) -> pd.DataFrame:
         """Return the estimates under every rule, with its name in `selection`."""
-        return self._all(self.estimates)
+        return self._all_estimates
 
     def all_differences(self) -> pd.DataFrame:
         """Return the differences under every rule, with its name in `selection`."""
+        return self._all_differences
+
+    @cached_property
+    def _all_estimates(self) -> pd.DataFrame:
+        return self._all(self.estimates)
+
+    @cached_property
+    def _all_differences(self) -> pd.DataFrame:
         return self._all(self.differences)
 
     def _all(self, build: Callable[[str], pd.DataFrame]) -> pd.DataFrame:

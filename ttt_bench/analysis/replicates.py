@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -45,9 +46,15 @@ class Chosen:
 
     def rows(self, label: str) -> dict[int, int]:
         """Map each seed of a label whose step was chosen to the position of its cell."""
-        labels, seeds = _names(self.cells)
-        places = np.flatnonzero((labels == label) & (self.steps >= 0))
-        return {int(seeds[place]): int(place) for place in places}
+        return self._rows.get(label, {})
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[int, int]]:
+        found: dict[str, dict[int, int]] = {}
+        for place, (label, seed) in enumerate(self.cells):
+            if self.steps[place] >= 0:
+                found.setdefault(label, {})[int(seed)] = place
+        return found
 
 
 def chosen(comparison: Comparison, rules: Sequence[StepRule]) -> dict[str, Chosen]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 
-from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report.formats.html import html_environment
-from ttt_bench.report.frames import named_rows
+from ttt_bench.report.provenance import Provenance, provenance
 from ttt_bench.report.tables import Table
 from ttt_bench.stats.comparison import Comparison
 
@@ -56,7 +55,7 @@ class ExamplePicture:
 class PageSection:
     """A comparison on the page; a part that is None is omitted."""
 
-    evidence: Evidence
+    comparison: Comparison
     main: Table
     more: Table | None = None
     each_class: Table | None = None
@@ -66,10 +65,6 @@ class PageSection:
     curves: Drawn | None = None
     parts: Drawn | None = None
     examples: ExamplePicture | None = None
-
-    @property
-    def comparison(self) -> Comparison:
-        return self.evidence.comparison
 
     @property
     def slug(self) -> str:
@@ -104,15 +99,10 @@ class PageSection:
             return CURVES_CAPTION
         return f"{CURVES_CAPTION} {protocol.name.capitalize()}: {protocol.step_zero}."
 
-    @property
-    def cells(self) -> list[tuple[str, str]]:
-        """Return (name, manifest as text) of every cell."""
-        return list(self._cells())
-
-    def _cells(self) -> Iterator[tuple[str, str]]:
-        for cell in named_rows(self.comparison.cells):
-            name = f"{cell.label}, seed {cell.seed}: {cell.state}, configuration {cell.config}"
-            yield name, json.dumps(cell.manifest, indent=1, sort_keys=True)
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Return the manifests of the cells."""
+        return provenance(self.comparison.cells)
 
 
 def html(sections: Sequence[PageSection], results: str) -> str:

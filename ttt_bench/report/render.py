@@ -83,10 +83,12 @@ def report(results: Path, out: Path) -> Rendered:
     require_writable(out, HINT)
     sections: list[PageSection] = []
     paths: list[Path] = []
-    for evidence in found.evidence:
+    for comparison in found.comparisons:
+        # its replicates take much memory, and are released with it
+        evidence = Evidence(comparison)
         section = _section(evidence)
         sections.append(section)
-        paths += _write_files(out / section.slug, _files(section))
+        paths += _write_files(out / section.slug, _files(section, evidence))
     page = _write(out / "index.html", html(sections, str(results)).encode())
     shown = [ConsoleTable(table) for section in sections for table in section.tables.values()]
     return Rendered(page, (page, *paths), tuple(shown))
@@ -165,11 +167,11 @@ def _section(evidence: Evidence) -> PageSection:
     truth = truth_of(comparison)
     main = _main(evidence, truth)
     if comparison.rows.empty:
-        return PageSection(evidence=evidence, main=main)
+        return PageSection(comparison=comparison, main=main)
     parts = attribution_table.parts(evidence)
     attribution = _marked_if_any(attribution_table.build(evidence, parts), comparison)
     return PageSection(
-        evidence=evidence,
+        comparison=comparison,
         main=main,
         attribution=attribution,
         parts=None if attribution is None else _parts(comparison, parts),
@@ -214,7 +216,7 @@ def _examples(comparison: Comparison) -> ExamplePicture | None:
     return ExamplePicture(png=pictures.png(picture), seed=seed, caption=pictures.CAPTION)
 
 
-def _files(section: PageSection) -> dict[str, bytes]:
+def _files(section: PageSection, evidence: Evidence) -> dict[str, bytes]:
     """Map name to content for every file of a comparison."""
     texts: dict[str, str] = {}
     for name, table in section.tables.items():
@@ -223,7 +225,7 @@ def _files(section: PageSection) -> dict[str, bytes]:
         texts["classes.csv"] = to_csv(section.classes)
     contents = {name: text.encode() for name, text in texts.items()}
     if len(section.comparison.rows):
-        contents["intervals.csv"] = intervals_csv(section.evidence).encode()
+        contents["intervals.csv"] = intervals_csv(evidence).encode()
     if section.curves is not None:
         contents["curves.csv"] = _curves_csv(section.comparison).encode()
         contents |= {"curves.png": section.curves.png, "curves.svg": section.curves.svg}

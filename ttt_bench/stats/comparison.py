@@ -194,7 +194,8 @@ def _comparison(
     kept = kept.iloc[sorted(range(len(kept)), key=ranks.__getitem__)].reset_index(drop=True)
     labels = dict(zip(kept["folder"], kept["label"], strict=True))
     own_rows = rows[rows["folder"].isin(list(labels))]
-    own_rows = own_rows.assign(label=plain(own_rows[["folder"]])["folder"].map(labels))
+    names_of_rows = plain(own_rows["folder"].map(labels).to_frame("label"))
+    own_rows = own_rows.assign(label=names_of_rows["label"])
     return Comparison(
         key=key,
         cells=kept,
@@ -225,13 +226,13 @@ def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     It is the cell that finished last, of the wanted ones if there are any.
     """
-    notes, keep = [], []
+    name = ["label", "seed"]
     in_time = cells.sort_values(["wanted", "finished"], na_position="first", kind="stable")
-    for (label, seed), same in in_time.groupby(["label", "seed"]):
-        keep.append(same.index[-1])
+    keep = in_time.drop_duplicates(name, keep="last").index
+    notes = []
+    for (label, seed), same in in_time[in_time.duplicated(name, keep=False)].groupby(name):
         # runs of Base that differ only in their number of steps have the same scores
-        differ = same["method"].iloc[0] != "base" or same["steps"].nunique() < len(same)
-        if len(same) > 1 and differ:
+        if same["method"].iloc[0] != "base" or same["steps"].nunique() < len(same):
             notes.append(_duplicate_note(str(label), seed, same))
     return cells.loc[sorted(keep)], notes
 

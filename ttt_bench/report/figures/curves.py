@@ -52,6 +52,8 @@ def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:
     _add_legend(shown, axes[len(names) :], _legend_title(comparison), styles)
     shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
     shown.draw_without_rendering()
+    # the layout is done; every file would repeat it
+    shown.set_layout_engine("none")
     return shown
 
 

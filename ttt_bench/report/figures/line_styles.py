@@ -32,12 +32,12 @@ def colour(method: str) -> object:
 
 def line_styles(comparison: Comparison) -> dict[str, Style]:
     """Map each label with numbers to its style, in table order."""
-    done = set(comparison.rows["label"])
+    done, methods = set(comparison.rows["label"].unique()), comparison.methods
     variants: dict[str, int] = {}
     styles: dict[str, Style] = {}
     for label in comparison.labels:
         if label in done:
-            method = comparison.methods[label]
+            method = methods[label]
             variant = variants[method] = variants.get(method, -1) + 1
             styles[label] = _style(method, variant, position=len(styles))
     return styles

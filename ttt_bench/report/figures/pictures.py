@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.colours import class_colour
 from ttt_bench.results import store
-from ttt_bench.results.integrity import damages
+from ttt_bench.results.integrity import EXAMPLES, damages
+from ttt_bench.results.records import is_file
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import TASKS
 
@@ -49,12 +50,12 @@ def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | Non
 def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
     """Map label to examples, for the cells that have any; damaged ones are left out."""
     found: dict[str, Examples] = {}
-    for label, folder, manifest in zip(
+    for label, name, manifest in zip(
         cells["label"], cells["folder"], cells["manifest"], strict=True
     ):
-        examples = {} if damages(Path(folder), manifest) else store.read_examples(Path(folder))
-        if examples:
-            found[str(label)] = examples
+        folder = Path(name)
+        if is_file(folder / EXAMPLES) and not damages(folder, manifest):
+            found[str(label)] = store.read_examples(folder)
     return found
 
 
