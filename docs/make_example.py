@@ -76,7 +76,7 @@ def example(work: Path) -> None:
     """
     shutil.rmtree(EXAMPLE, ignore_errors=True)
     for folder, manifest in store.cells(work / "all"):
-        if manifest["pair"] == PAIR and manifest["configuration"].get("agreement"):
+        if manifest["pair"] == PAIR and "agreement" in manifest["configuration"]["signals"]:
             _reduce(folder, manifest)
     size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
     if size > LARGEST:
