@@ -35,6 +35,7 @@ FILES = [
     *("attribution.md", "attribution.tex", "attribution.csv"),
     *("more.md", "more.tex", "more.csv"),
     *("each_class.md", "each_class.tex", "each_class.csv"),
+    *("step_rules.md", "step_rules.tex", "step_rules.csv"),
     *("sync.md", "sync.tex", "sync.csv"),
     "classes.csv",
     "intervals.csv",

@@ -17,7 +17,13 @@ from ttt_bench.analysis.evidence import (
     frozen_controls,
 )
 from ttt_bench.analysis.images import Array, images_of, source_sums
-from ttt_bench.analysis.replicates import drawn_scores, part_of, replicated
+from ttt_bench.analysis.replicates import (
+    drawn_scores,
+    part_of,
+    replicated,
+    signals_for,
+    with_signals,
+)
 from ttt_bench.stats.attribution import (
     ADAPTATION,
     NORMALISATION,
@@ -210,7 +216,9 @@ def _frozen_replicates(
     base = _level(evidence, FIXED.name, places_of_base).replicates
     if base is None:
         return None
-    again = replicated(weights(images.units), images.cells, both, base)
+    drawn = weights(images.units)
+    signals = signals_for([evidence.rule(rule)], evidence.comparison, both)
+    again = with_signals(replicated(drawn, images.cells, both, base), signals, drawn)
     # the first half are methods, the second half their controls: (R, 2 S)
     steps = np.tile(evidence.rule(rule).choose(again)[:, : len(places)], 2)
     return again.at(steps)[:, len(places) :]

@@ -13,7 +13,7 @@ import pandas as pd
 from ttt_bench.analysis.replicates import Chosen, chosen
 from ttt_bench.stats.bootstrap import Estimate, estimate, holm
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import SECTIONS, StepRule
+from ttt_bench.stats.step_rules import SECTIONS, StepRule, all_rules
 from ttt_bench.stats.summary import OWN_GAIN, STEP
 from ttt_bench.stats.trajectories import Trajectories, mean_change, trajectories
 
@@ -37,11 +37,11 @@ class Evidence:
     """The estimates of one comparison, each computed when it is first used.
 
     Attributes:
-        rules: the step rules.
+        rules: the step rules, by default all that can be used.
     """
 
     comparison: Comparison
-    rules: Sequence[StepRule] = field(default=SECTIONS)
+    rules: Sequence[StepRule] = field(default_factory=lambda: all_rules().rules)
 
     @cached_property
     def chosen(self) -> dict[str, Chosen]:
@@ -104,11 +104,11 @@ class Evidence:
         return pd.DataFrame([_plain(name, values) for name, values in rows.items() if values])
 
     def all_estimates(self) -> pd.DataFrame:
-        """Return the estimates under every rule, with its name in `selection`."""
+        """Return the estimates under the main table's rules, with their names in `selection`."""
         return self._all_estimates
 
     def all_differences(self) -> pd.DataFrame:
-        """Return the differences under every rule, with its name in `selection`."""
+        """Return the differences under the main table's rules, named in `selection`."""
         return self._all_differences
 
     @cached_property
@@ -120,7 +120,7 @@ class Evidence:
         return self._all(self.differences)
 
     def _all(self, build: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-        frames = [build(rule.name).assign(selection=rule.name) for rule in self.rules]
+        frames = [build(rule.name).assign(selection=rule.name) for rule in SECTIONS]
         kept = [frame for frame in frames if len(frame)]
         return pd.concat(kept, ignore_index=True) if kept else frames[0]
 
@@ -229,16 +229,24 @@ def estimated(
             result = estimate(values[pattern][:, columns], drawn, found.units)
             names = [found.quantities[column] for column in columns]
             per_seed = values[pattern][:, columns].T.tolist()
-            frames.append(_columns(result, names, number[pattern].tolist(), per_seed))
+            frames.append(estimate_frame(result, names, number[pattern].tolist(), per_seed))
     if not frames:
         return pd.DataFrame(columns=list(ESTIMATE_COLUMNS))
     frame = pd.concat(frames).sort_values("quantity", key=lambda q: q.map(found.quantities.index))
     return frame.reset_index(drop=True)
 
 
-def _columns(
+def estimate_frame(
     result: Estimate, names: list[str], seeds: list[int], per_seed: list[list[float]]
 ) -> pd.DataFrame:
+    """Return estimates of quantities as rows with `ESTIMATE_COLUMNS`.
+
+    Args:
+        result: the estimates, (Q,).
+        names: the Q quantities.
+        seeds: the seeds S.
+        per_seed: the values of each quantity for each seed, (Q, S).
+    """
     numbers = {name: getattr(result, name) for name in ("mean", "sd", "low", "high", "p", "units")}
     values = [dict(zip(seeds, own, strict=True)) for own in per_seed]
     frame = pd.DataFrame({"quantity": names, **numbers, "values": values})

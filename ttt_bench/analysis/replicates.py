@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,10 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ttt_bench.analysis.images import CellSums, Images, images_of
+from ttt_bench.analysis.signals import CellSignals, mean_signals, signals_of
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.stats.bootstrap import weights
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import StepRule
+from ttt_bench.stats.cross_fitting import held_out_sums, partitions, training_weights
+from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule, chosen_steps
 from ttt_bench.stats.summary import delta_tasks
 from ttt_bench.stats.trajectories import Indices, Trajectories, mean_change, trajectories
 
@@ -35,6 +37,9 @@ class Chosen:
         values: (C, Q).
         replicates: (R, C, Q), NaN for a cell without statistics; None without any.
         units: the number of images or batches that a replicate draws; 0 without statistics.
+        held_out: Delta_TTT if the step of each image is chosen on other images, (P, C) for P
+            partitions of the images (`stats.cross_fitting`); None for rules without labels, and
+            without statistics.
     """
 
     cells: pd.MultiIndex
@@ -43,6 +48,12 @@ class Chosen:
     values: Array
     replicates: Array | None
     units: int
+    held_out: Array | None = None
+
+    @property
+    def deltas(self) -> Array:
+        """Return the observed Delta_TTT, (C,)."""
+        return self.values[:, self.quantities.index(DELTA)]
 
     def rows(self, label: str) -> dict[int, int]:
         """Map each seed of a label whose step was chosen to the position of its cell."""
@@ -60,11 +71,27 @@ class Chosen:
 def chosen(comparison: Comparison, rules: Sequence[StepRule]) -> dict[str, Chosen]:
     """Return the quantities of a comparison under each rule, by the rule's name."""
     observed = trajectories(comparison.scores, comparison.base)
-    return chosen_of(observed, images_of(comparison, observed), comparison.base, rules)
+    signals = signals_for(rules, comparison, observed)
+    images = images_of(comparison, observed)
+    return chosen_of(observed, images, comparison.base, rules, signals)
+
+
+def signals_for(
+    rules: Sequence[StepRule], comparison: Comparison, observed: Trajectories
+) -> Sequence[CellSignals]:
+    """Return the signals of each cell; empty ones if only the main table's rules are used."""
+    known = {rule.name for rule in SECTIONS}
+    if known.issuperset(rule.name for rule in rules):
+        return [{}] * len(observed.cells)
+    return signals_of(comparison, observed)
 
 
 def chosen_of(
-    observed: Trajectories, images: Images, base: str | None, rules: Sequence[StepRule]
+    observed: Trajectories,
+    images: Images,
+    base: str | None,
+    rules: Sequence[StepRule],
+    signals: Sequence[CellSignals] = (),
 ) -> dict[str, Chosen]:
     """Return the quantities of trajectories under each rule, by the rule's name.
 
@@ -72,21 +99,53 @@ def chosen_of(
 
     Args:
         base: the label of Base; None if it was not run.
+        signals: the signals of each cell, (C,); empty without any.
     """
+    observed = with_signals(observed, signals)
     found = {rule.name: _observed(observed, rule, images.units) for rule in rules}
     if not images.units:
         return found
+    replicates = _replicates(observed, images, base, rules, signals)
+    held_out = {
+        rule.name: _held_out(images, observed, base, rule)
+        for rule in rules
+        if rule.uses_labels and images.units > 1
+    }
+    return {
+        name: replace(one, replicates=replicates[name], held_out=held_out.get(name))
+        for name, one in found.items()
+    }
+
+
+def with_signals(
+    found: Trajectories, signals: Sequence[CellSignals], drawn: Array | None = None
+) -> Trajectories:
+    """Return trajectories with their signals, in replicates with those of the drawn batches.
+
+    Args:
+        signals: the signals of each cell, (C,).
+        drawn: how often each unit is drawn in each replicate, (R, U); None for observed values.
+    """
+    return replace(found, signals=mean_signals(signals, found.steps, drawn))
+
+
+def _replicates(
+    observed: Trajectories,
+    images: Images,
+    base: str | None,
+    rules: Sequence[StepRule],
+    signals: Sequence[CellSignals],
+) -> dict[str, Array]:
+    """Return the quantities under each rule in the replicates, (R, C, Q), by the rule's name."""
     drawn = weights(images.units)
     of_base = _base_replicates(drawn, images, observed, base)
-    names = next(iter(found.values())).quantities
-    shape = (len(drawn), len(observed.cells), len(names))
-    replicates = {rule.name: np.full(shape, np.nan) for rule in rules}
-    for start in range(0, len(observed.cells), CHUNK):
-        part = slice(start, start + CHUNK)
+    found: dict[str, list[Array]] = {rule.name: [] for rule in rules}
+    for part in _parts(observed):
         again = replicated(drawn, images.cells[part], part_of(observed, part), of_base[:, part])
+        again = with_signals(again, signals[part], drawn)
         for rule in rules:
-            replicates[rule.name][:, part] = quantities(again, rule.choose(again))
-    return {name: replace(one, replicates=replicates[name]) for name, one in found.items()}
+            found[rule.name].append(quantities(again, chosen_steps(rule, again)))
+    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
 
 
 def replicated(
@@ -127,13 +186,57 @@ def quantities(found: Trajectories, steps: Indices) -> Array:
     return np.concatenate(columns, axis=-1)
 
 
+def _held_out(images: Images, observed: Trajectories, base: str | None, rule: StepRule) -> Array:
+    """Return Delta_TTT if the step of each image is chosen on other images, (P, C)."""
+    folds = partitions(images.units)
+    training = training_weights(folds)
+    # (P, K, U) -> (P K, U)
+    drawn = training.reshape(-1, images.units)
+    base_scores = _base_replicates(drawn, images, observed, base)
+    found = []
+    for part in _parts(observed):
+        cells, own = images.cells[part], part_of(observed, part)
+        again = replicated(drawn, cells, own, base_scores[:, part])
+        # (P K, C) -> (P, K, C)
+        steps = chosen_steps(rule, again).reshape(*training.shape[:2], len(cells))
+        scores = np.stack(
+            [
+                _held_out_scores(sums, observed.tasks, steps[..., cell], folds)
+                for cell, sums in enumerate(cells)
+            ],
+            axis=1,
+        )
+        found.append(mean_change(scores, own.base, observed.tasks))
+    return np.concatenate(found, axis=1)
+
+
+def _held_out_scores(
+    sums: CellSums | None, tasks: Sequence[str], steps: Indices, folds: Indices
+) -> Array:
+    """Return a cell's scores, (P, n), with each unit at the step of its fold, (P, K)."""
+    scores = np.full((len(folds), len(tasks)), np.nan)
+    if sums is None or (steps < 0).any():
+        return scores
+    for number, task in enumerate(tasks):
+        if task in sums:
+            totals = held_out_sums(sums[task], steps, folds)
+            scores[:, number] = metrics_of(task).score_of_sums(totals)
+    return scores
+
+
+def _parts(observed: Trajectories) -> Iterator[slice]:
+    """Yield slices of the cells, of `CHUNK` cells each."""
+    for start in range(0, len(observed.cells), CHUNK):
+        yield slice(start, start + CHUNK)
+
+
 def _names(cells: pd.MultiIndex) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """Return the label and the seed of each cell, (C,) each."""
     return cells.get_level_values("label").to_numpy(), cells.get_level_values("seed").to_numpy()
 
 
 def _observed(observed: Trajectories, rule: StepRule, units: int) -> Chosen:
-    steps = rule.choose(observed)
+    steps = chosen_steps(rule, observed)
     return Chosen(
         cells=observed.cells,
         quantities=(*observed.tasks, *delta_tasks(observed.tasks)),

@@ -14,11 +14,12 @@ from ttt_bench.analysis.attribution import attribution
 from ttt_bench.analysis.compared import between, within
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.joining import join
+from ttt_bench.analysis.regret import regrets
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load, plain
 from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.comparison import Comparison, Key, comparisons
-from ttt_bench.stats.step_rules import DELTA, FIXED, SECTIONS
+from ttt_bench.stats.step_rules import DELTA, FIXED, STEP_RULES, all_rules
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.paths import user_path
 
@@ -199,19 +200,26 @@ class Results:
         )
         return found.differences(rule)
 
+    def regret(self) -> pd.DataFrame:
+        """Return the regret of each label under each rule, and the oracle's optimism.
+
+        See `analysis.regret.regrets`.
+        """
+        return self._each(regrets, FIXED.name)
+
     def to_pandas(self) -> pd.DataFrame:
         """Return every number of the tables of scores: estimates under each rule, in long form.
 
         Columns: those of the comparison, `selection` (the rule), `label` and the estimate's.
         """
-        frames = [self.estimates(rule.name).assign(selection=rule.name) for rule in SECTIONS]
+        frames = [
+            self.estimates(rule.name).assign(selection=rule.name) for rule in all_rules().rules
+        ]
         return pd.concat(frames, ignore_index=True)
 
     def _each(self, build: Callable[[Evidence], pd.DataFrame], rule: str) -> pd.DataFrame:
         """Return the frames of all comparisons below each other, with the comparisons' names."""
-        names = [one.name for one in SECTIONS]
-        if rule not in names:
-            raise unknown("step rule", rule, names)
+        STEP_RULES.load(rule)
         frames = []
         for one in self.evidence:
             if one.comparison.rows.empty:

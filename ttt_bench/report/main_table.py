@@ -5,7 +5,7 @@ The scores of the best constant prediction and the published numbers follow in s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -59,7 +59,6 @@ class _Content:
     """
 
     comparison: Comparison
-    rules: Sequence[StepRule]
     means: pd.DataFrame
     differences: pd.DataFrame
     published: PublishedRows
@@ -91,11 +90,10 @@ def build(
     means = _with_verdicts(evidence.all_estimates(), differences, yardstick(comparison))
     content = _Content(
         comparison=comparison,
-        rules=evidence.rules,
         means=means,
         differences=differences,
         published=PublishedRows.of(comparison),
-        still=_still(comparison.scores),
+        still=summary.still_labels(comparison.scores),
     )
     table = Table(
         title=comparison.title,
@@ -138,12 +136,6 @@ def _build_without_numbers(comparison: Comparison) -> MainTable:
         notes=tuple(run_notes(comparison)),
     )
     return MainTable(table, pd.DataFrame(columns=["selection", "label", *ESTIMATE_COLUMNS]))
-
-
-def _still(scores: pd.DataFrame) -> frozenset[str]:
-    """Return the labels whose scores are equal from step 1 on, in all tasks and seeds."""
-    still = summary.unmoved(scores).all(axis=1).groupby(level="label").all()
-    return frozenset(str(label) for label in still.index[still])
 
 
 def _with_verdicts(

@@ -59,6 +59,7 @@ class PageSection:
     main: Table
     more: Table | None = None
     each_class: Table | None = None
+    step_rules: Table | None = None
     sync: Table | None = None
     classes: Table | None = None
     attribution: Table | None = None
@@ -87,6 +88,7 @@ class PageSection:
             "attribution": self.attribution,
             "more": self.more,
             "each_class": self.each_class,
+            "step_rules": self.step_rules,
             "sync": self.sync,
         }
         return {name: table for name, table in named.items() if table is not None}

@@ -8,6 +8,7 @@ The folder that `report` writes:
                                     normalisation and updates
     <comparison>/more.{md,tex,csv}  the other metrics, at the last step
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
+    <comparison>/step_rules.{md,tex,csv}  Delta_TTT, steps and regret under each step rule
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.csv        pixels of each semantic class in the target
@@ -42,6 +43,7 @@ from ttt_bench.report.marks.conditions import with_conditions
 from ttt_bench.report.marks.contract import marked
 from ttt_bench.report.page import Drawn, ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
+from ttt_bench.report.rules.table import rules_table
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
@@ -63,7 +65,7 @@ class Rendered:
         page: `index.html`.
         paths: every file, the page first.
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
-            each class, synchronisation.
+            each class, step rules, synchronisation.
     """
 
     page: Path
@@ -177,6 +179,7 @@ def _section(evidence: Evidence) -> PageSection:
         parts=None if attribution is None else _parts(comparison, parts),
         more=_marked_if_any(more_table.build(comparison), comparison),
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
+        step_rules=_marked_if_any(rules_table(evidence), comparison),
         sync=_marked(sync_table.build(comparison), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),

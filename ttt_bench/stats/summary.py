@@ -100,6 +100,12 @@ def unmoved(scores: pd.DataFrame) -> pd.DataFrame:
     return (high - low) <= UNMOVED * np.maximum(high.abs(), low.abs())
 
 
+def still_labels(scores: pd.DataFrame) -> frozenset[str]:
+    """Return the labels whose scores are equal from step 1 on, in all tasks and seeds."""
+    still = unmoved(scores).all(axis=1).groupby(level="label").all()
+    return frozenset(str(label) for label in still.index[still])
+
+
 def other_metrics(rows: pd.DataFrame) -> pd.DataFrame:
     """Return mean and sample standard deviation over seeds of the other metrics at the last step.
 

@@ -52,6 +52,11 @@ class Trajectories:
         last = self.last[:, None]
         return (steps >= np.minimum(last, 1)) & (steps <= last)
 
+    @property
+    def steps(self) -> int:
+        """Return the number of columns of steps, T + 1."""
+        return self.scores.shape[-2]
+
     def signal(self, name: str) -> Array:
         """Return a signal, (..., C, T + 1); NaN if no cell has it."""
         return np.broadcast_to(self.signals.get(name, np.nan), self.deltas.shape)

@@ -1,0 +1,1 @@
+"""The table of step rules and its notes."""
