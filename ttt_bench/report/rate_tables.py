@@ -46,7 +46,7 @@ def peaks_table(maps: Sequence[RateMap], subtitle: str) -> Table:
             "best one the smallest rate, then the fewest steps. Rate 0: updates do not improve it",
         ),
         Note("At rate 0", "the frozen control with the same number of steps"),
-        Note("At the chosen rate", f"with {maps[0].steps[-1]} steps, the largest number"),
+        Note("At the chosen rate", "with the largest number of steps"),
         *_without_scores(maps),
     )
     return Table(
@@ -71,8 +71,8 @@ def summary_table(maps: Sequence[RateMap], subtitle: str) -> Table:
         Note("Not improved", "tasks whose best rate is 0"),
         Note(
             "Plateau",
-            "rates of the grid around the best one whose Delta_TTT with "
-            f"{maps[0].steps[-1]} steps is at most {MARGIN} below it; ≤ or ≥: it reaches the end "
+            "rates of the grid around the best one whose Delta_TTT with the largest number of "
+            f"steps is at most {MARGIN} below it; ≤ or ≥: it reaches the end "
             "of the grid and may be wider",
         ),
     )
