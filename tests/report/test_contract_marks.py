@@ -11,7 +11,10 @@ import pytest
 from rich.console import Console
 from support.synthetic import add_cell, compared, constant, gains
 
-from ttt_bench.report.marks.contract import MARK, doubts
+from ttt_bench.analysis.evidence import Evidence
+from ttt_bench.report import main_table
+from ttt_bench.report.marks.conditions import with_conditions
+from ttt_bench.report.marks.contract import MARK, doubts, marked
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
 from ttt_bench.results.contract import State, Verdict
 
@@ -118,11 +121,15 @@ def test_published_rows_have_no_marks_of_this_run(tmp_path: Path) -> None:
         about = {"contract": FAILED.record(), "provenance": {"device": device}}
         cell = {"config": f"t{seed}", "seed": seed, "manifest": about}
         add_cell(tmp_path, "tent", gains(0, 1), **cell, **common)
-    path = next(path for path in report(tmp_path, tmp_path / "out").paths if path.name == "main.md")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    names = [line.split("|")[1].strip() for line in lines if line.startswith("| tent")]
-    # the fixed step and the oracle step, and the published row
-    assert names == [f"tent §{MARK}", f"tent §{MARK}", "tent"]
+    (comparison,) = compared(tmp_path)
+    table = main_table.build(Evidence(comparison), {}).table
+    table = marked(with_conditions(table, comparison), comparison)
+    heads = {
+        section.key: row.head for section in table.sections for row in section.rows if row.contract
+    }
+    assert heads == {"fixed": f"tent §{MARK}", "oracle": f"tent §{MARK}"}
+    (published,) = (section for section in table.sections if section.key == "published")
+    assert [row.head for row in published.rows] == ["base", "tent"]
     found = [r for r in summary_rows(tmp_path) if r["label"] == "tent"]
     verdicts = {r["selection"]: r["contract"] for r in found}
     assert verdicts["fixed"] == FAILED.text

@@ -105,8 +105,12 @@ class PublishedRows:
         recomputed from the printed means with and without edge.
         """
         for row in self.rows:
-            shared = {"selection": SELECTION, "label": row.label, "source": row.source}
-            shared |= {"contract": None}  # a verdict is on the method of this run
+            shared = {
+                "selection": SELECTION,
+                "label": row.label,
+                "source": row.source,
+                "contract": None,  # a verdict is on the method of this run
+            }
             for quantity, number in self._numbers(row).items():
                 found = {"quantity": quantity, "mean": number.mean, "sd": number.finite_sd}
                 yield {**shared, **found}
