@@ -13,7 +13,7 @@ from support.generated import generate
 from support.synthetic import BASE, add_cell, build, constant, gains
 
 from ttt_bench import open_results
-from ttt_bench.analysis.compared import between, within
+from ttt_bench.analysis.compared import Compared, between, within
 from ttt_bench.analysis.image_differences import image_differences
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import metrics_of
@@ -101,7 +101,7 @@ def test_p_values_are_corrected_over_the_rows(made: Path) -> None:
     compared = between(results.evidence, results.evidence)
     for count in (1, 3):
         pairs = [pair._replace(b="base") for pair in compared.pairs if pair.a != "base"][:count]
-        found = type(compared)(tuple(pairs), ()).differences("fixed").query("quantity == 'depth'")
+        found = Compared(tuple(pairs)).differences("fixed").query("quantity == 'depth'")
         assert len(found) == count
         assert found["p_holm"].min() == pytest.approx(count * found["p"].min())
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from ttt_bench.analysis.evidence import (
     ESTIMATE_COLUMNS,
     Evidence,
-    common_seeds,
+    Side,
     corrected,
     difference,
 )
@@ -40,12 +41,31 @@ over the common seeds, the estimate of a - b (`evidence.ESTIMATE_COLUMNS`), the 
 correction over the pairs of rows, and the verdict on a (`verdicts`)."""
 
 
+class Gap(NamedTuple):
+    """A note on what is left out, and the side that lacks it: A, B, or AB for both."""
+
+    lacking: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Compared:
-    """Pairs of rows that may be compared, with notes on what is missing and what differs."""
+    """Pairs of rows that may be compared.
+
+    Attributes:
+        pairs: the rows with at least one common seed.
+        gaps: notes on what is left out because a side lacks it.
+        remarks: notes on what differs between the sides.
+    """
 
     pairs: tuple[RowPair, ...]
-    notes: tuple[str, ...]
+    gaps: tuple[Gap, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return all notes."""
+        return (*(gap.text for gap in self.gaps), *self.remarks)
 
     def differences(self, rule: str) -> pd.DataFrame:
         """Return the paired differences a - b under a step rule, with `COLUMNS`.
@@ -57,6 +77,12 @@ class Compared:
         if rule not in names:
             raise unknown("step rule", rule, names)
         frames = [_differences(pair, rule) for pair in self.pairs]
+        frames = [frame for frame in frames if len(frame)]
+        if not frames:
+            raise BenchError(
+                f"the rule {rule} chooses no step of these rows in a common seed, because the "
+                "signals that it needs are not stored; choose another rule"
+            )
         found = pd.concat(frames, ignore_index=True)
         found = corrected(found, ["quantity"])
         return found.assign(verdict=verdicts(found))[list(COLUMNS)]
@@ -76,14 +102,18 @@ def within(comparisons: Sequence[Evidence], a: str, b: str) -> Compared:
     pairs = [pair for pair in found if pair is not None and _common_seeds(pair)]
     if not pairs:
         raise BenchError(f"no comparison has seeds of both {a} and {b}; run both on one pair")
-    missing = [
-        f"{_title(one.comparison)}: no numbers of {_absent(one.comparison, a, b)}"
+    absent = [
+        _absent(one.comparison, a, b)
         for one, pair in zip(comparisons, found, strict=True)
         if pair is None
     ]
     # rows of one comparison share data and scoring; their names state other steps
     allowed = check_comparable(pairs, ("steps",))
-    return Compared(tuple(pairs), (*missing, *allowed, *_notes(pairs)))
+    return Compared(
+        pairs=tuple(pairs),
+        gaps=(*absent, *_seed_gaps(pairs)),
+        remarks=(*allowed, *_conditions(pairs)),
+    )
 
 
 def between(
@@ -118,10 +148,14 @@ def between(
     allowed = check_comparable(found, allow)
     pairs = [pair for pair in found if _common_seeds(pair)]
     if not pairs:
-        rows = "rows of the same name" if a is None else f"{a} in A and {b} in B"
-        raise BenchError(f"A and B have no common seed of {rows}; run both with the same seeds")
-    notes = [*_unmatched(ours, theirs, met), *(_only_one(met, methods) if a is None else ())]
-    return Compared(tuple(pairs), (*notes, *allowed, *_notes(found), *_base_notes(met)))
+        wanted = "rows of the same name" if a is None else f"{a} in A and {b} in B"
+        raise BenchError(f"A and B have no common seed of {wanted}; run both with the same seeds")
+    rows = _only_one(met, methods) if a is None else []
+    return Compared(
+        pairs=tuple(pairs),
+        gaps=(*_unmatched(ours, theirs, met), *rows, *_seed_gaps(found)),
+        remarks=(*allowed, *_conditions(pairs), *_base_notes(met)),
+    )
 
 
 def _with_numbers(comparisons: Sequence[Evidence]) -> list[Evidence]:
@@ -148,27 +182,30 @@ def _differences(pair: RowPair, rule: str) -> pd.DataFrame:
     """Return the differences of one pair of rows, without the corrected p values."""
     first, second = pair.first.side(pair.a, rule), pair.second.side(pair.b, rule)
     found = difference(first, second)
-    seeds = common_seeds(first, second)
-    levels: dict[str, pd.Series] = {}
-    for name, (chosen, label) in {"mean_a": first, "mean_b": second}.items():
-        places = [chosen.rows(label)[seed] for seed in seeds]
-        level = dict(zip(chosen.quantities, chosen.values[places].mean(axis=0), strict=True))
-        levels[name] = found["quantity"].map(level)
-    key = pair.first.comparison.key._asdict()
-    found = found.assign(**key, a=pair.a, b=pair.b, **levels)
-    if _bases(pair):
+    rows = list(zip(found["quantity"], found["values"], strict=True))
+    found = found.assign(
+        **pair.first.comparison.key._asdict(),
+        a=pair.a,
+        b=pair.b,
+        mean_a=[_level(first, quantity, values) for quantity, values in rows],
+        mean_b=[_level(second, quantity, values) for quantity, values in rows],
+    )
+    if pair.bases:
         # the change of Base against itself is 0 by definition
         found = found[found["quantity"].isin(TASKS)]
     return found
 
 
+def _level(side: Side, quantity: str, seeds: Iterable[int]) -> float:
+    """Return the mean of a quantity of a row over seeds."""
+    rows = side.chosen.rows(side.label)
+    values = side.chosen.values[[rows[seed] for seed in seeds]]
+    return float(values[:, side.chosen.quantities.index(quantity)].mean())
+
+
 def _common_seeds(pair: RowPair) -> list[int]:
     ours, theirs = pair.seeds()
     return sorted(set(ours) & set(theirs))
-
-
-def _bases(pair: RowPair) -> bool:
-    return (pair.a, pair.b) == (pair.first.comparison.base, pair.second.comparison.base)
 
 
 def _require(comparisons: Sequence[Evidence], label: str) -> None:
@@ -177,24 +214,28 @@ def _require(comparisons: Sequence[Evidence], label: str) -> None:
         raise unknown("row", label, dict.fromkeys(labels))
 
 
-def _notes(pairs: Sequence[RowPair]) -> list[str]:
-    """Return notes on seeds that one row lacks, and on conditions that differ."""
-    notes = [note for pair in pairs for note in _seed_notes(pair)]
-    notes += [note for pair in pairs for note in _condition_notes(pair)]
-    return list(dict.fromkeys(notes))
+def _seed_gaps(pairs: Sequence[RowPair]) -> list[Gap]:
+    """Return notes on the seeds that one row of a pair lacks."""
+    return list(dict.fromkeys(gap for pair in pairs for gap in _gaps_of(pair)))
 
 
-def _seed_notes(pair: RowPair) -> Iterator[str]:
+def _gaps_of(pair: RowPair) -> Iterator[Gap]:
     ours, theirs = map(set, pair.seeds())
     for side, label, comparison, missing in (
-        (" in A", pair.a, pair.first.comparison, theirs - ours),
-        (" in B", pair.b, pair.second.comparison, ours - theirs),
+        ("A", pair.a, pair.first.comparison, theirs - ours),
+        ("B", pair.b, pair.second.comparison, ours - theirs),
     ):
         if missing:
-            where = "" if pair.first is pair.second else side
+            where = "" if pair.first is pair.second else f" in {side}"
             seeds = ", ".join(map(str, sorted(missing)))
             why = _reasons(comparison, label, missing)
-            yield f"{label}{where} has no numbers for seed {seeds}, which is left out{why}"
+            text = f"{label}{where} has no numbers for seed {seeds}, which is left out{why}"
+            yield Gap(side, text)
+
+
+def _conditions(pairs: Sequence[RowPair]) -> list[str]:
+    """Return notes on the conditions that differ between rows."""
+    return list(dict.fromkeys(note for pair in pairs for note in _condition_notes(pair)))
 
 
 def _reasons(comparison: Comparison, label: str, seeds: Collection[int]) -> str:
@@ -227,26 +268,27 @@ def _cells(comparison: Comparison, label: str) -> pd.DataFrame:
 
 def _unmatched(
     ours: Sequence[Evidence], theirs: Sequence[Evidence], met: Sequence[Match]
-) -> list[str]:
+) -> list[Gap]:
     """Return a note per comparison that only one of A and B has."""
-    notes = []
-    for side, comparisons, place in (("A", ours, 0), ("B", theirs, 1)):
+    gaps = []
+    for side, lacking, comparisons, place in (("A", "B", ours, 0), ("B", "A", theirs, 1)):
         used = [match[place].comparison.key for match in met]
         rest = [one.comparison for one in comparisons if one.comparison.key not in used]
-        notes += [f"only {side} has {_title(one)}, which is left out" for one in rest]
-    return notes
+        gaps += [Gap(lacking, f"only {side} has {_title(one)}, which is left out") for one in rest]
+    return gaps
 
 
-def _only_one(met: Sequence[Match], methods: Collection[str] | None) -> list[str]:
+def _only_one(met: Sequence[Match], methods: Collection[str] | None) -> list[Gap]:
     """Return notes on the rows that only one of A and B has with numbers."""
-    notes = []
+    gaps = []
     for first, second in met:
         ours, theirs = (_labels(one.comparison, methods) for one in (first, second))
-        for side, own, other in (("A", ours, theirs), ("B", theirs, ours)):
+        for side, lacking, own, other in (("A", "B", ours, theirs), ("B", "A", theirs, ours)):
             rest = [label for label in own if label not in other]
             if rest:
-                notes.append(f"only {side} has numbers of {', '.join(rest)}, which are left out")
-    return list(dict.fromkeys(notes))
+                text = f"only {side} has numbers of {', '.join(rest)}, which are left out"
+                gaps.append(Gap(lacking, text))
+    return list(dict.fromkeys(gaps))
 
 
 def _base_notes(met: Sequence[Match]) -> list[str]:
@@ -277,9 +319,12 @@ def _base_scores(comparison: Comparison) -> pd.DataFrame:
     return own.set_index("seed")[list(comparison.tasks)]
 
 
-def _absent(comparison: Comparison, *labels: str) -> str:
+def _absent(comparison: Comparison, a: str, b: str) -> Gap:
+    """Return the note on a comparison that lacks one of two rows, or both."""
     done = set(comparison.done["label"])
-    return " and ".join(label for label in labels if label not in done)
+    lacking = {side: label for side, label in (("A", a), ("B", b)) if label not in done}
+    rows = " and ".join(lacking.values())
+    return Gap("".join(lacking), f"{_title(comparison)} has no numbers of {rows}")
 
 
 def _title(comparison: Comparison) -> str:

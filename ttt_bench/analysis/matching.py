@@ -34,6 +34,11 @@ class RowPair(NamedTuple):
             EVALUATION,
         )
 
+    @property
+    def bases(self) -> bool:
+        """Return whether both rows are the Base of their comparisons."""
+        return (self.a, self.b) == (self.first.comparison.base, self.second.comparison.base)
+
     def seeds(self) -> tuple[list[int], list[int]]:
         """Return the seeds with numbers of each row."""
         return _seeds(self.first.comparison, self.a), _seeds(self.second.comparison, self.b)

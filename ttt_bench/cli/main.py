@@ -13,6 +13,7 @@ import typer
 
 from ttt_bench import __version__
 from ttt_bench.cli import data, methods, pairs, study
+from ttt_bench.cli.compare import compare
 from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("report")(report)
+app.command("compare")(compare)
 app.command("tune")(tune)
 app.command("train")(train)
 app.command("params")(params)

@@ -26,6 +26,7 @@ from ttt_bench.report.columns import (
     task_key,
     with_interval,
 )
+from ttt_bench.report.formats.cells import rounded
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.reading import reading_notes
 from ttt_bench.report.notes.run import STATES, run_notes
@@ -239,7 +240,7 @@ def _each_seed(own: pd.DataFrame) -> dict[str, Cell]:
     if DELTA not in own.index:
         return {}
     values = next(named_rows(own.loc[[DELTA]])).values
-    return {SEEDS_KEY: ", ".join(f"{value:.2f}".replace("-", "−") for value in values.values())}
+    return {SEEDS_KEY: ", ".join(rounded(value, 2) for value in values.values())}
 
 
 def _zeros(cells: Mapping[str, Cell]) -> dict[str, Cell]:

@@ -40,10 +40,10 @@ def printed(cell: Cell, column: Column) -> Printed:
         return Printed(DASH, bold=cell.bold)
     decimals = column.decimals if cell.decimals is None else cell.decimals
     spread = (_interval(cell, decimals) if column.intervals else "") or _sd(cell, decimals)
-    return Printed(_rounded(cell.mean, decimals) + cell.mark, spread, cell.bold)
+    return Printed(rounded(cell.mean, decimals) + cell.mark, spread, cell.bold)
 
 
-def _rounded(value: float, decimals: int) -> str:
+def rounded(value: float, decimals: int) -> str:
     """Return a rounded number, with a minus sign (not a hyphen) if it is negative."""
     text = f"{value:.{decimals}f}"
     # -0.00 is a rounded value: print it without a sign
@@ -54,7 +54,7 @@ def _interval(number: Number, decimals: int) -> str:
     """Return the rounded interval, or "" if the number has none."""
     if number.interval is None:
         return ""
-    return f"[{', '.join(_rounded(end, decimals) for end in number.interval)}]"
+    return f"[{', '.join(rounded(end, decimals) for end in number.interval)}]"
 
 
 def _sd(number: Number, decimals: int) -> str:
