@@ -18,7 +18,7 @@ from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.cross_fitting import held_out_sums, partitions, training_weights
 from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule, chosen_steps
 from ttt_bench.stats.summary import delta_tasks
-from ttt_bench.stats.trajectories import Indices, Trajectories, mean_change, trajectories
+from ttt_bench.stats.trajectories import NO_STEP, Indices, Trajectories, mean_change, trajectories
 
 Array = NDArray[np.float64]
 
@@ -105,14 +105,15 @@ def chosen_of(
     found = {rule.name: _observed(observed, rule, images.units) for rule in rules}
     if not images.units:
         return found
-    replicates = _replicates(observed, images, base, rules, signals)
+    used = [rule for rule in rules if (found[rule.name].steps != NO_STEP).any()]
+    replicates = _replicates(observed, images, base, used, signals)
     held_out = {
         rule.name: _held_out(images, observed, base, rule)
-        for rule in rules
+        for rule in used
         if rule.uses_labels and images.units > 1
     }
     return {
-        name: replace(one, replicates=replicates[name], held_out=held_out.get(name))
+        name: replace(one, replicates=replicates.get(name), held_out=held_out.get(name))
         for name, one in found.items()
     }
 

@@ -28,7 +28,8 @@ def signals_of(comparison: Comparison, observed: Trajectories) -> tuple[CellSign
 
     A cell whose files are missing or damaged has none.
     """
-    folders = [Path(comparison.folders[cell]) for cell in observed.cells]
+    paths = comparison.folders
+    folders = [Path(paths[cell]) for cell in observed.cells]
     return tuple(
         {**_losses(folder, observed.steps), **_signals(folder, observed.steps)}
         for folder in folders

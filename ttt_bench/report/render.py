@@ -48,6 +48,7 @@ from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
 
@@ -106,7 +107,9 @@ def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[Renderab
         BenchError: the folder does not exist or contains no whole results.
     """
     found = replace(open_results(results), wanted=frozenset(wanted))
-    return [ConsoleTable(_main(one, truth_of(one.comparison))) for one in found.evidence]
+    return [
+        ConsoleTable(_main(Evidence(one, SECTIONS), truth_of(one))) for one in found.comparisons
+    ]
 
 
 def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -135,8 +138,8 @@ def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, 
         BenchError: the folder does not exist or contains no whole results.
     """
     found: list[dict[str, Any]] = []
-    for evidence in replace(open_results(results), wanted=frozenset(wanted)).evidence:
-        found += records(evidence)
+    for comparison in replace(open_results(results), wanted=frozenset(wanted)).comparisons:
+        found += records(Evidence(comparison, SECTIONS))
     return found
 
 
