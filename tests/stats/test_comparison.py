@@ -120,7 +120,7 @@ def test_other_data_or_source_models_are_separate_comparisons(tmp_path: Path) ->
     assert (first.base, second.base, first.notes, second.notes) == ("base", None, (), ())
     assert [c.slug[-7:] for c in (unknown, first, second)] == ["unknown", "_aaaaaa", "_cccccc"]
     assert first.subtitle.endswith(", data and source model aaaaaa")
-    for table in (main_table.build(Evidence(first), {}).table, sync_table.build(first)):
+    for table in (main_table.build(Evidence(first), {}).table, sync_table.build(Evidence(first))):
         note = dict(table.notes)["Not comparable"]
         assert note.startswith(
             "the folder has other comparisons of the same names "

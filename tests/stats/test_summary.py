@@ -205,114 +205,17 @@ def test_classes_without_a_pixel_are_named(comparison: Comparison) -> None:
     assert list(classes.named(counts, ("wall", "box"))) == ["class 0", "class 1", "class 2"]
 
 
-def test_sync_by_hand() -> None:
-    base = pd.concat([frame("base", [20.0] * 4), frame("base", [1.0] * 4, task="depth")])
-    # semseg over steps 1..3: +10, +20, +15 percent; depth, lower better: +10, +10, +30 percent
-    # better
-    moving = pd.concat(
-        [frame("tent", [20, 22, 24, 23]), frame("tent", [0.5, 0.9, 0.9, 0.7], task="depth")]
-    )
-    scores = summary.score_frame(pd.concat([base, moving]))
-    row = sync_frame(trajectories(scores, "base")).set_index("label").loc["tent"]
-    assert (row["peak_semseg"], row["peak_depth"]) == (2, 3)
-    assert row["step_variance"] == 0.5
-    # the cheapest path pairs 10-10, 10-10 or 20-10, and 15-30: 0 + 10 + 15, or 0 + 0 + 10 + 15
-    assert row["dtw"] == pytest.approx(25.0)
-    # increments +, - and 0, +
-    assert row["cosine_similarity"] == -1.0
-    assert row["cosine_similarity_per_step"] == -0.5
-    # depth was best before adapting
-    assert row["early"] == ("depth",)
-    assert row["constant"] == ()
-
-
-def test_sync_table_has_dashes_for_constant_trajectories(comparison: Comparison) -> None:
-    table = build_sync(comparison)
-    rows = {row.label: row.cells for row in table.sections[0].rows}
-    assert list(rows) == ["norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
-    assert set(rows["norm"].values()) == {DASH}
-    assert "norm" in dict(table.notes)["Dash"]
-    # every task of tent rises by the same percentage at every step
-    assert rows["tent"]["step_variance_steps"] == Number(mean=0.0, sd=0.0)
-    assert rows["tent"]["dtw_relative_percent"] == Number(
-        mean=pytest.approx(0, abs=1e-9), sd=pytest.approx(0, abs=1e-9)
-    )
-    assert rows["tent"]["cosine_similarity_per_step"] == Number(mean=1.0, sd=0.0)
-
-
-def test_sync_without_base_keeps_measures_without_it(tmp_path: Path) -> None:
-    add_cell(tmp_path, "tent", gains(5, 1, 4, 3))
-    (comparison,) = compared(tmp_path)
-    table = build_sync(comparison)
-    (row,) = table.sections[0].rows
-    assert row.cells["dtw_relative_percent"] == DASH
-    assert row.cells["cosine_similarity_sum"] == Number(mean=2.0)
-    assert row.cells["best_at_step_0"] == "all tasks"
-    assert table.columns[-1].head == ("best before", "adapting")
-    assert "No DTW" in dict(table.notes)
-    assert not {"Step 0", "One step", "Number of steps"} & dict(table.notes).keys()
-
-
-def test_best_at_step_zero_is_flagged_where_nothing_else_can_be_measured(tmp_path: Path) -> None:
-    add_cell(tmp_path, "base", constant(BASE), config="a")
-    add_cell(tmp_path, "norm", gains(5, 1, 1, 1), config="b")
-    add_cell(tmp_path, "tent", gains(5, 1), config="c")
-    add_cell(tmp_path, "actmad", gains(5, 6), config="d")
-    # equal but for rounding
-    add_cell(tmp_path, "tipi", gains(5 + 1e-11, 5, 5, 5), config="e")
-    (comparison,) = compared(tmp_path)
-    table = build_sync(comparison)
-    rows = {row.label.split(" ")[0]: row.cells for row in table.sections[0].rows}
-    flags = {label: cells["best_at_step_0"] for label, cells in rows.items()}
-    assert flags == {"norm": "all tasks", "tent": "all tasks", "actmad": DASH, "tipi": DASH}
-    assert rows["tent"]["step_variance_steps"] == rows["norm"]["step_variance_steps"] == DASH
-
-
-def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
-    add_cell(tmp_path, "base", constant(BASE, steps=9), config="a")
-    add_cell(tmp_path, "norm", gains(1, 1, 1, 1), config="b")
-    add_cell(tmp_path, "tent", gains(1, 2, 3, 2), config="c")
-    add_cell(tmp_path, "tent", gains(1, 2), config="d")
-    (comparison,) = compared(tmp_path)
-    notes = dict(build_sync(comparison).notes)
-    assert notes["Number of steps"].endswith(
-        "Compare only rows with the same number (1: tent (1 step); 3: norm, tent)"
-    )
-    assert notes["One step"] == "tent (1 step): a single step is not a curve to measure"
-    # a curve of one step is not a constant curve
-    assert notes["Dash"].startswith("norm: ")
-
-
 def test_online_explains_step_zero(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="a", protocol="online")
     add_cell(tmp_path, "tent", gains(5, 1, 4, 3), config="b", protocol="online")
     (comparison,) = compared(tmp_path)
-    table = build_sync(comparison)
+    table = build_sync(Evidence(comparison))
     assert table.columns[-1].head == ("best at step 0", "of the batch")
     sentence = "step 0 of a batch is the state that the previous batches left, not Base"
     assert sentence in dict(table.notes)["Step 0"]
     assert sentence in dict(main_table.build(Evidence(comparison), {}).table.notes)["Protocol"]
     assert "not Base" in figure(comparison).axes[0].get_xlabel()
     assert sentence in PageSection(comparison=comparison, main=table).curves_caption
-
-
-def frame(label: str, values: list[float], seed: int = 0, task: str = "semseg") -> pd.DataFrame:
-    """Return the rows of one trajectory."""
-    metric = {"semseg": "miou", "depth": "rmse"}[task]
-    return pd.DataFrame(
-        [
-            {
-                "label": label,
-                "seed": seed,
-                "step": step,
-                "task": task,
-                "metric": metric,
-                "class": "",
-                "value": value,
-            }
-            for step, value in enumerate(values)
-        ]
-    )
 
 
 def test_a_single_task_variant_has_a_score_and_no_synchronisation(
@@ -335,3 +238,9 @@ def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
     PageSection(comparison=comparison, main=table)
     figure(comparison)
+
+
+def frame(label: str, values: list[float]) -> pd.DataFrame:
+    """Return the rows of one trajectory of mIoU."""
+    shared = {"label": label, "seed": 0, "task": "semseg", "metric": "miou", "class": ""}
+    return pd.DataFrame([{**shared, "step": s, "value": v} for s, v in enumerate(values)])

@@ -139,14 +139,27 @@ def _replicates(
 ) -> dict[str, Array]:
     """Return the quantities under each rule in the replicates, (R, C, Q), by the rule's name."""
     drawn = weights(images.units)
-    of_base = _base_replicates(drawn, images, observed, base)
     found: dict[str, list[Array]] = {rule.name: [] for rule in rules}
-    for part in _parts(observed):
-        again = replicated(drawn, images.cells[part], part_of(observed, part), of_base[:, part])
-        again = with_signals(again, signals[part], drawn)
+    for part, cells in replicated_parts(observed, images, base):
+        again = with_signals(cells, signals[part], drawn)
         for rule in rules:
             found[rule.name].append(quantities(again, chosen_steps(rule, again)))
     return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+
+
+def replicated_parts(
+    observed: Trajectories, images: Images, base: str | None
+) -> Iterator[tuple[slice, Trajectories]]:
+    """Yield the replicates of `CHUNK` cells after the other, with their positions.
+
+    Args:
+        base: the label of Base; None if it was not run.
+    """
+    drawn = weights(images.units)
+    of_base = _base_replicates(drawn, images, observed, base)
+    for part in _parts(observed):
+        own = part_of(observed, part)
+        yield part, replicated(drawn, images.cells[part], own, of_base[:, part])
 
 
 def replicated(

@@ -15,6 +15,7 @@ from ttt_bench.analysis.compared import between, within
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.joining import join
 from ttt_bench.analysis.regret import regrets
+from ttt_bench.analysis.synchronisation import synchronisation
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load, plain
 from ttt_bench.results.schema import ROW_COLUMNS
@@ -155,6 +156,15 @@ class Results:
         part, `adaptation`. `p_holm` is corrected over the labels.
         """
         return self._each(lambda one: attribution(one, rule), rule)
+
+    def synchronisation(self) -> pd.DataFrame:
+        """Return how synchronously the tasks of each label change over steps, with intervals.
+
+        Columns: those of the comparison, and `analysis.synchronisation.COLUMNS`: the measures of
+        each label, and with `reference` "frozen" their paired differences to the label's frozen
+        control. `docs/synchronisation.md` defines the measures.
+        """
+        return self._each(synchronisation, FIXED.name)
 
     def compare(self, a: str, b: str, rule: str = FIXED.name) -> pd.DataFrame:
         """Return the paired differences a - b of two labels, for each quantity.

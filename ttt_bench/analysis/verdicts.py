@@ -28,7 +28,14 @@ def verdicts(differences: pd.DataFrame) -> pd.Series:
     A quantity is a task, whose primary metric decides the direction, or an average of changes.
     """
     lower = [q in TASKS and metrics_of(q).lower_is_better for q in differences["quantity"]]
-    return _verdicts(differences, pd.Series(lower, index=differences.index, dtype=bool))
+    return judged(differences, pd.Series(lower, index=differences.index, dtype=bool))
+
+
+def judged(differences: pd.DataFrame, lower_is_better: pd.Series) -> pd.Series:
+    """Return the verdicts on differences, of which the second argument is the direction."""
+    better = (differences["mean"] > 0) != lower_is_better
+    shown = differences["p_holm"] < TAIL
+    return (better.map({True: BETTER, False: WORSE}) * shown).astype(int)
 
 
 def change_verdicts(changes: pd.DataFrame) -> pd.Series:
@@ -50,15 +57,9 @@ def further_metrics(comparison: Comparison) -> pd.DataFrame:
     control = compared["label"].map(controls(comparison))
     compared = corrected(compared, [control, "task", "metric", "class"])
     lower = compared[["task", "metric"]].apply(tuple, axis=1).map(_lower_is_better())
-    compared = compared.assign(verdict=_verdicts(compared, lower.astype(bool)))
+    compared = compared.assign(verdict=judged(compared, lower.astype(bool)))
     merged = found.merge(compared[[*keys, "verdict"]], on=keys, how="left")
     return merged.assign(verdict=merged["verdict"].fillna(OPEN).astype(int))
-
-
-def _verdicts(differences: pd.DataFrame, lower_is_better: pd.Series) -> pd.Series:
-    better = (differences["mean"] > 0) != lower_is_better
-    shown = differences["p_holm"] < TAIL
-    return (better.map({True: BETTER, False: WORSE}) * shown).astype(int)
 
 
 def _lower_is_better() -> dict[tuple[str, str], bool]:

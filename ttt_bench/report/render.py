@@ -9,7 +9,7 @@ The folder that `report` writes:
     <comparison>/more.{md,tex,csv}  the other metrics, at the last step
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
     <comparison>/step_rules.{md,tex,csv}  Delta_TTT, steps and regret under each step rule
-    <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity
+    <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity, with intervals
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
@@ -183,7 +183,7 @@ def _section(evidence: Evidence) -> PageSection:
         more=_marked_if_any(more_table.build(comparison), comparison),
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
         step_rules=_marked_if_any(rules_table(evidence), comparison),
-        sync=_marked(sync_table.build(comparison), comparison),
+        sync=_marked(sync_table.build(evidence), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),
         examples=_examples(comparison),

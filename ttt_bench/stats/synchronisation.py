@@ -24,6 +24,20 @@ SCALE_FREE = ("peak_spread", "curve_distance", "direction_agreement")
 
 MEASURES = (*RAW, *SCALE_FREE)
 
+RANGES = {
+    "step_variance": (0.0, np.inf),
+    "dtw": (0.0, np.inf),
+    "cosine_similarity": (-np.inf, np.inf),
+    "cosine_similarity_per_step": (-1.0, 1.0),
+    "peak_spread": (0.0, 0.5),
+    "curve_distance": (0.0, 1.0),
+    "direction_agreement": (-1.0, 1.0),
+}
+"""The smallest and the largest value of each measure."""
+
+LOWER_IS_IN_STEP = ("step_variance", "dtw", "peak_spread", "curve_distance")
+"""The measures that are 0 for tasks in step; the others are largest."""
+
 FEWEST_STEPS = 2
 """Fewest steps of a cell whose measures are defined: one step is not a curve."""
 

@@ -76,8 +76,16 @@ def _seeds_without_base(comparison: Comparison) -> list[Note]:
     return notes
 
 
-def interval_notes(comparison: Comparison, means: pd.DataFrame) -> list[Note]:
-    """Return the note on what an interval is and covers, and on rows without statistics."""
+def interval_notes(
+    comparison: Comparison,
+    means: pd.DataFrame,
+    again: str = "the step rule chooses again in each replicate",
+) -> list[Note]:
+    """Return the note on what an interval is and covers, and on rows without statistics.
+
+    Args:
+        again: what is repeated in each replicate.
+    """
     known = means[means["low"].notna()]
     if known.empty:
         return []
@@ -87,7 +95,7 @@ def interval_notes(comparison: Comparison, means: pd.DataFrame) -> list[Note]:
         return [Note("Intervals", f"95 %, {SEEDS_ALONE}")]
     text = (
         f"95 %, in brackets, from a paired bootstrap over {units} of the target and over seeds, "
-        f"with the same draws for all rows; the step rule chooses again in each replicate. "
+        f"with the same draws for all rows; {again}. "
         f"{_covered(int(means['seeds'].max()))}"
     )
     alone = known.loc[known["units"] == 0, "label"].unique()
