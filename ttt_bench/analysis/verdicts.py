@@ -40,7 +40,7 @@ def judged(differences: pd.DataFrame, lower_is_better: pd.Series) -> pd.Series:
 
 def change_verdicts(changes: pd.DataFrame) -> pd.Series:
     """Return the verdict on each change against 0, of which positive is better."""
-    return _verdicts(changes, pd.Series(data=False, index=changes.index, dtype=bool))
+    return judged(changes, pd.Series(data=False, index=changes.index, dtype=bool))
 
 
 def further_metrics(comparison: Comparison) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def _own(found: Trajectories, cell: int, flat: Flags) -> dict[str, Any]:
     """Return the peaks and the tasks with a property of one cell, as columns of `sync_frame`."""
     curves = found.scores[cell, : found.last[cell] + 1].T
     before, after, lower = curves[:, 0], curves[:, 1:], _lower(found)
-    present = ~np.isnan(curves).any(axis=-1)
+    present: Flags = np.asarray(~np.isnan(curves).any(axis=-1))
     constant = present.copy()
     early = np.zeros_like(present)
     if after.shape[-1]:
