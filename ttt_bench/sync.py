@@ -307,7 +307,7 @@ def _pairs(rows: Array) -> tuple[Array, Array]:
 
 def _present(trajectories: Array) -> NDArray[np.bool_]:
     """Return which tasks have all their scores, (..., n, T) -> (..., n)."""
-    return ~np.isnan(trajectories).any(axis=-1)
+    return np.asarray(~np.isnan(trajectories).any(axis=-1))
 
 
 def _mean(values: Array) -> Array:
