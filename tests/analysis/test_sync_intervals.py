@@ -11,7 +11,7 @@ from support.generated import generate
 from ttt_bench import open_results, sync
 from ttt_bench.analysis.images import images_of
 from ttt_bench.analysis.results import Results
-from ttt_bench.analysis.synchronisation import synchronised
+from ttt_bench.analysis.synchronisation import draws, synchronised
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.stats.bootstrap import weights
 from ttt_bench.stats.synchronisation import MEASURES, RANGES
@@ -32,6 +32,11 @@ def test_a_replicate_has_the_measures_of_its_images(results: Results) -> None:
     images = images_of(evidence.comparison, observed)
     assert found.replicates is not None
     drawn = weights(images.units)[7].astype(int)
+    assert found.replicates.shape == (
+        draws(len(observed.cells)),
+        len(observed.cells),
+        len(MEASURES),
+    )
     lower = [metrics_of(task).lower_is_better for task in observed.tasks]
     place = list(observed.cells).index(("s4t", 1))
     sums = images.cells[place]
@@ -54,6 +59,10 @@ def test_a_replicate_has_the_measures_of_its_images(results: Results) -> None:
     measured = dict(zip(MEASURES, found.replicates[7, place], strict=True))
     for name, value in expected.items():
         assert measured[name] == pytest.approx(value, rel=1e-9)
+
+
+def test_many_cells_have_fewer_replicates() -> None:
+    assert [draws(cells) for cells in (0, 30, 60, 1000, 10_000)] == [1000, 1000, 500, 30, 20]
 
 
 def test_estimates_and_differences_to_the_frozen_control(results: Results) -> None:

@@ -140,7 +140,7 @@ def _replicates(
     """Return the quantities under each rule in the replicates, (R, C, Q), by the rule's name."""
     drawn = weights(images.units)
     found: dict[str, list[Array]] = {rule.name: [] for rule in rules}
-    for part, cells in replicated_parts(observed, images, base):
+    for part, cells in replicated_parts(drawn, images, observed, base):
         again = with_signals(cells, signals[part], drawn)
         for rule in rules:
             found[rule.name].append(quantities(again, chosen_steps(rule, again)))
@@ -148,14 +148,14 @@ def _replicates(
 
 
 def replicated_parts(
-    observed: Trajectories, images: Images, base: str | None
+    drawn: Array, images: Images, observed: Trajectories, base: str | None
 ) -> Iterator[tuple[slice, Trajectories]]:
     """Yield the replicates of `CHUNK` cells after the other, with their positions.
 
     Args:
+        drawn: how often each unit is drawn in each replicate, (R, U).
         base: the label of Base; None if it was not run.
     """
-    drawn = weights(images.units)
     of_base = _base_replicates(drawn, images, observed, base)
     for part in _parts(observed):
         own = part_of(observed, part)

@@ -19,10 +19,14 @@ from ttt_bench.analysis.evidence import (
 from ttt_bench.analysis.images import images_of
 from ttt_bench.analysis.replicates import Chosen, replicated_parts
 from ttt_bench.analysis.verdicts import OPEN, judged
+from ttt_bench.stats.bootstrap import REPLICATES, weights
 from ttt_bench.stats.synchronisation import LOWER_IS_IN_STEP, MEASURES, RANGES, flat_tasks, measures
 
 COLUMNS = ("label", "reference", "reference_label", *ESTIMATE_COLUMNS, "p_holm", "verdict")
 """Columns of `synchronisation`."""
+
+MOST_REPLICATED, FEWEST_DRAWS = 30_000, 20
+"""Most replicates times cells, which take about 3 s with 10 steps, and fewest replicates."""
 
 
 def synchronisation(evidence: Evidence) -> pd.DataFrame:
@@ -69,6 +73,15 @@ def _in_range(estimates: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def draws(cells: int) -> int:
+    """Return the number of replicates for a number of cells: 1000, and fewer for many cells.
+
+    The measures need the scores at all steps of each replicate. The half-width that is due to
+    images has a relative standard error of about 1 / sqrt(2 R) with R replicates.
+    """
+    return max(FEWEST_DRAWS, min(REPLICATES, MOST_REPLICATED // max(cells, 1)))
+
+
 def synchronised(evidence: Evidence) -> Chosen:
     """Return the measures of every cell, observed and in replicates, in place of its scores."""
     observed = evidence.observed
@@ -76,7 +89,8 @@ def synchronised(evidence: Evidence) -> Chosen:
     flat = flat_tasks(observed)
     replicates = None
     if images.units:
-        parts = replicated_parts(observed, images, evidence.comparison.base)
+        drawn = weights(images.units, draws(len(observed.cells)))
+        parts = replicated_parts(drawn, images, observed, evidence.comparison.base)
         again = [measures(cells, flat[part]) for part, cells in parts]
         # parts of the cells: (R, C, M)
         replicates = np.concatenate(again, axis=1)
