@@ -81,6 +81,8 @@ def test_statistics_and_losses_add_columns(tmp_path: Path) -> None:
     assert regret["mean of 2 rows"]["first"].mean == pytest.approx(sum(both) / 2)
     assert "4 batches" in notes(table)["Oracle, held out"]
     assert "each of 4 folds" in notes(table)["Oracle, held out"], "a batch is a fold"
+    assert "±" not in notes(table)["Oracle, held out"], "there is one partition"
+    assert regret["actmad"]["oracle_held_out"].sd is None
 
 
 def test_no_table_without_base(tmp_path: Path) -> None:

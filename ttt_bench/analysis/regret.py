@@ -118,9 +118,13 @@ def _optimism(oracle: Chosen, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def _over_partitions(values: Array) -> tuple[float, float]:
-    """Return the mean of (P, S), and the standard deviation over partitions of means over seeds."""
+    """Return the mean of (P, S), and the standard deviation over partitions of means over seeds.
+
+    The deviation is NaN for one partition.
+    """
     means = values.mean(axis=1)
-    return float(means.mean()), float(means.std(ddof=1))
+    sd = float(means.std(ddof=1)) if len(means) > 1 else np.nan
+    return float(means.mean()), sd
 
 
 def _rows(found: Chosen, labels: Sequence[str]) -> list[dict[int, int]]:

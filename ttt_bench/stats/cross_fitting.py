@@ -23,8 +23,8 @@ def partitions(
 ) -> Indices:
     """Return the fold of each unit in each partition, (P, U).
 
-    The folds of a partition differ by at most one unit. With fewer units than folds, each unit is a
-    fold.
+    The folds of a partition differ by at most one unit. With at most as many units as folds, each
+    unit is a fold, which is one partition.
 
     Args:
         units: the number of units U, at least 2.
@@ -33,6 +33,7 @@ def partitions(
         seed: seed of the draws, the same for everything that is compared.
     """
     draw = np.random.default_rng([seed, units, folds])
+    repeats = repeats if units > folds else 1
     equal = np.tile(np.arange(units) % min(folds, units), (repeats, 1))
     return draw.permuted(equal, axis=1).astype(np.intp)
 

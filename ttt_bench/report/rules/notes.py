@@ -56,12 +56,17 @@ def _held_out_notes(evidence: Evidence, labels: Sequence[str]) -> list[Note]:
     batches = evidence.comparison.protocol.batches_depend
     units = f"{oracle.units} {'batches' if batches else 'images'}"
     folds = min(FOLDS, oracle.units)
+    spread = (
+        f"± is the standard deviation over {PARTITIONS} random partitions. "
+        if oracle.units > folds
+        else ""
+    )
     text = (
         f"the step of each of {folds} folds of the {units} is chosen on the other folds, and all "
         f"are scored together. Its regret is the oracle's optimism: how much of its Delta_TTT "
-        f"comes from choosing on the images that it is scored on. ± is the standard deviation over "
-        f"{PARTITIONS} random partitions. Each choice uses {folds - 1}/{folds} of the images, so "
-        "it is noisier than the oracle's"
+        f"comes from choosing on the images that it is scored on. {spread}Each choice uses "
+        f"{folds - 1}/{folds} of the {'batches' if batches else 'images'}, so it is noisier than "
+        "the oracle's"
     )
     return [Note("Oracle, held out", text)]
 

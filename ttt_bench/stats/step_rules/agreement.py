@@ -9,11 +9,11 @@ from ttt_bench.stats.trajectories import NO_STEP, Indices, Trajectories
 
 
 class MostAgreement(StepRule):
-    """The step of 1..N whose predictions agree most under augmentation, the first one on ties."""
+    """The step of 1..N whose predictions of images and mirror images agree most, the first one."""
 
     name = "agreement"
     heading = "most agreement"
-    detail = "the one whose predictions of an image and of its augmented view agree most"
+    detail = "the one whose predictions of an image and of its mirror image agree most"
     needs = "agreement under augmentation, stored by `run --agreement`"
 
     def choose(self, trajectories: Trajectories) -> Indices:
