@@ -10,9 +10,9 @@ from matplotlib.colors import to_rgba
 from support.rates import example_map
 
 from ttt_bench.report.figures.curves import png, svg
-from ttt_bench.report.figures.rate_maps import figure
 from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.rate_tables import grid_frame, peaks_table, rate_records, summary_table
+from ttt_bench.report.rates.maps import figure
+from ttt_bench.report.rates.tables import grid_frame, peaks_table, rate_records, summary_table
 
 
 def test_tables_have_the_peaks_their_distance_and_the_plateau() -> None:

@@ -89,7 +89,7 @@ def rate(
     """
     chosen_rates = _numbers("--rates", rates)
     chosen_steps = _whole_numbers("--steps", steps)
-    from ttt_bench.report.rate_tables import rate_records
+    from ttt_bench.report.rates.tables import rate_records
     from ttt_bench.studies.rate import plan_rates, rate_maps, study_request, write_rates
 
     wanted = study_request(request, chosen_steps)

@@ -13,7 +13,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.markdown import to_markdown
-from ttt_bench.report.rate_tables import grid_frame, peaks_table, rate_records, summary_table
+from ttt_bench.report.rates.tables import grid_frame, peaks_table, rate_records, summary_table
 from ttt_bench.stats.rate_maps import RateMap, rate_map
 from ttt_bench.stats.rates import rate_grid
 from ttt_bench.studies.scores import BASE, last_changes, settings_text
@@ -195,7 +195,8 @@ def write_rates(study: RateStudy, maps: Sequence[RateMap], out: Path) -> list[Pa
 
 def _files(maps: Sequence[RateMap], subtitle: str) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every file of a pair."""
-    from ttt_bench.report.figures import curves, rate_maps
+    from ttt_bench.report.figures import curves
+    from ttt_bench.report.rates import maps as figures
 
     peaks, summary = peaks_table(maps, subtitle), summary_table(maps, subtitle)
     yield "rates.md", f"{to_markdown(summary)}\n{to_markdown(peaks)}".encode()
@@ -204,7 +205,7 @@ def _files(maps: Sequence[RateMap], subtitle: str) -> Iterator[tuple[str, bytes]
     yield "grid.csv", grid_frame(maps).to_csv(index=False).encode()
     yield "rates.json", (json.dumps(rate_records(maps), indent=1) + "\n").encode()
     for one in maps:
-        shown = rate_maps.figure(one, subtitle)
+        shown = figures.figure(one, subtitle)
         yield f"{short_name(one.method)}.png", curves.png(shown)
         yield f"{short_name(one.method)}.svg", curves.svg(shown)
 
