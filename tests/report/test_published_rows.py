@@ -141,6 +141,11 @@ def test_the_slip_in_bases_edge_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_spreads_of_tasks_that_were_not_measured_are_not_named(tmp_path: Path) -> None:
+    comparison = run(tmp_path, ("s4t", ""), tasks=("semseg", "depth", "normals"))
+    assert not any("prints other" in text for text in texts(comparison))
+
+
 def test_a_run_as_published_needs_no_caveat(tmp_path: Path) -> None:
     origin, name, *_ = texts(run(tmp_path, ("s4t", "")))
     assert origin == (

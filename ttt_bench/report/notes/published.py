@@ -45,7 +45,7 @@ def published_notes(
         _origin(comparison, published, rows),
         *_own_names(rows),
         *_other_tasks(comparison, published, rows),
-        *_other_spreads(rows, others),
+        *_other_spreads(comparison, rows, others),
         *dict.fromkeys(row.remark for row in rows if row.remark),
         *_without_settings(comparison),
         *published.notes,
@@ -153,11 +153,14 @@ def _recomputed(rows: Sequence[PublishedRow], label: str, tasks: tuple[str, ...]
     return any(row.label == label and row.delta_on(tasks) is not None for row in rows)
 
 
-def _other_spreads(rows: Sequence[PublishedRow], others: Sequence[PublishedTable]) -> Iterator[str]:
+def _other_spreads(
+    comparison: Comparison, rows: Sequence[PublishedRow], others: Sequence[PublishedTable]
+) -> Iterator[str]:
     """Yield a text per table that prints other standard deviations for the same means."""
+    tasks = comparison.tasks
     for table in others:
         pairs = [(row, again) for row in rows if (again := table.row(row.label))]
-        differ = [text for row, again in pairs for text in _differing(row, again)]
+        differ = [text for row, again in pairs for text in _differing(row, again, tasks)]
         if differ:
             yield (
                 f"{table.name} prints other standard deviations for the same means: "
@@ -168,11 +171,11 @@ def _other_spreads(rows: Sequence[PublishedRow], others: Sequence[PublishedTable
             yield f"{table.name} also prints standard deviations of {DELTA}: {', '.join(more)}"
 
 
-def _differing(row: PublishedRow, again: PublishedRow) -> Iterator[str]:
-    """Yield each task whose standard deviation differs between two prints of a row."""
-    for task, number in again.scores.items():
-        shown = row.scores.get(task)
-        if shown and shown.sd and number.sd and not same_spread(shown.sd, number.sd):
+def _differing(row: PublishedRow, again: PublishedRow, tasks: tuple[str, ...]) -> Iterator[str]:
+    """Yield each of some tasks whose standard deviation differs between two prints of a row."""
+    for task in tasks:
+        shown, number = row.scores.get(task), again.scores.get(task)
+        if shown and number and shown.sd and number.sd and not same_spread(shown.sd, number.sd):
             yield f"{row.label} {task} ± {number.sd} (shown: ± {shown.sd})"
 
 
