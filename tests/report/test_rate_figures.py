@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from support.rates import example_map
 
-from ttt_bench.report.figures.curves import png, svg
+from ttt_bench.report.figures.drawing import png, svg
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.rates.maps import figure
 from ttt_bench.report.rates.tables import grid_frame, peaks_table, rate_records, summary_table

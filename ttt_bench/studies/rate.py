@@ -195,7 +195,7 @@ def write_rates(study: RateStudy, maps: Sequence[RateMap], out: Path) -> list[Pa
 
 def _files(maps: Sequence[RateMap], subtitle: str) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every file of a pair."""
-    from ttt_bench.report.figures import curves
+    from ttt_bench.report.figures.drawing import png, svg
     from ttt_bench.report.rates import maps as figures
 
     peaks, summary = peaks_table(maps, subtitle), summary_table(maps, subtitle)
@@ -206,8 +206,8 @@ def _files(maps: Sequence[RateMap], subtitle: str) -> Iterator[tuple[str, bytes]
     yield "rates.json", (json.dumps(rate_records(maps), indent=1) + "\n").encode()
     for one in maps:
         shown = figures.figure(one, subtitle)
-        yield f"{short_name(one.method)}.png", curves.png(shown)
-        yield f"{short_name(one.method)}.svg", curves.svg(shown)
+        yield f"{short_name(one.method)}.png", png(shown)
+        yield f"{short_name(one.method)}.svg", svg(shown)
 
 
 def _subtitle(study: RateStudy) -> str:
