@@ -19,6 +19,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.delta import delta_ttt
 from ttt_bench.stats.cross_fitting import partitions
+from ttt_bench.stats.step_rules import ORACLE, STEP_RULES
 from ttt_bench.stats.trajectories import trajectories
 
 
@@ -126,5 +127,7 @@ def test_delta_takes_every_rule(made: Evidence, tmp_path: Path) -> None:
         assert results.delta(rule=name).empty, "the folder has no signals"
     with pytest.raises(BenchError, match="unknown step rule 'fxed'; did you mean fixed"):
         results.delta(rule="fxed")
+    with STEP_RULES.extended({"late": ORACLE}), pytest.raises(BenchError, match="open them again"):
+        results.delta(rule="late")
     # losses 1, 1/2, 1/3, 1/4: the declines are 1/2, 1/6, 1/12, so none is small enough
     assert set(made.chosen["loss"].steps.tolist()) <= {4, -1}

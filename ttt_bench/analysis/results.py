@@ -234,6 +234,8 @@ class Results:
         for one in self.evidence:
             if one.comparison.rows.empty:
                 continue
+            if rule not in one.chosen:
+                raise BenchError(f"step rule {rule!r} is newer than these results; open them again")
             frame = build(one)
             method = frame["label"].map(one.comparison.methods)
             frame = frame[self._shown(method)]
