@@ -30,7 +30,8 @@ def angles(prediction: Tensor, target: Tensor, ignore_index: int = IGNORE) -> tu
     """
     # (B, 3, H, W) -> (B, H, W)
     valid = (target != ignore_index).all(dim=1)
-    radians = torch.where(valid, _radians(_unit(prediction), _unit(target)), 0)
+    p, t = _unit(prediction), _unit(target)
+    radians = torch.where(valid, 2 * torch.atan2(_length(p - t), _length(p + t)), 0)
     return torch.rad2deg(radians), valid
 
 
@@ -52,10 +53,6 @@ def angle_histogram(degrees: Tensor, valid: Tensor) -> Tensor:
     """
     bins = (degrees * BINS_PER_DEGREE).int().clamp(0, ANGLE_BINS - 1)
     return histogram(torch.where(valid, bins, ANGLE_BINS), ANGLE_BINS)
-
-
-def _radians(p: Tensor, t: Tensor) -> Tensor:
-    return 2 * torch.atan2(_length(p - t), _length(p + t))
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -85,7 +82,9 @@ class NormalsMeasurement(Measurement):
 
     def difference(self, one: Tensor, other: Tensor) -> Tensor:
         """Return the angle in units of 90 degrees, mean over pixels, in [0, 2]."""
-        return sums([_radians(one, other)])[:, 0] / (one[0, 0].numel() * math.pi / 2)
+        # one length per pixel is faster than the two of `angles`; the mean needs no more precision
+        radians = 2 * torch.asin((_length(one - other) / 2).clamp_(max=1))
+        return sums([radians])[:, 0] / (one[0, 0].numel() * math.pi / 2)
 
     def mirrored(self, prediction: Tensor) -> Tensor:
         """Return the mirrored vectors, whose x has the other sign."""

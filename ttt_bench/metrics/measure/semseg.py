@@ -54,7 +54,7 @@ class SemsegMeasurement(Measurement):
         """Return the total variation between class probabilities, mean over pixels, in [0, 1]."""
         pixels = one[0, 0].numel()
         # (B, K, H, W) -> (B,)
-        return (one - other).abs().flatten(1).sum(1, dtype=torch.float64) / (2 * pixels)
+        return (one - other).abs_().flatten(1).sum(1).double() / (2 * pixels)
 
     def labelled(self, target: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         # (B, H, W) -> (B, H, W, K) -> (B, K, H, W)

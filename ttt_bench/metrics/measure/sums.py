@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TINY = 1e-300
@@ -41,16 +42,12 @@ def relative_rms(one: Tensor, other: Tensor) -> Tensor:
         one: (B, ...).
         other: the same shape.
     """
-    error = _mean((one - other).double().square())
-    p, q = one.double(), other.double()
+    # (B, ...) -> (B, N)
+    p, q = one.flatten(1).double(), other.flatten(1).double()
+    error = F.mse_loss(p, q, reduction="none").mean(1)
     # var p + var q + (mean p - mean q)^2
-    spread = _mean(p.square() + q.square()) - 2 * _mean(p) * _mean(q)
+    spread = p.square().mean(1) + q.square().mean(1) - 2 * p.mean(1) * q.mean(1)
     return (error / spread.clamp_min(TINY)).sqrt().clamp_max(math.sqrt(2))
-
-
-def _mean(values: Tensor) -> Tensor:
-    # (B, ...) -> (B,)
-    return values.flatten(1).mean(1)
 
 
 def histogram(bins: Tensor, count: int) -> Tensor:
