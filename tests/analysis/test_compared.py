@@ -256,3 +256,17 @@ def test_images_of_cells_without_statistics_are_not_shown(tmp_path: Path) -> Non
 def test_rows_that_cannot_be_compared(rows: tuple[str, str], words: str, made: Path) -> None:
     with pytest.raises(BenchError, match=words):
         open_results(made).compare(*rows)
+
+
+def test_a_rule_without_its_signals_is_refused(tmp_path: Path) -> None:
+    results = open_results(folder(tmp_path, 0, 4))
+    with pytest.raises(BenchError, match=r"agreement chooses no step .* choose another rule"):
+        results.compare("tent", "base", rule="agreement")
+
+
+def test_named_rows_have_the_numbers_of_the_whole_table(made: Path) -> None:
+    results = open_results(made)
+    table = results.differences().query("reference == 'norm' and label == 's4t'")
+    found = results.compare("s4t", "norm")
+    for column in ("mean", "low", "high", "p"):
+        assert found[column].to_numpy() == pytest.approx(table[column].to_numpy())

@@ -12,7 +12,10 @@ from support.generated import generate
 from support.synthetic import BASE, add_cell, build, constant, gains
 
 from ttt_bench import open_results
+from ttt_bench.analysis.compared import between
+from ttt_bench.analysis.limits import exceeded, limit
 from ttt_bench.cli.compare import Side, side
+from ttt_bench.errors import BenchError
 
 METHODS = ("base", "norm", "s4t")
 
@@ -104,42 +107,53 @@ def test_the_kind_of_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "results/none is no results folder" in refused("compare", "results/none", "made")
 
 
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return A and B; A is worse by 2 points: 0.016 of depth, 0.8 degrees, 0.004 of edges."""
+    root = tmp_path_factory.mktemp("worse")
+    return folder(root / "a", 3), folder(root / "b", 5)
+
+
 @pytest.mark.parametrize(
-    ("limits", "code"),
+    ("limits", "count"),
     [
-        (("delta:2.5",), 0),
-        (("delta:1.5",), 3),
-        (("depth:0.1", "delta:1.9"), 3),
-        (("depth:0.1", "delta:2.1"), 0),
-        (("normals:0.5",), 3),
-        (("edge:0",), 3),
+        (("delta:2.1", "depth:0.1"), 0),
+        (("delta:1.9",), 1),
+        (("depth:0.1", "delta:1.9"), 1),
+        (("depth:0.01", "normals:0.5", "edge:0"), 3),
+        (("semseg:0.5",), 0),
+        (("semseg:0.3",), 1),
     ],
 )
-def test_a_loss_beyond_the_limit_ends_with_code_3(
-    limits: tuple[str, ...], code: int, tmp_path: Path
+def test_losses_beyond_limits_are_listed(
+    limits: tuple[str, ...], count: int, worse: tuple[Path, Path]
 ) -> None:
-    # A loses 2 points: 0.016 of depth, 0.8 degrees of normals, 0.004 of edge
-    ours, theirs = folder(tmp_path / "a", 3), folder(tmp_path / "b", 5)
-    options = [word for one in limits for word in ("--fail-if-worse", one)]
-    done = call("compare", ours, theirs, *options)
-    assert done.returncode == code, done.stderr
-    assert ("is worse by" in done.stderr) == (code == 3)
-    assert call("compare", theirs, ours, *options).returncode == 0
+    ours, theirs = (open_results(path).evidence for path in worse)
+    given = [limit(text) for text in limits]
+    for first, second, expected in ((ours, theirs, count), (theirs, ours, 0)):
+        compared = between(first, second)
+        assert len(exceeded(compared, compared.differences("fixed"), given)) == expected
+
+
+def test_a_loss_beyond_a_limit_ends_with_code_3(worse: tuple[Path, Path]) -> None:
+    done = call("compare", *worse, "--fail-if-worse", "delta:1.9")
+    assert done.returncode == 3
+    assert "rooms:rooms-mix: tent: delta is worse by 2 (limit 1.9)" in done.stderr
+    assert call("compare", *worse, "--fail-if-worse", "delta:2.1").returncode == 0
 
 
 def test_a_limit_needs_all_rows_of_the_other_side(tmp_path: Path) -> None:
     ours, theirs = folder(tmp_path / "a", 5), folder(tmp_path / "b", 5)
     add_cell(theirs, "norm", gains(0, 1))
-    limit = ("--fail-if-worse", "delta:1")
-    done = call("compare", ours, theirs, *limit)
+    given = ("--fail-if-worse", "delta:1")
+    done = call("compare", ours, theirs, *given)
     assert done.returncode == 2
     assert "A lacks numbers: only B has numbers of norm" in done.stderr
-    assert call("compare", ours, theirs, *limit, "--methods", "tent").returncode == 0
-    assert call("compare", theirs, ours, *limit).returncode == 0
+    assert call("compare", ours, theirs, *given, "--methods", "tent").returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("limit", "words"),
+    ("text", "words"),
     [
         ("delta", "delta: the margin must be a number of at least 0, as in delta:0.5"),
         ("depth:-1", "the margin must be a number"),
@@ -147,8 +161,10 @@ def test_a_limit_needs_all_rows_of_the_other_side(tmp_path: Path) -> None:
         ("detph:1", "did you mean depth"),
     ],
 )
-def test_a_limit_that_cannot_be_read(limit: str, words: str, tmp_path: Path) -> None:
-    assert words in refused("compare", tmp_path, tmp_path, "--fail-if-worse", limit)
+def test_a_limit_that_cannot_be_read(text: str, words: str) -> None:
+    with pytest.raises(BenchError) as wrong:
+        limit(text)
+    assert words in str(wrong.value)
 
 
 def test_other_data_are_refused_unless_allowed(tmp_path: Path) -> None:
@@ -156,7 +172,6 @@ def test_other_data_are_refused_unless_allowed(tmp_path: Path) -> None:
     message = refused("compare", ours, theirs)
     assert "rooms:rooms-mix: target is abc and xyz" in message
     assert message.endswith("--allow target")
-    assert records(ours, theirs, "--allow", "target")
     done = call("compare", ours, theirs, "--allow", "all", COLUMNS="200")
     assert "target is abc and xyz, which was allowed" in done.stdout
 

@@ -74,10 +74,19 @@ def label_pairs(match: Match, labels: Collection[str]) -> Iterator[RowPair]:
 
 
 def named_pair(match: Match, a: str, b: str) -> RowPair | None:
-    """Return the pair of two rows; None if one of them has no numbers."""
+    """Return the pair of two rows; None if one of them has no numbers.
+
+    Its comparisons have these rows and Base only, which saves the replicates of the others.
+    """
     first, second = match
-    known = a in set(first.comparison.done["label"]) and b in set(second.comparison.done["label"])
-    return RowPair(first, second, a, b) if known else None
+    if a not in set(first.comparison.done["label"]) or b not in set(
+        second.comparison.done["label"]
+    ):
+        return None
+    if first is second:
+        both = _narrowed(first, a, b)
+        return RowPair(both, both, a, b)
+    return RowPair(_narrowed(first, a), _narrowed(second, b), a, b)
 
 
 def check_comparable(pairs: Sequence[RowPair], allow: Collection[str]) -> list[str]:
@@ -143,6 +152,14 @@ def _only(evidence: Evidence, tasks: tuple[str, ...]) -> Evidence:
     rows = evidence.comparison.rows
     kept = rows[rows["task"].isin(tasks)]
     return replace(evidence, comparison=replace(evidence.comparison, rows=kept))
+
+
+def _narrowed(evidence: Evidence, *labels: str) -> Evidence:
+    """Return a comparison with these rows and Base only."""
+    comparison = evidence.comparison
+    wanted = [*labels, comparison.base]
+    cells, rows = (f[f["label"].isin(wanted)] for f in (comparison.cells, comparison.rows))
+    return replace(evidence, comparison=replace(comparison, cells=cells, rows=rows))
 
 
 def _manifest(comparison: Comparison, label: str) -> dict[str, object]:
