@@ -82,22 +82,22 @@ class Comparison:
         plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
         return short_name(f"{plain}_{short_hash(key)}" if self.others else plain)
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Return the scored tasks, in canonical order."""
         return canonical(self.rows["task"].unique())
 
-    @property
+    @cached_property
     def done(self) -> pd.DataFrame:
         """Return the cells with numbers."""
         return self.cells[self.cells["state"] == "done"]
 
-    @property
+    @cached_property
     def missing(self) -> pd.DataFrame:
         """Return the cells without numbers."""
         return self.cells[self.cells["state"] != "done"]
 
-    @property
+    @cached_property
     def methods(self) -> dict[str, str]:
         """Map each label to its method."""
         return dict(zip(self.cells["label"], self.cells["method"], strict=True))
@@ -112,19 +112,19 @@ class Comparison:
         """Return the primary metrics, as `summary.score_frame` returns them."""
         return score_frame(self.rows)
 
-    @property
+    @cached_property
     def folders(self) -> dict[tuple[str, int], str]:
         """Map label and seed of each done cell to its folder."""
         done = self.done
         cells = zip(done["label"], done["seed"], strict=True)
         return dict(zip(cells, done["folder"], strict=True))
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """Return the name of every row, in table order."""
         return list(dict.fromkeys(self.cells["label"]))
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Return the names of the semantic classes, empty without them."""
         return next((tuple(m["classes"]) for m in self.cells["manifest"] if m.get("classes")), ())

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from ttt_bench.report.figures.drawing import look
+from ttt_bench.report.figures.drawing import laid_out, look
 from ttt_bench.stats.attribution import ADAPTATION, NORMALISATION, PARTS, SOURCE, TOTAL, UPDATES
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA
@@ -55,8 +55,7 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
         axes[0].invert_yaxis()
         shown.legend(handles=_handles(found), loc="outside lower left", ncols=5, frameon=False)
         shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
-        shown.draw_without_rendering()
-    return shown
+        return laid_out(shown)
 
 
 def _draw(ax: Axes, found: pd.DataFrame, labels: list[str]) -> None:

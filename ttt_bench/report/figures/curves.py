@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.figures.drawing import look
+from ttt_bench.report.figures.drawing import laid_out, look
 from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
@@ -51,10 +51,7 @@ def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:
         ax.set_axis_off()
     _add_legend(shown, axes[len(names) :], _legend_title(comparison), styles)
     shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
-    shown.draw_without_rendering()
-    # the layout is done; every file would repeat it
-    shown.set_layout_engine("none")
-    return shown
+    return laid_out(shown)
 
 
 def _panels(comparison: Comparison, values: pd.DataFrame) -> list[str]:

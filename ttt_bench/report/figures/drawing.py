@@ -27,6 +27,13 @@ def look() -> dict[str, Any]:
     return seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _SIZES
 
 
+def laid_out(shown: Figure) -> Figure:
+    """Return the figure with its layout computed; without that, every file computes it again."""
+    shown.draw_without_rendering()
+    shown.set_layout_engine("none")
+    return shown
+
+
 def png(shown: Figure, dpi: int = 150) -> bytes:
     """Return the figure as a PNG file."""
     buffer = io.BytesIO()
