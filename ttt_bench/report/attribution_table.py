@@ -12,7 +12,7 @@ from ttt_bench.analysis.verdicts import change_verdicts
 from ttt_bench.report.columns import GAINS, number, quantity_key, with_interval
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.attribution import attribution_notes
-from ttt_bench.report.tables import Column, Number, Row, Section, Table
+from ttt_bench.report.tables import Cell, Column, Number, Row, Section, Table
 from ttt_bench.stats.attribution import (
     ADAPTATION,
     NORMALISATION,
@@ -69,7 +69,7 @@ def _section(found: pd.DataFrame, quantity: str) -> Section:
     own = found[found["quantity"] == quantity]
     rows = []
     for label, its in own.groupby("label", sort=False):
-        cells = {f"{part.part}_percent": _number(part) for part in named_rows(its)}
+        cells: dict[str, Cell] = {f"{part.part}_percent": _number(part) for part in named_rows(its)}
         rows.append(Row(label=str(label), cells=cells))
     return Section(
         key=quantity_key(quantity),

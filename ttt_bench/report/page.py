@@ -20,7 +20,8 @@ CURVES_CAPTION = (
 )
 PARTS_CAPTION = (
     "Parts of the change against Base at the fixed step. Bars: means over seeds, gains to the "
-    "right of 0 and losses to the left. Diamonds: their sum, with its 95 % interval."
+    "right of 0 and losses to the left. Diamonds: their sum, with its 95 % interval, "
+    "which ends at the edge of the panel if it is much wider than the bars."
 )
 
 

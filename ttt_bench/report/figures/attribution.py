@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import matplotlib
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn
@@ -11,26 +12,43 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from ttt_bench.report.figures.drawing import laid_out, look
-from ttt_bench.stats.attribution import ADAPTATION, NORMALISATION, PARTS, SOURCE, TOTAL, UPDATES
+from ttt_bench.stats.attribution import (
+    ADAPTATION,
+    NORMALISATION,
+    PARTS,
+    SOURCE,
+    TOTAL,
+    UPDATES,
+    Part,
+)
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA
 
+Array = NDArray[np.float64]
+
+REACH = 1.0
+"""Longest part of an interval beyond the bars that is shown, relative to the bars' range."""
 _WIDTHS, _BAR = (4.2, 2.1), 0.3
 """Widths of the first panel and of each further one, and the height of a bar, in inches."""
-_STYLES = {
+_STYLES: dict[Part, dict[str, Any]] = {
     # lightness and hatches tell the parts apart in grey too
     SOURCE: {"facecolor": "#f6c98f", "hatch": "////"},
     NORMALISATION: {"facecolor": "#b5b5b5"},
     UPDATES: {"facecolor": "#0173b2"},
     ADAPTATION: {"facecolor": "#8fb4d0", "hatch": "...."},
 }
-_EDGE = {"edgecolor": "white", "linewidth": 0}
-_SUM = {"color": "black", "marker": "D", "markerfacecolor": "white", "markersize": 4}
-_OUTLINE = [withStroke(linewidth=3, foreground="white")]
+_EDGE: dict[str, Any] = {"edgecolor": "white", "linewidth": 0}
+_SUM: dict[str, Any] = {
+    "color": "black",
+    "marker": "D",
+    "markerfacecolor": "white",
+    "markersize": 4,
+}
+_OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
 
 
 def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
@@ -42,7 +60,7 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
     labels = list(dict.fromkeys(found["label"]))
     names = [DELTA, *comparison.tasks]
     widths = [_WIDTHS[0], *[_WIDTHS[1]] * len(comparison.tasks)]
-    with matplotlib.rc_context(look() | {"hatch.linewidth": 0.5}):
+    with look():
         size = (sum(widths), _BAR * len(labels) + 1.5)
         shown = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(shown)
@@ -72,12 +90,26 @@ def _draw(ax: Axes, found: pd.DataFrame, labels: list[str]) -> None:
     lines = ax.hlines(range(len(labels)), low, high, colors="black", linewidth=1.2, zorder=3)
     lines.set_path_effects(_OUTLINE)
     ax.plot(total, range(len(labels)), linestyle="", zorder=4, **_SUM)
-    ax.use_sticky_edges = False
+    ax.set_xlim(_limits((ends[-1].min(), ends[1].max()), low, high))
     ax.grid(visible=False, axis="y")
     seaborn.despine(ax=ax)
 
 
-def _column(found: pd.DataFrame, part: str, column: str, labels: list[str]) -> NDArray[np.float64]:
+def _limits(bars: tuple[float, float], low: Array, high: Array) -> tuple[float, float]:
+    """Return the ends of an axis that shows all bars, and intervals up to `REACH` beyond them.
+
+    Args:
+        bars: the ends of the longest bars.
+        low, high: the ends of the intervals; NaN without one.
+    """
+    room = REACH * (bars[1] - bars[0]) or 1.0
+    left = max(np.nanmin([bars[0], *low]), bars[0] - room)
+    right = min(np.nanmax([bars[1], *high]), bars[1] + room)
+    margin = 0.05 * (right - left or room)
+    return left - margin, right + margin
+
+
+def _column(found: pd.DataFrame, part: str, column: str, labels: list[str]) -> Array:
     """Return a column of a part, one number per label; NaN for a label without the part."""
     own = found[found["part"] == part].set_index("label")[column]
     return own.reindex(labels).to_numpy(dtype=float)

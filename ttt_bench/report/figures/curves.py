@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
@@ -36,7 +35,7 @@ def figure(comparison: Comparison) -> Figure:
     Lines are means over seeds, bands one standard deviation. Labels of one method have its colour
     and differ in dashes.
     """
-    with matplotlib.rc_context(look()):
+    with look():
         return _figure(comparison, curve_frame(comparison.scores, comparison.base))
 
 

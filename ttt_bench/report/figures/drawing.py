@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from contextlib import AbstractContextManager
 
 import matplotlib
 import seaborn
@@ -16,15 +16,14 @@ _SIZES = {
     "axes.labelsize": 8,
     "legend.fontsize": 8,
     "legend.title_fontsize": 8,
+    "hatch.linewidth": 0.5,
 }
 
 
-def look() -> dict[str, Any]:
-    """Return matplotlib's settings for a figure.
-
-    Seaborn's own functions change the caller's settings; use these in `matplotlib.rc_context`.
-    """
-    return seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper") | _SIZES
+def look() -> AbstractContextManager[None]:
+    """Return a context with matplotlib's settings for a figure; the caller's are restored."""
+    style = seaborn.axes_style("whitegrid") | seaborn.plotting_context("paper")
+    return matplotlib.rc_context(style | _SIZES)
 
 
 def laid_out(shown: Figure) -> Figure:
