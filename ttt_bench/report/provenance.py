@@ -50,7 +50,8 @@ def provenance(cells: pd.DataFrame) -> Provenance:
     """Return the manifests of cells (`load.CELL_COLUMNS` and `label`)."""
     manifests = [_without_digests(manifest) for manifest in cells["manifest"]]
     shared = common(manifests)
-    others = cells.assign(manifest=[rest(manifest, shared) for manifest in manifests])
+    own_entries = pd.Series([rest(one, shared) for one in manifests], cells.index, dtype=object)
+    others = cells.assign(manifest=own_entries)
     rows = [_row(str(label), own) for label, own in others.groupby("label", sort=False)]
     return Provenance(_text(shared), tuple(rows), len(cells))
 
@@ -79,7 +80,8 @@ def rest(value: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(label: str, cells: pd.DataFrame) -> RowProvenance:
-    shared = common(list(cells["manifest"]))
+    manifests: Any = cells["manifest"].tolist()
+    shared = common(manifests)
     named = {
         f"{cell.label}, seed {cell.seed}: {cell.state}, configuration {cell.config}": _text(
             rest(cell.manifest, shared)
