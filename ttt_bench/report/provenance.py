@@ -80,8 +80,7 @@ def rest(value: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(label: str, cells: pd.DataFrame) -> RowProvenance:
-    manifests: Any = cells["manifest"].tolist()
-    shared = common(manifests)
+    shared = common([dict(cell.manifest) for cell in named_rows(cells[["manifest"]])])
     named = {
         f"{cell.label}, seed {cell.seed}: {cell.state}, configuration {cell.config}": _text(
             rest(cell.manifest, shared)
