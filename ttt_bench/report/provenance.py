@@ -60,7 +60,7 @@ def common(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the entries that are equal in all mappings, at any depth."""
     found: dict[str, Any] = {}
     for key, value in values[0].items():
-        own = [one.get(key) for one in values]
+        own: list[Any] = [one.get(key) for one in values]
         if all(key in one for one in values) and own.count(value) == len(own):
             found[key] = value
         elif all(isinstance(one, dict) for one in own) and (inner := common(own)):
