@@ -99,8 +99,8 @@ def main() -> None:
     given = parser.parse_args()
     sizes = Sizes(seeds=given.seeds, steps=3, images=given.images, batch=8, classes=7)
     effects = Effects(seed=given.effect_of_seed)
-    with pd.option_context("display.max_rows", None):
-        print(coverage(sizes, effects, given.experiments).unstack("quantity")["covers"].round(3))
+    found = coverage(sizes, effects, given.experiments)["covers"].unstack("quantity")
+    print(found.to_string(float_format="{:.3f}".format))
 
 
 if __name__ == "__main__":
