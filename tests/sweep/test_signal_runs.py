@@ -40,7 +40,7 @@ def folders(results: Path, protocol: str) -> dict[tuple[str, bool], Path]:
 @pytest.mark.parametrize(
     ("protocol", "methods"),
     [
-        ("online", METHODS.names()),
+        ("online", ("tent", "clust3", "s4t")),
         ("episodic", ("tipi", "s4t")),
         ("single-batch", ("norm", "tttpp", "actmad")),
         *(pytest.param(name, METHODS.names(), marks=pytest.mark.slow) for name in PROTOCOLS),
