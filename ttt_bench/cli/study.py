@@ -113,13 +113,13 @@ def _show(records: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         show(records, list(records[0]), title="", as_json=True)
         return
     for pair in dict.fromkeys(record["pair"] for record in records):
-        rows = [
-            {head: record[key] for key, head in _HEADS.items()}
-            for record in records
-            if record["pair"] == pair
-        ]
+        rows = [_headed(record) for record in records if record["pair"] == pair]
         title = f"{pair}: best learning rate and steps, change against Base"
         show(rows, list(_HEADS.values()), title=title, as_json=False)
+
+
+def _headed(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {head: record[key] for key, head in _HEADS.items()}
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -79,14 +79,13 @@ def _sections(group: Group) -> tuple[Section, ...]:
         lines = tuple(_row(_head(row.quantity), row) for row in rows)
         heading = f"{pair_name(rows[0])}: A − B"
         return (Section(key="differences", heading=heading, rows=lines),)
-    return tuple(
-        Section(
-            key=str(quantity),
-            heading=_head(str(quantity)),
-            rows=tuple(_row(pair_name(row), row) for row in named_rows(rows)),
-        )
-        for quantity, rows in group.rows.groupby("quantity", sort=False)
-    )
+    quantities = group.rows.groupby("quantity", sort=False)
+    return tuple(_section(str(quantity), rows) for quantity, rows in quantities)
+
+
+def _section(quantity: str, found: pd.DataFrame) -> Section:
+    rows = tuple(_row(pair_name(row), row) for row in named_rows(found))
+    return Section(key=quantity, heading=_head(quantity), rows=rows)
 
 
 def _row(label: str, row: Any) -> Row:
