@@ -21,6 +21,7 @@ from ttt_bench.config.tuned import (
     tuned_problems,
 )
 from ttt_bench.errors import BenchError
+from ttt_bench.stats.rates import RULE
 
 
 def conditions(**changed: Any) -> Conditions:
@@ -54,6 +55,20 @@ def tuned() -> Tuned:
             )
         },
     )
+
+
+@pytest.mark.parametrize(("rule", "rate"), [('the "best"', 7.0), (RULE, 1e-3)])
+def test_a_rate_that_the_trials_do_not_give_is_refused(
+    rule: str, rate: float, tmp_path: Path
+) -> None:
+    before = tuned()
+    method = before.methods["tent"].model_copy(update={"lr": rate})
+    record = before.record.model_copy(update={"rule": rule})
+    path = tmp_path / "tuned.toml"
+    changed = before.model_copy(update={"record": record, "methods": {"tent": method}})
+    path.write_text(changed.text(), encoding="utf-8")
+    with pytest.raises(BenchError, match="tent: the trials do not give the learning rate"):
+        read_tuned(path)
 
 
 def test_a_written_file_is_read_back_as_it_was(tmp_path: Path) -> None:

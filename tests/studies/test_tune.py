@@ -11,6 +11,7 @@ import pytest
 from support.command import call, refused
 
 from ttt_bench import open_results, read_results
+from ttt_bench.config.tuned import Trial, read_tuned
 from ttt_bench.results import store
 
 SMALL = ("--preset", "smoke", "--device", "cpu", "--steps", "1", "--set", "data.rendered_target=2")
@@ -77,15 +78,14 @@ def test_the_same_command_computes_nothing_and_writes_the_same_file(
     assert "Delta chosen" in done.stdout
 
 
-def test_a_run_uses_the_chosen_rate_and_records_its_origin(
-    folder: Path, room_cache: Path, tuned: dict[str, Any]
-) -> None:
-    file, results = folder / "trials" / "tuned.toml", folder / "run"
-    changed = file.read_text(encoding="utf-8").replace(
-        f"lr = {tuned['methods']['tent']['lr']}\ndefault", "lr = 0.25\ndefault"
-    )
-    edited = folder / "edited.toml"
-    edited.write_text(changed, encoding="utf-8")
+def test_a_run_uses_the_chosen_rate_and_records_its_origin(folder: Path, room_cache: Path) -> None:
+    results, edited = folder / "run", folder / "edited.toml"
+    found = read_tuned(folder / "trials" / "tuned.toml").tuned
+    # a rate that is no default of anything, from trials that give it
+    trial = Trial(lr=0.25, state="done", delta_ttt=99.0, config="c")
+    method = found.methods["tent"].model_copy(update={"lr": 0.25, "trials": (trial,)})
+    changed = found.model_copy(update={"methods": {"tent": method}})
+    edited.write_text(changed.text(), encoding="utf-8")
     done = call(
         *("run", "--methods", "base,tent", *SMALL, "--results", results),
         *("--hparams", "tuned", "--tuned", edited),

@@ -17,6 +17,7 @@ from ttt_bench.config.preset import Preset
 from ttt_bench.config.toml_text import toml_text
 from ttt_bench.config.validation import Strict, validated
 from ttt_bench.errors import BenchError
+from ttt_bench.stats.rates import RULE, choose_rate
 from ttt_bench.util.hashing import hash_file, hash_of
 from ttt_bench.util.os_errors import explained_reading, file_bytes
 
@@ -146,7 +147,8 @@ def read_tuned(path: Path) -> TunedFile:
     """Return a file of `ttt-bench tune`.
 
     Raises:
-        BenchError: the file is missing, is not TOML, or has other entries.
+        BenchError: the file is missing, is not TOML, has other entries, or has a learning rate that
+            its trials do not give.
     """
     file_bytes(path, "--tuned")
     with explained_reading(path, "--tuned"):
@@ -156,7 +158,21 @@ def read_tuned(path: Path) -> TunedFile:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"--tuned {path}: not valid TOML ({error})") from error
     tuned = validated(Tuned, table, f"--tuned {path}: {{}}".format)
+    for name, method in tuned.methods.items():
+        _check_rate(path, name, method, tuned.record.rule)
     return TunedFile(path, tuned, digest)
+
+
+def _check_rate(path: Path, name: str, method: TunedMethod, rule: str) -> None:
+    """Raise a BenchError if the trials do not give the learning rate, so that it was not tuned."""
+    deltas = {trial.lr: trial.delta_ttt for trial in method.trials}
+    # other versions may have another rule
+    given = {choose_rate(deltas, method.default_lr)} if rule == RULE else deltas.keys()
+    if method.lr not in given:
+        raise BenchError(
+            f"--tuned {path}: {name}: the trials do not give the learning rate {method.lr:g}; "
+            f"restore the file, or set the rate with --set {name}.lr={method.lr:g}"
+        )
 
 
 def conditions_of(
