@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from ttt_bench.analysis.evidence import BASE
 from ttt_bench.analysis.verdicts import yardstick
 from ttt_bench.metrics.base import joined_words, metrics_of
-from ttt_bench.report.notes.run import seeds_note
+from ttt_bench.report.notes.run import seeds_note, seeds_words
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import FIXED
@@ -21,8 +22,8 @@ OWN_SOURCE = Note(
     "whose source training lowered its scores: read it together with Delta_TTT",
 )
 SEEDS_ALONE = (
-    "from seeds alone, because statistics of images are missing. All seeds share the same images, "
-    "which this leaves out, so it can be too short"
+    "from seeds alone, because statistics of images are missing or do not give the stored scores. "
+    "All seeds share the same images, which this leaves out, so it can be too short"
 )
 ORACLE_STEP = Note(
     "Oracle step",
@@ -92,16 +93,34 @@ def interval_notes(
     batches = comparison.protocol.batches_depend
     units = f"{known['units'].max()} {'batches' if batches else 'images'}"
     if not known["units"].any():
-        return [Note("Intervals", f"95 %, {SEEDS_ALONE}")]
+        return [Note("Intervals", f"95 %, {SEEDS_ALONE}"), *_fewer_seeds_notes(known)]
     text = (
         f"95 %, in brackets, from a paired bootstrap over {units} of the target and over seeds, "
         f"with the same draws for all rows; {again}. "
         f"{_covered(int(means['seeds'].max()))}"
     )
     alone = known.loc[known["units"] == 0, "label"].unique()
-    if not len(alone):
-        return [Note("Intervals", text)]
-    return [Note("Intervals", text), Note("Seeds alone", f"{', '.join(alone)}: {SEEDS_ALONE}")]
+    notes = [Note("Intervals", text), *_fewer_seeds_notes(known)]
+    if len(alone):
+        notes.append(Note("Seeds alone", f"{', '.join(alone)}: {SEEDS_ALONE}"))
+    return notes
+
+
+def _fewer_seeds_notes(known: pd.DataFrame) -> list[Note]:
+    """Return the note on rows whose intervals come from fewer seeds than those of other rows."""
+    fewer = known[known["seeds"] < known["seeds"].max()].drop_duplicates("label")
+    if fewer.empty:
+        return []
+    rows = defaultdict(list)
+    for label, values in zip(fewer["label"], fewer["values"], strict=True):
+        rows[seeds_words(sorted(values))].append(label)
+    text = "; ".join(f"{', '.join(labels)}: {seeds}" for seeds, labels in rows.items())
+    if (fewer["seeds"] == 1).any():
+        text += (
+            ". An interval from one seed covers other images for this source model only, so it "
+            "can be shorter than those from more seeds"
+        )
+    return [Note("Fewer seeds", text)]
 
 
 def _covered(seeds: int) -> str:
@@ -109,9 +128,10 @@ def _covered(seeds: int) -> str:
     others = "They do not cover another source data set, another target or another machine"
     if seeds == 1:
         return f"With one seed they cover other images, for this source model only. {others}"
+    freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
     return (
         f"They cover other images and other seeds. With {seeds} seeds the spread over source "
-        f"models is estimated from {seeds - 1} degrees of freedom and taken as normal. {others}"
+        f"models is estimated from {freedom} of freedom and taken as normal. {others}"
     )
 
 

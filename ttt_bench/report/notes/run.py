@@ -71,12 +71,13 @@ def missing_cells(comparison: Comparison) -> list[str]:
 
 
 def _missing(state: str, reason: str, *, seeds: Mapping[str, list[int]], folder: str) -> str:
-    rows = [f"{label}, {_seeds(numbers)}" for label, numbers in seeds.items()]
+    rows = [f"{label}, {seeds_words(numbers)}" for label, numbers in seeds.items()]
     text = ": ".join(filter(None, ["; ".join(rows), STATES.get(state, state), reason]))
     return f"{text} (traceback in {folder}/attempts.json)" if state == "failed" else text
 
 
-def _seeds(numbers: list[int]) -> str:
+def seeds_words(numbers: list[int]) -> str:
+    """Return seeds in words, such as `seeds 0, 2`."""
     word = "seed" if len(numbers) == 1 else "seeds"
     return f"{word} {', '.join(map(str, numbers))}"
 
