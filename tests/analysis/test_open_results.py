@@ -84,6 +84,8 @@ def test_selected_methods_keep_their_references(results: Results) -> None:
         ({"pairs": "made:shift"}, "unknown pair 'made:shift'; did you mean made:shifted"),
         ({"seeds": 7}, "unknown seed '7'"),
         ({"tasks": ["dept"]}, "unknown task 'dept'; did you mean depth"),
+        ({"tasks": []}, "no task is selected"),
+        ({"methods": ()}, "no method is selected"),
     ],
 )
 def test_unknown_names_are_refused(results: Results, choice: dict, message: str) -> None:

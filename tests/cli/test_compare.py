@@ -211,6 +211,9 @@ def test_tables_are_written_as_markdown_and_latex(made: Path, tmp_path: Path) ->
         (("s4t", "norm", "--tasks", "dept"), "did you mean depth?"),
         (("s4t", "norm", "--pair", "made:other"), "unknown pair"),
         (("s4t", "s4t"), "the same row"),
+        (("s4t", "norm", "--seeds", ""), "no seed is selected"),
+        (("s4t", "norm", "--tasks", ","), "no task is selected"),
+        (("s4t", "norm", "--methods", "tent"), "--methods selects rows of two results folders"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], words: str, made: Path) -> None:

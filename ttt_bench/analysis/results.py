@@ -86,7 +86,7 @@ class Results:
         Delta_TTT is the mean over the selected tasks.
 
         Raises:
-            BenchError: a name does not occur in the results.
+            BenchError: a name does not occur in the results, or a selection is empty.
         """
         cells, rows = self.cells, self.stored
         choices = {"pair": pairs, "protocol": protocols, "seed": seeds, "task": tasks}
@@ -276,7 +276,9 @@ def _several(names: str | int | Collection[str] | Collection[int]) -> list[str |
 
 
 def _check(column: str, wanted: Sequence[object], known: Sequence[object]) -> None:
-    """Raise a BenchError if a name does not occur."""
+    """Raise a BenchError if a name does not occur, or if none is given."""
+    if not wanted:
+        raise BenchError(f"no {column} is selected; give at least one, or omit this selection")
     for name in wanted:
         if name not in known:
             raise unknown(column, str(name), [str(one) for one in known])

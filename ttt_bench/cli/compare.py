@@ -123,6 +123,8 @@ def compare(
         "seeds": _seeds(seeds),
         "tasks": _split(tasks),
     }
+    if methods is not None and (first.row or second.row):
+        raise BenchError("--methods selects rows of two results folders; omit it if a row is named")
     compared = _compared(first, second, selection, _split(allow) or [])
     count = images if images is not None else IMAGES * (len(compared.pairs) == 1)
     content = shown(compared, rule, images=count, sides=_words(first, second))
