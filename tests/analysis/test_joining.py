@@ -69,6 +69,14 @@ def test_of_different_cells_the_newest_is_used(tmp_path: Path, newest_first: boo
     assert any(note.startswith("1 cell is in several folders with equal scores") for note in notes)
 
 
+def test_a_changed_copy_is_noted(tmp_path: Path) -> None:
+    first = folder(tmp_path / "a", 0, 1, 2, 3)
+    second = folder(tmp_path / "b", 0, 1, 2, 5)
+    assert any("one was changed afterwards" in note for note in open_results(first, second).notes)
+    newer = folder(tmp_path / "c", 0, 1, 2, 5, finished=LATER)
+    assert not any("changed" in note for note in open_results(first, newer).notes)
+
+
 def test_conditions_that_differ_are_noted_with_their_folders(tmp_path: Path) -> None:
     first = folder(tmp_path / "a", 0, 1, 2, 3)
     second = folder(tmp_path / "b", 0, 1, 2, 3, manifest=GPU, seed=1, config="c1")

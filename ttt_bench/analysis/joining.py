@@ -78,9 +78,12 @@ def _repeated_notes(repeated: pd.DataFrame, dropped: pd.DataFrame, rows: pd.Data
     if len(moved):
         largest = different.groupby("task", sort=False)["change"].max()
         words = ", ".join(f"{task} {value:.3g}" for task, value in largest.items())
+        used = "the newest of each is used"
+        if (moved["finished"] == moved["finished_other"]).any():
+            used += ". Cells that finished at the same time differ: one was changed afterwards"
         notes.append(
             f"{_cells(len(moved))} in several folders with different scores ({_named(moved)}); "
-            f"the newest of each is used. Largest differences: {words}"
+            f"{used}. Largest differences: {words}"
         )
     return notes
 
@@ -93,6 +96,8 @@ def _changes(repeated: pd.DataFrame, dropped: pd.DataFrame, rows: pd.DataFrame) 
     """
     identity = repeated[[*CELL, "folder"]]
     scores = plain(rows[rows["folder"].isin(identity["folder"]) & is_primary(rows)])
+    times = repeated[["folder", "finished"]]
+    scores = scores.merge(times, on="folder")
     left_out = scores["folder"].isin(dropped["folder"])
     pairs = scores[~left_out].merge(scores[left_out], on=[*CELL, *SCORE], suffixes=("", "_other"))
     return pairs.assign(change=(pairs["value"] - pairs["value_other"]).abs())
