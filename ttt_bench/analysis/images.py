@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,12 @@ class Images:
 
     Attributes:
         units: the number of units U: images, or evaluation batches; 0 without statistics.
-        cells: the sums of each cell; None for a cell that has none, or other units.
-        doubtful: cells, by position, whose statistics do not give their stored scores; they have
-            no sums.
+        cells: the sums of each cell; None for a cell that has none or other units, or whose
+            statistics do not give its stored scores.
     """
 
     units: int
     cells: tuple[CellSums | None, ...]
-    doubtful: tuple[int, ...] = field(default=())
 
 
 def images_of(comparison: Comparison, observed: Trajectories) -> Images:
@@ -46,14 +44,11 @@ def images_of(comparison: Comparison, observed: Trajectories) -> Images:
     sizes = [_units(sums) for sums in found if sums]
     # cells of one comparison share the target, so other sizes come from incomplete statistics
     units = max(set(sizes), key=sizes.count) if sizes else 0
-    kept, doubtful = [], []
-    for number, sums in enumerate(found):
-        usable = sums if sums and _units(sums) == units else None
-        if usable and not _agrees(usable, observed, number):
-            doubtful.append(number)
-            usable = None
-        kept.append(usable)
-    return Images(units=units, cells=tuple(kept), doubtful=tuple(doubtful))
+    kept = [
+        sums if sums and _units(sums) == units and _agrees(sums, observed, number) else None
+        for number, sums in enumerate(found)
+    ]
+    return Images(units=units, cells=tuple(kept))
 
 
 def source_sums(

@@ -4,14 +4,13 @@ The same images are scored with every seed, so a mean over seeds varies for two 
 images, and other seeds (source trainings). The variance due to images is that of bootstrap
 replicates, which draw *units* with replacement: images, or whole evaluation batches where the
 images of a batch depend on each other. The variance due to seeds is that of the mean over seeds
-drawn with replacement, in its limit of many draws: s^2 / n, of which the part that images already
-explain is subtracted.
+drawn with replacement, with the factor n / (n - 1): s^2 / n. The part of it that images already
+explain is subtracted, but never so much that the sum is below s^2 / n.
 
-Each variance has its factor for small samples, and the interval is Student's t. Its degrees of
-freedom are the harmonic mean of U - 1 (units) and n - 1 (seeds), weighted by the shares of the
-variance. Satterthwaite's formula, which squares the shares, covers too seldom with two degrees of
-freedom: 92 % where this one covers 94 % (`tests/stats/test_bootstrap.py` and
-`tests/support/coverage.py` measure it). Quantiles of replicates would be shorter still.
+The interval is Student's t. Its degrees of freedom are the harmonic mean of U - 1 (units) and n - 1
+(seeds), weighted by the shares of the two variances before the subtraction. Satterthwaite's
+formula, which squares the shares, and quantiles of replicates cover too seldom with two degrees of
+freedom (`tests/stats/test_bootstrap.py` and `tests/support/coverage.py` measure coverage).
 """
 
 from __future__ import annotations
@@ -74,9 +73,10 @@ def estimate(values: ArrayLike, replicates: Array | None = None, units: int = 0)
     seeds = len(observed)
     mean = observed.mean(axis=0)
     spread = observed.var(axis=0, ddof=1) if seeds > 1 else np.full_like(mean, np.nan)
-    of_images, shared = _image_variances(replicates, units, mean)
-    of_seeds = np.maximum(spread - shared, 0.0) / seeds
-    variance, freedom = combined([(of_images, units - 1), (of_seeds, seeds - 1)])
+    of_images, explained = _image_variances(replicates, units, mean)
+    of_seeds = spread / seeds
+    variance = total_variance(of_images, of_seeds, explained / seeds)
+    freedom = degrees_of_freedom([(of_images, units - 1), (of_seeds, seeds - 1)])
     half = -stdtrit(freedom, TAIL / 2) * np.sqrt(variance)
     return Estimate(
         mean=mean,
@@ -89,21 +89,32 @@ def estimate(values: ArrayLike, replicates: Array | None = None, units: int = 0)
     )
 
 
-def combined(parts: list[tuple[Array, int]]) -> tuple[Array, Array]:
-    """Return the sum of independent variances and its degrees of freedom; NaN without any.
+def total_variance(of_images: Array, of_seeds: Array, explained: Array | float) -> Array:
+    """Return the variance of a mean over seeds; NaN where both sources are unknown.
 
     Args:
-        parts: (variance, degrees of freedom) of each source of variation; a NaN variance or 0
-            degrees of freedom leave a source out.
+        of_images: the variance due to images; NaN if unknown.
+        of_seeds: the variance due to seeds, s^2 / n; NaN for one seed.
+        explained: the part of `of_seeds` that is due to images.
     """
-    variances = np.stack([np.where(df > 0, v, np.nan) for v, df in parts])
-    total = np.nansum(variances, axis=0)
+    images, seeds = np.nan_to_num(of_images), np.nan_to_num(of_seeds)
+    total = np.maximum(images + np.maximum(seeds - explained, 0.0), seeds)
+    return np.where(np.isnan(of_images) & np.isnan(of_seeds), np.nan, total)
+
+
+def degrees_of_freedom(parts: list[tuple[Array, int]]) -> Array:
+    """Return the harmonic mean of degrees of freedom, weighted by shares of the variance.
+
+    Args:
+        parts: (variance, degrees of freedom) of each source; a NaN variance leaves a source out.
+    """
+    variances = np.stack([variance for variance, _ in parts])
     # without any variance the weights do not matter
-    weight = np.nan_to_num(variances) + ~np.isnan(variances) * (total == 0)
-    inverse = sum(w / max(df, 1) for w, (_, df) in zip(weight, parts, strict=True))
-    known = ~np.isnan(variances).all(axis=0)
-    freedom = np.divide(weight.sum(axis=0), inverse, out=np.ones_like(total), where=known)
-    return np.where(known, total, np.nan), freedom
+    zero = np.nansum(variances, axis=0) == 0
+    weight = np.nan_to_num(variances) + ~np.isnan(variances) * zero
+    inverse = np.sum([w / max(df, 1) for w, (_, df) in zip(weight, parts, strict=True)], axis=0)
+    total = weight.sum(axis=0)
+    return np.divide(total, inverse, out=np.ones_like(total), where=inverse > 0)
 
 
 def _p_value(mean: Array, variance: Array, freedom: Array) -> Array:
@@ -134,7 +145,7 @@ def _image_variances(
     replicates: Array | None, units: int, mean: Array
 ) -> tuple[Array, Array | float]:
     """Return the variance of the mean over seeds due to images, (...), and the part of the
-    variance between seeds that is due to images.
+    variance between seeds that images explain.
     """
     if replicates is None or units < 2:
         return np.full_like(mean, np.nan), 0.0
