@@ -91,7 +91,7 @@ def numbers(work: Path) -> None:
     results = open_results(work / "all")
     NUMBERS.mkdir(exist_ok=True)
     plain = replace(results, cells=results.cells[results.cells["settings"] == ""])
-    light = plain.select(pairs="rooms:rooms-light")
+    light = plain.select(pairs="rooms:rooms-light", seeds=0)
     _write("light", light.estimates(), light.differences())
     pairs = [PAIR, "rooms:rooms", *(f"rooms:rooms-{shift}" for shift in SHIFTS)]
     shifts = plain.select(pairs=pairs, methods=["base", "norm"])
@@ -152,16 +152,15 @@ def _write_threads(one: Any, two: Any) -> None:
 
 
 def _write_rates(results: Any) -> None:
-    """Write scores and Delta_TTT at the last step of every rate and number of steps."""
-    cells = results.cells
-    kept = cells[(cells["pair"] == PAIR) & (cells["seed"] == 0) & (cells["control"] == "none")]
-    rates = replace(results, cells=kept)
-    found = rates.estimates()
-    found["rate"] = found["label"].str.extract(r"lr=([^,)]+)")[0].astype(float)
-    found["steps"] = found["label"].str.extract(r"(\d+) steps?")[0].astype(float).fillna(10)
-    found["method"] = found["label"].str.split(" ").str[0]
+    """Write scores and Delta_TTT at the last step of every rate and number of steps, seed 0."""
+    one = replace(results.select(pairs=PAIR, seeds=0), methods=RATES)
+    (comparison,) = one.comparisons
+    cells = comparison.cells[comparison.cells["control"] == "none"].set_index("label")
+    optimiser = cells["manifest"].map(lambda manifest: manifest["optimiser"] or {})
+    named = cells.assign(rate=optimiser.map(lambda own: own.get("lr")))[["method", "rate", "steps"]]
+    found = one.estimates().join(named, on="label", how="inner")
     columns = ["method", "rate", "steps", "quantity", "mean"]
-    found[found["method"].isin(RATES)][columns].to_csv(NUMBERS / "rates.csv", index=False)
+    found[columns].drop_duplicates().to_csv(NUMBERS / "rates.csv", index=False)
 
 
 STAGES: dict[str, Callable[[Path], None]] = {
