@@ -26,17 +26,8 @@ def test_run_and_report(tmp_path: Path) -> None:
 
 
 def test_the_package_lists_its_public_names() -> None:
-    names = [
-        "BenchError",
-        "Results",
-        "SweepError",
-        "__version__",
-        "open_results",
-        "read_results",
-        "run",
-    ]
-    names += ["open_results", "read_results", "run", "write_report"]
-    assert dir(ttt_bench) == names
+    classes, functions = ["BenchError", "Results", "SweepError"], ["read_results", "run"]
+    assert dir(ttt_bench) == [*classes, "__version__", "open_results", *functions, "write_report"]
     assert all(getattr(ttt_bench, name) for name in dir(ttt_bench))
 
 

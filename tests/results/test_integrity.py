@@ -19,7 +19,7 @@ from ttt_bench.errors import BenchError, DamagedError, DataError
 from ttt_bench.results import schema, store
 from ttt_bench.results.load import load
 
-EXAMPLE = ROOT / "results" / "example" / "cells" / "rooms+rooms-mix"
+OLD = ROOT / "tests" / "historic" / "schema_1" / "cells" / "rooms+rooms-mix"
 IDENTITY = {
     **dict.fromkeys(["hparams", "settings", "preset", "protocol", "data_variant"], "x"),
     "pair": "a:b",
@@ -116,9 +116,9 @@ def test_a_file_swapped_for_that_of_another_cell_is_found(tmp_path: Path, name: 
 
 
 def old_cells(root: Path) -> list[Path]:
-    """Copy three cells that have no digests into a results folder; return their folders."""
+    """Copy the cells that have no digests into a results folder; return their folders."""
     made = []
-    for folder in sorted(EXAMPLE.glob("norm-*"))[:3]:
+    for folder in sorted(OLD.iterdir()):
         made.append(root / "cells" / "rooms" / folder.name)
         shutil.copytree(folder, made[-1])
     return made
@@ -126,7 +126,7 @@ def old_cells(root: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
 def test_swapped_files_of_cells_without_digests_are_found(tmp_path: Path, name: str) -> None:
-    first, second, _ = old_cells(tmp_path)
+    first, second = old_cells(tmp_path)
     shutil.copy(first / name, second / name)
     with pytest.raises(DamagedError) as caught:
         store.read_cell(second)
@@ -136,13 +136,13 @@ def test_swapped_files_of_cells_without_digests_are_found(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"no zip"])
 def test_damaged_examples_without_digests_are_found(tmp_path: Path, damage: bytes) -> None:
-    folders = old_cells(tmp_path)
+    path = old_cells(tmp_path)[0] / "examples.npz"
+    np.savez_compressed(path, image=np.zeros((1, 4, 4, 3), np.uint8))
     assert load(tmp_path).problems == ()
-    path = folders[0] / "examples.npz"
     path.write_bytes(damage)
     loaded = load(tmp_path)
     assert [str(path) in problem for problem in loaded.problems] == [True]
-    assert len(loaded.cells) == 3
+    assert len(loaded.cells) == 2
 
 
 WRONG = ["", "[]", "7", "null", "{}", '{"state": 1}', "{", "\xff", "[" * 100_000, '"done"']
