@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ttt_bench.cli.options import AS_PATH, Json, Results
-from ttt_bench.cli.output import say, show_summary
+from ttt_bench.cli.output import say, show_summary, stdout
 from ttt_bench.config.request import Request
 
 
@@ -29,5 +29,8 @@ def report(
 
     folder = results or Request().results
     rendered = render(folder, out or Path("reports") / folder.name)
-    show_summary(folder, as_json=as_json)
+    if as_json:
+        show_summary(folder, as_json=True)
+    for table in () if as_json else rendered.main:
+        stdout.print(table)
     say(f"report: {rendered.page}")

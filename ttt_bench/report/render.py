@@ -58,19 +58,21 @@ if TYPE_CHECKING:
 HINT = "choose another report folder with --out"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rendered:
     """The files and tables of a report.
 
     Attributes:
         page: `index.html`.
         paths: every file, the page first.
+        main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
             each class, step rules, synchronisation.
     """
 
     page: Path
     paths: tuple[Path, ...]
+    main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
 
 
@@ -93,8 +95,12 @@ def report(results: Path, out: Path) -> Rendered:
         sections.append(section)
         paths += _write_files(out / section.slug, _files(section, evidence))
     page = _write(out / "index.html", html(sections, str(results)).encode())
-    shown = [ConsoleTable(table) for section in sections for table in section.tables.values()]
-    return Rendered(page, (page, *paths), tuple(shown))
+    return Rendered(
+        page=page,
+        paths=(page, *paths),
+        main=tuple(ConsoleTable(section.main) for section in sections),
+        tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
+    )
 
 
 def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:
