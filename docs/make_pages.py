@@ -2,7 +2,7 @@
 
     python docs/make_pages.py [--check]
 
-A block is what stands between `<!-- NAME -->` and `<!-- end -->`. `--check` changes nothing and
+A block is the text between `<!-- NAME -->` and `<!-- end -->`. `--check` changes nothing and
 ends with exit code 1 if a block differs from its files.
 """
 

@@ -1,4 +1,4 @@
-"""Published numbers next to measured ones: what is shown, and what is said to differ."""
+"""Published numbers next to measured ones: the values shown, and the differences named."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 PYTHONPATH=tests python -m support.coverage [--experiments 1000] [--seeds 3] [--images 128]
 
-An interval covers if it contains the mean of the estimates of all experiments, which stands for
+An interval covers if it contains the mean of the estimates of all experiments, which estimates
 their expectation over images and seeds.
 """
 

@@ -64,6 +64,14 @@ Config = Annotated[
 ]
 Sets = Annotated[list[str] | None, field_option("set")]
 Results = Annotated[Path | None, field_option("results")]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
+        show_default=False,
+        **AS_PATH,
+    ),
+]
 DataRoot = Annotated[Path | None, field_option("data_root")]
 
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ttt_bench.cli.options import AS_PATH, Json, Results
+from ttt_bench.cli.options import Json, ReportFolder, Results
 from ttt_bench.cli.output import say, show_summary, stdout
 from ttt_bench.config.request import Request
 
 
 def report(
     results: Results = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
-            show_default=False,
-            **AS_PATH,
-        ),
-    ] = None,
+    out: ReportFolder = None,
     as_json: Json = False,
 ) -> None:
     """Write tables, figures and one HTML page from a results folder."""

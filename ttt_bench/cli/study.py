@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.options import AS_PATH, Json, request_options
+from ttt_bench.cli.options import Json, ReportFolder, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
 from ttt_bench.config.request import MAX_STEPS, Request
@@ -67,14 +67,7 @@ def rate(
             show_default=False,
         ),
     ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write to. Default: reports/NAME, with NAME of the results folder.",
-            show_default=False,
-            **AS_PATH,
-        ),
-    ] = None,
+    out: ReportFolder = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
     ] = False,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.errors import BenchError
+
+Array = NDArray[np.float64]
 
 
 def delta_ttt(scores: ArrayLike, base_scores: ArrayLike, lower_is_better: Sequence[bool]) -> float:
@@ -33,8 +35,21 @@ def delta_ttt(scores: ArrayLike, base_scores: ArrayLike, lower_is_better: Sequen
         )
     if not np.isin(lower, [False, True]).all():
         raise BenchError(f"lower_is_better is {list(lower_is_better)}; give True or False per task")
-    sign = np.where(lower.astype(bool), -1.0, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = sign * (values - base) / base
     # mean over the n tasks
-    return float(100.0 * relative.mean()) if np.isfinite(relative).all() else float("nan")
+    return float(relative_changes(values, base, lower.astype(bool)).mean())
+
+
+def relative_changes(scores: ArrayLike, base: ArrayLike, lower_is_better: ArrayLike) -> Array:
+    """Return the signed change against Base in percent, (..., n); positive is better.
+
+    It is NaN where a score of Base is 0 or a score is missing.
+
+    Args:
+        scores: (..., n), one per task.
+        base: those of Base, of a shape that broadcasts.
+        lower_is_better: (n,), True or False.
+    """
+    sign, reference = np.where(lower_is_better, -1.0, 1.0), np.asarray(base, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = 100.0 * (sign * np.subtract(scores, reference) / reference)
+    return np.where(np.isfinite(relative), relative, np.nan)

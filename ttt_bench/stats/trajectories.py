@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.delta import relative_changes
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -108,11 +109,8 @@ def changes(scores: ArrayLike, base: ArrayLike, tasks: tuple[str, ...]) -> Array
 
     It is NaN where a score of Base is 0 or missing.
     """
-    sign = np.array([-1.0 if metrics_of(task).lower_is_better else 1.0 for task in tasks])
-    reference = np.asarray(base, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = 100.0 * sign * np.subtract(scores, reference) / reference
-    return np.where(np.isfinite(relative), relative, np.nan)
+    lower = [metrics_of(task).lower_is_better for task in tasks]
+    return relative_changes(scores, base, lower)
 
 
 def mean_change(scores: ArrayLike, base: ArrayLike, tasks: tuple[str, ...]) -> Array:
