@@ -21,7 +21,7 @@ from ttt_bench.config.tuned import (
     tuned_problems,
 )
 from ttt_bench.errors import BenchError
-from ttt_bench.stats.rates import RULE
+from ttt_bench.rates import RULE
 
 
 def conditions(**changed: Any) -> Conditions:

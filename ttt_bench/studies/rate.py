@@ -11,11 +11,11 @@ import pandas as pd
 
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
+from ttt_bench.rates import rate_grid
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.rates.tables import grid_frame, peaks_table, rate_records, summary_table
 from ttt_bench.stats.rate_maps import RateMap, rate_map
-from ttt_bench.stats.rates import rate_grid
 from ttt_bench.studies.scores import BASE, last_changes, settings_text
 from ttt_bench.studies.tune import with_rate
 from ttt_bench.sweep.cell import Cell, make_cells

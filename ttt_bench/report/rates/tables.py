@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ttt_bench.rates import DECIMALS, TOLERANCE
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats.rate_maps import MARGIN, RateMap
-from ttt_bench.stats.rates import DECIMALS, TOLERANCE
 
 _PEAKS = (
     Column(key="best_lr", head=("best", "rate"), wraps=True),
