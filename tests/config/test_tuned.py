@@ -20,8 +20,8 @@ from ttt_bench.config.tuned import (
     read_tuned,
     tuned_problems,
 )
+from ttt_bench.designs.rates import RULE
 from ttt_bench.errors import BenchError
-from ttt_bench.rates import RULE
 
 
 def conditions(**changed: Any) -> Conditions:

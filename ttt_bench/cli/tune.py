@@ -140,6 +140,6 @@ def _delta_text(trial: Trial) -> str:
 
 
 def _decimals(delta: float | None) -> str:
-    from ttt_bench.rates import DECIMALS
+    from ttt_bench.designs.rates import DECIMALS
 
     return "" if delta is None else f"{delta:.{DECIMALS}f}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ttt_bench.rates import DECIMALS, TOLERANCE
+from ttt_bench.designs.rates import DECIMALS, TOLERANCE
 from ttt_bench.stats.step_rules import DELTA
 
 MARGIN = 0.5

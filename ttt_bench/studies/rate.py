@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from ttt_bench.config.request import Request
+from ttt_bench.designs.rates import rate_grid
 from ttt_bench.errors import BenchError
-from ttt_bench.rates import rate_grid
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.rates.tables import grid_frame, peaks_table, rate_records, summary_table

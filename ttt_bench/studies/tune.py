@@ -11,8 +11,8 @@ from ttt_bench.config.request import Request
 from ttt_bench.config.tuned import Record, Trial, Tuned, TunedMethod
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.data.shifts.kinds import parse_shifts
+from ttt_bench.designs.rates import RULE, TRIALS, choose_rate, rate_grid
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.rates import RULE, TRIALS, choose_rate, rate_grid
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.studies.scores import BASE, last_changes, settings_text
 from ttt_bench.sweep.cell import Cell, make_cells

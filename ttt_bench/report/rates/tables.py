@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttt_bench.rates import DECIMALS, TOLERANCE
+from ttt_bench.designs.rates import DECIMALS, TOLERANCE
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats.rate_maps import MARGIN, RateMap
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ttt_bench.rates import TRIALS, choose_rate, rate_grid
+from ttt_bench.designs.rates import TRIALS, choose_rate, rate_grid
 
 
 @pytest.mark.parametrize("default", [1e-6, 2e-5, 0.0137])
