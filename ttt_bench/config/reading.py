@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ttt_bench.config.request import Request
-from ttt_bench.config.validation import shortened
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.util.os_errors import explained_reading, file_bytes
+from ttt_bench.util.toml_file import read_toml
+from ttt_bench.util.validation import shortened
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -39,7 +39,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
     Raises:
         BenchError: the file is missing, is not TOML (with the place), or has an unknown entry.
     """
-    entries = {key.replace("-", "_"): value for key, value in _read_toml(path).items()}
+    entries = {
+        key.replace("-", "_"): value
+        for key, value in read_toml(path, "config file", "--config").items()
+    }
     for name in entries.keys() - Request.model_fields.keys():
         raise BenchError(f"config file {path}: {unknown('option', name, Request.model_fields)}")
     if "set" in entries:
@@ -49,18 +52,6 @@ def read_config_file(path: Path) -> dict[str, Any]:
             )
         entries["set"] = dict(flattened(entries["set"]))
     return entries
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        # Windows editors begin a file with a byte-order mark, which utf-8-sig drops
-        file_bytes(path, "--config")
-        with explained_reading(path, "--config"):
-            return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except RecursionError as error:
-        raise BenchError(f"config file {path}: values are nested too deeply") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchError(f"config file {path}: not valid TOML ({error})") from error
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
