@@ -8,14 +8,41 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ttt_bench.cli.options import Json, ReportFolder, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
 from ttt_bench.config.request import MAX_STEPS, Request
+from ttt_bench.designs.declared_studies import STUDIES, declared, find_studies
+from ttt_bench.designs.study import Study
 from ttt_bench.errors import BenchError
 
-app = typer.Typer(help="Vary one thing and show what depends on it.", no_args_is_help=True)
+
+class _StudyGroup(TyperGroup):
+    """A group whose other names are those of studies, which `declared` runs."""
+
+    # the classes of click are in `click` or in `typer`, depending on the version
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Return the command of the first argument, with the arguments that it takes."""
+        if args and (args[0] in self.commands or args[0].startswith("-")):
+            return super().resolve_command(ctx, args)
+        return _DECLARED, self.commands[_DECLARED], args
+
+
+_DECLARED = "run"
+
+app = typer.Typer(
+    cls=_StudyGroup,
+    help="Make the papers' tables and figures: `study NAME...`, with names from `study list`, the "
+    "path of a TOML file, or all.",
+    no_args_is_help=True,
+    subcommand_metavar="NAME... | COMMAND",
+)
+
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
+]
 
 _HEADS = {
     "method": "method",
@@ -27,6 +54,86 @@ _HEADS = {
     "chosen_change_percent": "change there %",
 }
 """Columns of the console, and how they are called there."""
+
+
+@app.command("list")
+def list_studies(*, as_json: Json = False) -> None:
+    """List the studies, and the published tables and figures that they answer."""
+    rows = [_listed(declared(name)) for name in STUDIES]
+    show(rows, list(rows[0]), title="studies", as_json=as_json)
+    if not as_json:
+        say("run: ttt-bench study NAME --pair SOURCE:TARGET; several names, or all, share cells")
+        say("ttt-bench study rate shows the scores over learning rates and steps")
+
+
+def _listed(study: Study) -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "title": study.title,
+        "answers": "; ".join(study.answers),
+        "methods": ", ".join(study.methods),
+        "arms": len(study.all_arms),
+    }
+
+
+@app.command(_DECLARED, hidden=True)
+@request_options(
+    "methods",
+    "pair",
+    "seeds",
+    "steps",
+    "protocol",
+    "preset",
+    "hparams",
+    "tuned",
+    "data_variant",
+    "stream",
+    "label_space",
+    "set",
+    "agreement",
+    "device",
+    "results",
+    "data_root",
+    "source_weights",
+    "check",
+)
+def run_studies(
+    request: Request,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Names of `study list`, paths of TOML files, or all.",
+            show_default=False,
+        ),
+    ],
+    *,
+    plan: Plan = False,
+    as_json: Json = False,
+) -> None:
+    """Compute the cells of studies, for `ttt-bench report`.
+
+    A study compares arms, which differ in methods, settings or a shift of the target. Its cells are
+    ordinary cells of the results folder: a cell that another study or run has computed is not
+    computed again, and the same command resumes the work.
+
+    --methods replaces the methods of the studies that have all.
+    """
+    studies = find_studies(tuple(names))
+    from ttt_bench.results.study_files import write_study
+    from ttt_bench.studies.declared import plan_studies, study_files
+
+    display = Display()
+    of_cells = [study for study in studies if study.measure == "cells"]
+    planned = plan_studies(request, of_cells, display)
+    if plan:
+        show_plan(planned.sweep, as_json=as_json)
+        return
+    for file in study_files(planned):
+        write_study(request.results, file)
+    complete = compute_cells(planned.sweep, display)
+    if not complete:
+        raise typer.Exit(1)
 
 
 @app.command("rate")
@@ -68,9 +175,7 @@ def rate(
         ),
     ] = "",
     out: ReportFolder = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
-    ] = False,
+    plan: Plan = False,
     as_json: Json = False,
 ) -> None:
     """Show every task's change over learning rates and steps, as a map per method.
