@@ -17,6 +17,7 @@ from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
 import ttt_bench
+from ttt_bench.adapt.device import find_device
 from ttt_bench.adapter import Needs
 from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
@@ -29,7 +30,6 @@ from ttt_bench.results import schema, store
 from ttt_bench.results.failures import describe_failures
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons
-from ttt_bench.sweep.device import find_device
 from ttt_bench.sweep.runner import Runner
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent

@@ -107,8 +107,8 @@ def _run_checks(
     names: Sequence[str], settings: Mapping[str, Any], backbone: str, device: str
 ) -> dict[str, list[Result]]:
     """Return every method's results; a method that does not load has one failed check."""
+    from ttt_bench.adapt.device import find_device
     from ttt_bench.conformance import Result, check_method
-    from ttt_bench.sweep.device import find_device
 
     found: dict[str, list[Result]] = {}
     with Display().bar("checking", len(names)) as bar:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ttt_bench.adapt.device import device_name, find_device
 from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
@@ -19,7 +20,6 @@ from ttt_bench.results.failures import FailedCell
 from ttt_bench.results.leftovers import clean
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record, refresh
-from ttt_bench.sweep.device import device_name, find_device
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.sharing import FINISHED, attempts_at, share

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ttt_bench.adapt.device import find_device
 from ttt_bench.adapt.evaluate import evaluate
 from ttt_bench.adapter import Norm
 from ttt_bench.data.base import Dataset
@@ -15,7 +16,6 @@ from ttt_bench.metrics.base import Scoring, metrics_of
 from ttt_bench.model.batchnorm import set_norm
 from ttt_bench.results import store
 from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.device import find_device
 from ttt_bench.sweep.opened import OpenedPair, Split
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.settings import channels_of, scoring_of
