@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from importlib.metadata import version
 
 from ttt_bench.report.formats.html import html_environment
 from ttt_bench.report.provenance import Provenance, provenance
+from ttt_bench.report.sections import Drawn, FurtherSection, data_uri
 from ttt_bench.report.tables import Table
 from ttt_bench.stats.comparison import Comparison
 
@@ -26,19 +26,6 @@ PARTS_CAPTION = (
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure as files."""
-
-    png: bytes
-    svg: bytes
-
-    @property
-    def uri(self) -> str:
-        """Return the figure as a data URI."""
-        return _data_uri("image/svg+xml", self.svg)
-
-
-@dataclass(frozen=True)
 class ExamplePicture:
     """Example images of one seed as a file, with their caption."""
 
@@ -49,7 +36,7 @@ class ExamplePicture:
     @property
     def uri(self) -> str:
         """Return the picture as a data URI."""
-        return _data_uri("image/png", self.png)
+        return data_uri("image/png", self.png)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +95,15 @@ class PageSection:
         return provenance(self.comparison.cells)
 
 
-def html(sections: Sequence[PageSection], results: str) -> str:
+def html(
+    sections: Sequence[PageSection], results: str, further: Sequence[FurtherSection] = ()
+) -> str:
     """Return the page.
 
     Args:
+        sections: the comparisons.
         results: the results folder, as the footer names it.
+        further: the sections that follow the comparisons.
     """
     template = html_environment().get_template("page.html.jinja")
     page = template.render(
@@ -120,6 +111,7 @@ def html(sections: Sequence[PageSection], results: str) -> str:
         parts_caption=PARTS_CAPTION,
         summary=_summary(sections),
         sections=sections,
+        further=further,
         results=results,
         version=version("ttt-bench"),
     )
@@ -132,7 +124,3 @@ def _summary(sections: Sequence[PageSection]) -> str:
     done = sum(len(section.comparison.done) for section in sections)
     word = "comparison" if len(sections) == 1 else "comparisons"
     return f"{len(sections)} {word}, {done} of {cells} cells with numbers"
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

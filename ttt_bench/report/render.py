@@ -14,6 +14,7 @@ The folder that `report` writes:
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, if the results contain any
+    study-<name>/*                  tables and figures of each study that was run
 
 A comparison's folder is named after the choices that its cells share (`Comparison.slug`). A
 comparison without numbers has the main table only, with the reasons. Each file is replaced
@@ -32,21 +33,23 @@ from rich.console import RenderableType
 
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.results import open_results
+from ttt_bench.analysis.studies import without_study_cells
 from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.formats.latex import to_latex
-from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.intervals import intervals_csv
 from ttt_bench.report.marks.conditions import with_conditions
 from ttt_bench.report.marks.contract import marked
-from ttt_bench.report.page import Drawn, ExamplePicture, PageSection, html
+from ttt_bench.report.page import ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
 from ttt_bench.report.rules.table import rules_table
+from ttt_bench.report.sections import Drawn, table_files
+from ttt_bench.report.studies.sections import study_sections
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
+from ttt_bench.results.study_files import read_studies
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.stats.summary import curve_frame
@@ -68,12 +71,14 @@ class Rendered:
         main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
             each class, step rules, synchronisation.
+        studies: for a console, the tables of the studies.
     """
 
     page: Path
     paths: tuple[Path, ...]
     main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
+    studies: tuple[RenderableType, ...] = ()
 
 
 def report(results: Path, out: Path) -> Rendered:
@@ -84,22 +89,28 @@ def report(results: Path, out: Path) -> Rendered:
             written. Damaged cells are left out with a note.
     """
     found = open_results(results)
+    studies, problems = read_studies(results)
+    found = replace(found, notes=(*found.notes, *problems))
     out = Path(out)
     require_writable(out, HINT)
     sections: list[PageSection] = []
     paths: list[Path] = []
-    for comparison in found.comparisons:
+    for comparison in without_study_cells(found, studies).comparisons:
         # its replicates take much memory, and are released with it
         evidence = Evidence(comparison)
         section = _section(evidence)
         sections.append(section)
         paths += _write_files(out / section.slug, _files(section, evidence))
-    page = _write(out / "index.html", html(sections, str(results)).encode())
+    further = study_sections(found, studies)
+    for one in further:
+        paths += _write_files(out / one.slug, one.files())
+    page = _write(out / "index.html", html(sections, str(results), further).encode())
     return Rendered(
         page=page,
         paths=(page, *paths),
         main=tuple(ConsoleTable(section.main) for section in sections),
         tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
+        studies=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
     )
 
 
@@ -232,7 +243,7 @@ def _files(section: PageSection, evidence: Evidence) -> dict[str, bytes]:
     """Map name to content for every file of a comparison."""
     texts: dict[str, str] = {}
     for name, table in section.tables.items():
-        texts |= _table_files(name, table, section.slug)
+        texts |= table_files(name, table, section.slug)
     if section.classes is not None:
         texts["classes.csv"] = to_csv(section.classes)
     contents = {name: text.encode() for name, text in texts.items()}
@@ -246,15 +257,6 @@ def _files(section: PageSection, evidence: Evidence) -> dict[str, bytes]:
     if section.examples is not None:
         contents["pictures.png"] = section.examples.png
     return contents
-
-
-def _table_files(name: str, table: Table, slug: str) -> dict[str, str]:
-    label = f"tab:{slug}-{name.replace('_', '-')}"
-    return {
-        f"{name}.md": to_markdown(table),
-        f"{name}.tex": to_latex(table, label),
-        f"{name}.csv": to_csv(table),
-    }
 
 
 def _curves_csv(comparison: Comparison) -> str:
