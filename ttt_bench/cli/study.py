@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +17,10 @@ from ttt_bench.config.request import MAX_STEPS, Request
 from ttt_bench.designs.declared_studies import STUDIES, declared, find_studies
 from ttt_bench.designs.study import Study
 from ttt_bench.errors import BenchError
+from ttt_bench.results.schema import FINISHED
+
+if TYPE_CHECKING:
+    from ttt_bench.studies.declared import StudyPlan
 
 
 class _StudyGroup(TyperGroup):
@@ -127,13 +131,32 @@ def run_studies(
     of_cells = [study for study in studies if study.measure == "cells"]
     planned = plan_studies(request, of_cells, display)
     if plan:
-        show_plan(planned.sweep, as_json=as_json)
+        _show_arms(planned, as_json=as_json)
         return
     for file in study_files(planned):
         write_study(request.results, file)
     complete = compute_cells(planned.sweep, display)
     if not complete:
         raise typer.Exit(1)
+
+
+def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
+    """Print the arms of studies with the numbers of their cells."""
+    results = planned.sweep.request.results
+    rows = [
+        {
+            "study": study.study.name,
+            "pair": study.pair,
+            "arm": one.arm.label,
+            "cells": len(one.cells),
+            "finished": sum(cell.state(results) in FINISHED for cell in one.cells),
+        }
+        for study in planned.studies
+        for one in study.arms
+    ]
+    show(rows, list(rows[0]), title=f"plan for {results}", as_json=as_json)
+    if not as_json:
+        say(f"{len(planned.sweep.cells)} cells; a cell that several arms share is computed once")
 
 
 @app.command("rate")

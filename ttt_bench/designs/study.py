@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ttt_bench.errors import BenchError
 from ttt_bench.util.toml_file import read_toml
 from ttt_bench.util.validation import OneOf, Strict, validated
 
@@ -167,7 +168,14 @@ def study_from(name: str, entries: Mapping[str, Any], place: str) -> Study:
     Raises:
         BenchError: an entry is unknown or invalid; one line per problem.
     """
-    return validated(Study, {"name": name, **entries}, lambda field: f"{place}: {field}")
+    try:
+        return validated(Study, {"name": name, **entries}, lambda field: f"{place}: {field}")
+    except BenchError as error:
+        lines = [
+            line if line.startswith(place) else f"{place}: {line}"
+            for line in str(error).splitlines()
+        ]
+        raise BenchError("\n".join(lines)) from error
 
 
 def read_study(path: Path) -> Study:

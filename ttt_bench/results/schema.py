@@ -120,3 +120,5 @@ LOSS_COLUMNS = {
 
 STATES = ("done", "diverged", "failed", "not_applicable")
 """How a cell can end; the last three have a reason."""
+FINISHED = ("done", "diverged", "not_applicable")
+"""States of cells that are not computed again; failed cells are."""

@@ -11,7 +11,7 @@ from ttt_bench.designs.study import Arm, Study
 from ttt_bench.errors import BenchError
 from ttt_bench.results.study_files import ArmFile, StudyFile
 from ttt_bench.sweep.cell import Cell, make_cells
-from ttt_bench.sweep.fit import PairFit, fit_pair
+from ttt_bench.sweep.fit import NetworkFit, PairFit, fit_methods, fit_network
 from ttt_bench.sweep.methods import requested_methods
 from ttt_bench.sweep.opened import OpenedPair, open_pairs
 from ttt_bench.sweep.plan import Sweep
@@ -99,8 +99,10 @@ def plan_studies(request: Request, studies: Sequence[Study], progress: Progress)
     opened = _opened(wanted, progress)
     planned: dict[tuple[str, str], list[PlannedArm]] = {}
     problems: list[str] = []
+    networks = {key: fit_network(pair, base) for key, pair in opened.items()}
     for one in wanted:
-        cells, new = _cells(one, opened[_data_key(one.resolved.pairs[0])], progress)
+        key = _data_key(one.resolved.pairs[0])
+        cells, new = _cells(one, opened[key], networks[key], progress)
         problems += new
         planned.setdefault((one.study.name, one.pair), [])
         if cells:
@@ -172,13 +174,13 @@ def _data_key(pair: ResolvedPair) -> str:
 
 
 def _cells(
-    one: _Wanted, opened: OpenedPair, progress: Progress
+    one: _Wanted, opened: OpenedPair, network: NetworkFit, progress: Progress
 ) -> tuple[tuple[Cell, ...], list[str]]:
     """Return the cells of an arm, none if it does not apply to the pair, and problems."""
     methods, problems = requested_methods(one.resolved)
     settings = methods.settings.get(opened.preset_name, [])
     # methods that do not apply are not problems of a study
-    fit = fit_pair(opened, settings, replace(one.resolved, named=False))
+    fit = fit_methods(opened, settings, replace(one.resolved, named=False), network)
     problems = [f"{one.place}: {problem}" for problem in (*problems, *fit.problems)]
     if problems:
         return (), problems

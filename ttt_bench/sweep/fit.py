@@ -62,6 +62,21 @@ class PairFit:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkFit:
+    """How the shared network fits a pair.
+
+    Attributes:
+        notices: what the user should know.
+        problems: reasons why the pair cannot be run.
+        batchnorm: whether the network has BatchNorm layers.
+    """
+
+    notices: tuple[str, ...]
+    problems: tuple[str, ...]
+    batchnorm: bool
+
+
 def fit_pair(
     opened: OpenedPair, settings: Sequence[MethodSettings], resolved: ResolvedRequest
 ) -> PairFit:
@@ -69,22 +84,43 @@ def fit_pair(
 
     A method that the user named and that does not apply is a problem.
     """
+    return fit_methods(opened, settings, resolved, fit_network(opened, resolved))
+
+
+def fit_network(opened: OpenedPair, resolved: ResolvedRequest) -> NetworkFit:
+    """Return how the shared network fits a pair, whatever methods run."""
     network = meta_net(opened.preset.model, channels_of(opened)).model
+    return NetworkFit(
+        notices=tuple(filter(None, [*opened.notices, normalisation_notice(opened.preset.model)])),
+        problems=(
+            *_image_problems(opened, network, resolved),
+            *_source_problems(opened, resolved),
+        ),
+        batchnorm=_has_batchnorm(network),
+    )
+
+
+def fit_methods(
+    opened: OpenedPair,
+    settings: Sequence[MethodSettings],
+    resolved: ResolvedRequest,
+    network: NetworkFit,
+) -> PairFit:
+    """Return how methods fit a pair whose network is `network`."""
     methods = tuple(_method_fit(opened, one, resolved.request) for one in settings)
     refused = [
         f"{opened.pair.name}: {fit.settings.adapter.name} {fit.reason}"
         for fit in methods
         if fit.reason and resolved.named
     ]
+    backbone, names = opened.preset.model.backbone, [one.adapter.name for one in settings]
+    equal = "norm" in names and not network.batchnorm
+    notice = [f"{backbone} has no BatchNorm layers: norm will equal base"] if equal else []
     return PairFit(
         opened=opened,
         methods=methods,
-        notices=(*opened.notices, *_norm_notices(opened, network, settings)),
-        problems=(
-            *_image_problems(opened, network, resolved),
-            *_source_problems(opened, resolved),
-            *refused,
-        ),
+        notices=(*network.notices, *notice),
+        problems=(*network.problems, *refused),
     )
 
 
@@ -100,16 +136,6 @@ def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequ
             problems += _batch_problems(opened, network, role, size=size, batch=batches[role])
         problems += _size_problems(opened, network, role, size)
     return problems
-
-
-def _norm_notices(
-    opened: OpenedPair, network: Network, settings: Sequence[MethodSettings]
-) -> list[str]:
-    model = opened.preset.model
-    notices = [normalisation_notice(model)]
-    if not _has_batchnorm(network) and "norm" in [one.adapter.name for one in settings]:
-        notices.append(f"{model.backbone} has no BatchNorm layers: norm will equal base")
-    return list(filter(None, notices))
 
 
 def _source_problems(opened: OpenedPair, resolved: ResolvedRequest) -> list[str]:

@@ -18,11 +18,12 @@ from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
 from ttt_bench.results.failures import FailedCell
 from ttt_bench.results.leftovers import clean
+from ttt_bench.results.schema import FINISHED
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record, refresh
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.sweep.sharing import FINISHED, attempts_at, share
+from ttt_bench.sweep.sharing import attempts_at, share
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
+from ttt_bench.results.schema import FINISHED
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.util.claims import CLAIMS, Claims
-
-FINISHED = ("done", "diverged", "not_applicable")
-"""States of cells that are not computed again; failed cells are."""
 
 
 @dataclass(frozen=True)
