@@ -13,8 +13,8 @@ from support.generated import generate
 from support.synthetic import BASE, add_cell, build, constant, gains
 
 from ttt_bench import open_results
-from ttt_bench.analysis.compared import Compared, between, within
-from ttt_bench.analysis.image_differences import image_differences
+from ttt_bench.analysis.comparing.compared import Compared, between, within
+from ttt_bench.analysis.comparing.image_differences import image_differences
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.results.store import read_table

@@ -12,7 +12,7 @@ from support.generated import generate
 from support.synthetic import BASE, add_cell, build, constant, gains
 
 from ttt_bench import open_results
-from ttt_bench.analysis.compared import between
+from ttt_bench.analysis.comparing.compared import between
 from ttt_bench.analysis.limits import exceeded, limit
 from ttt_bench.cli.compare import Side, side
 from ttt_bench.errors import BenchError

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ttt_bench.analysis.compared import Compared
+from ttt_bench.analysis.comparing.compared import Compared
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.stats.step_rules import DELTA

@@ -11,9 +11,9 @@ from typing import Literal
 import pandas as pd
 
 from ttt_bench.analysis.attribution import attribution
-from ttt_bench.analysis.compared import between, within
+from ttt_bench.analysis.comparing.compared import between, within
+from ttt_bench.analysis.comparing.joining import join
 from ttt_bench.analysis.evidence import Evidence
-from ttt_bench.analysis.joining import join
 from ttt_bench.analysis.regret import regrets
 from ttt_bench.analysis.synchronisation import synchronisation
 from ttt_bench.errors import BenchError, unknown
@@ -251,7 +251,7 @@ class Results:
 def open_results(*paths: str | Path) -> Results:
     """Open one or several results folders.
 
-    Cells of several folders are joined as `ttt_bench.analysis.joining.join` does; `notes` of the
+    Cells of several folders are joined as `ttt_bench.analysis.comparing.joining.join` does; `notes` of the
     results states what differs between the folders.
 
     Raises:

@@ -18,7 +18,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.util.paths import user_path
 
 if TYPE_CHECKING:
-    from ttt_bench.analysis.compared import Compared
+    from ttt_bench.analysis.comparing.compared import Compared
     from ttt_bench.analysis.results import Results as OpenResults
     from ttt_bench.report.compare.content import Shown
 
@@ -169,7 +169,7 @@ def _compared(
     first: Side, second: Side, selection: Mapping[str, Any], allow: list[str]
 ) -> Compared:
     """Return the rows of both sides, of the selected results (arguments of `Results.select`)."""
-    from ttt_bench.analysis.compared import between, within
+    from ttt_bench.analysis.comparing.compared import between, within
 
     ours = _opened(first.folder, selection)
     if first.folder.resolve() == second.folder.resolve():

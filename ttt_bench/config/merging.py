@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ttt_bench.config.request import Request
+from ttt_bench.util.input.validation import validated
 from ttt_bench.util.paths import path_from_environment
-from ttt_bench.util.validation import validated
 
 _LISTS = ("methods", "pair", "protocol", "control", "seeds")
 """Fields that may be given as one value or as text with commas."""

@@ -11,7 +11,7 @@ from ttt_bench.config.preset import Preset
 from ttt_bench.config.request import MAX_STEPS, Request
 from ttt_bench.config.tuned import TunedFile
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.util.validation import validated
+from ttt_bench.util.input.validation import validated
 
 _OPTIMISER = frozenset(Optimiser.model_fields)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.util.validation import Strict, UserPath, validated
+from ttt_bench.util.input.validation import Strict, UserPath, validated
 
 PRESETS = ("smoke", "quick", "paper")
 SECTIONS = ("model", "data", "training")

@@ -9,8 +9,8 @@ from typing import Any
 
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.util.toml_file import read_toml
-from ttt_bench.util.validation import shortened
+from ttt_bench.util.input.toml_file import read_toml
+from ttt_bench.util.input.validation import shortened
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from ttt_bench.config.preset import PRESETS, Seed
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
 from ttt_bench.protocols import PROTOCOLS
-from ttt_bench.util.validation import OneOf, Strict, UserPath, allowed_values
+from ttt_bench.util.input.validation import OneOf, Strict, UserPath, allowed_values
 
 HPARAMS = ("paper", "original", "tuned")
 """The sets of hyperparameters; the first one is the default."""

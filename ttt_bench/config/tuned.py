@@ -18,8 +18,8 @@ from ttt_bench.config.toml_text import toml_text
 from ttt_bench.designs.rates import RULE, choose_rate
 from ttt_bench.errors import BenchError
 from ttt_bench.util.hashing import hash_file, hash_of
+from ttt_bench.util.input.validation import Strict, validated
 from ttt_bench.util.os_errors import explained_reading, file_bytes
-from ttt_bench.util.validation import Strict, validated
 
 FILE = "tuned.toml"
 """Name of the file in the results folder of the trials."""

@@ -24,8 +24,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ttt_bench.errors import BenchError
-from ttt_bench.util.toml_file import read_toml
-from ttt_bench.util.validation import OneOf, Strict, validated
+from ttt_bench.util.input.toml_file import read_toml
+from ttt_bench.util.input.validation import OneOf, Strict, validated
 
 BASE = "base"
 """The method that every arm includes, since all changes are measured against it."""

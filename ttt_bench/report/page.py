@@ -8,8 +8,8 @@ from functools import cached_property
 from importlib.metadata import version
 
 from ttt_bench.report.formats.html import html_environment
+from ttt_bench.report.formats.sections import Drawn, FurtherSection, data_uri
 from ttt_bench.report.provenance import Provenance, provenance
-from ttt_bench.report.sections import Drawn, FurtherSection, data_uri
 from ttt_bench.report.tables import Table
 from ttt_bench.stats.comparison import Comparison
 

@@ -38,13 +38,13 @@ from ttt_bench.report import attribution_table, classes, main_table, more_table,
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
+from ttt_bench.report.formats.sections import Drawn, table_files
 from ttt_bench.report.intervals import intervals_csv
 from ttt_bench.report.marks.conditions import with_conditions
 from ttt_bench.report.marks.contract import marked
 from ttt_bench.report.page import ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
 from ttt_bench.report.rules.table import rules_table
-from ttt_bench.report.sections import Drawn, table_files
 from ttt_bench.report.studies.sections import study_sections
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of

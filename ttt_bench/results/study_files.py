@@ -12,8 +12,8 @@ from ttt_bench.designs.study import Arm, Study
 from ttt_bench.errors import DamagedError
 from ttt_bench.results.records import read_json
 from ttt_bench.util.atomic import atomic_file
+from ttt_bench.util.input.validation import Strict
 from ttt_bench.util.text import short_name
-from ttt_bench.util.validation import Strict
 
 FOLDER = "studies"
 REMEDY = "`ttt-bench study` writes it again"

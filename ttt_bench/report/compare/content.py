@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ttt_bench.analysis.compared import Compared
-from ttt_bench.analysis.image_differences import image_differences
-from ttt_bench.analysis.matching import RowPair
+from ttt_bench.analysis.comparing.compared import Compared
+from ttt_bench.analysis.comparing.image_differences import image_differences
+from ttt_bench.analysis.comparing.matching import RowPair
 from ttt_bench.stats.comparison import Comparison, Key
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ttt_bench.analysis.matching import RowPair
+from ttt_bench.analysis.comparing.matching import RowPair
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.columns import GAINS, metric_column, number, with_interval
 from ttt_bench.report.compare.claims import claims, decimals_of, pair_name

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ttt_bench.analysis.results import Results
 from ttt_bench.analysis.studies import StudyResults, study_results
-from ttt_bench.report.sections import FurtherSection, Part
+from ttt_bench.report.formats.sections import FurtherSection, Part
 from ttt_bench.results.study_files import StudyFile
 
 

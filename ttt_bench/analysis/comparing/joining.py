@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ttt_bench.analysis.comparable import EVALUATION, SOURCE, unequal
+from ttt_bench.analysis.comparing.comparable import EVALUATION, SOURCE, unequal
 from ttt_bench.results.load import Loaded, plain
 from ttt_bench.stats.comparison import split_settings
 from ttt_bench.stats.conditions import differences_between

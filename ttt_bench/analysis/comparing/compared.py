@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ttt_bench.analysis.evidence import (
-    ESTIMATE_COLUMNS,
-    Evidence,
-    Side,
-    corrected,
-    difference,
-)
-from ttt_bench.analysis.joining import sides
-from ttt_bench.analysis.matching import (
+from ttt_bench.analysis.comparing.joining import sides
+from ttt_bench.analysis.comparing.matching import (
     Match,
     RowPair,
     check_comparable,
     label_pairs,
     matches,
     named_pair,
+)
+from ttt_bench.analysis.evidence import (
+    ESTIMATE_COLUMNS,
+    Evidence,
+    Side,
+    corrected,
+    difference,
 )
 from ttt_bench.analysis.verdicts import verdicts
 from ttt_bench.errors import BenchError, unknown

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from ttt_bench.analysis.comparable import ALL, EVALUATION, Unequal, permitted, unequal
+from ttt_bench.analysis.comparing.comparable import ALL, EVALUATION, Unequal, permitted, unequal
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.stats.comparison import Comparison

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ttt_bench.analysis.comparing.matching import RowPair
 from ttt_bench.analysis.evidence import Side, common_seeds
 from ttt_bench.analysis.images import by_batch
-from ttt_bench.analysis.matching import RowPair
 from ttt_bench.errors import DamagedError
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.results.sums import image_sums

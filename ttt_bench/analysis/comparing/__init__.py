@@ -1,0 +1,1 @@
+"""Comparisons between rows and between results folders."""

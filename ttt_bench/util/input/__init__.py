@@ -1,0 +1,1 @@
+"""Read and check what a person has written."""
