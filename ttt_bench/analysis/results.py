@@ -251,7 +251,7 @@ class Results:
 def open_results(*paths: str | Path) -> Results:
     """Open one or several results folders.
 
-    Cells of several folders are joined as `ttt_bench.analysis.comparing.joining.join` does; `notes` of the
+    Cells of several folders are joined as `analysis.comparing.joining.join` does; `notes` of the
     results states what differs between the folders.
 
     Raises:

@@ -143,13 +143,14 @@ def run_studies(
 def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
     """Print the arms of studies with the numbers of their cells."""
     results = planned.sweep.request.results
+    finished = {one.hash for one in planned.sweep.cells if one.state(results) in FINISHED}
     rows = [
         {
             "study": study.study.name,
             "pair": study.pair,
             "arm": one.arm.label,
             "cells": len(one.cells),
-            "finished": sum(cell.state(results) in FINISHED for cell in one.cells),
+            "finished": len(finished.intersection(one.hashes)),
         }
         for study in planned.studies
         for one in study.arms

@@ -32,6 +32,11 @@ class PlannedArm:
     arm: Arm
     cells: tuple[Cell, ...]
 
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Return the hashes of the cells."""
+        return tuple(cell.hash for cell in self.cells)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStudy:
@@ -220,12 +225,8 @@ def study_files(plan: StudyPlan) -> Iterator[StudyFile]:
                 study=one.study,
                 pair=one.pair,
                 key=_key(one, cells[0], plan.sweep.request),
-                arms=tuple(_arm_file(planned) for planned in one.arms),
+                arms=tuple(ArmFile(label=own.arm.label, cells=own.hashes) for own in one.arms),
             )
-
-
-def _arm_file(planned: PlannedArm) -> ArmFile:
-    return ArmFile(label=planned.arm.label, cells=tuple(cell.hash for cell in planned.cells))
 
 
 def _key(one: PlannedStudy, cell: Cell, request: Request) -> str:

@@ -25,7 +25,7 @@ def claims(found: pd.DataFrame, units: str) -> dict[str, str]:
     """Return quantity -> sentence on what may be claimed.
 
     Args:
-        found: differences (`analysis.compared.COLUMNS`) of one pair of comparisons.
+        found: differences (`compared.COLUMNS`) of one pair of comparisons.
         units: what a replicate draws, `images` or `batches`.
     """
     one_pair = not found.duplicated("quantity").any()
@@ -48,7 +48,7 @@ def decimals_of(quantity: str, level: float) -> int:
 
 
 def claim(row: Any, units: str) -> str:
-    """Return the sentence on one difference, a row of a frame with `analysis.compared.COLUMNS`.
+    """Return the sentence on one difference, a row of a frame with `compared.COLUMNS`.
 
     Example: 's4t is not shown to differ from norm: +0.26 points, 95 % interval −0.15 to 0.67, 3
     seeds, 16 batches'.

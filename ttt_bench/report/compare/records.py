@@ -16,8 +16,8 @@ Record = dict[str, Any]
 def records(content: Shown) -> list[Record]:
     """Return a record per difference, and per image and task; missing numbers are None.
 
-    `kind` is `difference` (`analysis.compared.COLUMNS`, the step rule as `selection`, and `claim`,
-    the sentence on what it shows) or `image` (`analysis.image_differences.IMAGE_COLUMNS`).
+    `kind` is `difference` (`compared.COLUMNS`, the step rule as `selection`, and `claim`,
+    the sentence on what it shows) or `image` (`image_differences.IMAGE_COLUMNS`).
     """
     found: list[Record] = []
     for group in groups(content):
