@@ -120,6 +120,7 @@ def _reduce(folder: Path, manifest: dict[str, Any]) -> None:
     attempts = store.read_attempts(folder)
     for attempt in attempts["attempts"]:
         attempt.pop("host", None)
+        attempt.get("timed", {}).pop("host", None)
     target = store.cell_folder(EXAMPLE, manifest["pair"], manifest["method"], manifest["config"])
     store.write_cell(
         target,

@@ -158,7 +158,8 @@ def test_a_finished_run_repeats_no_forward_pass(
     )
     before = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
     outcome = run(swept, methods=LINE, protocol="online,episodic,single-batch")
-    assert (set(passes), outcome.kept, outcome.computed) == ({"meta"}, 12, {})
+    assert set(passes) <= {"meta"}
+    assert (outcome.kept, outcome.computed) == (12, {})
     assert before == {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
 
 

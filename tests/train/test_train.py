@@ -18,12 +18,14 @@ from ttt_bench.adapter import Adapter, SourcePass, SourceStep
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
+from ttt_bench.results.timed_work import read_times
 from ttt_bench.train import net as training
 from ttt_bench.train.chain import checkpoint_path, training_chain
 from ttt_bench.train.loader import sample_indices
 from ttt_bench.train.net import build_net
 from ttt_bench.train.stage import StageRun
 from ttt_bench.train.trainer import Trainer
+from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent
 
 CPU = torch.device("cpu")
@@ -157,6 +159,19 @@ def test_a_shared_stage_that_one_method_began_is_resumed_by_any_other(
     resumed = values(trainer(tmp_path / "b").source_model(spec(), second(), data))
     assert same(undisturbed, resumed)
     assert data.reads == 4, "of seven iterations the first three were kept"
+
+
+def test_seconds_of_all_attempts_at_a_stage_add_up(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(folder).source_model(spec(), Toy(), Stopped())
+    (partial,) = folder.glob("*.partial.safetensors")
+    tensors, about = tensor_file.load(partial)
+    assert 0 < about["seconds"] < 1000
+    tensor_file.save(partial, tensors, {**about, "seconds": 1000.0})
+    trainer(folder).source_model(spec(), Toy(), ToyDataset())
+    second, first = sorted(one.seconds for one in read_times(tmp_path))
+    assert 0 < second < 1000 < first
 
 
 def corrupt(path: Path) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 
 import torch
+from timm import is_model
 
 from ttt_bench.adapt.returned import checked_plan
 from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter, Plan
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
+from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.weights import backbone_code
 from ttt_bench.network import Net
 from ttt_bench.util.process import watched
 
@@ -28,12 +34,55 @@ def meta_net(
     Raises:
         BenchError: the backbone cannot be built.
     """
+    model = deepcopy(_meta_model(*_identity(config, channels)))
+    if adapter is None:
+        return Net(model, None)
+    with torch.device("meta"), watched(f"`build` of method {adapter.name}"):
+        return Net(model, adapter.build(model, model.tasks))
+
+
+def forward_error(
+    config: ModelConfig, channels: Mapping[str, int], size: tuple[int, int]
+) -> str | None:
+    """Return why a network cannot take images of a size, or None if it can.
+
+    Args:
+        config: the network's configuration.
+        channels: task -> output channels.
+        size: (H, W) of the images.
+
+    Raises:
+        BenchError: the backbone cannot be built.
+    """
+    return _forward_error(_identity(config, channels), size)
+
+
+_Identity = tuple[str, tuple[tuple[str, int], ...], str]
+"""Configuration of a network in JSON, output channels, and hash of the code of its backbone."""
+
+
+def _identity(config: ModelConfig, channels: Mapping[str, int]) -> _Identity:
+    known = is_model(config.architecture)  # `build_model` names the nearest ones otherwise
+    code = backbone_code(config) if known else ""
+    return config.untrained().model_dump_json(), tuple(channels.items()), code
+
+
+@lru_cache(maxsize=16)
+def _meta_model(config: str, channels: tuple[tuple[str, int], ...], code: str) -> MultiTaskModel:
+    """Return the shared network; a backbone whose code has changed is built again."""
     with torch.device("meta"):
-        model = build_model(config.untrained(), channels)
-        if adapter is None:
-            return Net(model, None)
-        with watched(f"`build` of method {adapter.name}"):
-            return Net(model, adapter.build(model, model.tasks))
+        return build_model(ModelConfig.model_validate_json(config), dict(channels))
+
+
+@lru_cache(maxsize=64)
+def _forward_error(identity: _Identity, size: tuple[int, int]) -> str | None:
+    try:
+        deepcopy(_meta_model(*identity))(torch.empty(2, 3, *size, device="meta"))
+    except BenchError:
+        raise
+    except Exception as error:  # timm's networks of fixed size raise various errors
+        return str(error)
+    return None
 
 
 def plan_of(net: Net, adapter: Adapter) -> Plan:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ttt_bench.sweep.cell import Cell
+    from ttt_bench.sweep.forecast.summary import PlanSummary
     from ttt_bench.sweep.plan import Sweep
     from ttt_bench.sweep.runner import Outcome
 
@@ -30,6 +31,7 @@ PLAN_COLUMNS = (
     "settings",
     "state",
     "reason",
+    "seconds",
     "config",
 )
 _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
@@ -114,8 +116,11 @@ def _say_outcome(outcome: Outcome, results: Path) -> None:
 
 
 def show_plan(sweep: Sweep, *, as_json: bool) -> None:
-    """Print the cells of a sweep and their state."""
-    rows = [_plan_row(cell, sweep.request) for cell in sweep.cells]
+    """Print the cells of a sweep, their state, and how long the pending ones take."""
+    from ttt_bench.sweep.forecast.summary import summarise
+
+    summary = summarise(sweep)
+    rows = [_plan_row(cell, sweep.request, summary) for cell in sweep.cells]
     how = f"preset {rows[0]['preset']}, hparams {rows[0]['hparams']}"
     show(
         rows,
@@ -124,9 +129,10 @@ def show_plan(sweep: Sweep, *, as_json: bool) -> None:
         as_json=as_json,
         json_columns=PLAN_COLUMNS,
     )
+    say(summary.sentence())
 
 
-def _plan_row(cell: Cell, request: Request) -> dict[str, Any]:
+def _plan_row(cell: Cell, request: Request, summary: PlanSummary) -> dict[str, Any]:
     return {
         "pair": cell.opened.pair.name,
         "method": cell.method,
@@ -137,7 +143,8 @@ def _plan_row(cell: Cell, request: Request) -> dict[str, Any]:
         "preset": cell.opened.preset_name,
         "hparams": request.hparams,
         "settings": cell.identity["settings"],
-        "state": "not_applicable" if cell.reason else cell.state(request.results),
+        "state": summary.states[cell.hash],
         "reason": cell.reason,
+        "seconds": summary.seconds(cell.hash),
         "config": cell.hash,
     }

@@ -142,6 +142,8 @@ def run_studies(
 
 def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
     """Print the arms of studies with the numbers of their cells."""
+    from ttt_bench.sweep.forecast.summary import summarise
+
     results = planned.sweep.request.results
     finished = {one.hash for one in planned.sweep.cells if one.state(results) in FINISHED}
     rows = [
@@ -156,8 +158,7 @@ def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
         for one in study.arms
     ]
     show(rows, list(rows[0]), title=f"plan for {results}", as_json=as_json)
-    if not as_json:
-        say(f"{len(planned.sweep.cells)} cells; a cell that several arms share is computed once")
+    say(f"{summarise(planned.sweep).sentence()}. A cell that several arms share counts once")
 
 
 @app.command("rate")

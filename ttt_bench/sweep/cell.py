@@ -59,6 +59,7 @@ class Cell:
         chain: the stages of source training.
         identity: the values of the cell's rows that are the same in all of them.
         config: everything that the cell's numbers depend on; `hash` is its hash.
+        moves: whether the method moves parameters.
         reason: the reason why the cell does not apply; None if it does.
         tuned: where tuned settings come from (`TunedFile.origin`); None for other ones.
     """
@@ -73,6 +74,7 @@ class Cell:
     chain: tuple[TrainingStage, ...]
     identity: dict[str, Any]
     config: dict[str, Any]
+    moves: bool
     reason: str | None
     tuned: dict[str, Any] | None
 
@@ -185,6 +187,7 @@ def _cell(
             "schema_version": schema.SCHEMA_VERSION,
         },
         config=config,
+        moves=method.moves,
         reason=method.reason,
         tuned=resolved.tuned.origin() if resolved.tuned and method.moves else None,
     )

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import torch
 from torch import nn
 
-from ttt_bench.adapt.meta import meta_net, plan_of
+from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
@@ -134,7 +133,7 @@ def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequ
     for role, size in sizes.items():
         if role in batches:
             problems += _batch_problems(opened, network, role, size=size, batch=batches[role])
-        problems += _size_problems(opened, network, role, size)
+        problems += _size_problems(opened, role, size)
     return problems
 
 
@@ -205,18 +204,16 @@ def _batch_problems(
     ]
 
 
-def _size_problems(
-    opened: OpenedPair, network: Network, role: str, size: tuple[int, int]
-) -> list[str]:
-    try:
-        network(torch.empty(2, 3, *size, device="meta"))
-    except Exception as error:  # timm's networks of fixed size raise various errors
-        return [
-            f"{opened.pair.name}: {opened.preset.model.backbone} cannot take the {role}'s images "
-            f"of {size[0]}x{size[1]} ({error}); use another backbone or other sizes "
-            f"(--set data.sizes.{role}=[H, W])"
-        ]
-    return []
+def _size_problems(opened: OpenedPair, role: str, size: tuple[int, int]) -> list[str]:
+    model = opened.preset.model
+    error = forward_error(model, channels_of(opened), size)
+    if error is None:
+        return []
+    return [
+        f"{opened.pair.name}: {model.backbone} cannot take the {role}'s images of "
+        f"{size[0]}x{size[1]} ({error}); use another backbone or other sizes "
+        f"(--set data.sizes.{role}=[H, W])"
+    ]
 
 
 def _has_batchnorm(network: nn.Module) -> bool:

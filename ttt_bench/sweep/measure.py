@@ -26,6 +26,7 @@ from ttt_bench.network import Net
 from ttt_bench.protocols import protocol_of
 from ttt_bench.results import schema
 from ttt_bench.results.schema import AGREEMENT
+from ttt_bench.results.timed_work import Stopwatch
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of
@@ -35,6 +36,21 @@ from ttt_bench.train.trainer import Trainer
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
+
+
+@dataclass(frozen=True)
+class PartSeconds:
+    """Seconds that the parts of a cell took.
+
+    Attributes:
+        source: to load, wait for, or train the source model and to get the source statistics.
+        adapting: to adapt and score, in this attempt.
+        adapted_before: to adapt and score, in the earlier attempts that this one resumed.
+    """
+
+    source: float
+    adapting: float
+    adapted_before: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +63,14 @@ class Measured:
         own_source: everything measured of the method's own source model before adapting, step 0
             only; None if it starts from Base's.
         moves: whether the method moved parameters.
+        seconds: how long its parts took.
     """
 
     record: Record
     rows: pd.DataFrame
     own_source: Record | None
     moves: bool
+    seconds: PartSeconds
 
     @property
     def own_source_scores(self) -> dict[str, float] | None:
@@ -92,9 +110,10 @@ class CellRun:
             DivergedError: training or adapting diverged.
             BenchError: a file is damaged, or a task has no valid pixel.
         """
-        cell = self.cell
+        cell, watch = self.cell, Stopwatch()
         net = self._source_model()
         statistics = self._source_statistics(net)
+        source_seconds = watch.seconds
         target = normalisation_of(cell.opened.pair.target, cell.opened.variant)
         if target != cell.spec.normalisation:
             # otherwise the model keeps its own, which a model trained elsewhere may contain
@@ -102,13 +121,16 @@ class CellRun:
         own_source = self._own_source(net) if trains_own_source(cell.settings.adapter) else None
         session = self._session(net, statistics)
         record = Record(batches=self._batches(), steps=cell.settings.steps)
-        start = self._resume(session, record)
-        self._protocol_run(session, record).run(protocol_of(cell.protocol), start)
+        start, before = self._resume(session, record)
+        watch = Stopwatch(before)
+        self._protocol_run(session, record, watch).run(protocol_of(cell.protocol), start)
+        seconds = PartSeconds(source_seconds, watch.seconds - before, before)
         return Measured(
             record=record,
             rows=self._rows(record),
             own_source=own_source,
             moves=bool(session.moved),
+            seconds=seconds,
         )
 
     def _source_model(self) -> Net:
@@ -163,7 +185,7 @@ class CellRun:
     def _batches(self) -> list[list[int]]:
         return target_batches(self.cell.opened.target_data, self.cell.opened.preset.batch)
 
-    def _protocol_run(self, session: Session, record: Record) -> ProtocolRun:
+    def _protocol_run(self, session: Session, record: Record, watch: Stopwatch) -> ProtocolRun:
         cell, pair = self.cell, self.cell.opened.pair
         title = f"{cell.method} on {pair.name}, {cell.protocol}, seed {cell.seed}"
         return ProtocolRun(
@@ -176,18 +198,19 @@ class CellRun:
             progress=RunProgress(
                 display=self.progress,
                 title=title,
-                save=self._saver(session, record),
+                save=self._saver(session, record, watch),
                 save_seconds=self.save_seconds,
             ),
             keep_examples=pair.target.embedded,
             agreement=AGREEMENT in cell.config["signals"],
         )
 
-    def _saver(self, session: Session, record: Record) -> Callable[[int], None]:
+    def _saver(self, session: Session, record: Record, watch: Stopwatch) -> Callable[[int], None]:
         def save(unit: int) -> None:
             state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
             about = {
                 "unit": unit,
+                "seconds": watch.seconds,
                 "losses": record.losses,
                 "schema_version": schema.SCHEMA_VERSION,
                 "config": self.cell.hash,
@@ -196,23 +219,28 @@ class CellRun:
 
         return save
 
-    def _resume(self, session: Session, record: Record) -> int:
-        """Restore an unfinished cell; return the first unit of work that is left."""
+    def _resume(self, session: Session, record: Record) -> tuple[int, float]:
+        """Restore an unfinished cell.
+
+        Returns:
+            The first unit of work that is left, and the seconds that those before it took.
+        """
         partial = self.cell.partial(self.results)
         if not partial.exists():
-            return 0
+            return 0, 0.0
         try:
             state, about = self._saved(partial)
         except DamagedError as error:
             kept = set_aside(partial, self.results)
             self.progress.notice(f"{error}. It is now {kept}")
-            return 0
+            return 0, 0.0
         if about.get("schema_version") != schema.SCHEMA_VERSION:
-            return 0  # an earlier version measured less, so the cell starts again
+            return 0, 0.0  # an earlier version measured less, so the cell starts again
         session.restore(state)
         record.from_tensors(tensor_file.below_prefix("record.", state))
         record.losses = [tuple(entry) for entry in about["losses"]]
-        return int(about["unit"])
+        # earlier versions did not count seconds
+        return int(about["unit"]), float(about.get("seconds", 0.0))
 
     def _saved(self, partial: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what `_saver` wrote.

@@ -19,8 +19,10 @@ from ttt_bench.results.contract import Verdict
 from ttt_bench.results.failures import FailedCell
 from ttt_bench.results.leftovers import clean
 from ttt_bench.results.schema import FINISHED
+from ttt_bench.results.timed_work import TIMED, Stopwatch, timed_now
 from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record, refresh
+from ttt_bench.sweep.forecast.work import adapting_work
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.sharing import attempts_at, share
@@ -66,7 +68,7 @@ class _Stored:
     Attributes:
         ending: how it ended.
         tables: tables and examples by name; empty without numbers.
-        details: further entries of the attempt, such as a traceback.
+        details: further entries of the attempt: its times, or a traceback.
     """
 
     ending: Ending
@@ -196,6 +198,7 @@ class Runner:
             return self._failed(cell, error)
 
     def _measured(self, cell: Cell) -> _Stored:
+        watch = Stopwatch()
         measured = CellRun(
             cell=cell,
             results=self.request.results,
@@ -207,7 +210,13 @@ class Runner:
         ending = Ending(
             state="done", own_source_scores=measured.own_source_scores, moves=measured.moves
         )
-        return _Stored(ending=ending, tables=tables(measured))
+        found, seconds = tables(measured), measured.seconds
+        timed = timed_now(
+            adapting_work(cell, device_name(self.device)),
+            seconds.adapted_before + seconds.adapting,
+            fixed=watch.seconds - seconds.source - seconds.adapting,
+        )
+        return _Stored(ending=ending, tables=found, details={TIMED: timed.model_dump(mode="json")})
 
     def _failed(self, cell: Cell, error: Exception) -> _Stored:
         """Return a failed attempt with its traceback; the first cell of each cause is shown."""

@@ -30,13 +30,17 @@ class StageRun:
 
     The constructor sets train or eval mode, gradients and BatchNorm modes of `net` as the stage's
     phase needs them.
+
+    Attributes:
+        iteration: number of updates so far.
+        seconds: seconds of these updates, over all attempts; the trainer counts them.
     """
 
     def __init__(
         self, net: Net, stage: TrainingStage, spec: SourceSpec, device: torch.device
     ) -> None:
         self.net, self.stage, self.spec, self.device = net, stage, spec, device
-        self.iteration = 0
+        self.iteration, self.seconds = 0, 0.0
         self.ctx = HarnessContext(net, RECIPES[spec.recipe])
         self.uncertainties = nn.Parameter(torch.ones(len(spec.tasks), device=device))
         self._prepare_modules()
@@ -164,7 +168,8 @@ class StageRun:
             **tensor_file.with_prefix("optimiser.", tensor_file.optimiser_tensors(self.optimiser)),
             "uncertainties": self.uncertainties,
         }
-        return tensors, {"iteration": self.iteration, "stage": self.stage.key}
+        values = {"iteration": self.iteration, "stage": self.stage.key, "seconds": self.seconds}
+        return tensors, values
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Resume from what `state` returned."""
@@ -176,3 +181,4 @@ class StageRun:
         with torch.no_grad():
             self.uncertainties.copy_(tensors["uncertainties"])
         self.iteration = int(values["iteration"])
+        self.seconds = float(values.get("seconds", 0.0))  # earlier versions did not count them

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.device import device_name
 from ttt_bench.adapter import Adapter
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.network import Net
+from ttt_bench.results.timed_work import Stopwatch, Work, timed_now, write_time
 from ttt_bench.train.chain import (
     SourceSpec,
     TrainingStage,
     checkpoint_path,
     statistics_key,
+    statistics_path,
     training_chain,
 )
 from ttt_bench.train.loader import training_batches
 from ttt_bench.train.net import build_net
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
+from ttt_bench.train.work import statistics_work, training_work
 from ttt_bench.util import tensor_file
 from ttt_bench.util.claims import CLAIMS, Claims
-from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.interrupts import held_interrupts
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
-from ttt_bench.util.text import short_name
 
 SAVE_SECONDS = 60.0
 
@@ -123,14 +126,14 @@ class Trainer:
         key = statistics_key(parent, spec, adapter, target_size)
         if key is None:
             return {}
-        name = f"statistics-{short_name(adapter.name)}-{hash_of(key, 16)}"
-        path = checkpoint_path(self.folder, name)
+        path = statistics_path(self.folder, adapter, key)
         found = self._stored(path, key)
         if found is None:
             title = f"source statistics of {adapter.name}"
-            with self._claims.waiting(name, title, self._notice):
+            with self._claims.waiting(path.stem, title, self._notice):
                 found = self._stored(path, key)  # by another process meanwhile
                 if found is None:
+                    watch = Stopwatch()
                     found = measure_source(
                         net,
                         spec,
@@ -141,6 +144,8 @@ class Trainer:
                         workers=workers,
                     )
                     self._save(path, found, key)
+                    work = statistics_work(key, spec, adapter, dataset, device_name(self.device))
+                    self._save_time(path, work, watch.seconds)
         return {name: tensor.to(self.device) for name, tensor in found.items()}
 
     def _latest(self, chain: Sequence[TrainingStage]) -> tuple[int, dict[str, Tensor]]:
@@ -174,6 +179,11 @@ class Trainer:
         except BenchError as error:
             self._notice(f"{error}. The run continues without this file")
 
+    def _save_time(self, path: Path, work: Work, seconds: float) -> None:
+        """Write how long a checkpoint took next to it; nothing depends on it."""
+        with suppress(BenchError):
+            write_time(path, timed_now(work, seconds))
+
     def _notice(self, message: str) -> None:
         self.progress.notice(message)
 
@@ -204,7 +214,10 @@ class Trainer:
         if partial.exists():
             self._resume(run, partial)
         self._iterate(run, dataset, workers, partial)
-        self._save(checkpoint_path(self.folder, stage.key), run.weights(), stage.dependencies)
+        path = checkpoint_path(self.folder, stage.key)
+        self._save(path, run.weights(), stage.dependencies)
+        work = training_work(run.spec, stage, dataset, device_name(self.device))
+        self._save_time(path, work, run.seconds)
         partial.unlink(missing_ok=True)
 
     def _resume(self, run: StageRun, partial: Path) -> None:
@@ -228,8 +241,10 @@ class Trainer:
             self.progress.bar(title, stage.iterations, start) as bar,
             held_interrupts() as interrupted,
         ):
+            watch = Stopwatch(run.seconds)
             for batch in batches:
                 loss = run.iterate(batch)
+                run.seconds = watch.seconds
                 bar.advance(note="" if loss is None else f"loss {loss:.3f}")
                 if interrupted() or time.monotonic() - saved > self.save_seconds:
                     self._save(partial, *run.state())

@@ -32,6 +32,19 @@ def format_bytes(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
 
 
+def format_seconds(seconds: float) -> str:
+    """Return a duration with a unit, in two digits or more.
+
+    >>> format_seconds(840)
+    '14 min'
+    """
+    for size, unit in ((1, "s"), (60, "min"), (3600, "h"), (86400, "days")):
+        number = seconds / size
+        if number < 90 or unit == "days":
+            break
+    return f"{number:.0f} {unit}" if number >= 10 else f"{number:.2g} {unit}"
+
+
 def short_name(name: str, limit: int = NAME_BYTES) -> str:
     """Return a name for a file or folder of at most `limit` bytes.
 

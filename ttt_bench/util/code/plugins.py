@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from ttt_bench.errors import BenchError, ProcessError, unknown
@@ -171,14 +171,26 @@ class Registry(Generic[LoadedT]):
             yield Entry(name=name, package="ttt-bench", location="built in")
         for name in self._added:
             yield Entry(name=name, package="", location="registered in this process")
-        for point in entry_points(group=self.group):
+        points = entry_points(group=self.group)
+        # parsing a distribution's metadata takes milliseconds, and one may have many entry points
+        used = {point.dist for point in points}
+        packages = {package: _name_and_version(package) for package in used}
+        for point in points:
+            name, version = packages[point.dist]
             yield Entry(
                 name=point.name,
-                package=point.dist.name if point.dist else "unknown",
-                version=point.dist.version if point.dist else "",
+                package=name,
+                version=version,
                 location=point.value,
                 point=point,
             )
+
+
+def _name_and_version(package: Distribution | None) -> tuple[str, str]:
+    if package is None:
+        return "unknown", ""
+    metadata = package.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _imported(point: EntryPoint, where: str, guard: Guard) -> Any:

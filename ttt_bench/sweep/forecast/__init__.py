@@ -1,0 +1,1 @@
+"""How long a planned sweep takes, predicted from measured cells and trainings."""
