@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich.console import RenderableType
@@ -54,9 +54,6 @@ from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HINT = "choose another report folder with --out"
 
@@ -210,21 +207,17 @@ def _section(evidence: Evidence) -> PageSection:
 def _curves(comparison: Comparison) -> Drawn:
     # matplotlib takes seconds to import: tables for a console do without it
     from ttt_bench.report.figures import curves
+    from ttt_bench.report.figures.drawing import drawn
 
-    return _drawn(curves.figure(comparison))
+    return drawn(curves.figure(comparison))
 
 
 def _parts(comparison: Comparison, parts: pd.DataFrame) -> Drawn:
     """Return the figure of the parts of Delta_TTT."""
     from ttt_bench.report.figures import attribution
+    from ttt_bench.report.figures.drawing import drawn
 
-    return _drawn(attribution.figure(comparison, parts))
-
-
-def _drawn(figure: Figure) -> Drawn:
-    from ttt_bench.report.figures.drawing import png, svg
-
-    return Drawn(png=png(figure), svg=svg(figure))
+    return drawn(attribution.figure(comparison, parts))
 
 
 def _examples(comparison: Comparison) -> ExamplePicture | None:

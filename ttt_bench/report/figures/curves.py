@@ -91,13 +91,14 @@ def _draw_line(ax: Axes, values: pd.DataFrame, style: Style, position: int) -> N
 
 
 def _label(ax: Axes, name: str, comparison: Comparison) -> None:
-    ax.set_title(_heading(name), loc="left")
+    ax.set_title(heading(name), loc="left")
     ax.set_xlabel(comparison.protocol.step_axis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     seaborn.despine(ax=ax)
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """Return the heading of a panel: task and metric, or Delta_TTT, with the direction."""
     if name == DELTA:
         return f"Delta_TTT (%), higher is better {UP}"
     metric = metrics_of(name).primary

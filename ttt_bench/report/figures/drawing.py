@@ -9,6 +9,8 @@ import matplotlib
 import seaborn
 from matplotlib.figure import Figure
 
+from ttt_bench.report.formats.sections import Drawn
+
 _SIZES = {
     "grid.color": ".9",
     "font.size": 8,
@@ -46,3 +48,8 @@ def svg(shown: Figure) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "ttt-bench"}):
         shown.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def drawn(shown: Figure) -> Drawn:
+    """Return the figure as files."""
+    return Drawn(png=png(shown), svg=svg(shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import seaborn
@@ -41,6 +42,11 @@ def line_styles(comparison: Comparison) -> dict[str, Style]:
             variant = variants[method] = variants.get(method, -1) + 1
             styles[label] = _style(method, variant, position=len(styles))
     return styles
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, Style]:
+    """Map each method to the style of its default label."""
+    return {name: _style(name, 0, position=place) for place, name in enumerate(methods)}
 
 
 def _style(method: str, variant: int, *, position: int) -> Style:

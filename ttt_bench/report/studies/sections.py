@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from ttt_bench.analysis.results import Results
 from ttt_bench.analysis.studies import StudyResults, study_results
 from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.studies.table import arms_table
 from ttt_bench.results.study_files import StudyFile
+
+CURVE_CAPTION = (
+    "Scores at the last step. Lines: means over seeds; bars: 95 % intervals, which end at the edge "
+    "of a panel if they are much longer than the curves. Dashed black: Base, which does not adapt. "
+    "Hollow squares: published numbers."
+)
 
 
 def study_sections(results: Results, files: Sequence[StudyFile]) -> list[FurtherSection]:
@@ -30,4 +37,45 @@ def _section(found: StudyResults) -> FurtherSection:
 
 def _parts(found: StudyResults) -> Iterator[Part]:
     """Yield the parts that the study shows."""
-    yield from ()
+    if "table" in found.study.show:
+        yield Part(name="arms", table=arms_table(found))
+    if "curve" in found.study.show:
+        yield from _curve(found)
+    if "losses" in found.study.show:
+        yield from _losses(found)
+
+
+def _curve(found: StudyResults) -> Iterator[Part]:
+    # matplotlib takes seconds to import: tables for a console do without it
+    from ttt_bench.report.figures.drawing import drawn
+    from ttt_bench.report.studies import curves
+
+    frame = curves.axis_frame(found)
+    if frame["value"].nunique() < 2:
+        return
+    assert found.study.axis is not None
+    yield Part(
+        name="curve",
+        heading=f"Scores over the {found.study.axis.name}",
+        figure=drawn(curves.axis_figure(found, frame)),
+        caption=CURVE_CAPTION,
+        alt=f"Score of every task and Delta_TTT over the {found.study.axis.name}",
+        csv=frame.to_csv(index=False),
+    )
+
+
+def _losses(found: StudyResults) -> Iterator[Part]:
+    from ttt_bench.report.figures.drawing import drawn
+    from ttt_bench.report.studies import losses
+
+    frame = losses.losses_frame(found)
+    if frame.empty:
+        return
+    assert found.study.axis is not None
+    yield Part(
+        name="losses",
+        table=losses.losses_table(found, frame),
+        figure=drawn(losses.losses_figure(found, frame)),
+        caption=losses.CAPTION,
+        alt=f"Loss over the {found.study.axis.name}, before and after adapting",
+    )

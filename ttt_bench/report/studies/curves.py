@@ -1,0 +1,141 @@
+"""Figures of a study over its axis: scores and Delta_TTT, and losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ttt_bench.analysis.evidence import BASE
+from ttt_bench.analysis.studies import StudyResults
+from ttt_bench.report.figures.curves import heading
+from ttt_bench.report.figures.drawing import laid_out, look
+from ttt_bench.report.figures.line_styles import Style, method_styles
+from ttt_bench.results.published import for_pair
+from ttt_bench.stats.step_rules import DELTA, FIXED
+from ttt_bench.tasks import TASKS
+
+PANEL = (3.4, 2.1)
+"""Width and height of a panel in inches."""
+DODGE = 0.012
+"""Distance of the bars of two methods, as a share of the axis."""
+COLUMNS = ("value", "method", "quantity", "mean", "low", "high", "published")
+
+
+def axis_frame(found: StudyResults) -> pd.DataFrame:
+    """Return the numbers of the figure: one row per value, method and quantity.
+
+    Columns `COLUMNS`. Base is among the methods. The quantities are tasks and Delta_TTT at the
+    fixed step; `published` is the printed Delta_TTT, NaN without one.
+    """
+    frames = list(_frames(found))
+    if not frames:
+        return pd.DataFrame(columns=list(COLUMNS))
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[frame["quantity"].isin([*TASKS, DELTA])][list(COLUMNS)].reset_index(drop=True)
+
+
+def _frames(found: StudyResults) -> Iterator[pd.DataFrame]:
+    for arm in found.arms:
+        if arm.evidence is None or arm.evidence.comparison.rows.empty:
+            continue
+        comparison = arm.evidence.comparison
+        means = arm.evidence.estimates(FIXED.name)
+        for label in filter(None, (comparison.base, *arm.labels)):
+            own = means[means["label"] == label]
+            printed = _published(comparison.key.pair, label)
+            yield own.assign(
+                value=arm.arm.value,
+                method=comparison.methods[label],
+                published=own["quantity"].map({DELTA: printed}).astype(float),
+            )
+
+
+def _published(pair: str, label: str) -> float:
+    """Return the printed Delta_TTT of a row; NaN without one."""
+    table = for_pair(pair)
+    row = table.row(label) if table is not None else None
+    return math.nan if row is None or row.delta is None else row.delta.value
+
+
+def axis_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
+    """Return a figure with a panel for every task and one for Delta_TTT over the axis.
+
+    Lines are means over seeds, bars their 95 % intervals. Hollow squares are published numbers.
+
+    Args:
+        frame: as `axis_frame` returns it.
+    """
+    assert found.study.axis is not None
+    names = [name for name in (*TASKS, DELTA) if name in set(frame["quantity"])]
+    styles = method_styles(list(dict.fromkeys(frame["method"])))
+    with look():
+        shown, axes = _panels(len(names))
+        for ax, name in zip(axes, names, strict=True):
+            _draw(ax, frame[frame["quantity"] == name], styles)
+            _label(ax, heading(name), found.study.axis.name)
+        shown.legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside lower left",
+            ncols=3,
+            frameon=False,
+        )
+        return laid_out(shown)
+
+
+def _panels(number: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per line, so that it is legible in one column of print."""
+    shown = Figure(figsize=(PANEL[0], PANEL[1] * number + 0.3), layout="constrained")
+    FigureCanvasAgg(shown)
+    return shown, list(shown.subplots(number, 1, squeeze=False).flat)
+
+
+def _label(ax: Axes, title: str, axis: str) -> None:
+    ax.set_title(title, loc="left")
+    ax.set_xlabel(axis)
+    seaborn.despine(ax=ax)
+
+
+def _draw(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
+    # bars of several methods stand next to each other
+    apart = DODGE * (values["value"].max() - values["value"].min())
+    for place, (method, style) in enumerate(styles.items()):
+        own = values[values["method"] == method].sort_values("value")
+        own = own.drop_duplicates("value")  # arms of one comparison share Base
+        if own.empty:
+            continue
+        ax.plot(own["value"], own["mean"], label=method, linewidth=1.3, markersize=4, **style)
+        known = own[own["low"].notna() & (method != BASE)]
+        bars = {"color": style["color"], "linewidth": 0.9}
+        ax.vlines(known["value"] + (place - 1) * apart, known["low"], known["high"], **bars)
+        printed = own[own["published"].notna()]
+        if len(printed):
+            _draw_published(ax, printed, method, style)
+    ax.set_ylim(*_limits(values))
+
+
+def _limits(values: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of the vertical axis; bars that are much longer than the curves are cut."""
+    means = pd.concat([values["mean"], values["published"].dropna()])
+    span = max(means.max() - means.min(), 1e-3 * abs(means).max(), 1e-9)
+    low = max(min(means.min(), values["low"].min()), means.min() - span)
+    high = min(max(means.max(), values["high"].max()), means.max() + span)
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _draw_published(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> None:
+    ax.plot(
+        own["value"],
+        own["published"],
+        linestyle="none",
+        marker="s",
+        markersize=5,
+        markerfacecolor="none",
+        markeredgecolor=style["color"],
+        label=f"{method}, published",
+    )

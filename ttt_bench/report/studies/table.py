@@ -1,0 +1,174 @@
+"""The table of a study: one row per arm and method, with the published numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from ttt_bench.analysis.evidence import Evidence
+from ttt_bench.analysis.studies import ArmResults, StudyResults
+from ttt_bench.analysis.verdicts import verdicts
+from ttt_bench.metrics.base import metrics_of
+from ttt_bench.report.columns import (
+    DELTA_KEY,
+    GAINS,
+    metric_column,
+    number,
+    quantity_key,
+    task_key,
+    with_interval,
+)
+from ttt_bench.report.frames import named_rows
+from ttt_bench.report.published_rows import PublishedRows
+from ttt_bench.report.studies.notes import study_notes
+from ttt_bench.report.tables import Cell, Column, Number, Row, Section, Table
+from ttt_bench.stats.comparison import Key
+from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
+from ttt_bench.stats.trajectories import mean_change
+from ttt_bench.tasks import TASKS, canonical
+
+
+def arms_table(found: StudyResults) -> Table:
+    """Return the table of a study: scores and Delta_TTT of every arm under each step rule."""
+    means = {rule.name: found.estimates(rule.name) for rule in SECTIONS}
+    every = pd.concat(means.values(), ignore_index=True)
+    return Table(
+        title=found.study.title,
+        subtitle=subtitle(found),
+        columns=_columns(found, every),
+        sections=tuple(_sections(found, means)),
+        notes=tuple(study_notes(found, every)),
+        corner="arm",
+    )
+
+
+def subtitle(found: StudyResults) -> str:
+    """Return the pair, and what all cells of the study share."""
+    words = [found.file.pair.replace(":", " → ")]
+    return ", ".join([*words, *(one.subtitle for one in found.comparisons[:1])])
+
+
+def tasks_of(found: StudyResults) -> tuple[str, ...]:
+    """Return the tasks of all comparisons, in canonical order."""
+    return canonical({task for one in found.comparisons for task in one.tasks})
+
+
+def _columns(found: StudyResults, every: pd.DataFrame) -> tuple[Column, ...]:
+    if every.empty:
+        return (Column(key="result", head=("result",)),)
+    largest = every.groupby("quantity")["mean"].max()
+    tasks = [task for task in tasks_of(found) if task in largest.index]
+    columns = [metric_column(metrics_of(task).primary, largest[task]) for task in tasks]
+    columns += [GAINS[DELTA]] if DELTA in largest.index else []
+    published = [column for one in found.comparisons for column in PublishedRows.of(one).columns]
+    return (*columns, *dict.fromkeys(published))
+
+
+def _sections(found: StudyResults, means: dict[str, pd.DataFrame]) -> Iterator[Section]:
+    for rule in SECTIONS:
+        own = means[rule.name]
+        if len(own):
+            rows = tuple(_rows(found, rule, own))
+            yield Section(key=rule.name, heading=rule.heading, rows=rows, detail=rule.detail)
+    yield from _published(found)
+    missing = [arm for arm in found.arms if not arm.labels]
+    if missing:
+        rows = tuple(Row(label=arm.arm.label, state=_state(arm)) for arm in missing)
+        yield Section(key="missing", heading="without numbers", rows=rows)
+
+
+def _published(found: StudyResults) -> Iterator[Section]:
+    """Yield the published rows of the arms, once per comparison."""
+    for comparison in found.comparisons:
+        yield from PublishedRows.of(comparison).sections()
+
+
+def _state(arm: ArmResults) -> str:
+    return "not computed yet" if arm.evidence is None else "no numbers"
+
+
+def _rows(found: StudyResults, rule: StepRule, means: pd.DataFrame) -> Iterator[Row]:
+    """Yield the rows of the arms, each comparison's row of Base before its first arm."""
+    several = len(found.comparisons) > 1
+    done: set[Key] = set()
+    for arm in found.arms:
+        if arm.evidence is None:
+            continue
+        if arm.evidence.comparison.key not in done:
+            done.add(arm.evidence.comparison.key)
+            label = f"{arm.arm.label}: base" if several else "base"
+            yield from _base_row(arm.evidence, rule, label)
+        for label in arm.labels:
+            own = means[(means["arm"] == arm.arm.label) & (means["label"] == label)]
+            if len(own):
+                yield Row(label=arm.row_name(label), cells=_cells(arm, rule, label, own))
+    yield from _summary(found, means)
+
+
+def _base_row(evidence: Evidence, rule: StepRule, label: str) -> Iterator[Row]:
+    """Yield the row of Base, if it has numbers."""
+    means = evidence.estimates(rule.name)
+    own = means[means["label"] == evidence.comparison.base]
+    own = own[own["quantity"].isin(list(TASKS))]
+    if len(own):
+        yield Row(label=label, cells={**_numbers(own), DELTA_KEY: Number(mean=0.0)})
+
+
+def _numbers(own: pd.DataFrame) -> dict[str, Cell]:
+    return {quantity_key(row.quantity): number(row.mean, row.sd) for row in named_rows(own)}
+
+
+def _cells(arm: ArmResults, rule: StepRule, label: str, own: pd.DataFrame) -> dict[str, Cell]:
+    """Return the cells of a row; bold and marks are against Base."""
+    assert arm.evidence is not None  # it has the row
+    shown = own[own["quantity"].isin([*TASKS, DELTA])]
+    changes = shown[["quantity"]].assign(mean=shown["change_mean"], p_holm=shown["change_p_holm"])
+    cells: dict[str, Cell] = {}
+    for row in named_rows(shown.assign(verdict=verdicts(changes))):
+        value = number(row.mean, row.sd, row.verdict)
+        cells[quantity_key(row.quantity)] = with_interval(value, row.low, row.high)
+    return cells | PublishedRows.of(arm.evidence.comparison).cells(rule, label)
+
+
+def _summary(found: StudyResults, means: pd.DataFrame) -> Iterator[Row]:
+    """Yield a row with the score of each task from the arm that has it alone, if there are any.
+
+    Its Delta_TTT is the mean over these tasks of the change relative to Base, for each seed.
+    """
+    alone = single_tasks(means)
+    if len(alone) < 2 or len(found.comparisons) > 1:
+        return
+    cells: dict[str, Cell] = {}
+    changes = []
+    for task, row in alone.items():
+        score = means[(means["row"] == row) & (means["quantity"] == task)].iloc[0]
+        cells[task_key(task)] = number(score["mean"], score["sd"])
+        changes.append(_changes(found, task, score["values"]))
+    delta = pd.concat(changes, axis=1).dropna().mean(axis=1)
+    if len(delta):
+        cells[DELTA_KEY] = number(delta.mean(), delta.std())
+    yield Row(label="one network per task", cells=cells)
+
+
+def _changes(found: StudyResults, task: str, scores: Mapping[int, float]) -> pd.Series:
+    """Return the change of a task's score relative to Base, in percent, seed -> change.
+
+    Args:
+        scores: seed -> score.
+    """
+    (comparison,) = found.comparisons
+    last = comparison.rows[comparison.rows["label"] == comparison.base]
+    last = last[(last["metric"] == metrics_of(task).primary.name) & (last["task"] == task)]
+    base = last[last["step"] == 0].set_index("seed")["value"]
+    seeds = [seed for seed in scores if seed in base.index]
+    return pd.Series(
+        {seed: float(mean_change([scores[seed]], [base[seed]], (task,))) for seed in seeds}
+    )
+
+
+def single_tasks(means: pd.DataFrame) -> dict[str, str]:
+    """Map each task to the row that has this task alone; empty if rows share such a task."""
+    tasks = means[means["quantity"].isin(list(TASKS))].groupby("row", sort=False)["quantity"]
+    alone = [(found.iloc[0], str(row)) for row, found in tasks if len(found) == 1]
+    return dict(alone) if len(dict(alone)) == len(alone) else {}
