@@ -92,15 +92,16 @@ def write_cell(folder: Path, files: CellFiles) -> None:
         for name in TABLES:
             table = getattr(files, name)
             if table is not None:
-                _write_table(temporary / f"{name}.parquet", table, ENCODINGS.get(name))
+                write_table(temporary / f"{name}.parquet", table, ENCODINGS.get(name))
         if files.examples is not None:
             _write_examples(temporary / EXAMPLES, files.examples)
         content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
-        _write_json(temporary / ATTEMPTS, files.attempts)
-        _write_json(temporary / MANIFEST, sealed(files.manifest, content))
+        write_json(temporary / ATTEMPTS, files.attempts)
+        write_json(temporary / MANIFEST, sealed(files.manifest, content))
 
 
-def _write_table(path: Path, table: pd.DataFrame, encodings: dict[str, str] | None) -> None:
+def write_table(path: Path, table: pd.DataFrame, encodings: dict[str, str] | None = None) -> None:
+    """Write a table as Parquet with checksums of its pages."""
     table.to_parquet(
         path,
         index=False,
@@ -120,7 +121,7 @@ def update_manifest(folder: Path, changes: Mapping[str, Any]) -> None:
     """
     changed = {**read_manifest(folder), **changes}
     with atomic_file(folder / MANIFEST) as temporary:
-        _write_json(temporary, sealed(changed, changed["files"]))
+        write_json(temporary, sealed(changed, changed["files"]))
 
 
 def read_attempts(folder: Path) -> dict[str, Any]:
@@ -299,5 +300,6 @@ def _write_examples(path: Path, examples: Mapping[str, np.ndarray]) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON; equal values give equal bytes."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
