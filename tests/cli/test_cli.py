@@ -196,8 +196,10 @@ def test_a_listing_is_a_table_or_json_alone_on_stdout(
         assert str(record[columns[0]]) in table
 
 
-def test_params_are_the_papers_at_resnet_50() -> None:
-    table = call("params", "--backbone", "resnet50").stdout
+def test_params_are_the_papers_at_resnet_50(tmp_path: Path) -> None:
+    table = call("params", "--backbone", "resnet50", "--out", str(tmp_path)).stdout
+    for name in ("parameters.md", "parameters.tex", "parameters.csv"):
+        assert "29.24" in (tmp_path / name).read_text(encoding="utf-8"), name
     assert "trainable parameters, resnet50, " in table
     assert "29.24" in table, "published for any weights of the architecture"
     records = {record["method"]: record for record in json.loads(call("params", "--json").stdout)}

@@ -37,6 +37,7 @@ FILES = [
     *("each_class.md", "each_class.tex", "each_class.csv"),
     *("step_rules.md", "step_rules.tex", "step_rules.csv"),
     *("sync.md", "sync.tex", "sync.csv"),
+    *("hyperparameters.md", "hyperparameters.tex", "hyperparameters.csv"),
     "classes.csv",
     "intervals.csv",
     "curves.csv",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.options import Json, Sets, parse_settings
+from ttt_bench.cli.options import AS_PATH, Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import TASKS
+from ttt_bench.util.atomic import require_writable
 
 COLUMNS = (
     "method",
@@ -28,6 +31,7 @@ _JSON_ONLY = ("millions", "architecture")
 
 
 def params(
+    *,
     backbone: Annotated[
         str | None,
         typer.Option(help="timm backbone. Default: that of the preset paper.", show_default=False),
@@ -45,6 +49,14 @@ def params(
         str, typer.Option(help=f"Tasks joined by commas: {', '.join(TASKS)}.")
     ] = ",".join(TASKS),
     sets: Sets = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the table as parameters.md, .tex and .csv. Default: none.",
+            show_default=False,
+            **AS_PATH,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count the trainable parameters of every method, in total and per part."""
@@ -55,10 +67,13 @@ def params(
     resolve(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
     rows = parameter_rows(backbone, names, classes=classes, settings=settings, progress=Display())
+    network = f"{backbone}, tasks {tasks}, {classes} classes"
+    if out is not None:
+        _write(rows, network, out)
     show(
         rows,
         [column for column in COLUMNS if column not in _JSON_ONLY],
-        title=f"trainable parameters, {backbone}, tasks {tasks}, {classes} classes",
+        title=f"trainable parameters, {network}",
         as_json=as_json,
         json_columns=COLUMNS,
     )
@@ -69,3 +84,21 @@ def params(
     for row in rows:
         if row["added"]:
             say(f"{row['method']}'s modules: {row['architecture']}")
+
+
+def _write(rows: Sequence[Mapping[str, Any]], network: str, out: Path) -> None:
+    """Write the table in every format to a folder."""
+    from ttt_bench.report.render import HINT, write_files
+    from ttt_bench.report.formats.sections import table_files
+    from ttt_bench.report.settings.parameters import Counted, parameter_table
+    from ttt_bench.report.tables import Note
+
+    counted = [Counted(label=row["method"], counts=row, published=row["published"]) for row in rows]
+    modules = [
+        Note(f"Modules of {row['method']}", row["architecture"]) for row in rows if row["added"]
+    ]
+    table = parameter_table("Trainable parameters", network, counted, modules)
+    require_writable(out, HINT)
+    files = table_files("parameters", table, "params")
+    for path in write_files(out, {name: text.encode() for name, text in files.items()}):
+        say(f"table: {path}")

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ttt_bench.adapt.meta import meta_net, plan_of
-from ttt_bench.adapt.session import moved_parameters
+from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
-from ttt_bench.model.parameters import count_parameters
-from ttt_bench.network import Net
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
-from ttt_bench.tasks import TASKS, canonical, output_channels
+from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
@@ -49,10 +47,8 @@ def parameter_rows(
     Raises:
         BenchError: A backbone or task is unknown, or a setting is invalid.
     """
-    names = canonical(tasks)
-    model, used = ModelConfig(backbone=backbone), resolve_preset("paper", {}).model
-    as_published = model.architecture == used.architecture and len(names) == len(TASKS)
-    published = published_parameters() if as_published else {}
+    names, model = canonical(tasks), ModelConfig(backbone=backbone)
+    published = published_parameters(model.architecture, names)
     rows = [
         {"method": adapter.name, "published": published.get(adapter.name)}
         | _counts(adapter, model, names, classes)
@@ -83,23 +79,10 @@ def _counts(
     """Return one method's numbers on a network for these tasks."""
     own = adapter.own_tasks(tasks)
     net = meta_net(model, output_channels(own, classes), adapter)
-    counts = count_parameters(net, adapter.uncounted)
+    usable = adapter.needs().tasks <= set(own)
+    counts = parameter_counts(net, adapter, plan_of(net, adapter).moves if usable else None)
     return {
-        "millions": round(counts.total / 1e6, 2),
-        "total": counts.total,
-        "backbone": counts.backbone,
-        "heads": counts.heads,
-        "added": counts.added,
-        "moved": _moved(net, adapter) if adapter.needs().tasks <= set(own) else None,
+        "millions": round(counts["total"] / 1e6, 2),
+        **counts,
         "architecture": adapter.card.architecture,
     }
-
-
-def _moved(net: Net, adapter: Adapter) -> int:
-    """Return the number of parameters that the method updates at test time."""
-    found = moved_parameters(net, plan_of(net, adapter).moves, adapter.name)
-    return sum(
-        parameter.numel()
-        for name, parameter in found.items()
-        if name.removeprefix("extra.") not in adapter.uncounted
-    )

@@ -49,6 +49,8 @@ class PageSection:
     each_class: Table | None = None
     step_rules: Table | None = None
     sync: Table | None = None
+    parameters: Table | None = None
+    hyperparameters: Table | None = None
     classes: Table | None = None
     attribution: Table | None = None
     curves: Drawn | None = None
@@ -78,6 +80,8 @@ class PageSection:
             "each_class": self.each_class,
             "step_rules": self.step_rules,
             "sync": self.sync,
+            "parameters": self.parameters,
+            "hyperparameters": self.hyperparameters,
         }
         return {name: table for name, table in named.items() if table is not None}
 

@@ -10,6 +10,8 @@ The folder that `report` writes:
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
     <comparison>/step_rules.{md,tex,csv}  Delta_TTT, steps and regret under each step rule
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity, with intervals
+    <comparison>/parameters.{md,tex,csv}  trainable parameters, if the cells state them
+    <comparison>/hyperparameters.{md,tex,csv}  optimiser, steps and batch, with the published ones
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
@@ -45,6 +47,7 @@ from ttt_bench.report.marks.contract import marked
 from ttt_bench.report.page import ExamplePicture, PageSection, html
 from ttt_bench.report.records import records
 from ttt_bench.report.rules.table import rules_table
+from ttt_bench.report.settings import hyperparameters, parameters
 from ttt_bench.report.studies.sections import study_sections
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
@@ -67,7 +70,7 @@ class Rendered:
         paths: every file, the page first.
         main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
-            each class, step rules, synchronisation.
+            each class, step rules, synchronisation, parameters, hyperparameters.
         studies: for a console, the tables of the studies.
     """
 
@@ -97,10 +100,10 @@ def report(results: Path, out: Path) -> Rendered:
         evidence = Evidence(comparison)
         section = _section(evidence)
         sections.append(section)
-        paths += _write_files(out / section.slug, _files(section, evidence))
+        paths += write_files(out / section.slug, _files(section, evidence))
     further = study_sections(found, studies)
     for one in further:
-        paths += _write_files(out / one.slug, one.files())
+        paths += write_files(out / one.slug, one.files())
     page = _write(out / "index.html", html(sections, str(results), further).encode())
     return Rendered(
         page=page,
@@ -198,6 +201,8 @@ def _section(evidence: Evidence) -> PageSection:
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
         step_rules=_marked_if_any(rules_table(evidence), comparison),
         sync=_marked(sync_table.build(evidence), comparison),
+        parameters=_marked_if_any(parameters.build(comparison), comparison),
+        hyperparameters=_marked_if_any(hyperparameters.build(comparison), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),
         examples=_examples(comparison),
@@ -258,7 +263,12 @@ def _curves_csv(comparison: Comparison) -> str:
     return frame.assign(quantity=frame["quantity"].map(quantity_key)).to_csv(index=False)
 
 
-def _write_files(folder: Path, contents: dict[str, bytes]) -> list[Path]:
+def write_files(folder: Path, contents: dict[str, bytes]) -> list[Path]:
+    """Write files by name to a folder, each one atomically, and return their paths.
+
+    Raises:
+        BenchError: one cannot be written.
+    """
     return [_write(folder / name, content) for name, content in contents.items()]
 
 

@@ -62,6 +62,7 @@ class Cell:
         moves: whether the method moves parameters.
         reason: the reason why the cell does not apply; None if it does.
         tuned: where tuned settings come from (`TunedFile.origin`); None for other ones.
+        parameters: `parameter_counts` of its network; None if that cannot be built.
     """
 
     opened: OpenedPair
@@ -77,6 +78,7 @@ class Cell:
     moves: bool
     reason: str | None
     tuned: dict[str, Any] | None
+    parameters: dict[str, Any] | None
 
     @property
     def method(self) -> str:
@@ -190,6 +192,7 @@ def _cell(
         moves=method.moves,
         reason=method.reason,
         tuned=resolved.tuned.origin() if resolved.tuned and method.moves else None,
+        parameters=method.parameters,
     )
 
 
@@ -271,6 +274,7 @@ def manifest(
         "optimiser": cell.config["optimiser"] if ending.moves else None,
         "options": cell.config["options"],
         "tuned": cell.tuned,
+        "parameters": cell.parameters,
         "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
         "classes": list(opened.classes),
         "segments": segments(opened.target_data),

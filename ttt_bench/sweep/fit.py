@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from torch import nn
 
 from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
+from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
@@ -29,7 +31,7 @@ from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import watched
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MethodFit:
     """How a method fits a pair.
 
@@ -37,11 +39,13 @@ class MethodFit:
         settings: the method's settings.
         reason: the reason why it cannot run on the pair; None if it can.
         moves: whether it moves parameters.
+        parameters: `parameter_counts` of the method's network; None if it cannot be built.
     """
 
     settings: MethodSettings
     reason: str | None
     moves: bool = True
+    parameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +157,7 @@ def _method_fit(opened: OpenedPair, settings: MethodSettings, request: Request) 
         with watched(f"planning with method {settings.adapter.name}"):
             return _fit(opened, settings, request)
     except ProcessError as error:
-        return MethodFit(settings, f"cannot run: {error}")
+        return MethodFit(settings=settings, reason=f"cannot run: {error}")
 
 
 def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> MethodFit:
@@ -161,22 +165,24 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
     try:
         reason = _unmet_need(opened, adapter, request)
         if reason:
-            return MethodFit(settings, reason)
+            return MethodFit(settings=settings, reason=reason)
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
-        moves = bool(plan_of(net, adapter).moves)
+        moves = plan_of(net, adapter).moves
+        parameters = parameter_counts(net, adapter, moves)
         training_chain(source_spec(opened, 0, adapter), adapter)
         adapter.source_pass()
     except ProcessError:
         raise
     except BenchError as error:
-        return MethodFit(settings, f"does not fit: {error}")
+        return MethodFit(settings=settings, reason=f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others
         backbone = opened.preset.model.backbone
         return MethodFit(
-            settings, f"cannot be bound to {backbone}: {describe(error, type(adapter))}"
+            settings=settings,
+            reason=f"cannot be bound to {backbone}: {describe(error, type(adapter))}",
         )
     reason = _missing_layers(adapter, net.model, opened.preset.model.backbone)
-    return MethodFit(settings, reason, moves)
+    return MethodFit(settings=settings, reason=reason, moves=bool(moves), parameters=parameters)
 
 
 def _missing_layers(adapter: Adapter, model: Network, backbone: str) -> str | None:

@@ -20,11 +20,11 @@ def run_notes(comparison: Comparison) -> list[Note]:
         *others_notes(comparison),
         Note("Protocol", comparison.protocol.note),
         *_images(comparison),
-        *_joined("Own source model", _own_source_models(comparison), ", "),
-        *_joined("Optimisers", optimisers(comparison), "; "),
-        *_joined("Tuned", _tuned(comparison), "; "),
+        *joined("Own source model", _own_source_models(comparison), ", "),
+        *joined("Optimisers", optimisers(comparison), "; "),
+        *joined("Tuned", tuned(comparison), "; "),
         *_scoring(comparison),
-        *_joined("Missing", missing_cells(comparison), "; "),
+        *joined("Missing", missing_cells(comparison), "; "),
         *_no_base(comparison),
         *(Note("Cells", note) for note in comparison.notes),
         *(Note("Notice", notice) for notice in _notices(comparison)),
@@ -97,7 +97,7 @@ def optimisers(comparison: Comparison) -> list[str]:
     return [f"{', '.join(_distinct(labels))}: {words}" for words, labels in users.items()]
 
 
-def _tuned(comparison: Comparison) -> list[str]:
+def tuned(comparison: Comparison) -> list[str]:
     """Return how learning rates were chosen, one text per record of `ttt-bench tune`."""
     origins = [manifest.get("tuned") for manifest in comparison.cells["manifest"]]
     return _distinct(_tuned_words(origin) for origin in origins if origin)
@@ -188,7 +188,7 @@ def _notices(comparison: Comparison) -> list[str]:
     return _distinct(notices)
 
 
-def _joined(about: str, texts: list[str], separator: str) -> list[Note]:
+def joined(about: str, texts: list[str], separator: str) -> list[Note]:
     """Return one note of several texts; none without a text."""
     return [Note(about, separator.join(texts))] if texts else []
 

@@ -7,13 +7,18 @@ value, std, note`, with mIoU in percent, mErr in degrees, RMSE in the units of t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 import pandas as pd
 
+from ttt_bench.tasks import TASKS
+
 FILE = "published.csv"
+BACKBONE = "resnet50"
+"""The backbone of the published runs, by its name in timm."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,17 @@ def numbers() -> pd.DataFrame:
     )
 
 
-@cache
-def published_parameters() -> dict[str, float]:
-    """Return method -> parameters in millions, as S4T's supplement prints them (Table 6)."""
+def published_parameters(architecture: str, tasks: Collection[str]) -> dict[str, float]:
+    """Return method -> parameters in millions, as S4T's supplement prints them (Table 6).
+
+    It prints those of ResNet-50 with four tasks; the result is empty for others.
+
+    Args:
+        architecture: name of the backbone in timm, without the tag of its weights.
+        tasks: the tasks of the network.
+    """
+    if architecture != BACKBONE or set(tasks) != set(TASKS):
+        return {}
     frame = numbers()
     chosen = frame[
         (frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")

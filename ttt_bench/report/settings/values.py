@@ -1,0 +1,94 @@
+"""The hyperparameters of a comparison's rows, read from the manifests of their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ttt_bench.report.frames import named_rows
+from ttt_bench.stats.comparison import Comparison
+
+WITHOUT_EFFECT = {"sgd": ("beta1", "beta2"), "adam": ("momentum", "nesterov")}
+"""Optimiser -> settings that it does not use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The hyperparameters of one row.
+
+    Attributes:
+        label: name of the row.
+        method: name of the method.
+        adapts: whether an optimiser updates parameters.
+        values: settings of the optimiser that have an effect, `steps` and `batch`.
+        options: options of the method.
+    """
+
+    label: str
+    method: str
+    adapts: bool
+    values: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+def settings_of(comparison: Comparison) -> list[Settings]:
+    """Return one record per method, settings and steps: seeds and controls share them."""
+    found: dict[tuple[str, str, int], Settings] = {}
+    for cell in named_rows(comparison.cells):
+        if cell.state != "not_applicable":
+            steps = cell.steps if cell.manifest.get("optimiser") else 0
+            found.setdefault((cell.method, cell.own, steps), _settings(cell))
+    return list(found.values())
+
+
+def shared_options(rows: Sequence[Settings]) -> dict[str, Any]:
+    """Return the options that have the same value in every row; none for a single method."""
+    if len({row.method for row in rows}) < 2:
+        return {}
+    first, *others = (row.options for row in rows)
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in options and options[name] == value for options in others)
+    }
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """Return settings in words, such as 'lr 0.001, steps 10'."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def shown(value: Any) -> str:
+    """Return a value in print, numbers with up to six digits."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return ", ".join(map(shown, value)).join("[]") if isinstance(value, list) else str(value)
+
+
+def in_print(published: str) -> str:
+    """Return a published value in the form of a measured one."""
+    return published if published.isalpha() else shown(float(published))
+
+
+def _settings(cell: Any) -> Settings:
+    manifest = cell.manifest
+    optimiser = manifest.get("optimiser") or {}
+    steps = {"steps": cell.steps} if optimiser else {}
+    batch = (manifest.get("preset_values") or {}).get("batch")
+    values = {**_used(optimiser), **steps, **({} if batch is None else {"batch": batch})}
+    return Settings(
+        label=cell.label,
+        method=cell.method,
+        adapts=bool(optimiser),
+        values=values,
+        options=manifest.get("options") or {},
+    )
+
+
+def _used(optimiser: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an optimiser that have an effect."""
+    unused = WITHOUT_EFFECT.get(optimiser.get("optimiser", ""), ())
+    return {name: value for name, value in optimiser.items() if name not in unused}
