@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from support.command import Signalling, call, refused
 from support.paths import SAMPLES
 
 from ttt_bench import read_results
 from ttt_bench.registry import METHODS
+from ttt_bench.results import store
 
 SMOKE = ("run", "--preset", "smoke", "--methods", "base,norm,tent", "--device", "cpu")
 
@@ -217,6 +220,20 @@ def test_params_are_the_papers_at_resnet_50(tmp_path: Path) -> None:
     assert records["tent"]["moved"] == 53120
     assert (records["s4t"]["total"], records["s4t"]["added"]) == (29236632, 5682508)
     assert records["s4t"]["published"] == 29.24
+
+
+def test_a_manifest_has_the_parameters_of_its_network(results: Path) -> None:
+    manifests = {manifest["method"]: manifest for _, manifest in store.cells(results)}
+    trained = manifests["base"]["provenance"]["checkpoints"][-1]
+    with safe_open(results / "checkpoints" / f"{trained}.safetensors", "pt") as file:
+        sizes = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    norms = [name.removesuffix("running_mean") for name in sizes if name.endswith("running_mean")]
+    affine = sum(sizes[f"{name}weight"] + sizes[f"{name}bias"] for name in norms)
+    weights = sum(size for name, size in sizes.items() if name.endswith((".weight", ".bias")))
+    heads = sum(size for name, size in sizes.items() if name.startswith("model.heads."))
+    whole = {"total": weights, "backbone": weights - heads, "heads": heads, "added": 0}
+    assert manifests["base"]["parameters"] == {**whole, "moved": 0}
+    assert manifests["tent"]["parameters"] == {**whole, "moved": affine}
 
 
 def test_a_card_describes_a_method() -> None:

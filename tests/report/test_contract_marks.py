@@ -64,8 +64,8 @@ def test_every_table_has_the_marks_and_the_reasons_in_every_format(
         assert "(failed: exact); `ttt-bench methods check wrong` shows why" in text
         assert "new was not checked against the contract" in text
     page = written.page.read_text(encoding="utf-8")
-    assert page.count(f'<th scope="row">wrong {MARK}</th>') == 9
-    assert page.count('<th scope="row">good</th>') == 9
+    assert page.count(f'<th scope="row">wrong {MARK}</th>') == 10
+    assert page.count('<th scope="row">good</th>') == 10
     for text in texts(written, ".tex"):
         assert "wrong $\\ddagger$ &" in text
         assert "\\textbf{Contract $\\ddagger$.} wrong breaks the contract" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,8 @@ def of_preset(method: str, **request: Any) -> dict[str, Any]:
 
 
 def test_every_line_of_the_file_is_read() -> None:
-    with FILE.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    found = [vars(one) for one in published_settings()]
-    assert found == lines
-    assert {line["paper"] for line in lines} == {"S4T", "TR-TTT"}
+    _, *lines = FILE.read_text(encoding="utf-8").splitlines()
+    assert [",".join(vars(one).values()) for one in published_settings()] == lines
 
 
 @pytest.mark.parametrize("method", METHOD_ORDER)

@@ -88,8 +88,8 @@ def params(
 
 def _write(rows: Sequence[Mapping[str, Any]], network: str, out: Path) -> None:
     """Write the table in every format to a folder."""
-    from ttt_bench.report.render import HINT, write_files
     from ttt_bench.report.formats.sections import table_files
+    from ttt_bench.report.render import HINT, write_files
     from ttt_bench.report.settings.parameters import Counted, parameter_table
     from ttt_bench.report.tables import Note
 

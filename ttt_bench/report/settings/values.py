@@ -46,11 +46,10 @@ def shared_options(rows: Sequence[Settings]) -> dict[str, Any]:
     """Return the options that have the same value in every row; none for a single method."""
     if len({row.method for row in rows}) < 2:
         return {}
-    first, *others = (row.options for row in rows)
+    first, *others = (set(map(_entry, row.options.items())) for row in rows)
+    shared = first.intersection(*others)
     return {
-        name: value
-        for name, value in first.items()
-        if all(name in options and options[name] == value for options in others)
+        name: value for name, value in rows[0].options.items() if _entry((name, value)) in shared
     }
 
 
@@ -71,6 +70,12 @@ def shown(value: Any) -> str:
 def in_print(published: str) -> str:
     """Return a published value in the form of a measured one."""
     return published if published.isalpha() else shown(float(published))
+
+
+def _entry(option: tuple[str, Any]) -> tuple[str, str]:
+    """Return an option with its value as a text, which can be compared even if it is a list."""
+    name, value = option
+    return name, repr(value)
 
 
 def _settings(cell: Any) -> Settings:

@@ -8,12 +8,11 @@ has the name that `--set` uses, without the method.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from csv import DictReader
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-import pandas as pd
 
 FILE = "hyperparameters.csv"
 EVERY = "all"
@@ -42,9 +41,7 @@ class PublishedSetting:
 def published_settings() -> tuple[PublishedSetting, ...]:
     """Return every published setting, in the order of the file."""
     with files(__package__).joinpath(FILE).open(encoding="utf-8") as file:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    rows = frame.to_dict("records")
-    return tuple(PublishedSetting(**{str(k): str(v) for k, v in row.items()}) for row in rows)
+        return tuple(PublishedSetting(**line) for line in DictReader(file))
 
 
 def published_adaptation(method: str) -> dict[str, PublishedSetting]:
