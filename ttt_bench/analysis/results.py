@@ -10,6 +10,11 @@ from typing import Literal
 
 import pandas as pd
 
+from ttt_bench.analysis.across.frames import COLUMNS as ACROSS_COLUMNS
+from ttt_bench.analysis.across.frames import across_frame
+from ttt_bench.analysis.across.groups import groups
+from ttt_bench.analysis.across.numbers import Numbers, numbers_of
+from ttt_bench.analysis.across.published_ranks import published_ranks, rank_correlations
 from ttt_bench.analysis.attribution import attribution
 from ttt_bench.analysis.comparing.compared import between, within
 from ttt_bench.analysis.comparing.joining import join
@@ -216,6 +221,60 @@ class Results:
         See `analysis.regret.regrets`.
         """
         return self._each(regrets, FIXED.name)
+
+    def across(self, axis: str, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the numbers of comparisons that differ in one choice, next to each other.
+
+        Args:
+            axis: the choice: pair, protocol, preset, hparams, data_variant, or the name of a
+                setting that the comparisons set, such as `data.target_limit`.
+            rule: the step rule.
+
+        Returns:
+            Columns `group` (what the comparisons share) and `across.frames.COLUMNS`. The value
+            `all` has the mean of Delta_TTT over the values, and the average rank.
+
+        Raises:
+            BenchError: an unknown rule, or no two comparisons differ only in this choice.
+        """
+        STEP_RULES.load(rule)
+        found = groups(self._numbers(rule))
+        own = [group for group in found if group.axis == axis]
+        if not own:
+            raise unknown("choice in which comparisons differ", axis, [one.axis for one in found])
+        frames = [across_frame(group, rule).assign(group=group.shared) for group in own]
+        return pd.concat(frames, ignore_index=True)[["group", *ACROSS_COLUMNS]]
+
+    def published_ranks(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return published and measured ranks of Delta_TTT, for pairs with published numbers.
+
+        Columns: those of the comparison, and `across.published_ranks.RANK_COLUMNS`.
+        """
+        return self._each_numbers(published_ranks, rule)
+
+    def rank_correlations(self, rule: str = FIXED.name) -> pd.DataFrame:
+        """Return the rank correlations of published and measured Delta_TTT, with intervals.
+
+        Columns: those of the comparison, and `across.published_ranks.CORRELATION_COLUMNS`.
+        """
+        return self._each_numbers(rank_correlations, rule)
+
+    def _numbers(self, rule: str) -> list[Numbers]:
+        """Return the numbers of each comparison under a rule, for the shown methods."""
+        methods = self.methods
+        found = [
+            numbers_of(one, (rule,), lambda name: methods is None or name in methods)
+            for one in self.evidence
+        ]
+        return [one for one in found if one is not None]
+
+    def _each_numbers(
+        self, build: Callable[[Numbers, str], pd.DataFrame], rule: str
+    ) -> pd.DataFrame:
+        STEP_RULES.load(rule)
+        found = [(one.key, build(one, rule)) for one in self._numbers(rule)]
+        frames = [_identified(frame, key) for key, frame in found if len(frame)]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def to_pandas(self) -> pd.DataFrame:
         """Return every number of the tables of scores: estimates under each rule, in long form.

@@ -21,6 +21,6 @@ def report(
     rendered = render(folder, out or Path("reports") / folder.name)
     if as_json:
         show_summary(folder, as_json=True)
-    for table in () if as_json else (*rendered.main, *rendered.studies):
+    for table in () if as_json else (*rendered.main, *rendered.further):
         stdout.print(table)
     say(f"report: {rendered.page}")

@@ -51,6 +51,7 @@ class PageSection:
     sync: Table | None = None
     parameters: Table | None = None
     hyperparameters: Table | None = None
+    ranks: Table | None = None
     classes: Table | None = None
     attribution: Table | None = None
     curves: Drawn | None = None
@@ -82,6 +83,7 @@ class PageSection:
             "sync": self.sync,
             "parameters": self.parameters,
             "hyperparameters": self.hyperparameters,
+            "ranks": self.ranks,
         }
         return {name: table for name, table in named.items() if table is not None}
 

@@ -16,6 +16,8 @@ The folder that `report` writes:
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, if the results contain any
+    <comparison>/ranks.{md,tex,csv}  published and measured ranks, for pairs of the papers
+    across-<choice>_<others>/*.{md,tex,csv}  tables over comparisons that differ in one choice
     study-<name>/*                  tables and figures of each study that was run
 
 A comparison's folder is named after the choices that its cells share (`Comparison.slug`). A
@@ -33,10 +35,13 @@ from typing import Any
 import pandas as pd
 from rich.console import RenderableType
 
+from ttt_bench.analysis.across.numbers import Numbers, numbers_of
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.results import open_results
 from ttt_bench.analysis.studies import without_study_cells
 from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
+from ttt_bench.report.across.ranks import ranks_table
+from ttt_bench.report.across.sections import across_sections
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
@@ -70,15 +75,15 @@ class Rendered:
         paths: every file, the page first.
         main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
-            each class, step rules, synchronisation, parameters, hyperparameters.
-        studies: for a console, the tables of the studies.
+            each class, step rules, synchronisation, parameters, hyperparameters, ranks.
+        further: for a console, the tables over comparisons and those of the studies.
     """
 
     page: Path
     paths: tuple[Path, ...]
     main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
-    studies: tuple[RenderableType, ...] = ()
+    further: tuple[RenderableType, ...] = ()
 
 
 def report(results: Path, out: Path) -> Rendered:
@@ -95,13 +100,16 @@ def report(results: Path, out: Path) -> Rendered:
     require_writable(out, HINT)
     sections: list[PageSection] = []
     paths: list[Path] = []
+    numbers: list[Numbers] = []
     for comparison in without_study_cells(found, studies).comparisons:
         # its replicates take much memory, and are released with it
         evidence = Evidence(comparison)
-        section = _section(evidence)
+        own = numbers_of(evidence)
+        numbers += [own] if own is not None else []
+        section = _section(evidence, own)
         sections.append(section)
         paths += write_files(out / section.slug, _files(section, evidence))
-    further = study_sections(found, studies)
+    further = [*across_sections(numbers), *study_sections(found, studies)]
     for one in further:
         paths += write_files(out / one.slug, one.files())
     page = _write(out / "index.html", html(sections, str(results), further).encode())
@@ -110,7 +118,7 @@ def report(results: Path, out: Path) -> Rendered:
         paths=(page, *paths),
         main=tuple(ConsoleTable(section.main) for section in sections),
         tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
-        studies=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
+        further=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
     )
 
 
@@ -183,12 +191,12 @@ def _marked_if_any(table: Table | None, comparison: Comparison) -> Table | None:
     return None if table is None else _marked(table, comparison)
 
 
-def _section(evidence: Evidence) -> PageSection:
-    """Return the tables and figures of a comparison."""
+def _section(evidence: Evidence, numbers: Numbers | None) -> PageSection:
+    """Return the tables and figures of a comparison; `numbers` is None if it has no numbers."""
     comparison = evidence.comparison
     truth = truth_of(comparison)
     main = _main(evidence, truth)
-    if comparison.rows.empty:
+    if numbers is None:
         return PageSection(comparison=comparison, main=main)
     parts = attribution_table.parts(evidence)
     attribution = _marked_if_any(attribution_table.build(evidence, parts), comparison)
@@ -200,6 +208,7 @@ def _section(evidence: Evidence) -> PageSection:
         more=_marked_if_any(more_table.build(comparison), comparison),
         each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
         step_rules=_marked_if_any(rules_table(evidence), comparison),
+        ranks=_marked_if_any(ranks_table(comparison, numbers), comparison),
         sync=_marked(sync_table.build(evidence), comparison),
         parameters=_marked_if_any(parameters.build(comparison), comparison),
         hyperparameters=_marked_if_any(hyperparameters.build(comparison), comparison),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 DASH = "–"
@@ -60,6 +61,7 @@ class Column:
 
     Attributes:
         key: its name in CSV, in whole words and with the unit.
+        group: a head over this column and its neighbours of the same group; may be empty.
         head: its head, one or two short lines.
         decimals: digits after the point in print.
         higher_is_better: the direction, printed as an arrow; None: the column has no direction.
@@ -71,6 +73,7 @@ class Column:
 
     key: str
     head: tuple[str, ...]
+    group: str = ""
     decimals: int = 2
     higher_is_better: bool | None = None
     printed: bool = True
@@ -85,6 +88,11 @@ class Column:
             return self.head
         arrow = UP if self.higher_is_better else DOWN
         return (*self.head[:-1], f"{self.head[-1]} {arrow}")
+
+    @property
+    def full_lines(self) -> tuple[str, ...]:
+        """Return the lines of the head, after the group if the column has one."""
+        return (self.group, *self.lines) if self.group else self.lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +177,13 @@ class Table:
     def printed(self) -> tuple[Column, ...]:
         """Return the columns that every format shows; CSV shows further ones."""
         return tuple(column for column in self.columns if column.printed)
+
+    @property
+    def groups(self) -> tuple[tuple[str, int], ...]:
+        """Return (group, number of neighbouring columns) in print; empty without groups."""
+        runs = groupby(self.printed, key=lambda column: column.group)
+        found = tuple((group, len(list(columns))) for group, columns in runs)
+        return found if any(group for group, _ in found) else ()
 
     @property
     def printed_sections(self) -> tuple[Section, ...]:

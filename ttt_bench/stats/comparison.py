@@ -78,8 +78,7 @@ class Comparison:
             key.hparams,
             key.data_variant,
         ]
-        plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
-        plain += f"_{sha256(key.settings.encode()).hexdigest()[:6]}" if key.settings else ""
+        plain = file_name(words, key.settings)
         return short_name(f"{plain}_{short_hash(key)}" if self.others else plain)
 
     @cached_property
@@ -149,6 +148,12 @@ def comparisons(
     names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
     groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
     return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
+
+
+def file_name(words: Iterable[str], settings: str) -> str:
+    """Return words joined to a name for files and anchors, with a hash of settings if any."""
+    plain = re.sub(r"[^a-z0-9+._-]+", "-", "_".join(words).lower())
+    return f"{plain}_{sha256(settings.encode()).hexdigest()[:6]}" if settings else plain
 
 
 def short_hash(key: Key) -> str:

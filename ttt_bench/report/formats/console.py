@@ -58,7 +58,11 @@ class ConsoleTable:
     def _notes(self, columns: Columns) -> list[Note]:
         """Return the table's notes, after a note that names the omitted columns, if any."""
         every = self.table.printed
-        omitted = [" ".join(column.head) for column in every if column not in columns]
+        omitted = [
+            " ".join(filter(None, (column.group, *column.head)))
+            for column in every
+            if column not in columns
+        ]
         if not omitted:
             return list(self.table.notes)
         return [Note("Left out for width", ", ".join(omitted)), *self.table.notes]
@@ -87,7 +91,7 @@ def rich_table(table: Table, columns: Sequence[Column], *, stacked: bool) -> Ric
 def _add_column(shown: RichTable, column: Column) -> None:
     """Add a column to a rich table: words may wrap, numbers may not."""
     shown.add_column(
-        "\n".join(column.lines),
+        "\n".join(column.full_lines),
         justify="right",
         no_wrap=not column.wraps,
         max_width=WORDS_WIDTH if column.wraps else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,7 +30,9 @@ def to_html(table: Table) -> Markup:
     columns = [(column, 1 + _has_spread(table, column)) for column in table.printed]
     width = sum(span for _, span in columns)
     template = html_environment().get_template("table.html.jinja")
-    return Markup(template.render(table=table, columns=columns, width=width))
+    runs = groupby(columns, key=lambda one: one[0].group)
+    spans = [(group, sum(map(itemgetter(1), own))) for group, own in runs]
+    return Markup(template.render(table=table, columns=columns, spans=spans, width=width))
 
 
 def _has_spread(table: Table, column: Column) -> bool:

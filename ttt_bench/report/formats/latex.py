@@ -66,8 +66,18 @@ def _environment() -> Environment:
         comment_start_string="<#",
         comment_end_string="#>",
     )
-    environment.filters |= {"latex": latex, "cells": _cells}
+    environment.filters |= {"latex": latex, "cells": _cells, "group_heads": _group_heads}
     return environment
+
+
+def _group_heads(table: Table) -> str:
+    """Return the line of heads over groups of columns, with a rule below each."""
+    heads, rules, first = [], [], 2
+    for group, number in table.groups:
+        heads.append(f"\\multicolumn{{{number}}}{{c}}{{{latex(group)}}}")
+        rules += [f"\\cmidrule(lr){{{first}-{first + number - 1}}}"] if group else []
+        first += number
+    return f" & {' & '.join(heads)} \\\\ {' '.join(rules)}"
 
 
 def _cells(row: Row, columns: Sequence[Column]) -> list[str]:

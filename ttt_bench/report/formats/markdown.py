@@ -19,7 +19,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _body(table: Table) -> list[str]:
-    heads = [" ".join(column.lines) for column in table.printed]
+    heads = [" ".join(column.full_lines) for column in table.printed]
     lines = [[table.corner, *heads]]
     for section in table.printed_sections:
         lines += _section(section, table)

@@ -35,14 +35,18 @@ def recomputed(scores: Scores, base: Scores, tasks: tuple[str, ...]) -> float | 
     )
 
 
+def gives_delta(delta: PublishedNumber, again: float) -> bool:
+    """Return whether a printed Delta_TTT agrees with the one recomputed from printed means."""
+    return math.isclose(delta.value, again, abs_tol=TOLERANCE)
+
+
 def delta_flag(pair: str, method: str, delta: PublishedNumber, again: float) -> str:
     """Return the reason to doubt a printed Delta_TTT; empty if the printed means give it.
 
     Args:
         again: Delta_TTT recomputed from the printed means.
     """
-    close = math.isclose(delta.value, again, abs_tol=TOLERANCE)
-    if close and (pair, method) not in CAUSES:
+    if gives_delta(delta, again) and (pair, method) not in CAUSES:
         return ""
     cause = CAUSES.get((pair, method), "cause unknown")
     return f"printed {delta.value:.2f}, the printed means give {again:.2f}: {cause}"

@@ -1,0 +1,1 @@
+"""Results of several comparisons next to each other, and against published ranks."""

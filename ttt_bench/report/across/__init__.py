@@ -1,0 +1,1 @@
+"""Tables over several comparisons, and against published ranks."""
