@@ -6,13 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ttt_bench.analysis.evidence import BASE, FROZEN, Evidence
+from ttt_bench.analysis.evidence import BASE, FROZEN, Evidence, Side, estimate_frame
 from ttt_bench.analysis.results import Results
 from ttt_bench.designs.study import Arm, Study
 from ttt_bench.results.study_files import StudyFile
+from ttt_bench.stats.bootstrap import estimate
 from ttt_bench.stats.comparison import Comparison, Key, split_settings
+from ttt_bench.stats.step_rules import DELTA
 
 DIFFERENCE = ("mean", "low", "high", "p", "p_holm")
 """Columns of a row's paired difference to Base in `StudyResults.estimates`, after `change_`."""
@@ -33,6 +37,13 @@ class ArmResults:
     evidence: Evidence | None
     labels: tuple[str, ...]
     missing: int
+
+    @cached_property
+    def by_label(self) -> dict[str, Evidence]:
+        """Map each row to the estimates over its own tasks, which may be some of the tasks."""
+        if self.evidence is None:
+            return {}
+        return {label: _on_own_tasks(self.evidence, label) for label in self.labels}
 
     def row_name(self, label: str) -> str:
         """Return the name of a row in a table: the arm, and the method if it has several."""
@@ -78,19 +89,68 @@ class StudyResults:
 
 
 def _estimates(arm: ArmResults, rule: str) -> Iterator[pd.DataFrame]:
-    evidence = arm.evidence
-    if evidence is None or evidence.comparison.rows.empty:
-        return
-    means, differences = evidence.estimates(rule), evidence.differences(rule)
+    for evidence in {id(one): one for one in arm.by_label.values()}.values():
+        if evidence.comparison.rows.empty:
+            continue
+        found = _with_changes(evidence, rule)
+        for label in arm.labels:
+            own = found[found["label"] == label]
+            if arm.by_label[label] is evidence and len(own):
+                named = {"arm": arm.arm.label, "value": arm.arm.value, "row": arm.row_name(label)}
+                yield own.assign(**named)
+
+
+def _with_changes(evidence: Evidence, rule: str) -> pd.DataFrame:
+    """Return the estimates of a comparison with the differences to Base."""
+    differences = evidence.differences(rule)
     against = differences[differences["reference"] == BASE]
     change = against[["label", "quantity", *DIFFERENCE]].rename(
         columns={name: f"change_{name}" for name in DIFFERENCE}
     )
-    found = means.merge(change, on=["label", "quantity"], how="left")
-    for label in arm.labels:
-        own = found[found["label"] == label]
-        named = {"arm": arm.arm.label, "value": arm.arm.value, "row": arm.row_name(label)}
-        yield own.assign(**named)
+    return evidence.estimates(rule).merge(change, on=["label", "quantity"], how="left")
+
+
+def _on_own_tasks(evidence: Evidence, label: str) -> Evidence:
+    """Return the estimates over the tasks of a row: Delta_TTT and the oracle step are over them."""
+    comparison = evidence.comparison
+    rows = comparison.rows
+    own = set(rows.loc[rows["label"] == label, "task"])
+    if not own or own == set(comparison.tasks):
+        return evidence
+    kept = replace(comparison, rows=rows[rows["task"].isin(own)])
+    return replace(evidence, comparison=kept)
+
+
+def mean_delta(sides: Sequence[Side]) -> pd.DataFrame:
+    """Return the mean of the Delta_TTT of several rows, as one row with `ESTIMATE_COLUMNS`.
+
+    The rows share the draws of images. Seeds that one of them lacks are left out.
+    """
+    rows = [side.chosen.rows(side.label) for side in sides]
+    seeds = sorted(set(rows[0]).intersection(*rows[1:]))
+    if not seeds:
+        return pd.DataFrame()
+    places = [[*map(own.__getitem__, seeds)] for own in rows]
+    one_by_one = zip(sides, places, strict=True)
+    values = np.mean([side.chosen.deltas[place] for side, place in one_by_one], axis=0)
+    drawn = _mean_replicates(sides, places)
+    result = estimate(values[:, None], drawn, sides[0].chosen.units)
+    return estimate_frame(result, [DELTA], seeds, [values.tolist()])
+
+
+def _mean_replicates(
+    sides: Sequence[Side], places: Sequence[list[int]]
+) -> NDArray[np.float64] | None:
+    """Return the mean Delta_TTT in the replicates, (R, S, 1); None without common units."""
+    drawn = []
+    for side, place in zip(sides, places, strict=True):
+        found = side.chosen
+        if found.replicates is None or found.units != sides[0].chosen.units:
+            return None
+        delta = found.quantities.index(DELTA)
+        drawn.append(found.replicates[:, place, delta])
+    mean: NDArray[np.float64] = np.mean(drawn, axis=0)[..., None]
+    return mean
 
 
 def study_results(results: Results, file: StudyFile) -> StudyResults:

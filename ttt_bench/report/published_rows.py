@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,14 +71,30 @@ class PublishedRows:
         """Return the notes on the published numbers."""
         return published_notes(self.comparison, self.table, self.rows)
 
+    def row(self, label: str) -> PublishedRow | None:
+        """Return the published row of a measured row; None without one."""
+        row = self.table.row(label) if self.table else None
+        known = row is not None and row.method == self.comparison.methods[label]
+        return row if known else None
+
+    def printed(self, name: str, rows: Sequence[PublishedRow]) -> Row | None:
+        """Return the numbers of published rows as one row with their source.
+
+        It is None if they have none.
+        """
+        cells: dict[str, Cell] = {}
+        for row in rows:
+            cells |= self._row(row).cells
+        return Row(label=f"{name} [{rows[0].source}]", cells=cells) if cells else None
+
     def cells(self, rule: StepRule, label: str) -> dict[str, Cell]:
         """Return the cells of `columns` for a measured row.
 
         Only rows with published settings have them, under the papers' step rule.
         """
-        row = self.table.row(label) if self.table and rule.published else None
+        row = self.row(label) if rule.published else None
         delta = self._delta(row) if row else None
-        if row is None or delta is None or row.method != self.comparison.methods[label]:
+        if row is None or delta is None:
             return {}
         if not self._same_tasks:
             return {ON_THESE_TASKS.key: delta}

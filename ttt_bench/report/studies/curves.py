@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.analysis.evidence import BASE
 from ttt_bench.analysis.studies import StudyResults
-from ttt_bench.report.figures.curves import heading
+from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures.drawing import laid_out, look
 from ttt_bench.report.figures.line_styles import Style, method_styles
+from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.results.published import for_pair
 from ttt_bench.stats.step_rules import DELTA, FIXED
 from ttt_bench.tasks import TASKS
 
-PANEL = (3.4, 2.1)
-"""Width and height of a panel in inches."""
-DODGE = 0.012
-"""Distance of the bars of two methods, as a share of the axis."""
+PANEL = (1.72, 1.5)
+"""Width and height of a panel in inches: two fit in one column of print."""
+PER_LINE = 2
+"""Panels per line."""
+DODGE = 0.015
+"""Distance of the points of two methods, as a share of the axis, so that bars do not overlap."""
 COLUMNS = ("value", "method", "quantity", "mean", "low", "high", "published")
 
 
@@ -76,47 +80,72 @@ def axis_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
     styles = method_styles(list(dict.fromkeys(frame["method"])))
     with look():
         shown, axes = _panels(len(names))
-        for ax, name in zip(axes, names, strict=True):
+        for ax, name in zip(axes, names, strict=False):
             _draw(ax, frame[frame["quantity"] == name], styles)
-            _label(ax, heading(name), found.study.axis.name)
-        shown.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside lower left",
-            ncols=3,
-            frameon=False,
-        )
+            _label(ax, _heading(name), found.study.axis.name)
+        free = axes[len(names) :]
+        for ax in free:
+            ax.set_axis_off()
+        _add_legend(shown, axes[len(names) - 1], free)
         return laid_out(shown)
 
 
 def _panels(number: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel per line, so that it is legible in one column of print."""
-    shown = Figure(figsize=(PANEL[0], PANEL[1] * number + 0.3), layout="constrained")
+    """Return a figure with axes for at least that many panels."""
+    lines = math.ceil(number / PER_LINE)
+    size = (PANEL[0] * PER_LINE, PANEL[1] * lines)
+    shown = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(shown)
-    return shown, list(shown.subplots(number, 1, squeeze=False).flat)
+    return shown, list(shown.subplots(lines, PER_LINE, squeeze=False).flat)
+
+
+def _heading(name: str) -> str:
+    """Return task and metric, or Delta_TTT, with an arrow towards better scores."""
+    if name == DELTA:
+        return f"Delta_TTT % {UP}"
+    metric = metrics_of(name).primary
+    return f"{name} {metric.printed} {UP if metric.higher_is_better else DOWN}"
 
 
 def _label(ax: Axes, title: str, axis: str) -> None:
     ax.set_title(title, loc="left")
     ax.set_xlabel(axis)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
     seaborn.despine(ax=ax)
 
 
+def _add_legend(shown: Figure, last: Axes, free: Sequence[Axes]) -> None:
+    """Add the legend of the last panel, which has every line, in a free panel or below."""
+    handles, labels = last.get_legend_handles_labels()
+    if free:
+        free[0].legend(handles, labels, loc="center left", frameon=False)
+    else:
+        shown.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False)
+
+
 def _draw(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
-    # bars of several methods stand next to each other
     apart = DODGE * (values["value"].max() - values["value"].min())
-    for place, (method, style) in enumerate(styles.items()):
+    moved = [method for method in styles if method != BASE]
+    for method, style in styles.items():
         own = values[values["method"] == method].sort_values("value")
         own = own.drop_duplicates("value")  # arms of one comparison share Base
         if own.empty:
             continue
-        ax.plot(own["value"], own["mean"], label=method, linewidth=1.3, markersize=4, **style)
-        known = own[own["low"].notna() & (method != BASE)]
-        bars = {"color": style["color"], "linewidth": 0.9}
-        ax.vlines(known["value"] + (place - 1) * apart, known["low"], known["high"], **bars)
-        printed = own[own["published"].notna()]
-        if len(printed):
-            _draw_published(ax, printed, method, style)
+        shift = apart * (moved.index(method) - (len(moved) - 1) / 2) if method in moved else 0.0
+        _draw_method(ax, own.assign(value=own["value"] + shift), method, style)
     ax.set_ylim(*_limits(values))
+
+
+def _draw_method(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> None:
+    ax.plot(own["value"], own["mean"], label=method, linewidth=1.2, markersize=3.5, **style)
+    if method == BASE:
+        return
+    known = own[own["low"].notna()]
+    ax.vlines(known["value"], known["low"], known["high"], color=style["color"], linewidth=0.8)
+    printed = own[own["published"].notna()]
+    if len(printed):
+        _draw_published(ax, printed, method, style)
 
 
 def _limits(values: pd.DataFrame) -> tuple[float, float]:
@@ -137,5 +166,5 @@ def _draw_published(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> N
         markersize=5,
         markerfacecolor="none",
         markeredgecolor=style["color"],
-        label=f"{method}, published",
+        label=f"{method},\npublished",
     )

@@ -16,7 +16,8 @@ from ttt_bench.analysis.signals import LOSS, signals_of
 from ttt_bench.analysis.studies import StudyResults
 from ttt_bench.report.figures.drawing import laid_out, look
 from ttt_bench.report.figures.line_styles import Style
-from ttt_bench.report.studies.notes import study_notes
+from ttt_bench.report.notes.run import seeds_note
+from ttt_bench.report.studies.notes import cell_notes, study_notes
 from ttt_bench.report.studies.table import subtitle
 from ttt_bench.report.tables import Column, Note, Number, Row, Section, Table
 
@@ -81,14 +82,15 @@ def losses_table(found: StudyResults, frame: pd.DataFrame) -> Table:
         Column(key=f"loss_{name}", head=("loss,", head), decimals=4)
         for name, head in POINTS.items()
     ]
-    columns.append(Column(key="loss_change_percent", head=("change", "%"), decimals=1))
+    columns.append(Column(key="loss_change_percent", head=("change", "%"), decimals=2))
     rows = tuple(_row(name, own) for name, own in frame.groupby("row", sort=False))
+    seeds = [seeds_note(one) for one in found.comparisons[:1] if len(one.rows)]
     return Table(
         title=found.study.title,
         subtitle=subtitle(found),
         columns=tuple(columns),
         sections=(Section(key="losses", heading="loss on the target", rows=rows),),
-        notes=(DEFINITION, *study_notes(found, pd.DataFrame())),
+        notes=(DEFINITION, *study_notes(found), *seeds, *cell_notes(found)),
         corner="arm",
     )
 

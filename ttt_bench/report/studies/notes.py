@@ -9,8 +9,9 @@ import pandas as pd
 from ttt_bench.analysis.studies import StudyResults
 from ttt_bench.report.notes.reading import ORACLE_STEP, interval_notes
 from ttt_bench.report.notes.run import run_notes, seeds_note
+from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.tables import Note
-from ttt_bench.results.published import for_pair
+from ttt_bench.results.published.numbers import printed
 
 BOLD = Note(
     "Bold, ▼",
@@ -19,39 +20,47 @@ BOLD = Note(
     "Other numbers are not shown to differ from Base. The rows are not tested against each other",
 )
 
+DELTA_NOTE = Note(
+    "Delta_TTT",
+    "mean over the row's tasks of the signed change relative to Base of the same seed, in percent. "
+    "Rows with other tasks are means over other tasks",
+)
 
-def study_notes(found: StudyResults, means: pd.DataFrame) -> list[Note]:
-    """Return the notes on a study: its own, how to read it, and how its cells were run.
 
-    Args:
-        means: the estimates of its rows; may be empty.
-    """
+def study_notes(found: StudyResults) -> list[Note]:
+    """Return the notes that all tables and figures of a study have."""
     return [
         *(Note("Study", text) for text in found.study.notes),
         *_missing(found),
         *_unpublished(found),
-        *_numbers(found, means),
     ]
 
 
-def _numbers(found: StudyResults, means: pd.DataFrame) -> Iterator[Note]:
+def cell_notes(found: StudyResults) -> list[Note]:
+    """Return the notes on how the cells of a study were run, each once."""
+    notes = [note for one in found.comparisons for note in run_notes(one)]
+    return list(dict.fromkeys(notes))
+
+
+def number_notes(found: StudyResults, means: pd.DataFrame) -> list[Note]:
+    """Return the notes on the numbers of a study's table: what they are, and those published.
+
+    Args:
+        means: the estimates of its rows; may be empty.
+    """
     with_numbers = [one for one in found.comparisons if len(one.rows)]
     if not with_numbers or means.empty:
-        return
-    first, *others = with_numbers
-    yield seeds_note(first)
-    yield Note(
-        "Delta_TTT",
-        "mean over the row's tasks of the signed change relative to Base of the same seed, in "
-        "percent",
-    )
-    yield ORACLE_STEP
-    yield from interval_notes(first, means)
-    yield BOLD
-    known = dict.fromkeys(run_notes(first))
-    yield from known
-    for other in others:
-        yield from (note for note in run_notes(other) if note.about == "Missing")
+        return []
+    published = [note for one in with_numbers for note in PublishedRows.of(one).notes]
+    return [
+        seeds_note(with_numbers[0]),
+        DELTA_NOTE,
+        ORACLE_STEP,
+        *interval_notes(with_numbers[0], means),
+        BOLD,
+        *cell_notes(found),
+        *dict.fromkeys(published),
+    ]
 
 
 def _missing(found: StudyResults) -> Iterator[Note]:
@@ -63,8 +72,19 @@ def _missing(found: StudyResults) -> Iterator[Note]:
 
 
 def _unpublished(found: StudyResults) -> Iterator[Note]:
-    """Yield a note if the papers have no numbers for the pair."""
-    pairs = {one.key.pair for one in found.comparisons}
-    if found.study.answers and not any(for_pair(pair) for pair in pairs):
-        answers = "; ".join(found.study.answers)
-        yield Note("Published", f"{answers}: no numbers are published for this pair")
+    """Yield a note on the published tables that have no numbers for the pair, and on figures."""
+    pairs = {answer: published_pairs(answer) for answer in found.study.answers}
+    for answer, known in pairs.items():
+        if not known:
+            yield Note("Published", f"{answer} prints no numbers")
+    tables = {answer: known for answer, known in pairs.items() if known}
+    if tables and not any(found.file.pair in known for known in tables.values()):
+        words = "; ".join(f"{answer}: {', '.join(known)}" for answer, known in tables.items())
+        yield Note("Published", f"the papers print numbers for other pairs only ({words})")
+
+
+def published_pairs(answer: str) -> tuple[str, ...]:
+    """Return the pairs of a published table, such as `S4T, Table 2`; empty for figures."""
+    frame = printed()
+    known = frame[frame["paper"] + ", " + frame["table"] == answer]
+    return tuple(dict.fromkeys(known["pair"]))

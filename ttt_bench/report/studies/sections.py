@@ -13,7 +13,7 @@ from ttt_bench.results.study_files import StudyFile
 CURVE_CAPTION = (
     "Scores at the last step. Lines: means over seeds; bars: 95 % intervals, which end at the edge "
     "of a panel if they are much longer than the curves. Dashed black: Base, which does not adapt. "
-    "Hollow squares: published numbers."
+    "Hollow squares: published numbers, which are at the oracle step. Methods are slightly apart."
 )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from ttt_bench.analysis.evidence import Evidence
-from ttt_bench.analysis.studies import ArmResults, StudyResults
+from ttt_bench.analysis.studies import ArmResults, StudyResults, mean_delta
 from ttt_bench.analysis.verdicts import verdicts
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.columns import (
@@ -16,31 +16,44 @@ from ttt_bench.report.columns import (
     metric_column,
     number,
     quantity_key,
-    task_key,
     with_interval,
 )
 from ttt_bench.report.frames import named_rows
-from ttt_bench.report.published_rows import PublishedRows
-from ttt_bench.report.studies.notes import study_notes
-from ttt_bench.report.tables import Cell, Column, Number, Row, Section, Table
+from ttt_bench.report.published_rows import SELECTION, PublishedRows
+from ttt_bench.report.studies.notes import number_notes, study_notes
+from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
+from ttt_bench.results.published import PublishedRow
 from ttt_bench.stats.comparison import Key
 from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
-from ttt_bench.stats.trajectories import mean_change
 from ttt_bench.tasks import TASKS, canonical
+
+TOGETHER = "one network per task"
+"""The row that has the score of each task from the arm of this task alone."""
+TOGETHER_TEXT = (
+    "the scores of the arms of one task in one row. Its Delta_TTT is the mean of theirs, and is "
+    "not tested against Base. Under the oracle each network has the best step of its own task"
+)
 
 
 def arms_table(found: StudyResults) -> Table:
     """Return the table of a study: scores and Delta_TTT of every arm under each step rule."""
     means = {rule.name: found.estimates(rule.name) for rule in SECTIONS}
     every = pd.concat(means.values(), ignore_index=True)
+    sections = tuple(_sections(found, means))
     return Table(
         title=found.study.title,
         subtitle=subtitle(found),
         columns=_columns(found, every),
-        sections=tuple(_sections(found, means)),
-        notes=tuple(study_notes(found, every)),
+        sections=sections,
+        notes=(*study_notes(found), *_together(sections), *number_notes(found, every)),
         corner="arm",
     )
+
+
+def _together(sections: Sequence[Section]) -> list[Note]:
+    """Return the note on the row `TOGETHER` if the table has it."""
+    labels = {row.label for section in sections for row in section.rows}
+    return [Note(TOGETHER.capitalize(), TOGETHER_TEXT)] if TOGETHER in labels else []
 
 
 def subtitle(found: StudyResults) -> str:
@@ -71,17 +84,41 @@ def _sections(found: StudyResults, means: dict[str, pd.DataFrame]) -> Iterator[S
         if len(own):
             rows = tuple(_rows(found, rule, own))
             yield Section(key=rule.name, heading=rule.heading, rows=rows, detail=rule.detail)
-    yield from _published(found)
+    yield from _published(found, pd.concat(means.values(), ignore_index=True))
     missing = [arm for arm in found.arms if not arm.labels]
     if missing:
         rows = tuple(Row(label=arm.arm.label, state=_state(arm)) for arm in missing)
         yield Section(key="missing", heading="without numbers", rows=rows)
 
 
-def _published(found: StudyResults) -> Iterator[Section]:
-    """Yield the published rows of the arms, once per comparison."""
-    for comparison in found.comparisons:
-        yield from PublishedRows.of(comparison).sections()
+def _published(found: StudyResults, means: pd.DataFrame) -> Iterator[Section]:
+    """Yield the section of published rows, named after the arms, if there are any."""
+    rows = tuple(filter(None, _published_rows(found, means)))
+    if rows:
+        yield Section(key=SELECTION, heading="published", rows=rows, measured=False)
+
+
+def _published_rows(found: StudyResults, means: pd.DataFrame) -> Iterator[Row | None]:
+    done: set[Key] = set()
+    alone = single_tasks(means)
+    singles: list[PublishedRow] = []
+    for arm in found.arms:
+        if arm.evidence is None:
+            continue
+        comparison = arm.evidence.comparison
+        published = PublishedRows.of(comparison)
+        if comparison.key not in done and comparison.base is not None:
+            base = published.row(comparison.base)
+            yield published.printed("base", [base]) if base else None
+        done.add(comparison.key)
+        for label in arm.labels:
+            row = published.row(label)
+            if row is not None:
+                yield published.printed(arm.row_name(label), [row])
+                singles += [row] if arm.row_name(label) in alone.values() else []
+        if len(singles) == len(alone) > 1:
+            yield published.printed(TOGETHER, singles)
+            singles = []
 
 
 def _state(arm: ArmResults) -> str:
@@ -103,7 +140,7 @@ def _rows(found: StudyResults, rule: StepRule, means: pd.DataFrame) -> Iterator[
             own = means[(means["arm"] == arm.arm.label) & (means["label"] == label)]
             if len(own):
                 yield Row(label=arm.row_name(label), cells=_cells(arm, rule, label, own))
-    yield from _summary(found, means)
+    yield from _summary(found, rule, means)
 
 
 def _base_row(evidence: Evidence, rule: StepRule, label: str) -> Iterator[Row]:
@@ -131,44 +168,33 @@ def _cells(arm: ArmResults, rule: StepRule, label: str, own: pd.DataFrame) -> di
     return cells | PublishedRows.of(arm.evidence.comparison).cells(rule, label)
 
 
-def _summary(found: StudyResults, means: pd.DataFrame) -> Iterator[Row]:
+def _summary(found: StudyResults, rule: StepRule, means: pd.DataFrame) -> Iterator[Row]:
     """Yield a row with the score of each task from the arm that has it alone, if there are any.
 
-    Its Delta_TTT is the mean over these tasks of the change relative to Base, for each seed.
+    Its Delta_TTT is the mean of those of these arms.
     """
     alone = single_tasks(means)
     if len(alone) < 2 or len(found.comparisons) > 1:
         return
     cells: dict[str, Cell] = {}
-    changes = []
     for task, row in alone.items():
-        score = means[(means["row"] == row) & (means["quantity"] == task)].iloc[0]
-        cells[task_key(task)] = number(score["mean"], score["sd"])
-        changes.append(_changes(found, task, score["values"]))
-    delta = pd.concat(changes, axis=1).dropna().mean(axis=1)
-    if len(delta):
-        cells[DELTA_KEY] = number(delta.mean(), delta.std())
-    yield Row(label="one network per task", cells=cells)
-
-
-def _changes(found: StudyResults, task: str, scores: Mapping[int, float]) -> pd.Series:
-    """Return the change of a task's score relative to Base, in percent, seed -> change.
-
-    Args:
-        scores: seed -> score.
-    """
-    (comparison,) = found.comparisons
-    last = comparison.rows[comparison.rows["label"] == comparison.base]
-    last = last[(last["metric"] == metrics_of(task).primary.name) & (last["task"] == task)]
-    base = last[last["step"] == 0].set_index("seed")["value"]
-    seeds = [seed for seed in scores if seed in base.index]
-    return pd.Series(
-        {seed: float(mean_change([scores[seed]], [base[seed]], (task,))) for seed in seeds}
-    )
+        score = means[(means["row"] == row) & (means["quantity"] == task)]
+        cells |= _numbers(score)
+    sides = [
+        evidence.side(label, rule.name)
+        for arm in found.arms
+        for label, evidence in arm.by_label.items()
+        if arm.row_name(label) in alone.values()
+    ]
+    for delta in named_rows(mean_delta(sides)):
+        value = number(delta.mean, delta.sd)
+        cells[DELTA_KEY] = with_interval(value, delta.low, delta.high)
+    yield Row(label=TOGETHER, cells=cells)
 
 
 def single_tasks(means: pd.DataFrame) -> dict[str, str]:
     """Map each task to the row that has this task alone; empty if rows share such a task."""
-    tasks = means[means["quantity"].isin(list(TASKS))].groupby("row", sort=False)["quantity"]
+    scores = means[means["quantity"].isin(list(TASKS))].drop_duplicates(["row", "quantity"])
+    tasks = scores.groupby("row", sort=False)["quantity"]
     alone = [(found.iloc[0], str(row)) for row, found in tasks if len(found) == 1]
     return dict(alone) if len(dict(alone)) == len(alone) else {}
