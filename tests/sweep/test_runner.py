@@ -227,6 +227,7 @@ def test_a_diverged_source_training_is_recorded_with_its_iteration(tmp_path: Pat
     for _, manifest in store.cells(tmp_path):
         assert "source training of shared on rooms" in manifest["reason"]
         assert manifest["diverged_at"] >= 1
+        assert manifest["optimiser"] is None, "neither method updates parameters"
     assert run(tmp_path, **given).kept == 2
 
 

@@ -237,14 +237,12 @@ class Ending:
         diverged_at: the step or iteration at which it diverged, if it did.
         own_source_scores: task -> score of the method's own source model before adapting, if it
             has one.
-        moves: whether the method moved parameters.
     """
 
     state: str
     reason: str | None = None
     diverged_at: int | None = None
     own_source_scores: Mapping[str, float] | None = None
-    moves: bool = True
 
 
 def manifest(
@@ -271,7 +269,7 @@ def manifest(
         "state": ending.state,
         "reason": ending.reason,
         "configuration": cell.config,
-        "optimiser": cell.config["optimiser"] if ending.moves else None,
+        "optimiser": cell.config["optimiser"] if cell.moves else None,
         "options": cell.config["options"],
         "tuned": cell.tuned,
         "parameters": cell.parameters,

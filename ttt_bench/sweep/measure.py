@@ -62,14 +62,12 @@ class Measured:
         rows: the scores.
         own_source: everything measured of the method's own source model before adapting, step 0
             only; None if it starts from Base's.
-        moves: whether the method moved parameters.
         seconds: how long its parts took.
     """
 
     record: Record
     rows: pd.DataFrame
     own_source: Record | None
-    moves: bool
     seconds: PartSeconds
 
     @property
@@ -129,7 +127,6 @@ class CellRun:
             record=record,
             rows=self._rows(record),
             own_source=own_source,
-            moves=bool(session.moved),
             seconds=seconds,
         )
 

@@ -207,9 +207,7 @@ class Runner:
             progress=self.progress,
             save_seconds=self.save_seconds,
         ).measure()
-        ending = Ending(
-            state="done", own_source_scores=measured.own_source_scores, moves=measured.moves
-        )
+        ending = Ending(state="done", own_source_scores=measured.own_source_scores)
         found, seconds = tables(measured), measured.seconds
         timed = timed_now(
             adapting_work(cell, device_name(self.device)),
