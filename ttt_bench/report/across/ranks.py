@@ -90,8 +90,8 @@ def _notes(numbers: Numbers) -> Iterator[Note]:
     yield Note(
         "Intervals",
         "95 %. Those of ranks and correlations are the central 95 % if images and seeds are drawn "
-        "again. The published numbers are fixed in them: their uncertainty is not included. With "
-        "few methods a correlation can be high by chance",
+        "again. The published numbers and the methods are fixed in them: the uncertainty of the "
+        "first is not included, and with few methods a correlation can be high by chance",
     )
     if found["recomputed"].any():
         labels = ", ".join(found.loc[found["recomputed"], "label"])
