@@ -18,6 +18,7 @@ from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report
 from ttt_bench.cli.run import run
+from ttt_bench.cli.time import time_methods
 from ttt_bench.cli.train import train
 from ttt_bench.cli.tune import tune
 from ttt_bench.errors import BenchError
@@ -40,6 +41,7 @@ app.command("compare")(compare)
 app.command("tune")(tune)
 app.command("train")(train)
 app.command("params")(params)
+app.command("time")(time_methods)
 app.add_typer(methods.app, name="methods")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(study.app, name="study")

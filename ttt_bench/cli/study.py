@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from ttt_bench.cli.options import Json, ReportFolder, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
+from ttt_bench.cli.time import compute_timings, timing_states
 from ttt_bench.config.request import MAX_STEPS, Request
 from ttt_bench.designs.declared_studies import STUDIES, declared, find_studies
 from ttt_bench.designs.study import Study
@@ -35,6 +36,7 @@ class _StudyGroup(TyperGroup):
 
 
 _DECLARED = "run"
+_PLAN_COLUMNS = ("study", "pair", "arm", "cells", "finished")
 
 app = typer.Typer(
     cls=_StudyGroup,
@@ -124,29 +126,91 @@ def run_studies(
     --methods replaces the methods of the studies that have all.
     """
     studies = find_studies(tuple(names))
-    from ttt_bench.results.study_files import write_study
-    from ttt_bench.studies.declared import plan_studies, study_files
-
-    display = Display()
     of_cells = [study for study in studies if study.measure == "cells"]
-    planned = plan_studies(request, of_cells, display)
+    timings = [study for study in studies if study.measure == "timing"]
+    display = Display()
+    work = [*_cell_work(request, of_cells, display), *_timing_work(request, timings, display)]
     if plan:
-        _show_arms(planned, as_json=as_json)
+        _show_plan([row for one in work for row in one.rows()], work, as_json=as_json)
         return
-    for file in study_files(planned):
-        write_study(request.results, file)
-    complete = compute_cells(planned.sweep, display)
-    if not complete:
+    complete = [one.compute() for one in work]
+    if not all(complete):
         raise typer.Exit(1)
 
 
-def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
-    """Print the arms of studies with the numbers of their cells."""
+class _Work(NamedTuple):
+    """A part of what the studies of a command need.
+
+    Attributes:
+        rows: returns the rows of the plan.
+        sentence: returns what is left, in words.
+        compute: does the work, and returns whether none of it failed.
+    """
+
+    rows: Callable[[], list[dict[str, Any]]]
+    sentence: Callable[[], str]
+    compute: Callable[[], bool]
+
+
+def _cell_work(request: Request, studies: Sequence[Study], display: Display) -> list[_Work]:
+    """Return the work of studies that measure cells; empty without any."""
+    if not studies:
+        return []
+    from ttt_bench.results.study_files import write_study
+    from ttt_bench.studies.declared import plan_studies, study_files
     from ttt_bench.sweep.forecast.summary import summarise
 
+    planned = plan_studies(request, studies, display)
+
+    def compute() -> bool:
+        for file in study_files(planned):
+            write_study(request.results, file)
+        return compute_cells(planned.sweep, display)
+
+    def sentence() -> str:
+        words = summarise(planned.sweep).sentence()
+        return f"{words}. A cell that several arms share counts once"
+
+    return [_Work(lambda: _arm_rows(planned), sentence, compute)]
+
+
+def _timing_work(request: Request, studies: Sequence[Study], display: Display) -> list[_Work]:
+    """Return the work of studies that measure times; empty without any."""
+    if not studies:
+        return []
+    from ttt_bench.studies.timing.run import TimingPlan, plan_timings
+
+    pairs = request.pair if "pair" in request.model_fields_set else (None,)
+    own = [request.model_copy(update={"pair": (pair,)}) if pair else request for pair in pairs]
+    found = []
+    for planned in map(plan_timings, own):
+
+        def rows(one: TimingPlan = planned) -> list[dict[str, Any]]:
+            states = [row["state"] for row in timing_states(one)]
+            about = {"study": studies[0].name, "pair": one.sizes.pair.name, "arm": "timings"}
+            return [{**about, "cells": len(states), "finished": states.count("done")}]
+
+        def compute(one: TimingPlan = planned) -> bool:
+            return compute_timings(one, display)
+
+        def sentence(one: TimingPlan = planned) -> str:
+            return f"timings: {len(one.missing())} of {len(one.methods)} to measure"
+
+        found.append(_Work(rows, sentence, compute))
+    return found
+
+
+def _show_plan(rows: list[dict[str, Any]], work: Sequence[_Work], *, as_json: bool) -> None:
+    """Print the arms of studies with the numbers of their cells, and what is left."""
+    show(rows, _PLAN_COLUMNS, title="plan", as_json=as_json)
+    for one in work:
+        say(one.sentence())
+
+
+def _arm_rows(planned: StudyPlan) -> list[dict[str, Any]]:
     results = planned.sweep.request.results
     finished = {one.hash for one in planned.sweep.cells if one.state(results) in FINISHED}
-    rows = [
+    return [
         {
             "study": study.study.name,
             "pair": study.pair,
@@ -157,8 +221,6 @@ def _show_arms(planned: StudyPlan, *, as_json: bool) -> None:
         for study in planned.studies
         for one in study.arms
     ]
-    show(rows, list(rows[0]), title=f"plan for {results}", as_json=as_json)
-    say(f"{summarise(planned.sweep).sentence()}. A cell that several arms share counts once")
 
 
 @app.command("rate")

@@ -27,7 +27,7 @@ atomically.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from rich.console import RenderableType
 
 from ttt_bench.analysis.across.numbers import Numbers, numbers_of
 from ttt_bench.analysis.evidence import Evidence
-from ttt_bench.analysis.results import open_results
+from ttt_bench.analysis.results import Results, open_results
 from ttt_bench.analysis.studies import without_study_cells
 from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
 from ttt_bench.report.across.ranks import ranks_table
@@ -55,9 +55,12 @@ from ttt_bench.report.rules.table import rules_table
 from ttt_bench.report.settings import hyperparameters, parameters
 from ttt_bench.report.studies.sections import study_sections
 from ttt_bench.report.tables import Table
+from ttt_bench.report.timing.table import timing_sections
 from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
+from ttt_bench.results.measurements import read as read_measurements
 from ttt_bench.results.study_files import read_studies
+from ttt_bench.results.timings import KIND
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.stats.summary import curve_frame
@@ -93,15 +96,16 @@ def report(results: Path, out: Path) -> Rendered:
         BenchError: the folder does not exist or contains no whole results, or `out` cannot be
             written. Damaged cells are left out with a note.
     """
-    found = open_results(results)
-    studies, problems = read_studies(results)
-    found = replace(found, notes=(*found.notes, *problems))
+    timings, problems = read_measurements(results, KIND)
+    alone = timings and not (results / "cells").is_dir()
+    found = None if alone else _opened(results, problems)
     out = Path(out)
     require_writable(out, HINT)
+    studies, _ = read_studies(results)
     sections: list[PageSection] = []
     paths: list[Path] = []
     numbers: list[Numbers] = []
-    for comparison in without_study_cells(found, studies).comparisons:
+    for comparison in without_study_cells(found, studies).comparisons if found else ():
         # its replicates take much memory, and are released with it
         evidence = Evidence(comparison)
         own = numbers_of(evidence)
@@ -109,7 +113,8 @@ def report(results: Path, out: Path) -> Rendered:
         section = _section(evidence, own)
         sections.append(section)
         paths += write_files(out / section.slug, _files(section, evidence))
-    further = [*across_sections(numbers), *study_sections(found, studies)]
+    further = [*across_sections(numbers), *(study_sections(found, studies) if found else ())]
+    further += timing_sections(timings)
     for one in further:
         paths += write_files(out / one.slug, one.files())
     page = _write(out / "index.html", html(sections, str(results), further).encode())
@@ -120,6 +125,17 @@ def report(results: Path, out: Path) -> Rendered:
         tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
         further=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
     )
+
+
+def _opened(results: Path, problems: Sequence[str]) -> Results:
+    """Return the results of a folder, with notes on damaged files.
+
+    Args:
+        problems: damaged measurements.
+    """
+    found = open_results(results)
+    _, damaged = read_studies(results)
+    return replace(found, notes=(*found.notes, *damaged, *problems))
 
 
 def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:

@@ -1,6 +1,11 @@
 """The published numbers: the tables of TR-TTT (the earlier version of S4T) and S4T, with checks."""
 
-from ttt_bench.results.published.numbers import PublishedNumber, numbers, published_parameters
+from ttt_bench.results.published.numbers import (
+    PublishedNumber,
+    numbers,
+    published_parameters,
+    published_seconds,
+)
 from ttt_bench.results.published.tables import (
     IMAGES,
     STEPS,
@@ -22,4 +27,5 @@ __all__ = [
     "numbers",
     "other_tables",
     "published_parameters",
+    "published_seconds",
 ]

@@ -85,10 +85,20 @@ def published_parameters(architecture: str, tasks: Collection[str]) -> dict[str,
     """
     if architecture != BACKBONE or set(tasks) != set(TASKS):
         return {}
+    return _of_methods("params_m")
+
+
+@cache
+def published_seconds() -> dict[str, float]:
+    """Return method -> inference time in seconds, as S4T's supplement prints it (Table 6)."""
+    return _of_methods("inference_s")
+
+
+def _of_methods(metric: str) -> dict[str, float]:
+    """Return method -> a metric of S4T's Table 6."""
     frame = numbers()
-    chosen = frame[
-        (frame["paper"] == "S4T") & (frame["table"] == "Table 6") & (frame["metric"] == "params_m")
-    ]
+    table = (frame["paper"] == "S4T") & (frame["table"] == "Table 6")
+    chosen = frame[table & (frame["metric"] == metric)]
     return {
         str(method): float(value)
         for method, value in zip(chosen["method"], chosen["value"], strict=True)
