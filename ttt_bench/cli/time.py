@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ttt_bench.studies.timing.run import TimingPlan
 
+SECONDS = 30.0
+"""Seconds after which a phase of a method is no longer repeated."""
 _COLUMNS = ("method", "phase", "steps", "median", "q1", "q3", "repeats", "settled")
 
 
@@ -25,6 +28,12 @@ def time_methods(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the methods and their state, and time nothing.")
     ] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a phase of a method is no longer repeated.", min=0.01
+        ),
+    ] = SECONDS,
     as_json: Json = False,
 ) -> None:
     """Measure seconds per batch: a prediction, a step, all steps, and the reset.
@@ -41,7 +50,7 @@ def time_methods(
     if plan:
         show_timing_plan(planned, as_json=as_json)
         return
-    complete = compute_timings(planned, Display())
+    complete = compute_timings(planned, Display(), seconds)
     _show(planned, as_json=as_json)
     if not complete:
         raise typer.Exit(1)
@@ -65,11 +74,17 @@ def timing_states(planned: TimingPlan) -> list[dict[str, Any]]:
     ]
 
 
-def compute_timings(planned: TimingPlan, display: Display) -> bool:
-    """Time the missing methods, name those that cannot be timed, and return whether none failed."""
+def compute_timings(planned: TimingPlan, display: Display, seconds: float = SECONDS) -> bool:
+    """Time the missing methods, name those that cannot be timed, and return whether none failed.
+
+    Args:
+        planned: the plan.
+        display: shows progress.
+        seconds: seconds after which a phase of a method is no longer repeated.
+    """
     from ttt_bench.studies.timing.run import run_timings
 
-    failed = run_timings(planned, display)
+    failed = run_timings(planned, display, seconds)
     for method, reason in failed.items():
         say(f"{method} cannot be timed: {reason}")
     return not failed
@@ -99,4 +114,5 @@ def _show(planned: TimingPlan, *, as_json: bool) -> None:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame, with Python's numbers."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return found

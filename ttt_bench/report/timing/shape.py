@@ -64,10 +64,11 @@ def _shape(
     ours = ratios({method: seconds[method] for method in both})
     theirs = ratios({method: published[method] for method in both})
     gaps = [math.log(ours[m] / theirs[m]) ** 2 for m in both if m != REFERENCE]
-    ranks = spearmanr([ours[m] for m in both], [theirs[m] for m in both])
+    constant = len(set(ours.values())) == 1  # its ranks are not defined
+    ranks = None if constant else spearmanr([ours[m] for m in both], [theirs[m] for m in both])
     return Shape(
         phase=phase,
         methods=len(both),
-        rank_correlation=float(ranks.statistic),
+        rank_correlation=math.nan if ranks is None else float(ranks.statistic),
         distance=math.exp(math.sqrt(sum(gaps) / len(gaps))),
     )

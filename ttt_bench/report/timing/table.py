@@ -73,7 +73,8 @@ def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:
     """
     published = published_seconds()
     every = [whole(one) for one in found]
-    phases = [phase for phase in PHASES if any(phase in own for own in every)]
+    measured = {phase for own in every for phase in own}
+    phases = [phase for phase in PHASES if phase in measured]
     return Table(
         title="Inference time",
         subtitle=subtitle,
@@ -97,10 +98,17 @@ def _columns(found: Sequence[Measurement], phases: Sequence[str]) -> Iterator[Co
         if phase != RESET:
             head = (HEADS[phase][0], f"/ {REFERENCE}")
             yield Column(key=f"{phase}_over_{REFERENCE}", head=head, secondary=True)
-    yield Column(key=f"published_over_{REFERENCE}", head=("published", f"/ {REFERENCE}"), secondary=True)
+    yield Column(
+        key=f"published_over_{REFERENCE}", head=("published", f"/ {REFERENCE}"), secondary=True
+    )
     yield Column(key="step_gflop", head=("GFLOP", "of a step"), decimals=1, secondary=True)
     yield Column(key="step_gflop_per_second", head=("GFLOP/s",), decimals=1, secondary=True)
-    yield Column(key="share_of_product_percent", head=("of a matrix", "product %"), decimals=1, secondary=True)
+    yield Column(
+        key="share_of_product_percent",
+        head=("of a matrix", "product %"),
+        decimals=1,
+        secondary=True,
+    )
     if any(one.manifest["peak_memory_bytes"] for one in found):
         yield Column(key="peak_memory_gib", head=("peak memory", "GiB"))
     yield Column(key="parameters_millions", head=("parameters", "M"), secondary=True)

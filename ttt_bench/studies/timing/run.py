@@ -20,7 +20,7 @@ from ttt_bench.results import measurements
 from ttt_bench.results.timings import KIND, NSTEPS, PREDICT, RESET, STEP
 from ttt_bench.studies.timing.machine import machine, product_speed
 from ttt_bench.studies.timing.stopwatch import Clock, Timed, clock_of, measure
-from ttt_bench.studies.timing.subject import Sizes, Subject, make_subject
+from ttt_bench.studies.timing.subject import Sizes, Subject, counts, make_subject
 from ttt_bench.train.chain import method_code
 from ttt_bench.util.hashing import hash_of, versions
 from ttt_bench.util.problems import attempt, raise_problems
@@ -29,8 +29,6 @@ from ttt_bench.util.progress import Progress
 
 PAIR = "taskonomy:nyud"
 """The pair of S4T's Table 6, whose preset is paper."""
-SECONDS = 30.0
-"""Seconds for each phase of a method, after which it is no longer repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +122,13 @@ def _about(one: MethodSettings, sizes: Sizes) -> dict[str, Any]:
 
 
 @fixed_process()
-def run_timings(plan: TimingPlan, progress: Progress) -> dict[str, str]:
+def run_timings(plan: TimingPlan, progress: Progress, limit: float) -> dict[str, str]:
     """Time the methods that have no stored measurement, and store each one when it is done.
+
+    Args:
+        plan: the timings.
+        progress: shows one bar.
+        limit: seconds after which a phase of a method is no longer repeated.
 
     Returns:
         Method -> why it could not be timed.
@@ -137,18 +140,18 @@ def run_timings(plan: TimingPlan, progress: Progress) -> dict[str, str]:
     if not missing:
         return {}
     device = find_device(plan.request.device)
-    flops, product = product_speed(device, SECONDS)
+    flops, product = product_speed(device, limit)
     speed = {"product_flops": flops, "product_seconds": product.median}
     with progress.bar("timing", len(missing)) as bar:
         for one in missing:
             name = one.adapter.name
             try:
-                rows, extra = _timed(make_subject(one, plan.sizes, device), device)
+                rows, extra = _timed(make_subject(one, plan.sizes, device), device, limit)
             except BenchError as error:
                 failed[name] = str(error)
             else:
                 manifest = {**_about(one, plan.sizes), **machine(device), **speed, **extra}
-                manifest["versions"] = versions()
+                manifest |= {"versions": versions(), "parameters": counts(one, plan.sizes)}
                 measurements.write(
                     plan.request.results,
                     KIND,
@@ -161,16 +164,17 @@ def run_timings(plan: TimingPlan, progress: Progress) -> dict[str, str]:
     return failed
 
 
-def _timed(subject: Subject, device: torch.device) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _timed(
+    subject: Subject, device: torch.device, limit: float
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the times of a method's phases, and what else was measured."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    rows = pd.DataFrame([_row(*phase) for phase in phases(subject, clock_of(device), SECONDS)])
+    rows = pd.DataFrame([_row(*phase) for phase in phases(subject, clock_of(device), limit)])
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     return rows, {
         "peak_memory_bytes": peak,
         "step_flops": subject.step_flops(),
-        "parameters": subject.parameters(),
     }
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.meta import meta_net, plan_of
+from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.pair import Pair
 from ttt_bench.losses import RECIPES
-from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.tasks import output_channels
 from ttt_bench.train.chain import SourceSpec
@@ -104,16 +105,12 @@ class Subject:
         self.reset()
         return int(counter.get_total_flops())
 
-    def parameters(self) -> dict[str, int]:
-        """Return the numbers of trainable parameters, in total and updated at test time."""
-        uncounted = self.session.adapter.uncounted
-        counted = count_parameters(self.session.net, uncounted)
-        moved = sum(
-            parameter.numel()
-            for name, parameter in self.session.moved.items()
-            if name.removeprefix("extra.") not in uncounted
-        )
-        return {"total": counted.total, "moved": moved}
+
+def counts(settings: MethodSettings, sizes: Sizes) -> dict[str, Any]:
+    """Return the numbers of trainable parameters, as `ttt-bench params` does."""
+    adapter = settings.adapter
+    net = meta_net(sizes.preset.model, sizes.channels(adapter), adapter)
+    return parameter_counts(net, adapter, plan_of(net, adapter).moves)
 
 
 def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -> Subject:
