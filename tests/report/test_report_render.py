@@ -43,6 +43,8 @@ FILES = [
     "curves.csv",
     "curves.png",
     "curves.svg",
+    "sync.png",
+    "sync.svg",
     "attribution.png",
     "attribution.svg",
     "pictures.png",

@@ -18,6 +18,12 @@ CURVES_CAPTION = (
     "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does "
     "not adapt."
 )
+SYNC_CAPTION = (
+    "Each task from its worst (0) to its best score (1), mean over seeds. Filled marks: mean over "
+    "seeds of the step with the best score, on the curve and in the task's lane below; ticks: each "
+    "seed. Hollow marks at step 0: better before adapting than at any later step, in most seeds. "
+    "Flat curves are left out."
+)
 PARTS_CAPTION = (
     "Parts of the change against Base at the fixed step. Bars: means over seeds, gains to the "
     "right of 0 and losses to the left. Diamonds: their sum, with its 95 % interval, "
@@ -55,6 +61,7 @@ class PageSection:
     classes: Table | None = None
     attribution: Table | None = None
     curves: Drawn | None = None
+    sync_curves: Drawn | None = None
     parts: Drawn | None = None
     examples: ExamplePicture | None = None
 
@@ -115,6 +122,7 @@ def html(
     page = template.render(
         title=TITLE,
         parts_caption=PARTS_CAPTION,
+        sync_caption=SYNC_CAPTION,
         summary=_summary(sections),
         sections=sections,
         further=further,

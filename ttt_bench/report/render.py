@@ -12,6 +12,7 @@ The folder that `report` writes:
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity, with intervals
     <comparison>/parameters.{md,tex,csv}  trainable parameters, if the cells state them
     <comparison>/hyperparameters.{md,tex,csv}  optimiser, steps and batch, with the published ones
+    <comparison>/sync.{png,svg}     each task's curve and peak over steps, a panel per method
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.csv        pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
@@ -230,6 +231,7 @@ def _section(evidence: Evidence, numbers: Numbers | None) -> PageSection:
         hyperparameters=_marked_if_any(hyperparameters.build(comparison), comparison),
         classes=classes.build(comparison, truth.pixels),
         curves=_curves(comparison),
+        sync_curves=_sync_curves(evidence),
         examples=_examples(comparison),
     )
 
@@ -240,6 +242,15 @@ def _curves(comparison: Comparison) -> Drawn:
     from ttt_bench.report.figures.drawing import drawn
 
     return drawn(curves.figure(comparison))
+
+
+def _sync_curves(evidence: Evidence) -> Drawn | None:
+    """Return the figure of each task's curve and peak; None if no task of any method moves."""
+    from ttt_bench.report.figures import synchronisation
+    from ttt_bench.report.figures.drawing import drawn
+
+    shown = synchronisation.figure(evidence.comparison, evidence.observed)
+    return None if shown is None else drawn(shown)
 
 
 def _parts(comparison: Comparison, parts: pd.DataFrame) -> Drawn:
@@ -275,6 +286,8 @@ def _files(section: PageSection, evidence: Evidence) -> dict[str, bytes]:
     if section.curves is not None:
         contents["curves.csv"] = _curves_csv(section.comparison).encode()
         contents |= {"curves.png": section.curves.png, "curves.svg": section.curves.svg}
+    if section.sync_curves is not None:
+        contents |= {"sync.png": section.sync_curves.png, "sync.svg": section.sync_curves.svg}
     if section.parts is not None:
         contents |= {"attribution.png": section.parts.png, "attribution.svg": section.parts.svg}
     if section.examples is not None:

@@ -104,6 +104,38 @@ def sync_frame(found: Trajectories) -> pd.DataFrame:
     return pd.concat([frame, own], axis=1)
 
 
+def curve_frame(found: Trajectories) -> pd.DataFrame:
+    """Return the unit curves of every label: means over seeds of `sync.unit_curves`.
+
+    Args:
+        found: observed trajectories.
+
+    Returns:
+        Columns `label, task, step, score`, steps 0..N. Tasks that are flat in every
+        seed are missing.
+    """
+    frames = [_unit_frame(found, cell) for cell in range(len(found.last))]
+    if not frames:
+        return pd.DataFrame(columns=["label", "task", "step", "score"])
+    frame = pd.concat(frames, ignore_index=True).dropna()
+    means = frame.groupby(["label", "task", "step"], sort=False)["score"].mean()
+    return means.reset_index()
+
+
+def _unit_frame(found: Trajectories, cell: int) -> pd.DataFrame:
+    steps = int(found.last[cell]) + 1
+    # (N + 1, n) -> (n, N + 1)
+    units = sync.unit_curves(found.scores[cell, :steps].T, _lower(found))
+    return pd.DataFrame(
+        {
+            "label": found.cells[cell][0],
+            "task": np.repeat(found.tasks, steps),
+            "step": np.tile(np.arange(steps), len(found.tasks)),
+            "score": units.ravel(),
+        }
+    )
+
+
 def _raw(after: Array, base: Array, lower: list[bool]) -> list[Array]:
     """Return the measures `RAW` of trajectories (..., n, N), (...) each; `base` is (..., n)."""
     present = ~np.isnan(after).any(axis=-1)

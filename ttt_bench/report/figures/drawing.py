@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import io
+import math
+import textwrap
 from contextlib import AbstractContextManager
 
 import matplotlib
 import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ttt_bench.report.formats.sections import Drawn
 
+WIDTH = 3.46
+"""Width of a figure in inches: one column of print, 88 mm."""
+PER_LINE = 2
+"""Panels per line."""
+LETTERS = 62
+"""Letters per line of a figure's title."""
 _SIZES = {
     "grid.color": ".9",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.title_fontsize": 8,
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "axes.labelpad": 2,
     "hatch.linewidth": 0.5,
 }
 
@@ -28,6 +43,31 @@ def look() -> AbstractContextManager[None]:
     return matplotlib.rc_context(style | _SIZES)
 
 
+def panels(number: int, height: float, extra: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure as wide as one column of print, with axes for at least `number` panels.
+
+    Axes that are not needed are switched off.
+
+    Args:
+        height: height of a line of panels, in inches.
+        extra: height of titles and legends, in inches.
+    """
+    columns = min(PER_LINE, number)
+    lines = math.ceil(number / columns)
+    shown = Figure(figsize=(WIDTH, lines * height + extra), layout="constrained")
+    FigureCanvasAgg(shown)
+    axes = list(shown.subplots(lines, columns, squeeze=False).flat)
+    for ax in axes[number:]:
+        ax.set_axis_off()
+    return shown, axes
+
+
+def add_title(shown: Figure, *lines: str) -> None:
+    """Set the title of a figure, each line wrapped to the width of one column."""
+    text = "\n".join(textwrap.fill(line, LETTERS) for line in lines if line)
+    shown.suptitle(text, x=0.01, ha="left", fontsize=7)
+
+
 def laid_out(shown: Figure) -> Figure:
     """Return the figure with its layout computed; without that, every file computes it again."""
     shown.draw_without_rendering()
@@ -35,7 +75,7 @@ def laid_out(shown: Figure) -> Figure:
     return shown
 
 
-def png(shown: Figure, dpi: int = 150) -> bytes:
+def png(shown: Figure, dpi: int = 300) -> bytes:
     """Return the figure as a PNG file."""
     buffer = io.BytesIO()
     shown.savefig(buffer, format="png", dpi=dpi)

@@ -19,6 +19,7 @@ _NEUTRAL: dict[str, object] = {"base": "#000000", "norm": "#7f7f7f"}
 # seaborn's colour-blind-safe palette without its grey, which is norm's
 _FREE = [_PALETTE[index] for index in (0, 1, 2, 9, 4, 5, 6, 8, 3)]
 _COLOURS = _NEUTRAL | dict(zip(METHOD_ORDER[2:], _FREE, strict=True))
+_TASK_COLOURS = ("#0072b2", "#b34700", "#00795a", "#000000", "#a3478a", "#6b5b00")
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = "osD^vPX*<>hp"
 
@@ -47,6 +48,18 @@ def line_styles(comparison: Comparison) -> dict[str, Style]:
 def method_styles(methods: Sequence[str]) -> dict[str, Style]:
     """Map each method to the style of its default label."""
     return {name: _style(name, 0, position=place) for place, name in enumerate(methods)}
+
+
+def task_styles(tasks: Sequence[str]) -> dict[str, Style]:
+    """Map each task to its style, for figures in which a line is a task."""
+    return {
+        task: {
+            "color": _TASK_COLOURS[place % len(_TASK_COLOURS)],
+            "linestyle": _DASHES[place % len(_DASHES)],
+            "marker": _MARKERS[place % len(_MARKERS)],
+        }
+        for place, task in enumerate(tasks)
+    }
 
 
 def _style(method: str, variant: int, *, position: int) -> Style:
