@@ -5,8 +5,8 @@ the shared parameters theta and the loss L of each task on one batch,
 
     Z[i, j] = 1 - L_j(theta - eta_i * grad L_i(theta)) / L_j(theta)
 
-The heads stay fixed. Here eta_i is such that each step has the norm `STEP` * |theta|, so the losses'
-scales do not decide how far a step goes.
+The heads stay fixed. Here eta_i is such that each step has the norm `STEP` * |theta|, so that the
+scales of the losses do not decide how far a step goes.
 """
 
 from __future__ import annotations

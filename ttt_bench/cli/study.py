@@ -129,7 +129,12 @@ def run_studies(
     of_cells = [study for study in studies if study.measure == "cells"]
     timings = [study for study in studies if study.measure == "timing"]
     display = Display()
-    work = [*_cell_work(request, of_cells, display), *_timing_work(request, timings, display)]
+    affinities = [study for study in studies if study.measure == "affinity"]
+    work = [
+        *_cell_work(request, of_cells, display),
+        *_affinity_work(request, affinities, display),
+        *_timing_work(request, timings, display),
+    ]
     if plan:
         _show_plan([row for one in work for row in one.rows()], work, as_json=as_json)
         return
@@ -172,6 +177,34 @@ def _cell_work(request: Request, studies: Sequence[Study], display: Display) -> 
         return f"{words}. A cell that several arms share counts once"
 
     return [_Work(lambda: _arm_rows(planned), sentence, compute)]
+
+
+def _affinity_work(request: Request, studies: Sequence[Study], display: Display) -> list[_Work]:
+    """Return the work of studies that measure the affinity of tasks; empty without any."""
+    if not studies:
+        return []
+    from ttt_bench.studies.affinity import AffinityPlan, measure_affinity, plan_affinity
+
+    found = []
+    for study in studies:
+        planned = plan_affinity(request, study, display)
+
+        def rows(study: Study = study, plan: AffinityPlan = planned) -> list[dict[str, Any]]:
+            pair = ", ".join(request.pair)
+            total, left = len(plan.planned), len(plan.pending)
+            about = {"study": study.name, "pair": pair, "arm": "affinity (uses target labels)"}
+            return [{**about, "cells": total, "finished": total - left}]
+
+        def sentence(plan: AffinityPlan = planned) -> str:
+            return f"affinity: {len(plan.pending)} of {len(plan.planned)} to measure"
+
+        def compute(plan: AffinityPlan = planned) -> bool:
+            complete = measure_affinity(plan, display)
+            say(f"affinity: {len(plan.planned) - len(plan.pending)} of {len(plan.planned)} stored")
+            return complete
+
+        found.append(_Work(rows, sentence, compute))
+    return found
 
 
 def _timing_work(request: Request, studies: Sequence[Study], display: Display) -> list[_Work]:

@@ -19,6 +19,7 @@ The folder that `report` writes:
     <comparison>/pictures.png       example images, if the results contain any
     <comparison>/ranks.{md,tex,csv}  published and measured ranks, for pairs of the papers
     across-<choice>_<others>/*.{md,tex,csv}  tables over comparisons that differ in one choice
+    affinity/*                      affinity of tasks, if it was measured; uses target labels
     study-<name>/*                  tables and figures of each study that was run
 
 A comparison's folder is named after the choices that its cells share (`Comparison.slug`). A
@@ -37,12 +38,14 @@ import pandas as pd
 from rich.console import RenderableType
 
 from ttt_bench.analysis.across.numbers import Numbers, numbers_of
+from ttt_bench.analysis.affinity import KIND as AFFINITY
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.results import Results, open_results
 from ttt_bench.analysis.studies import without_study_cells
 from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
 from ttt_bench.report.across.ranks import ranks_table
 from ttt_bench.report.across.sections import across_sections
+from ttt_bench.report.affinity.section import affinity_sections
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
@@ -98,7 +101,9 @@ def report(results: Path, out: Path) -> Rendered:
             written. Damaged cells are left out with a note.
     """
     timings, problems = read_measurements(results, KIND)
-    alone = timings and not (results / "cells").is_dir()
+    affinities, damaged = read_measurements(results, AFFINITY)
+    problems = [*problems, *damaged]
+    alone = (timings or affinities) and not any((results / "cells").glob("*"))
     found = None if alone else _opened(results, problems)
     out = Path(out)
     require_writable(out, HINT)
@@ -115,7 +120,7 @@ def report(results: Path, out: Path) -> Rendered:
         sections.append(section)
         paths += write_files(out / section.slug, _files(section, evidence))
     further = [*across_sections(numbers), *(study_sections(found, studies) if found else ())]
-    further += timing_sections(timings)
+    further += [*affinity_sections(affinities), *timing_sections(timings)]
     for one in further:
         paths += write_files(out / one.slug, one.files())
     page = _write(out / "index.html", html(sections, str(results), further).encode())

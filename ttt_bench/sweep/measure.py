@@ -109,16 +109,11 @@ class CellRun:
             BenchError: a file is damaged, or a task has no valid pixel.
         """
         cell, watch = self.cell, Stopwatch()
-        net = self._source_model()
-        statistics = self._source_statistics(net)
+        net, statistics = self.prepared()
         source_seconds = watch.seconds
-        target = normalisation_of(cell.opened.pair.target, cell.opened.variant)
-        if target != cell.spec.normalisation:
-            # otherwise the model keeps its own, which a model trained elsewhere may contain
-            net.model.normalise_by(target)
         own_source = self._own_source(net) if trains_own_source(cell.settings.adapter) else None
-        session = self._session(net, statistics)
-        record = Record(batches=self._batches(), steps=cell.settings.steps)
+        session = self.session(net, statistics)
+        record = Record(batches=self.batches(), steps=cell.settings.steps)
         start, before = self._resume(session, record)
         watch = Stopwatch(before)
         self._protocol_run(session, record, watch).run(protocol_of(cell.protocol), start)
@@ -129,6 +124,22 @@ class CellRun:
             own_source=own_source,
             seconds=seconds,
         )
+
+    def prepared(self) -> tuple[Net, dict[str, Tensor]]:
+        """Return the source model, as it sees images of the target, and the source statistics.
+
+        Raises:
+            DivergedError: training diverged.
+            BenchError: a file is damaged.
+        """
+        cell = self.cell
+        net = self._source_model()
+        statistics = self._source_statistics(net)
+        target = normalisation_of(cell.opened.pair.target, cell.opened.variant)
+        if target != cell.spec.normalisation:
+            # otherwise the model keeps its own, which a model trained elsewhere may contain
+            net.model.normalise_by(target)
+        return net, statistics
 
     def _source_model(self) -> Net:
         cell, opened = self.cell, self.cell.opened
@@ -161,13 +172,14 @@ class CellRun:
         return evaluate(
             net.model,
             self.cell.opened.target_data,
-            batches=self._batches(),
+            batches=self.batches(),
             tasks=tuple(self.cell.spec.tasks),
             scoring=scoring_of(self.cell.opened.pair.target),
             device=self.device,
         )
 
-    def _session(self, net: Net, statistics: dict[str, Tensor]) -> Session:
+    def session(self, net: Net, statistics: dict[str, Tensor]) -> Session:
+        """Return the method on its network; both as `prepared` returns them."""
         cell, pair, variant = self.cell, self.cell.opened.pair, self.cell.opened.variant
         return VerifiedSession(
             net,
@@ -179,7 +191,8 @@ class CellRun:
             source_recipe=recipe_of(pair.source, variant),
         )
 
-    def _batches(self) -> list[list[int]]:
+    def batches(self) -> list[list[int]]:
+        """Return the positions of the target's images in each evaluation batch."""
         return target_batches(self.cell.opened.target_data, self.cell.opened.preset.batch)
 
     def _protocol_run(self, session: Session, record: Record, watch: Stopwatch) -> ProtocolRun:

@@ -144,6 +144,25 @@ def _own_stage(
     )
 
 
+def fine_tuning_stage(target: SourceSpec, parent: str) -> TrainingStage:
+    """Return the supervised stage that trains a source model further, with labels of the target.
+
+    Args:
+        target: the training, with the domain, data and recipe of the target.
+        parent: identifies the weights that it starts from.
+    """
+    return _stage(
+        target,
+        SHARED,
+        None,
+        name="fine-tuned",
+        parent=parent,
+        iterations=target.training.iterations,
+        lr=target.training.lr,
+        first=False,
+    )
+
+
 def _stage(
     spec: SourceSpec,
     phase: Phase,

@@ -98,6 +98,23 @@ class Trainer:
             self._train_once(StageRun(net, stage, spec, self.device), dataset, workers)
         return net
 
+    def train_further(
+        self, net: Net, stage: TrainingStage, spec: SourceSpec, dataset: Dataset, workers: int = 0
+    ) -> None:
+        """Train a network further, in place; a stage with a checkpoint is loaded.
+
+        Args:
+            net: the network, with the weights that the stage starts from.
+            stage: the stage.
+            spec: the training.
+            dataset: the training images.
+            workers: number of worker processes that decode images.
+
+        Raises:
+            DivergedError: the training diverged, now or earlier with this trainer.
+        """
+        self._train_once(StageRun(net, stage, spec, self.device), dataset, workers)
+
     def source_statistics(
         self,
         net: Net,

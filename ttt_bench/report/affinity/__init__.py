@@ -1,0 +1,1 @@
+"""The affinity of tasks, which uses labels of the target."""
