@@ -39,7 +39,8 @@ def affinity(
     """Return the affinity of tasks, (T, T) in float64 on the CPU, the mean over batches.
 
     Row i is the task whose loss the step descends, column j the task whose loss is compared. An
-    entry is NaN if the loss of task j is 0 on every batch, for example without valid pixels.
+    entry is the mean over the batches on which both tasks have a loss above 0; it is NaN if there
+    is no such batch, for example without valid pixels.
 
     The network is copied and its copy computes in float64: the network itself does not change.
 
@@ -88,8 +89,9 @@ def _of_batch(
             after.append(torch.stack(list(losses(network, batch).values())))
     for name, buffer in network.named_buffers():
         buffer.copy_(buffers[name])
-    # (T, T), 0 / 0 = NaN without a loss
-    return torch.where(before > 0, 1 - torch.stack(after) / before, torch.nan)
+    # without a loss of task i there is no step, and without one of task j nothing to compare
+    known = (before[:, None] > 0) & (before[None, :] > 0)  # (T, T)
+    return torch.where(known, 1 - torch.stack(after) / before, torch.nan)
 
 
 class _Moved:
