@@ -19,8 +19,11 @@ from torch import Tensor, nn
 
 from ttt_bench.network import Batch
 
-STEP = 1e-3
-"""Norm of a step, as a share of the norm of the shared parameters."""
+STEP = 1e-4
+"""Norm of a step, as a share of the norm of the shared parameters.
+
+Steps are in the linear regime: the affinity is about eta_i * <grad L_i, grad L_j> / L_j.
+"""
 
 Losses = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
 """(network, batch) -> task -> loss."""
