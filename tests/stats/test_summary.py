@@ -214,7 +214,7 @@ def test_online_explains_step_zero(tmp_path: Path) -> None:
     sentence = "step 0 of a batch is the state that the previous batches left, not Base"
     assert sentence in dict(table.notes)["Step 0"]
     assert sentence in dict(main_table.build(Evidence(comparison), {}).table.notes)["Protocol"]
-    assert "not Base" in figure(comparison).axes[0].get_xlabel()
+    assert "not Base" in " ".join(figure(comparison).get_suptitle().split())
     assert sentence in PageSection(comparison=comparison, main=table).curves_caption
 
 

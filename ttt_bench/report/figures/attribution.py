@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
-from ttt_bench.report.figures.drawing import laid_out, look
+from ttt_bench.report.figures.drawing import PER_LINE, add_title, laid_out, look, panels
 from ttt_bench.stats.attribution import (
     ADAPTATION,
     NORMALISATION,
@@ -32,14 +31,14 @@ Array = NDArray[np.float64]
 
 REACH = 1.0
 """Longest part of an interval beyond the bars that is shown, relative to the bars' range."""
-_WIDTHS, _BAR = (4.2, 2.1), 0.3
-"""Widths of the first panel and of each further one, and the height of a bar, in inches."""
+_BAR, _PANEL, _EXTRA = 0.13, 0.45, 0.8
+"""Heights in inches: of a bar, of a panel without its bars, and of title and legend."""
 _STYLES: dict[Part, dict[str, Any]] = {
     # lightness and hatches tell the parts apart in grey too
-    SOURCE: {"facecolor": "#f6c98f", "hatch": "////"},
-    NORMALISATION: {"facecolor": "#b5b5b5"},
+    SOURCE: {"facecolor": "#c77700", "hatch": "////"},
+    NORMALISATION: {"facecolor": "#8c8c8c"},
     UPDATES: {"facecolor": "#0173b2"},
-    ADAPTATION: {"facecolor": "#8fb4d0", "hatch": "...."},
+    ADAPTATION: {"facecolor": "#5b8fb8", "hatch": "...."},
 }
 _EDGE: dict[str, Any] = {"edgecolor": "white", "linewidth": 0}
 _SUM: dict[str, Any] = {
@@ -59,20 +58,16 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
     """
     labels = list(dict.fromkeys(found["label"]))
     names = [DELTA, *comparison.tasks]
-    widths = [_WIDTHS[0], *[_WIDTHS[1]] * len(comparison.tasks)]
     with look():
-        size = (sum(widths), _BAR * len(labels) + 1.5)
-        shown = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(shown)
-        axes = shown.subplots(1, len(names), sharey=True, width_ratios=widths, squeeze=False)[0]
-        for ax, name in zip(axes, names, strict=True):
+        shown, axes = panels(len(names), _BAR * len(labels) + _PANEL, _EXTRA)
+        for place, (ax, name) in enumerate(zip(axes, names, strict=False)):
             _draw(ax, found[found["quantity"] == name], labels)
             ax.set_title("Delta_TTT" if name == DELTA else name, loc="left")
-            ax.set_xlabel("percent of Base")
-        axes[0].set_yticks(range(len(labels)), labels)
-        axes[0].invert_yaxis()
-        shown.legend(handles=_handles(found), loc="outside lower left", ncols=5, frameon=False)
-        shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
+            # the labels are those of the panel to the left
+            ax.set_yticks(range(len(labels)), [""] * len(labels) if place % PER_LINE else labels)
+            ax.invert_yaxis()
+        shown.legend(handles=_handles(found), loc="outside lower left", ncols=3, frameon=False)
+        add_title(shown, comparison.title, comparison.subtitle, "Horizontally: percent of Base")
         return laid_out(shown)
 
 

@@ -8,25 +8,26 @@ from collections.abc import Sequence
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.figures.drawing import laid_out, look
+from ttt_bench.report.figures.drawing import add_title, laid_out, look, panels
 from ttt_bench.report.figures.line_styles import Style, line_styles
 from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.summary import curve_frame
 
-PANEL = (3.5, 2.6)
-"""Width and height of a panel in inches."""
-MARKERS = 10
+HEIGHT, EXTRA, ENTRY = 1.6, 0.9, 0.14
+"""Height of a line of panels, of titles, and of a line of the legend, in inches."""
+MARKERS = 5
 """Markers per line, about."""
-LONGEST_LEGEND = 14
+LONGEST_LEGEND = 8
 """Labels that fit a panel."""
+COINCIDE = 0.005
+"""Largest distance of lines that coincide, as a share of the range of their panel."""
 
 
 def figure(comparison: Comparison) -> Figure:
@@ -40,33 +41,45 @@ def figure(comparison: Comparison) -> Figure:
 
 
 def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:
-    names = _panels(comparison, values)
-    shown, axes = _grid(len(names))
-    styles = line_styles(comparison)
+    names, styles = _panels(comparison, values), line_styles(comparison)
+    shown, axes = panels(len(names), HEIGHT, EXTRA + ENTRY * math.ceil(len(styles) / 3))
     for ax, name in zip(axes, names, strict=False):
         _draw_lines(ax, values[values["quantity"] == name], styles)
-        _label(ax, name, comparison)
-    for ax in axes[len(names) :]:
-        ax.set_axis_off()
+        _label(ax, name)
     _add_legend(shown, axes[len(names) :], _legend_title(comparison), styles)
-    shown.suptitle(f"{comparison.title}\n{comparison.subtitle}", x=0.01, ha="left", fontsize=9)
+    same = "; ".join(" = ".join(group) for group in coinciding(values))
+    note = f"Lines that coincide: {same}" if same else ""
+    horizontal = f"Horizontally: {comparison.protocol.step_axis}"
+    add_title(shown, comparison.title, comparison.subtitle, horizontal, note)
     return laid_out(shown)
+
+
+def coinciding(values: pd.DataFrame) -> list[list[str]]:
+    """Return the groups of labels whose lines coincide in every panel.
+
+    Args:
+        values: as `curve_frame` returns them.
+    """
+    table = values.pivot_table(index=["quantity", "step"], columns="label", values="mean")
+    means = values.groupby("quantity")["mean"]
+    span = means.max() - means.min()
+    room = COINCIDE * table.index.get_level_values("quantity").map(span.to_dict()).to_numpy()
+    groups: list[list[str]] = []
+    for label in dict.fromkeys(values["label"]):
+        own = table[label]
+        near = (group for group in groups if ((table[group[0]] - own).abs() <= room).all())
+        group = next(near, None)
+        if group is None:
+            groups.append([str(label)])
+        else:
+            group.append(str(label))
+    return [group for group in groups if len(group) > 1]
 
 
 def _panels(comparison: Comparison, values: pd.DataFrame) -> list[str]:
     """Return the quantities that have a panel."""
     has_delta = (values["quantity"] == DELTA).any()
     return [*comparison.tasks, DELTA] if has_delta else [*comparison.tasks]
-
-
-def _grid(panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes for at least that many panels, three per line at most."""
-    columns = min(3, panels)
-    lines = math.ceil(panels / columns)
-    size = (PANEL[0] * columns, PANEL[1] * lines + 0.5)
-    shown = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(shown)
-    return shown, list(shown.subplots(lines, columns, squeeze=False).flat)
 
 
 def _draw_lines(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
@@ -84,40 +97,39 @@ def _draw_line(ax: Axes, values: pd.DataFrame, style: Style, position: int) -> N
     # lines that coincide differ in the steps of their markers
     every = max(1, len(mean) // MARKERS)
     markevery = (position % every, every)
-    ax.plot(mean.index, mean, linewidth=1.5, markersize=3.5, markevery=markevery, **style)
+    ax.plot(mean.index, mean, linewidth=1.0, markersize=3, markevery=markevery, **style)
     if spread.notna().all():
         low, high = mean - spread, mean + spread
         ax.fill_between(mean.index, low, high, color=style["color"], alpha=0.1, linewidth=0)
 
 
-def _label(ax: Axes, name: str, comparison: Comparison) -> None:
+def _label(ax: Axes, name: str) -> None:
     ax.set_title(heading(name), loc="left")
-    ax.set_xlabel(comparison.protocol.step_axis)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
     seaborn.despine(ax=ax)
 
 
 def heading(name: str) -> str:
-    """Return the heading of a panel: task and metric, or Delta_TTT, with the direction."""
+    """Return task and metric, or Delta_TTT, with an arrow towards better scores."""
     if name == DELTA:
-        return f"Delta_TTT (%), higher is better {UP}"
+        return f"Delta_TTT % {UP}"
     metric = metrics_of(name).primary
-    direction = f"higher is better {UP}" if metric.higher_is_better else f"lower is better {DOWN}"
-    return f"{name}: {metric.printed}, {direction}"
+    return f"{name} {metric.printed} {UP if metric.higher_is_better else DOWN}"
 
 
 def _add_legend(shown: Figure, free: Sequence[Axes], title: str, styles: dict[str, Style]) -> None:
-    """Add the legend in a free panel if it fits there, or else to the right of the panels."""
+    """Add the legend in a free panel if it fits there, or else below the panels."""
     handles = [_handle(label, style) for label, style in styles.items()]
     words = {"handles": handles, "frameon": False, "title": title, "alignment": "left"}
     if free and len(handles) <= LONGEST_LEGEND:
         free[0].legend(loc="center left", **words)
     else:
-        shown.legend(loc="outside right upper", **words)
+        shown.legend(loc="outside lower left", ncols=3, **words)
 
 
 def _handle(label: str, style: Style) -> Line2D:
-    return Line2D([], [], label=label, linewidth=1.8, markersize=4, **style)
+    return Line2D([], [], label=label, linewidth=1.0, markersize=3.5, **style)
 
 
 def _legend_title(comparison: Comparison) -> str:
