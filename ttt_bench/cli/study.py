@@ -21,7 +21,9 @@ from ttt_bench.errors import BenchError
 from ttt_bench.results.schema import FINISHED
 
 if TYPE_CHECKING:
+    from ttt_bench.studies.affinity import AffinityPlan
     from ttt_bench.studies.declared import StudyPlan
+    from ttt_bench.studies.timing.run import TimingPlan
 
 
 class _StudyGroup(TyperGroup):
@@ -126,14 +128,15 @@ def run_studies(
     --methods replaces the methods of the studies that have all.
     """
     studies = find_studies(tuple(names))
-    of_cells = [study for study in studies if study.measure == "cells"]
-    timings = [study for study in studies if study.measure == "timing"]
+    of_cells, affinities, timings = (
+        [study for study in studies if study.measure == kind]
+        for kind in ("cells", "affinity", "timing")
+    )
     display = Display()
-    affinities = [study for study in studies if study.measure == "affinity"]
     work = [
         *_cell_work(request, of_cells, display),
         *_affinity_work(request, affinities, display),
-        *_timing_work(request, timings, display),
+        *(_timings(*one, display) for one in _planned_timings(request, timings)),
     ]
     if plan:
         _show_plan([row for one in work for row in one.rows()], work, as_json=as_json)
@@ -183,54 +186,53 @@ def _affinity_work(request: Request, studies: Sequence[Study], display: Display)
     """Return the work of studies that measure the affinity of tasks; empty without any."""
     if not studies:
         return []
-    from ttt_bench.studies.affinity import AffinityPlan, measure_affinity, plan_affinity
+    from ttt_bench.studies.affinity import plan_affinity
 
-    found = []
-    for study in studies:
-        planned = plan_affinity(request, study, display)
-
-        def rows(study: Study = study, plan: AffinityPlan = planned) -> list[dict[str, Any]]:
-            pair = ", ".join(request.pair)
-            total, left = len(plan.planned), len(plan.pending)
-            about = {"study": study.name, "pair": pair, "arm": "affinity (uses target labels)"}
-            return [{**about, "cells": total, "finished": total - left}]
-
-        def sentence(plan: AffinityPlan = planned) -> str:
-            return f"affinity: {len(plan.pending)} of {len(plan.planned)} to measure"
-
-        def compute(plan: AffinityPlan = planned) -> bool:
-            complete = measure_affinity(plan, display)
-            say(f"affinity: {len(plan.planned) - len(plan.pending)} of {len(plan.planned)} stored")
-            return complete
-
-        found.append(_Work(rows, sentence, compute))
-    return found
+    pair = ", ".join(request.pair)
+    planned = [(study, plan_affinity(request, study, display)) for study in studies]
+    return [_affinities(plan, study, pair, display) for study, plan in planned]
 
 
-def _timing_work(request: Request, studies: Sequence[Study], display: Display) -> list[_Work]:
-    """Return the work of studies that measure times; empty without any."""
+def _affinities(plan: AffinityPlan, study: Study, pair: str, display: Display) -> _Work:
+    from ttt_bench.studies.affinity import measure_affinity
+
+    def rows() -> list[dict[str, Any]]:
+        about = {"study": study.name, "pair": pair, "arm": "affinity (uses target labels)"}
+        total = len(plan.planned)
+        return [{**about, "cells": total, "finished": total - len(plan.pending)}]
+
+    def sentence() -> str:
+        return f"affinity: {len(plan.pending)} of {len(plan.planned)} to measure"
+
+    def compute() -> bool:
+        complete = measure_affinity(plan, display)
+        say(f"affinity: {len(plan.planned) - len(plan.pending)} of {len(plan.planned)} stored")
+        return complete
+
+    return _Work(rows, sentence, compute)
+
+
+def _planned_timings(request: Request, studies: Sequence[Study]) -> list[tuple[Study, TimingPlan]]:
+    """Return the timings of studies that measure times, one plan per pair."""
     if not studies:
         return []
-    from ttt_bench.studies.timing.run import TimingPlan, plan_timings
+    from ttt_bench.studies.timing.run import plan_timings
 
     pairs = request.pair if "pair" in request.model_fields_set else (None,)
     own = [request.model_copy(update={"pair": (pair,)}) if pair else request for pair in pairs]
-    found = []
-    for planned in map(plan_timings, own):
+    return [(study, plan_timings(one)) for study in studies for one in own]
 
-        def rows(one: TimingPlan = planned) -> list[dict[str, Any]]:
-            states = [row["state"] for row in timing_states(one)]
-            about = {"study": studies[0].name, "pair": one.sizes.pair.name, "arm": "timings"}
-            return [{**about, "cells": len(states), "finished": states.count("done")}]
 
-        def compute(one: TimingPlan = planned) -> bool:
-            return compute_timings(one, display)
+def _timings(study: Study, plan: TimingPlan, display: Display) -> _Work:
+    def rows() -> list[dict[str, Any]]:
+        states = [row["state"] for row in timing_states(plan)]
+        about = {"study": study.name, "pair": plan.sizes.pair.name, "arm": "timings"}
+        return [{**about, "cells": len(states), "finished": states.count("done")}]
 
-        def sentence(one: TimingPlan = planned) -> str:
-            return f"timings: {len(one.missing())} of {len(one.methods)} to measure"
+    def sentence() -> str:
+        return f"timings: {len(plan.missing())} of {len(plan.methods)} to measure"
 
-        found.append(_Work(rows, sentence, compute))
-    return found
+    return _Work(rows, sentence, lambda: compute_timings(plan, display))
 
 
 def _show_plan(rows: list[dict[str, Any]], work: Sequence[_Work], *, as_json: bool) -> None:

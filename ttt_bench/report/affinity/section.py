@@ -40,7 +40,8 @@ NOTES = (
     Note(
         "After",
         "after one online pass over the target, in the normalisation mode in which the method "
-        "predicts",
+        "predicts. The other matrices use running statistics, so that the change of a method that "
+        "predicts with batch statistics, such as norm, includes that of the mode",
     ),
     Note(
         "Published",
