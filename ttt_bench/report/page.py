@@ -15,8 +15,8 @@ from ttt_bench.stats.comparison import Comparison
 
 TITLE = "Test-time training and adaptation: results"
 CURVES_CAPTION = (
-    "Lines: means over seeds; bands: one sample standard deviation. Dashed black: Base, which does "
-    "not adapt."
+    "Lines: means over seeds; bands: one sample standard deviation, not drawn for frozen controls. "
+    "Dashed black: Base, which does not adapt."
 )
 SYNC_CAPTION = (
     "Each task from its worst (0) to its best score (1), mean over seeds. Filled marks: mean over "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 import seaborn
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ttt_bench.analysis.evidence import FROZEN, controls
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.figures.drawing import add_title, laid_out, look, panels
 from ttt_bench.report.figures.line_styles import Style, line_styles
@@ -33,8 +34,8 @@ COINCIDE = 0.005
 def figure(comparison: Comparison) -> Figure:
     """Return a figure with a panel for every task and one for Delta_TTT.
 
-    Lines are means over seeds, bands one standard deviation. Labels of one method have its colour
-    and differ in dashes.
+    Lines are means over seeds, bands one standard deviation; frozen controls have no band.
+    Labels of one method have its colour and differ in dashes.
     """
     with look():
         return _figure(comparison, curve_frame(comparison.scores, comparison.base))
@@ -43,8 +44,10 @@ def figure(comparison: Comparison) -> Figure:
 def _figure(comparison: Comparison, values: pd.DataFrame) -> Figure:
     names, styles = _panels(comparison, values), line_styles(comparison)
     shown, axes = panels(len(names), HEIGHT, EXTRA + ENTRY * math.ceil(len(styles) / 3))
+    # bands of all rows together would cover the lines
+    banded = [label for label, control in controls(comparison).items() if control != FROZEN]
     for ax, name in zip(axes, names, strict=False):
-        _draw_lines(ax, values[values["quantity"] == name], styles)
+        _draw_lines(ax, values[values["quantity"] == name], styles, banded)
         _label(ax, name)
     _add_legend(shown, axes[len(names) :], _legend_title(comparison), styles)
     same = "; ".join(" = ".join(group) for group in coinciding(values))
@@ -82,25 +85,33 @@ def _panels(comparison: Comparison, values: pd.DataFrame) -> list[str]:
     return [*comparison.tasks, DELTA] if has_delta else [*comparison.tasks]
 
 
-def _draw_lines(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
+def _draw_lines(
+    ax: Axes, values: pd.DataFrame, styles: dict[str, Style], banded: Collection[str]
+) -> None:
+    """Draw the lines of all labels, and the bands of some."""
     for position, (label, style) in enumerate(styles.items()):
         over_steps = values[values["label"] == label].set_index("step")
         if len(over_steps):
             _draw_line(ax, over_steps, style, position)
+            if label in banded and over_steps["sd"].notna().all():
+                _draw_band(ax, over_steps, style)
     if len(values):
         ax.set_xlim(0, max(1, values["step"].max()))
 
 
 def _draw_line(ax: Axes, values: pd.DataFrame, style: Style, position: int) -> None:
-    """Draw one label's means over steps and, if all steps have a spread, its band."""
-    mean, spread = values["mean"], values["sd"]
+    """Draw one label's means over steps."""
+    mean = values["mean"]
     # lines that coincide differ in the steps of their markers
     every = max(1, len(mean) // MARKERS)
     markevery = (position % every, every)
     ax.plot(mean.index, mean, linewidth=1.0, markersize=3, markevery=markevery, **style)
-    if spread.notna().all():
-        low, high = mean - spread, mean + spread
-        ax.fill_between(mean.index, low, high, color=style["color"], alpha=0.1, linewidth=0)
+
+
+def _draw_band(ax: Axes, values: pd.DataFrame, style: Style) -> None:
+    """Draw one standard deviation around one label's means."""
+    low, high = values["mean"] - values["sd"], values["mean"] + values["sd"]
+    ax.fill_between(values.index, low, high, color=style["color"], alpha=0.1, linewidth=0)
 
 
 def _label(ax: Axes, name: str) -> None:

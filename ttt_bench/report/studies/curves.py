@@ -8,24 +8,20 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.analysis.evidence import BASE
 from ttt_bench.analysis.studies import StudyResults
-from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.figures.drawing import laid_out, look
+from ttt_bench.report.figures.curves import heading
+from ttt_bench.report.figures.drawing import laid_out, look, panels
 from ttt_bench.report.figures.line_styles import Style, method_styles
-from ttt_bench.report.tables import DOWN, UP
 from ttt_bench.results.published import for_pair
 from ttt_bench.stats.step_rules import DELTA, FIXED
 from ttt_bench.tasks import TASKS
 
-PANEL = (1.72, 1.5)
-"""Width and height of a panel in inches: two fit in one column of print."""
-PER_LINE = 2
-"""Panels per line."""
+HEIGHT = 1.5
+"""Height of a line of panels in inches."""
 DODGE = 0.015
 """Distance of the points of two methods, as a share of the axis, so that bars do not overlap."""
 COLUMNS = ("value", "method", "quantity", "mean", "low", "high", "published")
@@ -79,32 +75,12 @@ def axis_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
     names = [name for name in (*TASKS, DELTA) if name in set(frame["quantity"])]
     styles = method_styles(list(dict.fromkeys(frame["method"])))
     with look():
-        shown, axes = _panels(len(names))
+        shown, axes = panels(len(names), HEIGHT)
         for ax, name in zip(axes, names, strict=False):
             _draw(ax, frame[frame["quantity"] == name], styles)
-            _label(ax, _heading(name), found.study.axis.name)
-        free = axes[len(names) :]
-        for ax in free:
-            ax.set_axis_off()
-        _add_legend(shown, axes[len(names) - 1], free)
+            _label(ax, heading(name), found.study.axis.name)
+        _add_legend(shown, axes[len(names) - 1], axes[len(names) :])
         return laid_out(shown)
-
-
-def _panels(number: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes for at least that many panels."""
-    lines = math.ceil(number / PER_LINE)
-    size = (PANEL[0] * PER_LINE, PANEL[1] * lines)
-    shown = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(shown)
-    return shown, list(shown.subplots(lines, PER_LINE, squeeze=False).flat)
-
-
-def _heading(name: str) -> str:
-    """Return task and metric, or Delta_TTT, with an arrow towards better scores."""
-    if name == DELTA:
-        return f"Delta_TTT % {UP}"
-    metric = metrics_of(name).primary
-    return f"{name} {metric.printed} {UP if metric.higher_is_better else DOWN}"
 
 
 def _label(ax: Axes, title: str, axis: str) -> None:
