@@ -128,10 +128,9 @@ def run_studies(
     --methods replaces the methods of the studies that have all.
     """
     studies = find_studies(tuple(names))
-    of_cells, affinities, timings = (
-        [study for study in studies if study.measure == kind]
-        for kind in ("cells", "affinity", "timing")
-    )
+    of_cells = [study for study in studies if study.measure == "cells"]
+    affinities = [study for study in studies if study.measure == "affinity"]
+    timings = [study for study in studies if study.measure == "timing"]
     display = Display()
     work = [
         *_cell_work(request, of_cells, display),
