@@ -101,3 +101,9 @@ def test_arms_have_the_settings_of_published_rows(name: str) -> None:
         texts = [f"{key.removeprefix('s4t.')}={value}" for key, value in sorted(arm.set.items())]
         own.add("; ".join(texts))
     assert published - {""} <= own
+
+
+def test_a_file_with_any_name_gives_a_name_for_folders(tmp_path: Path) -> None:
+    path = tmp_path / "My Study (2).toml"
+    path.write_text('title = "a"', encoding="utf-8")
+    assert read_study(path).name == "my-study-2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +129,15 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
     assert "unknown method 'tnet'" in refused("time", "--methods", "tnet", "--results", tmp_path)
     two = ("--pair", "rooms:rooms-mix", "--pair", "nyud:taskonomy")
     assert "give one pair" in refused("time", *two, "--results", tmp_path)
+
+
+def test_a_damaged_timing_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(folder / "results", results)
+    (damaged,) = results.glob("timings/ttt-*/rows.parquet")
+    damaged.write_bytes(damaged.read_bytes()[:-4])
+    done = call("report", "--results", results, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+    assert f"left out: {damaged}" in done.stderr
+    assert "| ttt " not in (tmp_path / "out" / "timing" / "timing.md").read_text(encoding="utf-8")

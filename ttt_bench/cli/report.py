@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt_bench.cli.options import Json, ReportFolder, Results
-from ttt_bench.cli.output import say, show_summary, stdout
+from ttt_bench.cli.output import say, show, show_summary, stdout
 from ttt_bench.config.request import Request
 
 
@@ -19,8 +19,12 @@ def report(
 
     folder = results or Request().results
     rendered = render(folder, out or Path("reports") / folder.name)
-    if as_json:
+    if as_json and rendered.main:
         show_summary(folder, as_json=True)
+    elif as_json:  # measurements that are no cells have tables, but no rows of scores
+        show([], (), title="", as_json=True)
     for table in () if as_json else (*rendered.main, *rendered.further):
         stdout.print(table)
+    for problem in rendered.problems:
+        say(f"left out: {problem}")
     say(f"report: {rendered.page}")

@@ -17,6 +17,7 @@ per value:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -181,7 +182,10 @@ def study_from(name: str, entries: Mapping[str, Any], place: str) -> Study:
 def read_study(path: Path) -> Study:
     """Return the study of a TOML file; it is named after the file unless it has a `name`.
 
+    Letters of a file's name become lower case, and other signs become hyphens.
+
     Raises:
         BenchError: the file is missing, is not TOML, or has an invalid entry.
     """
-    return study_from(path.stem, read_toml(path, "study", "the study"), f"study {path}")
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")
+    return study_from(name, read_toml(path, "study", "the study"), f"study {path}")

@@ -84,13 +84,15 @@ class Rendered:
         tables: for a console, the tables of every comparison: main, attribution, other metrics,
             each class, step rules, synchronisation, parameters, hyperparameters, ranks.
         further: for a console, the tables over comparisons and those of the studies.
+        problems: a line per damaged measurement, which the report leaves out.
     """
 
     page: Path
     paths: tuple[Path, ...]
     main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
-    further: tuple[RenderableType, ...] = ()
+    further: tuple[RenderableType, ...]
+    problems: tuple[str, ...]
 
 
 def report(results: Path, out: Path) -> Rendered:
@@ -130,6 +132,7 @@ def report(results: Path, out: Path) -> Rendered:
         main=tuple(ConsoleTable(section.main) for section in sections),
         tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
         further=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
+        problems=tuple(problems),
     )
 
 
