@@ -189,3 +189,7 @@ def protocol_of(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+CONTROLS = ("none", "frozen")
+"""The controls; the first one is the default and means none."""

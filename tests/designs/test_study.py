@@ -57,6 +57,12 @@ def test_no_shift_at_the_value_zero(tmp_path: Path) -> None:
         (f"{AXIS}shift = 'fog@s3'\nvalues = [1]", "the shift must contain {} in place of"),
         ("title = 'a'\n[[arms]]\nlabel = 'x'\n[[arms]]\nlabel = 'x'", "two arms have one label"),
         ("title = ", "not valid TOML"),
+        (
+            "title = 'a'\n[[arms]]\nlabel = 'x'\nsets = 1",
+            "unknown setting 'sets'; did you mean set, methods?",
+        ),
+        (f"{AXIS}settings = 'a.b'", "unknown setting 'settings'; did you mean setting?"),
+        ("title = 'a'\ncontrols = ['frozn']", "unknown control 'frozn'; did you mean frozen?"),
     ],
 )
 def test_an_invalid_file_is_refused_by_its_entry(tmp_path: Path, text: str, message: str) -> None:

@@ -9,16 +9,14 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import AfterValidator, Field
 
 from ttt_bench.config.preset import PRESETS, Seed
+from ttt_bench.protocols import CONTROLS, PROTOCOLS
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
-from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.util.input.validation import OneOf, Strict, UserPath, allowed_values
 
 HPARAMS = ("paper", "original", "tuned")
 """The sets of hyperparameters; the first one is the default."""
 VARIANTS = ("corrected", "official")
 """Names of the data variants (`ttt_bench.data.variants`); the first one is the default."""
-CONTROLS = ("none", "frozen")
-"""The controls; the first one is the default and means none."""
 
 MAX_STEPS = 100_000
 """Largest number of adaptation steps per batch."""

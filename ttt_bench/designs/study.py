@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ttt_bench.errors import BenchError
+from ttt_bench.protocols import CONTROLS
 from ttt_bench.util.input.toml_file import read_toml
 from ttt_bench.util.input.validation import OneOf, Strict, validated
 
@@ -43,6 +44,7 @@ VIEWS = {
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,39}"
 
 View = Annotated[str, OneOf("view", tuple(VIEWS))]
+Control = Annotated[str, OneOf("control", CONTROLS)]
 Settings = dict[str, Any]
 
 
@@ -121,7 +123,7 @@ class Study(Strict):
     answers: tuple[str, ...] = ()
     measure: Literal["cells", "affinity", "timing"] = "cells"
     methods: tuple[str, ...] = Field(("all",), min_length=1)
-    controls: tuple[str, ...] = ("none",)
+    controls: tuple[Control, ...] = ("none",)
     show: tuple[View, ...] = ("table",)
     axis: Axis | None = None
     arms: tuple[Arm, ...] = ()

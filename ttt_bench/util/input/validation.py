@@ -156,9 +156,10 @@ def _problem(record: type[BaseModel], details: ErrorDetails, place: Callable[[st
 
 
 def _record_at(record: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
-    """Return the class of the nested record that a path of field names leads to."""
+    """Return the class of the nested record that a path of field names and positions leads to."""
     for part in path:
-        annotation = record.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            record = annotation
+        if isinstance(part, str):
+            kinds = _kinds(record.model_fields[part].annotation)
+            records = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+            record = records[0] if records else record
     return record
