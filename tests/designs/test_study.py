@@ -113,3 +113,14 @@ def test_a_file_with_any_name_gives_a_name_for_folders(tmp_path: Path) -> None:
     path = tmp_path / "My Study (2).toml"
     path.write_text('title = "a"', encoding="utf-8")
     assert read_study(path).name == "my-study-2"
+
+
+def test_names_of_studies_are_unique(tmp_path: Path) -> None:
+    files = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    for path in files:
+        path.write_text('title = "a"\nname = "same"', encoding="utf-8")
+    with pytest.raises(BenchError, match="same: several files declare a study of this name"):
+        find_studies(tuple(map(str, files)))
+    files[0].write_text('title = "a"\nname = "noise"', encoding="utf-8")
+    with pytest.raises(BenchError, match="'noise' is the name of a study of the package"):
+        find_study(str(files[0]))

@@ -44,7 +44,7 @@ def test_groups_of_columns_have_a_head() -> None:
     latex = to_latex(table, "tab:t")
     assert r"\multicolumn{2}{c}{P} & \multicolumn{2}{c}{Q}" in latex
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in latex
-    # the deviation of the first column has a cell of its own
+    # the deviation of the first column has a separate cell
     assert '<th scope="colgroup" colspan="3">P</th>' in to_html(table)
     assert "| P b |" in to_markdown(table)
 

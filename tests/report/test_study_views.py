@@ -43,7 +43,7 @@ LOSSES = [
 
 
 class Made:
-    """A results folder that is filled with cells, each with a configuration of its own."""
+    """A results folder that is filled with cells, each with another configuration."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

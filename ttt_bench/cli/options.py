@@ -18,6 +18,28 @@ from ttt_bench.util.paths import user_path
 
 REPEATABLE = ("pair", "set")
 """Fields whose option may be given several times; other lists are joined by commas."""
+SWEEP_FIELDS = (
+    "methods",
+    "pair",
+    "seeds",
+    "steps",
+    "protocol",
+    "control",
+    "preset",
+    "hparams",
+    "tuned",
+    "data_variant",
+    "stream",
+    "label_space",
+    "set",
+    "agreement",
+    "device",
+    "results",
+    "data_root",
+    "source_weights",
+    "check",
+)
+"""Fields of a request whose options a command that runs sweeps takes."""
 AS_PATH: dict[str, Any] = {"parser": user_path}
 """Arguments of `typer.Option` and `typer.Argument` for files and folders."""
 

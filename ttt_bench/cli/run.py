@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttt_bench.cli.options import Json, request_options
+from ttt_bench.cli.options import SWEEP_FIELDS, Json, request_options
 from ttt_bench.cli.output import Display, say, show, show_summary
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
@@ -37,27 +37,7 @@ PLAN_COLUMNS = (
 _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
 
 
-@request_options(
-    "methods",
-    "pair",
-    "seeds",
-    "steps",
-    "protocol",
-    "control",
-    "preset",
-    "hparams",
-    "tuned",
-    "data_variant",
-    "stream",
-    "label_space",
-    "set",
-    "agreement",
-    "device",
-    "results",
-    "data_root",
-    "source_weights",
-    "check",
-)
+@request_options(*SWEEP_FIELDS)
 def run(
     request: Request,
     *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from ttt_bench.cli.options import Json, ReportFolder, request_options
+from ttt_bench.cli.options import SWEEP_FIELDS, Json, ReportFolder, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
 from ttt_bench.cli.time import compute_timings, timing_states
@@ -35,6 +35,11 @@ class _StudyGroup(TyperGroup):
         if args and (args[0] in self.commands or args[0].startswith("-")):
             return super().resolve_command(ctx, args)
         return _DECLARED, self.commands[_DECLARED], args
+
+
+def _without(*names: str) -> tuple[str, ...]:
+    """Return the fields of a sweep without those that a command sets itself."""
+    return tuple(name for name in SWEEP_FIELDS if name not in names)
 
 
 _DECLARED = "run"
@@ -85,26 +90,7 @@ def _listed(study: Study) -> dict[str, Any]:
 
 
 @app.command(_DECLARED, hidden=True)
-@request_options(
-    "methods",
-    "pair",
-    "seeds",
-    "steps",
-    "protocol",
-    "preset",
-    "hparams",
-    "tuned",
-    "data_variant",
-    "stream",
-    "label_space",
-    "set",
-    "agreement",
-    "device",
-    "results",
-    "data_root",
-    "source_weights",
-    "check",
-)
+@request_options(*_without("control"))
 def run_studies(
     request: Request,
     names: Annotated[
@@ -258,24 +244,7 @@ def _arm_rows(planned: StudyPlan) -> list[dict[str, Any]]:
 
 
 @app.command("rate")
-@request_options(
-    "methods",
-    "pair",
-    "seeds",
-    "protocol",
-    "preset",
-    "hparams",
-    "tuned",
-    "data_variant",
-    "stream",
-    "label_space",
-    "set",
-    "device",
-    "results",
-    "data_root",
-    "source_weights",
-    "check",
-)
+@request_options(*_without("steps", "control", "agreement"))
 def rate(
     request: Request,
     *,

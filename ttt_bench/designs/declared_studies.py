@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from ttt_bench.designs.study import Study, read_study, study_from
-from ttt_bench.errors import unknown
+from ttt_bench.errors import BenchError, unknown
 from ttt_bench.util.paths import user_path
 
 STUDIES = (
@@ -43,15 +44,29 @@ def find_study(text: str) -> Study:
     if text in STUDIES:
         return declared(text)
     if text.endswith(".toml") or len(Path(text).parts) > 1:
-        return read_study(user_path(text))
+        study = read_study(user_path(text))
+        if study.name in STUDIES:
+            raise BenchError(
+                f"study {text}: {study.name!r} is the name of a study of the package; give it "
+                "another name with the entry `name`"
+            )
+        return study
     raise unknown("study", text, (*STUDIES, ALL, "rate", "FILE.toml"))
 
 
 def find_studies(names: tuple[str, ...]) -> tuple[Study, ...]:
-    """Return several studies, each once; `all` stands for every study of the package.
+    """Return several studies, each once; `all` means every study of the package.
 
     Raises:
         BenchError: a study is unknown or invalid.
     """
     listed = [one for name in names for one in (STUDIES if name == ALL else (name,))]
-    return tuple(find_study(name) for name in dict.fromkeys(listed))
+    found = tuple(find_study(name) for name in dict.fromkeys(listed))
+    counts = Counter(study.name for study in found)
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        raise BenchError(
+            f"{', '.join(several)}: several files declare a study of this name; give each another "
+            "name with the entry `name`"
+        )
+    return found

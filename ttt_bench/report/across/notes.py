@@ -13,7 +13,7 @@ from ttt_bench.stats.step_rules import FIXED
 
 INTERVALS = Note(
     "Intervals",
-    "95 %, in brackets. Those of each value are the ones of its own table. Which rows are shown to "
+    "95 %, in brackets. Each value has the intervals of its table. Which rows are shown to "
     "differ from `norm` or Base is marked there",
 )
 RECOMPUTED = (
