@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,20 @@ def test_bars_of_gains_and_losses_are_stacked_apart(tmp_path: Path) -> None:
         "Delta_TTT",
         *evidence.comparison.tasks,
     ]
+
+
+def test_the_legend_is_within_the_figure(evidence: Evidence) -> None:
+    comparison = evidence.comparison
+    # without frozen controls methods have one part, and norm has its usual two
+    labels = [label for label in comparison.labels if "frozen" not in label]
+    kept = replace(
+        comparison,
+        cells=comparison.cells[comparison.cells["label"].isin(labels)],
+        rows=comparison.rows[comparison.rows["label"].isin(labels)],
+    )
+    shown = attribution.figure(kept, attribution_table.parts(Evidence(kept)))
+    (legend,) = shown.legends
+    assert len(legend.get_texts()) == 5
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= shown.bbox.x1

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 REACH = 1.0
 """Longest part of an interval beyond the bars that is shown, relative to the bars' range."""
-_BAR, _PANEL, _EXTRA = 0.13, 0.45, 0.8
+_BAR, _PANEL, _EXTRA = 0.13, 0.45, 0.95
 """Heights in inches: of a bar, of a panel without its bars, and of title and legend."""
 _STYLES: dict[Part, dict[str, Any]] = {
     # lightness and hatches tell the parts apart in grey too
@@ -66,7 +66,7 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
             # the labels are those of the panel to the left
             ax.set_yticks(range(len(labels)), [""] * len(labels) if place % PER_LINE else labels)
             ax.invert_yaxis()
-        shown.legend(handles=_handles(found), loc="outside lower left", ncols=3, frameon=False)
+        shown.legend(handles=_handles(found), loc="outside lower left", ncols=2, frameon=False)
         add_title(shown, comparison.title, comparison.subtitle, "Horizontally: percent of Base")
         return laid_out(shown)
 
