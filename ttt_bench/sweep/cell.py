@@ -95,6 +95,11 @@ class Cell:
         """Key of the weights that the method starts from."""
         return _parent(self.weights, self.chain)
 
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder, and of its claim."""
+        return self.folder(Path()).name
+
     def folder(self, results: Path) -> Path:
         """Return the folder of the cell's files."""
         return store.cell_folder(results, self.opened.pair.name, self.method, self.hash)

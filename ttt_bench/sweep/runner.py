@@ -25,10 +25,12 @@ from ttt_bench.sweep.contract import contract_record, refresh
 from ttt_bench.sweep.forecast.work import adapting_work
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.sweep.sharing import attempts_at, share
+from ttt_bench.sweep.shared.claiming import Ended, attempts_at, share
+from ttt_bench.sweep.shared.units import Kind, Unit, pending_units
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
+from ttt_bench.util.claims import CLAIMS, Claims
 from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
@@ -121,16 +123,23 @@ class Runner:
         self._refresh_verdicts([cell for cell in cells if cell.hash in finished])
         if not pending:  # the folder may be read-only
             return Outcome(computed={}, kept=len(cells))
-        before = attempts_at(pending, results)
+        checkpoints = self.sweep.checkpoints
+        ended = Ended(
+            results=results, checkpoints=checkpoints, attempts=attempts_at(pending, results)
+        )
         store.check_writable(results)
-        clean(results, self.sweep.checkpoints)
+        clean(results, checkpoints)
         self._prepare(pending)
-        shared = share(pending, results, before, self._compute, self.progress.notice)
+        units = pending_units(pending, checkpoints)
+        claims = Claims(results / CLAIMS, hint="choose another folder with --results")
+        shared = share(units, claims, ended.state, self._compute, self.progress.notice)
+        own = [(unit.cell, state) for unit, state in shared.own if unit.kind is Kind.CELL]
+        others = [state for unit, state in shared.others if unit.kind is Kind.CELL]
         return Outcome(
-            computed=dict(Counter(state for _, state in shared.own)),
+            computed=dict(Counter(state for _, state in own)),
             kept=len(cells) - len(pending),
-            shared=dict(Counter(shared.others)),
-            lost=self._lost([cell for cell, _ in shared.own]),
+            shared=dict(Counter(others)),
+            lost=self._lost([cell for cell, _ in own]),
             failed=self._failed_cells(pending),
         )
 
@@ -164,7 +173,32 @@ class Runner:
                 cell.opened.source_data.prepare(self.progress)
             cell.opened.target_data.prepare(self.progress)
 
-    def _compute(self, cell: Cell) -> str:
+    def _compute(self, unit: Unit) -> str:
+        """Compute and store one unit; return its state."""
+        if unit.kind is Kind.CELL:
+            return self._compute_cell(unit.cell)
+        try:
+            self._compute_source(unit)
+        except Exception:  # a plugin may raise anything
+            # the cells that need the unit meet the same error, and store it
+            return "failed"
+        return "done"
+
+    def _compute_source(self, unit: Unit) -> None:
+        """Train a stage of source training, or measure source statistics."""
+        cell = unit.cell
+        if unit.stage is None:
+            self._cell_run(cell).prepared()
+            return
+        self.trainer.source_model(
+            cell.spec,
+            cell.settings.adapter,
+            cell.opened.source_data,
+            cell.opened.preset.data.workers,
+            until=unit.stage.key,
+        )
+
+    def _compute_cell(self, cell: Cell) -> str:
         """Compute and store one cell; return its state."""
         started = datetime.now(UTC)
         self._set_damaged_aside(cell)
@@ -199,14 +233,7 @@ class Runner:
 
     def _measured(self, cell: Cell) -> _Stored:
         watch = Stopwatch()
-        measured = CellRun(
-            cell=cell,
-            results=self.request.results,
-            source_weights=self.request.source_weights,
-            trainer=self.trainer,
-            progress=self.progress,
-            save_seconds=self.save_seconds,
-        ).measure()
+        measured = self._cell_run(cell).measure()
         ending = Ending(state="done", own_source_scores=measured.own_source_scores)
         found, seconds = tables(measured), measured.seconds
         timed = timed_now(
@@ -215,6 +242,16 @@ class Runner:
             fixed=watch.seconds - seconds.source - seconds.adapting,
         )
         return _Stored(ending=ending, tables=found, details={TIMED: timed.model_dump(mode="json")})
+
+    def _cell_run(self, cell: Cell) -> CellRun:
+        return CellRun(
+            cell=cell,
+            results=self.request.results,
+            source_weights=self.request.source_weights,
+            trainer=self.trainer,
+            progress=self.progress,
+            save_seconds=self.save_seconds,
+        )
 
     def _failed(self, cell: Cell, error: Exception) -> _Stored:
         """Return a failed attempt with its traceback; the first cell of each cause is shown."""

@@ -62,7 +62,7 @@ class Trainer:
     progress: Progress
     save_seconds: float = SAVE_SECONDS
     _claims: Claims = field(init=False, repr=False)
-    _failed: dict[str, BenchError] = field(default_factory=dict, init=False, repr=False)
+    _failed: dict[str, Exception] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._claims = Claims(self.folder / CLAIMS)
@@ -75,7 +75,13 @@ class Trainer:
         return any(checkpoint_path(self.folder, stage.key).exists() for stage in chain)
 
     def source_model(
-        self, spec: SourceSpec, adapter: Adapter, dataset: Dataset, workers: int = 0
+        self,
+        spec: SourceSpec,
+        adapter: Adapter,
+        dataset: Dataset,
+        workers: int = 0,
+        *,
+        until: str | None = None,
     ) -> Net:
         """Return the method's trained network on `device`; stages with a checkpoint are loaded.
 
@@ -84,12 +90,13 @@ class Trainer:
             adapter: the method.
             dataset: the training images.
             workers: number of worker processes that decode images.
+            until: key of the last stage to train; by default, all stages are trained.
 
         Raises:
             DivergedError: the training diverged, now or earlier with this trainer.
             BenchError: initial weights are not available, or a checkpoint cannot be read.
         """
-        chain = training_chain(spec, adapter)
+        chain = _chain_until(training_chain(spec, adapter), until)
         done, state = self._latest(chain)
         net = build_net(spec, adapter, pretrained=done == 0).to(self.device)
         # a shared stage does not contain the method's extra modules: they keep their initial values
@@ -209,7 +216,7 @@ class Trainer:
         self._notice(f"{error}. It is now {kept}")
 
     def _train_once(self, run: StageRun, dataset: Dataset, workers: int) -> None:
-        """Train a stage, unless it has already failed with this trainer, by divergence or data."""
+        """Train a stage, unless it has already failed with this trainer."""
         key = run.stage.key
         if key in self._failed:
             raise self._failed[key]
@@ -217,7 +224,7 @@ class Trainer:
         try:
             with self._claims.waiting(key, title, self._notice):
                 self._train(run, dataset, workers)
-        except BenchError as error:
+        except Exception as error:  # a plugin may raise anything
             self._failed[key] = error
             raise
 
@@ -268,3 +275,10 @@ class Trainer:
                     saved = time.monotonic()
                 if interrupted():
                     raise KeyboardInterrupt
+
+
+def _chain_until(chain: list[TrainingStage], until: str | None) -> list[TrainingStage]:
+    """Return the stages up to the one with a key; all of them without a key."""
+    if until is None:
+        return chain
+    return chain[: 1 + [stage.key for stage in chain].index(until)]

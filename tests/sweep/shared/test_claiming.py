@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.runs import plan
 
 from ttt_bench.results import schema, store
-from ttt_bench.sweep import sharing
 from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.sharing import attempts_at, share
+from ttt_bench.sweep.shared.claiming import Ended, Shared, attempts_at, share
+from ttt_bench.sweep.shared.units import Kind, Unit
 from ttt_bench.util.claims import Claims
 
 FORK = multiprocessing.get_context("fork")
@@ -38,18 +40,33 @@ def _compute(results: Path, cell: Cell, state: str) -> str:
     return state
 
 
-def _run(results: Path, cells: list[Cell], state: str) -> None:
-    before = dict.fromkeys((cell.hash for cell in cells), 0)
-    sharing.Claims = lambda folder, **options: Claims(folder, poll_seconds=0.02, **options)
-    share(cells, results, before, lambda cell: _compute(results, cell, state), print)
+def _units(cells: list[Cell]) -> list[Unit]:
+    return [Unit(kind=Kind.CELL, name=one.name, title="", needs=(), cell=one) for one in cells]
+
+
+def _share(
+    results: Path,
+    cells: list[Cell],
+    state: str,
+    notice: Callable[[str], None] = print,
+    *,
+    attempts: Mapping[str, int] | None = None,
+) -> Shared:
+    ended = Ended(results=results, checkpoints=results, attempts=attempts or {})
+    claims = Claims(results / ".claims", poll_seconds=0.02)
+
+    def compute(unit: Unit) -> str:
+        return _compute(results, unit.cell, state)
+
+    return share(_units(cells), claims, ended.state, compute, notice)
 
 
 @pytest.mark.parametrize("state", ["diverged", "failed"])
-@pytest.mark.parametrize("runs", [2, 4])
+@pytest.mark.parametrize("runs", [2, 16])
 def test_equal_runs_compute_every_cell_once(
     tmp_path: Path, cells: list[Cell], runs: int, state: str
 ) -> None:
-    workers = [FORK.Process(target=_run, args=(tmp_path, cells, state)) for _ in range(runs)]
+    workers = [FORK.Process(target=_share, args=(tmp_path, cells, state)) for _ in range(runs)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -71,23 +88,35 @@ def test_a_run_waits_for_the_cells_of_another_and_names_it(
         _compute(tmp_path, taken, "diverged")
         holder.__exit__(None, None, None)
 
-    before = attempts_at(cells, tmp_path)
-    shared = share(cells, tmp_path, before, lambda cell: _compute(tmp_path, cell, "diverged"), told)
-    assert [cell for cell, _ in shared.own] == [cell for cell in cells if cell is not taken]
-    assert shared.others == ["diverged"]
+    shared = _share(tmp_path, cells, "diverged", told)
+    assert [unit.cell for unit, _ in shared.own] == [cell for cell in cells if cell is not taken]
+    assert [state for _, state in shared.others] == ["diverged"]
     assert len(notices) == 1
-    assert "waiting for cells that process" in notices[0]
+    assert "waiting for work of process" in notices[0]
 
 
 def test_a_cell_that_failed_before_the_run_is_tried_again(
     tmp_path: Path, cells: list[Cell]
 ) -> None:
     _compute(tmp_path, cells[0], "failed")
-    before = attempts_at(cells[:1], tmp_path)
-    assert set(before.values()) == {1}
-
-    def compute(cell: Cell) -> str:
-        return _compute(tmp_path, cell, "failed")
-
-    shared = share(cells[:1], tmp_path, before, compute, print)
+    attempts = attempts_at(cells, tmp_path)
+    assert attempts[cells[0].hash] == 1
+    shared = _share(tmp_path, cells[:1], "failed", attempts=attempts)
     assert [state for _, state in shared.own] == ["failed"]
+
+
+def test_a_unit_waits_for_those_that_it_needs(tmp_path: Path, cells: list[Cell]) -> None:
+    first, second, third = _units(cells[:3])
+    second = replace(second, needs=("training",))
+    training = Unit(
+        kind=Kind.TRAINING, name="training", title="", needs=(first.name,), cell=cells[0]
+    )
+    order: list[str] = []
+
+    def compute(unit: Unit) -> str:
+        order.append(unit.name)
+        return "done"
+
+    claims = Claims(tmp_path / ".claims", poll_seconds=0.02)
+    share([second, training, third, first], claims, lambda unit: None, compute, print)
+    assert order == [third.name, first.name, "training", second.name]

@@ -1,0 +1,122 @@
+"""Compute the units of a sweep together with other processes on the same results folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ttt_bench.errors import BenchError
+from ttt_bench.results import store
+from ttt_bench.results.schema import FINISHED
+from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.shared.units import Kind, Unit
+from ttt_bench.train.chain import checkpoint_path
+from ttt_bench.util.claims import Claims
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How the units of a sweep ended.
+
+    Attributes:
+        own: (unit, state) of the units that this process computed.
+        others: (unit, state) of the units that other processes computed meanwhile.
+    """
+
+    own: list[tuple[Unit, str]] = field(default_factory=list)
+    others: list[tuple[Unit, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """Find out whether another process has ended a unit.
+
+    Attributes:
+        results: the results folder.
+        checkpoints: the folder of checkpoints.
+        attempts: the cells' `attempts_at` the start of the run. A cell that has failed since is not
+            tried again.
+    """
+
+    results: Path
+    checkpoints: Path
+    attempts: Mapping[str, int]
+
+    def state(self, unit: Unit) -> str | None:
+        """Return the state of a unit that has ended; None if it has to be computed."""
+        if unit.kind is Kind.CELL:
+            return self._cell_state(unit.cell)
+        return "done" if checkpoint_path(self.checkpoints, unit.name).exists() else None
+
+    def _cell_state(self, cell: Cell) -> str | None:
+        state = cell.state(self.results)
+        before = self.attempts.get(cell.hash, 0)
+        failed_since = state == "failed" and _attempts(cell, self.results) > before
+        return state if state in FINISHED or failed_since else None
+
+
+def attempts_at(cells: Sequence[Cell], results: Path) -> dict[str, int]:
+    """Return hash -> number of stored attempts of cells."""
+    return {cell.hash: _attempts(cell, results) for cell in cells}
+
+
+def share(
+    units: Sequence[Unit],
+    claims: Claims,
+    ended: Callable[[Unit], str | None],
+    compute: Callable[[Unit], str],
+    notice: Callable[[str], None],
+) -> Shared:
+    """Compute every unit that no other process computes, and wait for the others.
+
+    A unit starts when all units that it needs have ended, whatever their state. Of the units that
+    can start, the first one that no other process has claimed is computed.
+
+    Args:
+        units: the units, each after those that it needs.
+        claims: the claims of units.
+        ended: returns the state of a unit that another process has ended, or None.
+        compute: computes and stores a unit, and returns its state.
+        notice: called with a message that names another process that this one waits for.
+
+    Raises:
+        BenchError: the results folder cannot be written.
+    """
+    shared = Shared()
+    open_names = {unit.name for unit in units}
+    told: set[str] = set()
+    waiting = list(units)
+    while waiting:
+        busy: set[str] = set()
+        left: list[Unit] = []
+        for unit in waiting:
+            if not open_names.isdisjoint(unit.needs):
+                left.append(unit)
+                continue
+            with claims.attempt(unit.name) as owner:
+                if owner is not None:
+                    busy.add(str(owner))
+                    left.append(unit)
+                    continue
+                state = ended(unit)
+                if state is None:
+                    shared.own.append((unit, compute(unit)))
+                else:
+                    shared.others.append((unit, state))
+                open_names.remove(unit.name)
+        if len(left) == len(waiting):
+            for name in sorted(busy - told):
+                notice(f"waiting for work of {name}")
+            told |= busy
+            time.sleep(claims.poll_seconds)
+        waiting = left
+    return shared
+
+
+def _attempts(cell: Cell, results: Path) -> int:
+    try:
+        return len(store.read_attempts(cell.folder(results))["attempts"])
+    except BenchError:
+        return 0
