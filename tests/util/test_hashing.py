@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from ttt_bench.util import hashing
-from ttt_bench.util.hashing import code_hash, harness_hash, hash_source
+from ttt_bench.util.hashing import (
+    code_hash,
+    entry_texts,
+    harness_hash,
+    hash_of,
+    hash_of_entries,
+    hash_source,
+)
 
 
 @pytest.fixture
@@ -45,3 +52,10 @@ def test_the_harness_s_hash_covers_every_layer_without_the_methods(
     for module in ("errors.py", "util/hashing.py", "adapt/session.py"):
         assert (package / module).read_text(encoding="utf-8") in read
     assert (package / "methods" / "tent.py").read_text(encoding="utf-8") not in read
+
+
+def test_the_hash_of_entries_is_that_of_their_dictionary() -> None:
+    shared = {"b": [1.5, None, {"z": 1, "a": "é\n"}], "B": (2, True), 'quoted "': Path("a")}
+    own = {"a": 1, "b": "another value"}
+    assert hash_of_entries({**entry_texts(shared), **entry_texts(own)}) == hash_of(shared | own)
+    assert hash_of_entries({}) == hash_of({})

