@@ -36,7 +36,10 @@ def cross_entropy(logits: Tensor, target: Tensor, ignore_index: int = IGNORE) ->
         target: (N, H, W) int64.
         ignore_index: value of ignored pixels.
     """
-    total = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
+    # the sum of CUDA's kernel has no deterministic form
+    apart = logits.is_cuda and torch.are_deterministic_algorithms_enabled()
+    reduction = "none" if apart else "sum"
+    total = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction=reduction).sum()
     return total / (target != ignore_index).sum().clamp(min=1)
 
 

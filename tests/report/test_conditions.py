@@ -61,6 +61,7 @@ def test_equal_conditions_need_no_note(tmp_path: Path) -> None:
     table = shown(made(tmp_path, {0: {}, 1: {}}))
     assert different(table) == {}
     assert "Not recorded" not in dict(table.notes)
+    assert dict(table.notes)["Computed"] == "with default kernels, on cpu, torch 2.8.0"
     assert set(marks(table).values()) == {""}
 
 
@@ -91,6 +92,7 @@ def test_methods_of_different_devices_are_named_without_a_mark(tmp_path: Path) -
         ({"versions": {**SAME["versions"], "ttt-bench": "0.2"}}, "version of ttt-bench"),  # type: ignore[dict-item]
         ({"versions": {}}, "version of torch"),
         ({"precision": "bf16"}, "precision"),
+        ({"kernels": "deterministic"}, "kernels"),
         ({"harness": "cccc"}, "code of ttt-bench"),
         ({"method": "dddd"}, "code of tent"),
     ],

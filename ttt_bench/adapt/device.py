@@ -5,14 +5,29 @@ from __future__ import annotations
 import torch
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.process.kernels import require_workspace
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, *, deterministic: bool = False) -> torch.device:
     """Return the device of that name; `auto` is a GPU if one is available.
 
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        deterministic: whether the run uses deterministic kernels.
+
     Raises:
-        BenchError: the device is not available.
+        BenchError: the device is not available, or it is too late in this process for
+            deterministic kernels on it.
     """
+    started = torch.cuda.is_initialized()
+    device = _available(name)
+    if deterministic and device.type == "cuda":
+        require_workspace(started=started)
+    return device
+
+
+def _available(name: str) -> torch.device:
+    """Return the device of that name; raise a BenchError if it is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -34,6 +34,7 @@ SWEEP_FIELDS = (
     "set",
     "agreement",
     "device",
+    "deterministic",
     "results",
     "data_root",
     "source_weights",

@@ -21,6 +21,7 @@ COLUMNS = ("source", "model", "seed", "task", "metric", "score", "prior", "ratio
     "label_space",
     "set",
     "device",
+    "deterministic",
     "results",
     "data_root",
 )

@@ -41,6 +41,7 @@ HINT = "choose another file with --out"
     "label_space",
     "set",
     "device",
+    "deterministic",
     "results",
     "data_root",
     "source_weights",

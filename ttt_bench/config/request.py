@@ -18,6 +18,9 @@ HPARAMS = ("paper", "original", "tuned")
 VARIANTS = ("corrected", "official")
 """Names of the data variants (`ttt_bench.data.variants`); the first one is the default."""
 
+KERNELS = ("default", "deterministic")
+"""Levels of the kernels; the first one is the default."""
+
 MAX_STEPS = 100_000
 """Largest number of adaptation steps per batch."""
 
@@ -109,6 +112,12 @@ class Request(Strict):
     device: Annotated[str, AfterValidator(_check_device)] = Field(
         "auto", description="Device: auto, cpu, cuda, or cuda:N."
     )
+    deterministic: bool = Field(
+        default=False,
+        description="Use deterministic kernels only, also in source training, so that every run on "
+        "one kind of device with one number of threads gives equal numbers. An operation without "
+        "such a kernel fails its cell. Slower on a GPU.",
+    )
     results: UserPath = Field(Path("results/run"), description="Results folder.")
     data_root: UserPath | None = Field(
         None,
@@ -126,6 +135,11 @@ class Request(Strict):
         "code (`ttt-bench methods check`). The rows of a method that fails or is not checked are "
         "marked.",
     )
+
+    @property
+    def kernels(self) -> str:
+        """The level of the kernels, one of `KERNELS`."""
+        return KERNELS[self.deterministic]
 
 
 def choices(field: str) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "device": provenance.get("device"),
         "precision": provenance.get("precision"),
+        # earlier versions had the default kernels only
+        "kernels": provenance.get("kernels", "default") if provenance else None,
         "number of threads": provenance.get("threads"),
         "version of torch": versions.get("torch"),
         "version of timm": versions.get("timm"),
@@ -64,6 +66,20 @@ def differences(cells: pd.DataFrame) -> list[Difference]:
         for name, value in conditions(manifest).items():
             found.setdefault(name, {}).setdefault(value, {}).setdefault(label, []).append(int(seed))
     return [Difference(name, values) for name, values in found.items() if len(values) > 1]
+
+
+def shared_conditions(cells: pd.DataFrame) -> dict[str, str]:
+    """Return the recorded conditions that all cells share, by name.
+
+    Args:
+        cells: cells with numbers (`load.CELL_COLUMNS`).
+    """
+    return {
+        name: value
+        for name, values in _values(cells).items()
+        for value in values
+        if len(values) == 1 and value != NOT_RECORDED
+    }
 
 
 def differences_between(groups: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[str]]]:

@@ -134,13 +134,17 @@ def plan_affinity(request: Request, study: Study, progress: Progress) -> Affinit
     return AffinityPlan(sweep=sweep, planned=planned)
 
 
-@fixed_process()
 def measure_affinity(plan: AffinityPlan, progress: Progress) -> bool:
     """Measure and store the affinities that are not stored; return whether none diverged.
 
     Raises:
         BenchError: data are damaged, or the results folder cannot be written.
     """
+    with fixed_process(deterministic=plan.sweep.request.deterministic):
+        return _measure(plan, progress)
+
+
+def _measure(plan: AffinityPlan, progress: Progress) -> bool:
     pending = plan.pending
     if not pending:
         return True
@@ -166,7 +170,10 @@ class _Run:
     def __post_init__(self) -> None:
         self.trainer = Trainer(
             folder=self.plan.sweep.checkpoints,
-            device=find_device(self.plan.sweep.request.device),
+            device=find_device(
+                self.plan.sweep.request.device,
+                deterministic=self.plan.sweep.request.deterministic,
+            ),
             progress=self.progress,
         )
 

@@ -269,6 +269,7 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
         "versions": versions(),
         "device": device,
         "precision": cell.config["precision"],
+        "kernels": cell.spec.kernels,
         "threads": torch.get_num_threads(),
         "source_data": cell.opened.source_data.fingerprint,
         "target_data": cell.opened.target_data.fingerprint,

@@ -32,7 +32,7 @@ from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
 from ttt_bench.util.claims import CLAIMS, Claims
 from ttt_bench.util.code.error_place import describe
-from ttt_bench.util.process import fixed_process
+from ttt_bench.util.process import fixed_process, named_operation
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
 
@@ -102,7 +102,7 @@ class Runner:
         self.sweep, self.request, self.progress = sweep, sweep.request, progress
         self.save_seconds, self.verdicts = save_seconds, verdicts or {}
         self._causes: set[str] = set()
-        self.device = find_device(sweep.request.device)
+        self.device = find_device(sweep.request.device, deterministic=sweep.request.deterministic)
         self.trainer = Trainer(
             folder=sweep.checkpoints,
             device=self.device,
@@ -110,13 +110,16 @@ class Runner:
             save_seconds=save_seconds,
         )
 
-    @fixed_process()
     def run(self) -> Outcome:
         """Compute every cell that is not finished.
 
         Raises:
             BenchError: the data are damaged, or the results folder cannot be written.
         """
+        with fixed_process(deterministic=self.request.deterministic):
+            return self._run()
+
+    def _run(self) -> Outcome:
         results, cells = self.request.results, self.sweep.cells
         finished = {cell.hash for cell in cells if cell.state(results) in FINISHED}
         pending = [cell for cell in cells if cell.hash not in finished]
@@ -233,7 +236,8 @@ class Runner:
 
     def _measured(self, cell: Cell) -> _Stored:
         watch = Stopwatch()
-        measured = self._cell_run(cell).measure()
+        with named_operation(f"method {cell.method}"):
+            measured = self._cell_run(cell).measure()
         ending = Ending(state="done", own_source_scores=measured.own_source_scores)
         found, seconds = tables(measured), measured.seconds
         timed = timed_now(

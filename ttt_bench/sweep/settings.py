@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ttt_bench.adapter import Adapter
+from ttt_bench.config.request import KERNELS
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.losses import RECIPES, Recipe
@@ -55,7 +56,13 @@ def channels_of(opened: OpenedPair, adapter: Adapter | None = None) -> dict[str,
     return output_channels(tasks, len(opened.classes))
 
 
-def source_spec(opened: OpenedPair, seed: int, adapter: Adapter | None = None) -> SourceSpec:
+def source_spec(
+    opened: OpenedPair,
+    seed: int,
+    adapter: Adapter | None = None,
+    *,
+    kernels: str = KERNELS[0],
+) -> SourceSpec:
     """Return the settings of source training for a seed, with the tasks of a method."""
     source = opened.pair.source
     return SourceSpec(
@@ -68,4 +75,5 @@ def source_spec(opened: OpenedPair, seed: int, adapter: Adapter | None = None) -
         data_code=opened.source_code,
         seed=seed,
         normalisation=normalisation_of(source, opened.variant),
+        kernels=kernels,
     )

@@ -26,7 +26,6 @@ from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 
-@fixed_process()
 def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
     """Train every source model of a sweep; return one row per model and task.
 
@@ -40,7 +39,12 @@ def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
     Raises:
         BenchError: training diverged, or data are missing or damaged.
     """
-    device = find_device(sweep.request.device)
+    with fixed_process(deterministic=sweep.request.deterministic):
+        return _train_sources(sweep, progress)
+
+
+def _train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
+    device = find_device(sweep.request.device, deterministic=sweep.request.deterministic)
     store.check_writable(sweep.request.results)
     trainer = Trainer(folder=sweep.checkpoints, device=device, progress=progress)
     training = _SourceTraining(sweep=sweep, trainer=trainer, progress=progress)

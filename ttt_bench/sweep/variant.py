@@ -124,7 +124,7 @@ def make_variant(
     )
     settings = controlled(method.settings, control)
     adapter = settings.adapter
-    source = _any_source(opened, adapter, weights)
+    source = _any_source(opened, adapter, weights, kernels=request.kernels)
     identity = {
         "pair": opened.pair.name,
         "method": adapter.name,
@@ -147,6 +147,7 @@ def make_variant(
             **identity,
             **fingerprint_fields(opened),
             **_method_fields(settings),
+            **source.spec.level,
             "tasks": list(source.spec.tasks),
             # no number depends on them, but a cell without them is not complete
             "signals": [CHANGE, AGREEMENT] if request.agreement else [CHANGE],
@@ -184,8 +185,10 @@ def parent_key(weights: str | None, chain: tuple[TrainingStage, ...]) -> str:
     return f"file {weights}" if weights else chain[-1].key
 
 
-def _any_source(opened: OpenedPair, adapter: Adapter, weights: str | None) -> Source:
-    spec = source_spec(opened, 0, adapter)
+def _any_source(
+    opened: OpenedPair, adapter: Adapter, weights: str | None, *, kernels: str
+) -> Source:
+    spec = source_spec(opened, 0, adapter, kernels=kernels)
     chain = tuple(training_chain(spec, adapter))
     return Source(spec=spec, chain=chain, parent=parent_key(weights, chain))
 

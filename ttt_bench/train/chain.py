@@ -10,6 +10,7 @@ from typing import Any
 
 from ttt_bench.adapter import SHARED, Adapter, Optimiser, Phase
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
+from ttt_bench.config.request import KERNELS
 from ttt_bench.model.weights import initial_weights, network_fields
 from ttt_bench.util.hashing import code_hash, hash_of, with_code
 from ttt_bench.util.text import short_name
@@ -32,6 +33,7 @@ class SourceSpec:
         data_code: hash of the code of a data set of another package; empty for a built-in one.
         seed: seeds initial weights, order of images and augmentation.
         normalisation: statistics that images are normalised with (`model.NORMALISATIONS`).
+        kernels: the level of the kernels, "default" or "deterministic".
     """
 
     domain: str
@@ -43,6 +45,16 @@ class SourceSpec:
     seed: int
     normalisation: str = "imagenet"
     data_code: str = ""
+    kernels: str = KERNELS[0]
+
+    @property
+    def level(self) -> dict[str, str]:
+        """Return the entry of keys for the level of the kernels; nothing for the default one.
+
+        Other kernels round differently: most of those of a GPU, and on a CPU those that add to one
+        place from several threads. So what is computed at one level is not used at another.
+        """
+        return {"kernels": self.kernels} if self.kernels != KERNELS[0] else {}
 
     @property
     def data(self) -> dict[str, str]:
@@ -191,6 +203,7 @@ def _stage(
         "parent": parent,
         "recipe": spec.recipe,
         **spec.data,
+        **spec.level,
         **spec.training.model_dump(include={"batch", "flip"}),
         "phase": phase.name,
         "iterations": iterations,
@@ -244,6 +257,7 @@ def statistics_key(
     return {
         "parent": parent,
         **spec.data,
+        **spec.level,
         "seed": spec.seed,
         "pass": [wanted.images, wanted.batch],
         "size": list(target_size) if wanted.at_target_size else None,

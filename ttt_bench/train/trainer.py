@@ -40,6 +40,7 @@ from ttt_bench.train.work import statistics_work, training_work
 from ttt_bench.util import tensor_file
 from ttt_bench.util.claims import CLAIMS, Claims
 from ttt_bench.util.interrupts import held_interrupts
+from ttt_bench.util.process import named_operation
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
 
@@ -222,7 +223,10 @@ class Trainer:
             raise self._failed[key]
         title = f"training {run.stage.name} on {run.spec.domain}, seed {run.spec.seed}"
         try:
-            with self._claims.waiting(key, title, self._notice):
+            with (
+                self._claims.waiting(key, title, self._notice),
+                named_operation(f"source training of {run.stage.name}"),
+            ):
                 self._train(run, dataset, workers)
         except Exception as error:  # a plugin may raise anything
             self._failed[key] = error

@@ -7,21 +7,48 @@ from dataclasses import replace
 
 from ttt_bench.report.tables import Note, Section, Table
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.conditions import Difference, Seeds, differences, unrecorded
+from ttt_bench.stats.conditions import (
+    Difference,
+    Seeds,
+    differences,
+    shared_conditions,
+    unrecorded,
+)
 
 MARK = "§"
+_SHARED = {
+    "kernels": "with {} kernels",
+    "device": "on {}",
+    "number of threads": "number of threads {}",
+    "version of torch": "torch {}",
+}
+"""Conditions that are shown although all cells share them, and their words."""
 
 
 def with_conditions(table: Table, comparison: Comparison) -> Table:
-    """Return the table with a note per condition in which cells differ.
+    """Return the table with a note on the shared conditions and one per condition that differs.
 
     Rows are marked whose mean is over seeds that differ in a condition.
     """
     found = differences(comparison.done)
     mixed = {label for difference in found for label in difference.mixed}
-    notes = [*(_note(difference) for difference in found), *_unrecorded_note(comparison)]
+    notes = [
+        *_shared_note(comparison),
+        *(_note(difference) for difference in found),
+        *_unrecorded_note(comparison),
+    ]
     sections = tuple(_marked(section, mixed) for section in table.sections) if mixed else None
     return replace(table, sections=sections or table.sections, notes=(*table.notes, *notes))
+
+
+def _shared_note(comparison: Comparison) -> list[Note]:
+    """Return the note on the conditions that all cells share, if there are any.
+
+    Example: 'with deterministic kernels, on cpu, number of threads 2, torch 2.8.0'.
+    """
+    shared = shared_conditions(comparison.done)
+    words = [text.format(shared[name]) for name, text in _SHARED.items() if name in shared]
+    return [Note("Computed", ", ".join(words))] if words else []
 
 
 def _marked(section: Section, labels: Collection[str]) -> Section:

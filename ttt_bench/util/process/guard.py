@@ -12,18 +12,23 @@ import torch
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.util.code.error_place import where
 from ttt_bench.util.process.code import Code, foreign
+from ttt_bench.util.process.kernels import note_start
 from ttt_bench.util.process.settings import KEEP, SETTINGS
 
 ADVICE = "use hooks on the layers of `net`, or contexts that are left again; the change was undone"
 
 
 @contextmanager
-def fixed_process() -> Iterator[None]:
+def fixed_process(*, deterministic: bool = False) -> Iterator[None]:
     """Give the process the state of a run within the block, and restore the caller's afterwards.
 
     Grad mode on; inference mode, autocast, modes, global hooks and denormal flushing off; default
     dtype float32 on the CPU; float32 without TF32; the flags of the backends at their defaults.
     Blocks may be nested. Also a decorator.
+
+    Args:
+        deterministic: use kernels that give equal numbers in every run on one kind of device. An
+            operation without such a kernel raises a RuntimeError (`named_operation` explains it).
     """
     before = [setting.read() for setting in SETTINGS]
     with ExitStack() as stack:
@@ -31,8 +36,11 @@ def fixed_process() -> Iterator[None]:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(mode=False))
         for setting in SETTINGS:
-            if setting.fixed is not KEEP:
-                setting.put(setting.fixed)
+            wanted = setting.wanted(deterministic=deterministic)
+            if wanted is not KEEP:
+                setting.put(wanted)
+        if deterministic:
+            stack.callback(note_start)
         _verified.append(Code.now())
         stack.callback(_verified.pop)
         yield

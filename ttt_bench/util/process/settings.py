@@ -16,6 +16,7 @@ from torch.optim import optimizer as optimisers
 from torch.utils import _device
 
 from ttt_bench.util.process import stacks
+from ttt_bench.util.process.kernels import CUBLAS, WORKSPACE
 
 KEEP: Any = object()
 """The value `fixed` of a setting that a run takes over from its caller."""
@@ -30,12 +31,19 @@ class Setting:
         read: returns its value.
         write: sets its value.
         fixed: its value during a run, or `KEEP`.
+        deterministic: its value during a run with deterministic kernels, or `KEEP` for `fixed`.
     """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], object]
     fixed: Any = KEEP
+    deterministic: Any = KEEP
+
+    def wanted(self, *, deterministic: bool) -> Any:
+        """Return its value during a run, or `KEEP`."""
+        own = deterministic and self.deterministic is not KEEP
+        return self.deterministic if own else self.fixed
 
     def put(self, value: Any) -> None:
         """Set the value, unless the setting has it already."""
@@ -43,13 +51,16 @@ class Setting:
             self.write(value)
 
 
-def _flag(owner: Any, attribute: str, name: str, *, fixed: Any) -> Setting:
+def _flag(
+    owner: Any, attribute: str, name: str, *, fixed: Any, deterministic: Any = KEEP
+) -> Setting:
     """Return the setting that an attribute of an object or module holds."""
     return Setting(
         name=name,
         read=partial(getattr, owner, attribute),
         write=partial(setattr, owner, attribute),
         fixed=fixed,
+        deterministic=deterministic,
     )
 
 
@@ -185,9 +196,21 @@ def _backends() -> Iterator[Setting]:
     cudnn, mkldnn, cuda = torch.backends.cudnn, torch.backends.mkldnn, torch.backends.cuda
     yield _flag(cudnn, "enabled", "torch.backends.cudnn.enabled", fixed=True)
     yield _flag(cudnn, "benchmark", "torch.backends.cudnn.benchmark", fixed=False)
-    yield _flag(cudnn, "deterministic", "torch.backends.cudnn.deterministic", fixed=False)
+    yield _flag(
+        cudnn,
+        "deterministic",
+        "torch.backends.cudnn.deterministic",
+        fixed=False,
+        deterministic=True,
+    )
     yield _flag(mkldnn, "enabled", "torch.backends.mkldnn.enabled", fixed=True)
-    yield _flag(mkldnn, "deterministic", "torch.backends.mkldnn.deterministic", fixed=False)
+    yield _flag(
+        mkldnn,
+        "deterministic",
+        "torch.backends.mkldnn.deterministic",
+        fixed=False,
+        deterministic=True,
+    )
     yield Setting(
         name="torch.backends.nnpack",
         read=torch._C._get_nnpack_enabled,
@@ -215,7 +238,21 @@ def _backends() -> Iterator[Setting]:
         ),
         write=lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
         fixed=(False, False),
+        deterministic=(True, False),
     )
+    yield Setting(
+        name=f"the environment variable {CUBLAS}",
+        read=partial(os.environ.get, CUBLAS),
+        write=_set_workspace,
+        deterministic=WORKSPACE,
+    )
+
+
+def _set_workspace(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(CUBLAS, None)
+    else:
+        os.environ[CUBLAS] = value
 
 
 def _hooks() -> Iterator[Setting]:
