@@ -1,0 +1,62 @@
+"""Run the fault campaign; the exit code is 1 if there is a defect.
+
+PYTHONPATH=tests python -m faults --seed 0 --out docs/numbers/faults.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from faults.campaign import COUNTS, Campaign
+from faults.outcome import DEFECT, Outcome, summary, table, write
+
+
+def main() -> int:
+    """Run the campaign of the command line."""
+    options = _options()
+    folder = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
+    counts = {name: getattr(options, name) for name in COUNTS}
+    try:
+        outcomes = list(_shown(Campaign(folder, options.seed).run(counts)))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(summary(table(outcomes)))
+    if options.out:
+        write(outcomes, options.out)
+    return int(any(outcome.outcome == DEFECT for outcome in outcomes))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, count in COUNTS.items():
+        parser.add_argument(f"--{name}", type=int, default=count, help=f"default: {count}")
+    parser.add_argument("--seed", type=int, default=0, help="seeds all draws; default: 0")
+    parser.add_argument("--folder", type=Path, help="where to work; default: the system's")
+    parser.add_argument("--out", type=Path, help="CSV file for the counts; default: none")
+    return parser.parse_args()
+
+
+def _shown(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
+    """Yield outcomes; print every defect at once, and the count now and then."""
+    shown = time.monotonic()
+    for number, outcome in enumerate(outcomes, start=1):
+        if outcome.outcome == DEFECT:
+            print(f"DEFECT {outcome.campaign}, {outcome.fault}: {outcome.detail}", flush=True)
+        if time.monotonic() - shown > 15:
+            print(f"{number} outcomes, now {outcome.campaign}", flush=True)
+            shown = time.monotonic()
+        yield outcome
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

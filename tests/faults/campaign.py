@@ -1,0 +1,87 @@
+"""The whole campaign, or a short form of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from faults import corruption, disks, kills, options, surroundings, weights
+from faults.outcome import Outcome
+from faults.sweeps import Calm, Sweep, undisturbed
+
+SWEEPS = (
+    Sweep("base,tent,s4t", "online,episodic"),
+    Sweep("base,norm,tipi,actmad,tttpp"),
+    Sweep("base,ttt,tttflow,clust3,nc_ttt"),
+)
+PARTS = {
+    "kills": kills.campaign,
+    "disks": disks.campaign,
+    "clocks": surroundings.clock_campaign,
+    "memory": surroundings.memory_campaign,
+    "corruptions": corruption.campaign,
+    "options": options.campaign,
+    "weights": weights.campaign,
+}
+COUNTS = {
+    "kills": 200,
+    "disks": 60,
+    "clocks": 20,
+    "memory": 30,
+    "corruptions": 500,
+    "options": 1000,
+    "weights": 100,
+}
+"""Part -> number of faults of the whole campaign."""
+
+
+class Campaign:
+    """A campaign in a folder.
+
+    Args:
+        root: an empty folder.
+        seed: seeds every draw.
+        sweeps: what is run and broken.
+    """
+
+    def __init__(self, root: Path, seed: int, sweeps: tuple[Sweep, ...] = SWEEPS) -> None:
+        self.root, self.seed, self.sweeps = root, seed, sweeps
+
+    def run(self, counts: Mapping[str, int]) -> Iterator[Outcome]:
+        """Yield the outcomes of every part with a count.
+
+        Raises:
+            RuntimeError: an undisturbed run fails.
+        """
+        _import_everything()
+        calms = [
+            undisturbed(sweep, self.root / f"calm-{number}")
+            for number, sweep in enumerate(self.sweeps)
+        ]
+        for name, count in counts.items():
+            if count:
+                yield from self._part(name, count, calms)
+
+    def _part(self, name: str, count: int, calms: list[Calm]) -> Iterator[Outcome]:
+        root = self.root / name
+        root.mkdir()
+        draw = random.Random(f"{self.seed} {name}")
+        yield from PARTS[name](calms, count, draw, root)
+
+
+def _import_everything() -> None:
+    """Import what commands import, so that forked children start at once."""
+    from ttt_bench.conformance import verdicts
+    from ttt_bench.registry import METHODS
+    from ttt_bench.report import render
+    from ttt_bench.sweep import runner
+
+    assert render
+    assert runner
+    assert verdicts
+    for name in METHODS.names():
+        METHODS.load(name)
+    torch.set_num_threads(1)
