@@ -18,7 +18,7 @@ SETTINGS = {
     "training.batch": 4,
     "training.shared_iterations": 3,
     "training.iterations": 2,
-    "tttpp.stat_images": 8,
+    "tttpp.stat_images": 12,
     "actmad.stat_images": 8,
     "tttflow.flow_iterations": 2,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from ttt_bench.errors import BenchError
@@ -45,3 +47,10 @@ def _available(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the name of a device for manifests."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def free_memory(device: torch.device) -> None:
+    """Return the memory of tensors that nothing refers to any more to the device."""
+    gc.collect()  # an error and its frames may refer to each other
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -23,7 +23,13 @@ from ttt_bench.cli.train import train
 from ttt_bench.cli.tune import tune
 from ttt_bench.errors import BenchError
 from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
-from ttt_bench.util.os_errors import advice, cause, unusable
+from ttt_bench.util.os_errors import (
+    advice,
+    cause,
+    is_out_of_memory,
+    out_of_memory,
+    unusable,
+)
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -96,6 +102,8 @@ def main() -> None:
         _discard_output()
         _fail(f"the output cannot be written ({cause(error, Path())}); {advice(error)}")
     except Exception as error:
+        if is_out_of_memory(error):
+            _fail(out_of_memory(error))
         # usage errors of typer; their class is in click or in typer, depending on the version
         if not hasattr(error, "format_message"):
             raise

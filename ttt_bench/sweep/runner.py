@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ttt_bench.adapt.device import device_name, find_device
+from ttt_bench.adapt.device import device_name, find_device, free_memory
 from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.results import records, schema, store
 from ttt_bench.results.contract import Verdict
@@ -178,8 +178,13 @@ class Runner:
 
     def _compute(self, unit: Unit) -> str:
         """Compute and store one unit; return its state."""
-        if unit.kind is Kind.CELL:
-            return self._compute_cell(unit.cell)
+        cell = unit.kind is Kind.CELL
+        state = self._compute_cell(unit.cell) if cell else self._source_state(unit)
+        if state == "failed":  # by now the error, whose frames hold on to tensors, is gone
+            free_memory(self.device)
+        return state
+
+    def _source_state(self, unit: Unit) -> str:
         try:
             self._compute_source(unit)
         except Exception:  # a plugin may raise anything
@@ -203,10 +208,10 @@ class Runner:
 
     def _compute_cell(self, cell: Cell) -> str:
         """Compute and store one cell; return its state."""
-        started = datetime.now(UTC)
+        started, watch = datetime.now(UTC), Stopwatch()
         self._set_damaged_aside(cell)
         attempt = self._attempt(cell)
-        self._store(cell, attempt, started)
+        self._store(cell, attempt, started, watch.seconds)
         if attempt.ending.state != "failed":
             # a failed cell resumes from its last save once the cause is repaired
             cell.partial(self.request.results).unlink(missing_ok=True)
@@ -283,14 +288,14 @@ class Runner:
             if cell.state(results) == "failed"
         )
 
-    def _store(self, cell: Cell, attempt: _Stored, started: datetime) -> None:
+    def _store(self, cell: Cell, attempt: _Stored, started: datetime, seconds: float) -> None:
         folder, finished = cell.folder(self.request.results), datetime.now(UTC)
         entry = {
             **attempt.details,
             "state": attempt.ending.state,
             "started": started.isoformat(),
             "finished": finished.isoformat(),
-            "seconds": (finished - started).total_seconds(),
+            "seconds": seconds,  # the clock may have been set meanwhile
             "host": socket.gethostname(),
             "platform": platform.platform(),
         }

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,15 +131,30 @@ def remove_leftovers(folder: Path) -> list[Path]:
     return removed
 
 
+def age(path: Path) -> float:
+    """Return the seconds since a file was touched, by the clock of its file system.
+
+    The clocks of machines differ, and may be set. Without the file, or if nothing can be written
+    next to it, the age is 0.
+    """
+    probe = temporary_path(path)
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+
+
 def _is_left_over(path: Path) -> bool:
     owner = _OWNER.search(path.name)
     if owner is not None and is_gone(owner["machine"], int(owner["pid"])):
         return True
-    try:
-        age = time.time() - path.stat().st_mtime
-    except OSError:
+    if owner is not None and owner["machine"] == machine():
         return False
-    return age > OLD_SECONDS and (owner is None or owner["machine"] != machine())
+    return age(path) > OLD_SECONDS
 
 
 def _set_mode(path: Path, mode: int) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ttt_bench.util.atomic import temporary_path
+from ttt_bench.util.atomic import age, temporary_path
 from ttt_bench.util.os_errors import explained
 from ttt_bench.util.owner import is_gone, machine
 from ttt_bench.util.text import short_name
@@ -154,23 +154,11 @@ class Claims:
 
     def _is_over(self, path: Path, other: Owner) -> bool:
         """Return whether the owner of a claim has ended or has not touched it for too long."""
-        return is_gone(other.machine, other.pid) or self._age(path) > self._stale_seconds
-
-    def _age(self, path: Path) -> float:
-        """Return the seconds since a file was touched, by the clock of its file system."""
-        probe = temporary_path(path)
-        try:
-            probe.touch()
-            return probe.stat().st_mtime - path.stat().st_mtime
-        except FileNotFoundError:
-            return 0.0  # released meanwhile
-        finally:
-            with suppress(OSError):
-                probe.unlink()
+        return is_gone(other.machine, other.pid) or age(path) > self._stale_seconds
 
     def _remove_old(self, succession: Path) -> None:
         """Remove the file of a successor that ended before it took the claim over."""
-        if self._age(succession) > self._stale_seconds:
+        if age(succession) > self._stale_seconds:
             succession.unlink(missing_ok=True)
 
     def _beat(self, path: Path, own: Owner, stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 from ttt_bench.errors import BenchError, DataError
 
@@ -65,6 +66,15 @@ _KINDS = {
 
 _NUMBER_IN_TEXT = re.compile(r"\b(?:os error|errno)\W{1,4}(\d+)", re.IGNORECASE)
 """The error number in messages of libraries: "(os error 28)", "errno = 11", "[Errno 5]"."""
+_NO_MEMORY = (
+    "can't allocate memory",  # PyTorch on the CPU
+    "not enough memory",  # the same on Windows
+    "out of memory",  # CUDA
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+)
+_SHOWN_MEMORY = 200
+"""Characters of an out-of-memory error that a message contains."""
 
 
 @contextmanager
@@ -169,6 +179,22 @@ def error_number(error: Exception) -> int | None:
         return number
     found = _NUMBER_IN_TEXT.search(str(error))
     return int(found[1]) if found else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python, PyTorch or a library of a GPU was refused memory."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """Return an out-of-memory error in one line, with what to do."""
+    words = shorten(str(error), _SHOWN_MEMORY, placeholder=" ...") or type(error).__name__
+    return (
+        f"out of memory ({words}); end other programs that use the memory and run the same command "
+        "again, or set smaller batches (--set batch=N) or images"
+    )
 
 
 def _text(name: str | bytes | int | Path) -> str:

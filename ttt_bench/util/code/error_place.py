@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.os_errors import is_out_of_memory, out_of_memory
 
 HARNESS = "ttt_bench"
 METHODS = f"{HARNESS}.methods"
@@ -50,6 +51,8 @@ def describe(error: Exception, plugin: type | None = None) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, BenchError):
         return message
+    if is_out_of_memory(error):
+        return out_of_memory(error)
     kind = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return f"{kind} ({where(error, plugin)})"
 
