@@ -111,6 +111,20 @@ def test_a_damaged_cache_is_rendered_again(tmp_path: Path, calls: list[range], h
     assert str(folder) in watch.notices[0]
     assert torch.equal(again.batch([0, 9]).images, expected)
     assert _folders(tmp_path) == [folder]
+    assert (tmp_path / "quarantine" / "rooms" / folder.name).is_dir()
+
+
+def test_a_cache_under_the_name_of_another_one_is_damaged(tmp_path: Path) -> None:
+    first = _open(tmp_path)
+    _open(tmp_path, domain="rooms-mix")
+    own = tmp_path / "rooms" / first.fingerprint
+    (other,) = [folder for folder in _folders(tmp_path) if folder != own]
+    expected = first.batch([3]).images
+    shutil.rmtree(own)
+    shutil.copytree(other, own)
+    watch = Notices()
+    assert torch.equal(_open(tmp_path, watch).batch([3]).images, expected)
+    assert watch.heard(str(own), f"it belongs to {other.name}")
 
 
 def test_a_cache_that_is_cut_while_it_is_used_is_an_error(tmp_path: Path) -> None:

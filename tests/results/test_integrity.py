@@ -119,7 +119,7 @@ def old_cells(root: Path) -> list[Path]:
     """Copy the cells that have no digests into a results folder; return their folders."""
     made = []
     for folder in sorted(OLD.iterdir()):
-        made.append(root / "cells" / "rooms" / folder.name)
+        made.append(root / "cells" / OLD.name / folder.name)
         shutil.copytree(folder, made[-1])
     return made
 

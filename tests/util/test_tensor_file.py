@@ -73,10 +73,11 @@ def test_a_file_of_another_key_is_damaged(tmp_path: Path) -> None:
         tensor_file.load(path, {"stage": "base"})
 
 
-def test_a_file_without_a_digest_is_read(tmp_path: Path) -> None:
+def test_a_file_without_a_digest_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
     save_file({"a": torch.ones(2)}, path, metadata={"about": '{"unit": 1}'})
-    assert tensor_file.load(path, {"unit": 1})[1] == {"unit": 1}
+    with pytest.raises(DamagedError, match="no digest"):
+        tensor_file.load(path, {"unit": 1})
 
 
 def test_a_missing_file_or_a_folder_is_not_damaged(tmp_path: Path) -> None:

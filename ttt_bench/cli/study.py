@@ -157,7 +157,7 @@ def _cell_work(request: Request, studies: Sequence[Study], display: Display) -> 
 
     def compute() -> bool:
         for file in study_files(planned):
-            write_study(request.results, file)
+            write_study(request.results, file, display.notice)
         return compute_cells(planned.sweep, display)
 
     def sentence() -> str:

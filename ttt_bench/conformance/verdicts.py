@@ -6,8 +6,8 @@ code, of the harness and its packages, and of the options that the user set.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,30 @@ from typing import Any
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.request import Request
 from ttt_bench.conformance import check_method
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.registry import METHODS
 from ttt_bench.results.contract import State, Verdict
 from ttt_bench.sweep.contract import is_foreign
 from ttt_bench.sweep.opened import cache_folder
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import code_hash, harness_hash, hash_of, versions
+from ttt_bench.util.input.validation import Strict
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.quarantine import set_damaged_aside
+from ttt_bench.util.stored import sealed
 
 FOLDER = "contract"
 """The folder of verdicts in the cache folder."""
+REMEDY = "the next run sets it aside and checks the method again"
+
+
+class _Kept(Strict):
+    """The content of a file: the attributes of `Verdict`."""
+
+    state: State
+    failed: dict[str, str]
+    kit: str
+    package: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +72,7 @@ def contract_verdicts(sweep: Sweep, progress: Progress) -> dict[str, Verdict]:
         progress: shows one bar, and a notice per method that fails.
     """
     cases = _cases(sweep)
-    found = {case.name: known for case in cases if (known := _read(case))}
+    found = {case.name: known for case in cases if (known := _read(case, progress.notice))}
     waiting = [case for case in cases if case.name not in found] if sweep.request.check else []
     if waiting:
         with progress.bar("checking methods of other packages", len(waiting)) as bar:
@@ -112,17 +124,22 @@ def _checked(case: _Case, progress: Progress) -> Verdict:
         package=METHODS.entry(case.name).package,
     )
     try:
-        with atomic_file(case.path, "set TTT_BENCH_CACHE to another folder") as temporary:
-            temporary.write_text(json.dumps(verdict.record(), indent=1), encoding="utf-8")
+        sealed.write(case.path, verdict.record(), "set TTT_BENCH_CACHE to another folder")
     except BenchError as error:
         progress.notice(f"{error}. The next run checks {case.name} again")
     return verdict
 
 
-def _read(case: _Case) -> Verdict | None:
-    """Return the kept verdict; None if it is missing or damaged."""
+def _read(case: _Case, notice: Callable[[str], None]) -> Verdict | None:
+    """Return the kept verdict; None if it is missing, damaged and set aside, or unreadable."""
     try:
-        record = json.loads(case.path.read_text(encoding="utf-8"))
-        return Verdict.of_manifest({"contract": record})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        if case.path.is_file():
+            return Verdict(
+                **_Kept.model_validate(sealed.read(case.path, _Kept, REMEDY)).model_dump()
+            )
+    except DamagedError as error:
+        with suppress(BenchError):  # the cache may be read-only
+            notice(set_damaged_aside(error, cache_folder()))
+    except (BenchError, OSError):
+        pass
+    return None

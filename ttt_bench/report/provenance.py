@@ -11,7 +11,7 @@ import pandas as pd
 
 from ttt_bench.report.frames import named_rows
 
-INTEGRITY = ("digest", "files")
+INTEGRITY = ("files",)
 """Entries that only detect damage."""
 
 

@@ -27,16 +27,21 @@ def digests(folder: Path, names: list[str]) -> dict[str, str]:
     return {name: hash_file(folder / name) for name in names}
 
 
-def damages(folder: Path, manifest: Mapping[str, Any]) -> list[DamagedError]:
+def damages(folder: Path, manifest: Mapping[str, Any], remedy: str = REMEDY) -> list[DamagedError]:
     """Return an error per file of a cell that is missing or differs from what was written.
 
     Cells of earlier versions have no digests. Of their files, the rows and the examples are read.
+
+    Args:
+        folder: the folder of a cell or a measurement.
+        manifest: its manifest.
+        remedy: what to do about a damaged file, for the end of the message.
 
     Raises:
         DataError: a file cannot be read.
     """
     if "files" in manifest:
-        return list(_differing(folder, manifest["files"]))
+        return list(_differing(folder, manifest["files"], remedy))
     return list(_unreadable(folder, manifest))
 
 
@@ -54,10 +59,11 @@ def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
         return pd.read_parquet(io.BytesIO(content), page_checksum_verification=True, **options)
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return columns of a Parquet file, with the checksums of their pages verified.
 
-    It takes a tenth of the time of `read_parquet`. Columns that the file lacks are omitted.
+    It takes a tenth of the time of `read_parquet`. Columns that the file lacks are omitted. All
+    columns are returned if None are named.
 
     Raises:
         DamagedError: the file is missing or damaged.
@@ -70,7 +76,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     with _explained_parsing(path):
         file = ParquetFile(content, page_checksum_verification=True)
         # a small file is read faster without threads
-        return file.read(list(columns), use_threads=False)
+        return file.read(None if columns is None else list(columns), use_threads=False)
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -123,16 +129,16 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def _differing(folder: Path, files: Mapping[str, str]) -> Iterator[DamagedError]:
+def _differing(folder: Path, files: Mapping[str, str], remedy: str) -> Iterator[DamagedError]:
     for name, digest in files.items():
         path = folder / name
         if not is_file(path):
-            yield DamagedError(path, "it is missing", REMEDY)
+            yield DamagedError(path, "it is missing", remedy)
             continue
         with explained_reading(path):
             found = hash_file(path)
         if found != digest:
-            yield DamagedError(path, "its content differs from its digest", REMEDY)
+            yield DamagedError(path, "its content differs from its digest", remedy)
 
 
 def _unreadable(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DamagedError]:

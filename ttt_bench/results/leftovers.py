@@ -28,7 +28,11 @@ def clean(results: Path, checkpoints: Path) -> None:
 
 def _finished(folder: Path) -> Iterator[Path]:
     """Yield the files of unfinished work next to the finished one."""
-    for path in folder.glob(f"*{PARTIAL}"):
-        name = path.name.removesuffix(PARTIAL).removeprefix(".")
-        if (folder / f"{name}.safetensors").exists() or (folder / name / "rows.parquet").exists():
-            yield path
+    yield from (path for path in folder.glob(f"*{PARTIAL}") if is_finished(path))
+
+
+def is_finished(partial: Path) -> bool:
+    """Return whether the work of a file of unfinished work was finished since."""
+    name = partial.name.removesuffix(PARTIAL).removeprefix(".")
+    done = (f"{name}.safetensors", f"{name}/rows.parquet")
+    return any((partial.parent / one).exists() for one in done)

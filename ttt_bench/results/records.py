@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,30 +12,29 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StrictStr,
-    ValidationError,
     model_validator,
 )
 
 from ttt_bench.errors import DamagedError
-from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading
+from ttt_bench.util.stored.sealed import read
 
 MANIFEST = "manifest.json"
 ATTEMPTS = "attempts.json"
 REMEDY = "`ttt-bench run` sets it aside and computes it again"
+MISPLACED = "move its folder back, or `ttt-bench results verify --set-aside` moves it away"
+SEALED_SINCE = 3
+"""The first schema version in which all manifests have digests."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class Manifest(_Record):
+class Manifest(BaseModel):
     """The fields of `manifest.json` that are read; only state and version are in all of them.
 
     Attributes:
         files: name -> digest of every file that the manifest vouches for.
-        digest: digest of the manifest without this field.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     state: Literal["done", "diverged", "failed", "not_applicable"]
     schema_version: StrictInt
@@ -63,11 +62,12 @@ class Manifest(_Record):
     contract: dict[str, Any] | None = None
     provenance: dict[str, Any] = {}
     files: dict[str, StrictStr] = {}
-    digest: StrictStr | None = None
 
 
-class Attempts(_Record):
+class Attempts(BaseModel):
     """The content of `attempts.json`."""
+
+    model_config = ConfigDict(extra="forbid")
 
     finished: StrictStr | None = None
     attempts: list[dict[str, Any]] = []
@@ -89,40 +89,12 @@ def is_file(path: Path) -> bool:
         return path.is_file()
 
 
-def read_json(path: Path, model: type[BaseModel], remedy: str = REMEDY) -> dict[str, Any]:
-    """Return a JSON file that holds a record.
+def read_manifest(folder: Path, remedy: str = REMEDY) -> dict[str, Any]:
+    """Return the manifest of a folder without its digest.
 
     Args:
-        path: the file.
-        model: the record.
+        folder: the folder of a cell or a measurement.
         remedy: what to do about a damaged file, for the end of the message.
-
-    Raises:
-        DamagedError: the file is not JSON, or a field is missing or of another type.
-        DataError: the file does not exist or cannot be read.
-    """
-    with explained_reading(path):
-        content = path.read_bytes()
-    try:
-        value = json.loads(content)
-        model.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise DamagedError(path, f"{field}: {first['msg']}", remedy) from error
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(path, str(error) or "nested too deeply", remedy) from error
-    return value
-
-
-def sealed(manifest: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
-    """Return a manifest with the digests of the cell's files and its own."""
-    whole = {**manifest, "files": files}
-    return {**whole, "digest": _digest(whole)}
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a cell's folder, checked against itself and the folder's name.
 
     Raises:
         DamagedError: it is missing, damaged, or belongs to another folder.
@@ -130,18 +102,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not is_file(path):
-        raise DamagedError(path, "it is missing", REMEDY)
-    manifest = read_json(path, Manifest)
-    # earlier versions wrote neither
-    if ("digest" in manifest or "files" in manifest) and manifest.get("digest") != _digest(
-        manifest
-    ):
-        raise DamagedError(path, "its content differs from its digest", REMEDY)
+        raise DamagedError(path, "it is missing", remedy)
+    manifest = read(path, Manifest, remedy, _must_have_digest)
     config = manifest.get("config", "")
     if config and not folder.name.endswith(f"-{config}"):
-        raise DamagedError(path, f"it belongs to the cell {config}", REMEDY)
+        raise DamagedError(path, f"it belongs to the cell {config}", MISPLACED)
     return manifest
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    return hash_of({key: value for key, value in manifest.items() if key != "digest"}, 16)
+def _must_have_digest(manifest: Mapping[str, Any]) -> bool:
+    return "files" in manifest or manifest["schema_version"] >= SEALED_SINCE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,22 +20,24 @@ from ttt_bench.results.integrity import (
 from ttt_bench.results.records import (
     ATTEMPTS,
     MANIFEST,
+    MISPLACED,
     REMEDY,
     Attempts,
     is_file,
-    read_json,
     read_manifest,
-    sealed,
 )
-from ttt_bench.util.atomic import atomic_file, atomic_folder, require_writable
+from ttt_bench.util.atomic import atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.paths import user_path
+from ttt_bench.util.stored import sealed
 from ttt_bench.util.text import listed, short_name
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+CELLS = "cells"
+"""The folder of the cells in a results folder."""
 TABLES = ("rows", "statistics", "source", "totals", "signals", "losses")
 MEASURED = ("value", "values")
 """Columns of measured numbers, which rarely repeat: dictionaries make them larger."""
@@ -61,8 +62,11 @@ class CellFiles:
 
 def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
     """Return the folder of a cell in a results folder."""
-    pair_name = short_name(pair.replace(":", "+"))
-    return root / "cells" / pair_name / f"{short_name(method)}-{config_hash}"
+    return root / CELLS / _pair_folder(pair) / f"{short_name(method)}-{config_hash}"
+
+
+def _pair_folder(pair: str) -> str:
+    return short_name(pair.replace(":", "+"))
 
 
 def check_writable(root: Path) -> None:
@@ -72,7 +76,7 @@ def check_writable(root: Path) -> None:
         BenchError: it cannot be written.
     """
     checkpoints = root / "checkpoints"
-    for folder in (root, root / "cells", *([checkpoints] if checkpoints.exists() else [])):
+    for folder in (root, root / CELLS, *([checkpoints] if checkpoints.exists() else [])):
         require_writable(folder, "choose another results folder with --results")
 
 
@@ -96,8 +100,8 @@ def write_cell(folder: Path, files: CellFiles) -> None:
         if files.examples is not None:
             _write_examples(temporary / EXAMPLES, files.examples)
         content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
-        write_json(temporary / ATTEMPTS, files.attempts)
-        write_json(temporary / MANIFEST, sealed(files.manifest, content))
+        sealed.put(temporary / ATTEMPTS, files.attempts)
+        sealed.put(temporary / MANIFEST, {**files.manifest, "files": content})
 
 
 def write_table(path: Path, table: pd.DataFrame, encodings: dict[str, str] | None = None) -> None:
@@ -119,9 +123,7 @@ def update_manifest(folder: Path, changes: Mapping[str, Any]) -> None:
     Raises:
         BenchError: the manifest is damaged or cannot be written.
     """
-    changed = {**read_manifest(folder), **changes}
-    with atomic_file(folder / MANIFEST) as temporary:
-        write_json(temporary, sealed(changed, changed["files"]))
+    sealed.write(folder / MANIFEST, {**read_manifest(folder), **changes})
 
 
 def read_attempts(folder: Path) -> dict[str, Any]:
@@ -136,7 +138,9 @@ def read_attempts(folder: Path) -> dict[str, Any]:
         return {"attempts": []}
     if not is_file(path):
         raise DamagedError(path, "it is not a file", REMEDY)
-    return {"attempts": [], **read_json(path, Attempts)}
+    # earlier versions wrote no digest; an entry that is not known is damage
+    found = sealed.read(path, Attempts, REMEDY, must_have_digest=lambda record: False)
+    return {"attempts": [], **found}
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
@@ -148,9 +152,23 @@ def read_cell(folder: Path) -> dict[str, Any] | None:
     """
     if not _has_files(folder):
         return None
-    manifest = read_manifest(folder)
+    manifest = read_placed(folder)
     for damage in damages(folder, manifest):
         raise damage
+    return manifest
+
+
+def read_placed(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a cell, checked against the names of its folders.
+
+    Raises:
+        DamagedError: it is missing, damaged, or belongs to another folder.
+        DataError: it cannot be read.
+    """
+    manifest = read_manifest(folder)
+    pair = manifest.get("pair", "")
+    if pair and folder.parent.name != _pair_folder(pair):
+        raise DamagedError(folder / MANIFEST, f"it belongs to the pair {pair}", MISPLACED)
     return manifest
 
 
@@ -191,7 +209,7 @@ def whole_cells(
 def _inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]:
     """Return a cell's manifest, if it is whole, and the damaged files."""
     try:
-        manifest = read_manifest(folder)
+        manifest = read_placed(folder)
     except DamagedError as error:
         return None, [error]
     _check_version(folder / MANIFEST, manifest["schema_version"])
@@ -205,8 +223,8 @@ def _cell_folders(root: Path) -> list[Path]:
         raise BenchError(
             f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
         )
-    with explained_reading(root / "cells"):
-        found = [cell for pair in _folders(root / "cells") for cell in _folders(pair)]
+    with explained_reading(root / CELLS):
+        found = [cell for pair in _folders(root / CELLS) for cell in _folders(pair)]
     found = [folder for folder in found if _has_files(folder)]
     if not found:
         raise BenchError(
@@ -298,8 +316,3 @@ def _write_examples(path: Path, examples: Mapping[str, np.ndarray]) -> None:
         name: np.ascontiguousarray(examples[name]) for name in sorted(examples)
     }
     np.savez_compressed(path, **arrays)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON; equal values give equal bytes."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

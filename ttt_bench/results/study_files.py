@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 from ttt_bench.designs.study import Arm, Study
 from ttt_bench.errors import DamagedError
-from ttt_bench.results.records import read_json
-from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.quarantine import set_damaged_aside
+from ttt_bench.util.stored import sealed
 from ttt_bench.util.text import short_name
 
 FOLDER = "studies"
@@ -61,20 +61,34 @@ class StudyFile(Strict):
         return next(arm for arm in self.study.all_arms if arm.label == label)
 
 
-def write_study(results: Path, new: StudyFile) -> Path:
+def write_study(results: Path, new: StudyFile, notice: Callable[[str], None]) -> Path:
     """Store a study, and return the path.
 
-    Cells of other seeds that an earlier run of the same study has stored are kept.
+    Cells of other seeds that an earlier run of the same study has stored are kept. A damaged file
+    is set aside.
+
+    Args:
+        results: the results folder.
+        new: the study.
+        notice: called with a message about a damaged file.
 
     Raises:
         BenchError: the results folder cannot be written.
     """
     path = results / FOLDER / f"{short_name(new.study.name)}-{new.key}.json"
-    old = _read(path) if path.exists() else None
-    joined = _joined(old, new) if old is not None and old.study == new.study else new
-    with atomic_file(path, "choose another results folder with --results") as temporary:
-        temporary.write_text(json.dumps(joined.model_dump(mode="json"), indent=1) + "\n")
+    old = None
+    try:
+        old = read_study(path) if path.exists() else None
+    except DamagedError as error:
+        notice(set_damaged_aside(error, results))
+    joined = joined_studies(old, new) if old is not None and old.study == new.study else new
+    sealed.write(path, joined.model_dump(mode="json"), "choose another folder with --results")
     return path
+
+
+def study_content(study: StudyFile) -> bytes:
+    """Return the content of a study's file."""
+    return sealed.content(study.model_dump(mode="json"))
 
 
 def read_studies(results: Path) -> tuple[list[StudyFile], list[str]]:
@@ -83,25 +97,24 @@ def read_studies(results: Path) -> tuple[list[StudyFile], list[str]]:
     problems: list[str] = []
     for path in sorted((results / FOLDER).glob("*.json")):
         try:
-            found.append(_parsed(path))
+            found.append(read_study(path))
         except DamagedError as error:
             problems.append(str(error))
     return found, problems
 
 
-def _read(path: Path) -> StudyFile | None:
-    """Return a stored study; None if it is damaged, because it is written again."""
-    try:
-        return _parsed(path)
-    except DamagedError:
-        return None
+def read_study(path: Path) -> StudyFile:
+    """Return the study in a file.
+
+    Raises:
+        DamagedError: the file is damaged.
+        DataError: it cannot be read.
+    """
+    return StudyFile.model_validate(sealed.read(path, StudyFile, REMEDY))
 
 
-def _parsed(path: Path) -> StudyFile:
-    return StudyFile.model_validate(read_json(path, StudyFile, REMEDY))
-
-
-def _joined(old: StudyFile, new: StudyFile) -> StudyFile:
+def joined_studies(old: StudyFile, new: StudyFile) -> StudyFile:
+    """Return a study with the cells of two files of it, those of the first one first."""
     before = {arm.label: arm.cells for arm in old.arms}
     arms = [
         ArmFile(label=a.label, cells=tuple(dict.fromkeys((*before.get(a.label, ()), *a.cells))))

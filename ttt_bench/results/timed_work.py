@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.results.records import MANIFEST
-from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.stored import sealed
 
 TIMES = ".times.json"
 """End of the name of the file next to a checkpoint."""
+REMEDY = "the next training of this checkpoint writes it again; only predicted times use it"
 TIMED = "timed"
 """The entry of an attempt at a cell that holds its record."""
 
@@ -94,8 +95,17 @@ def write_time(checkpoint: Path, timed: TimedWork) -> None:
     Raises:
         BenchError: the file cannot be written.
     """
-    with atomic_file(checkpoint.with_suffix(TIMES)) as temporary:
-        temporary.write_text(timed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    sealed.write(checkpoint.with_suffix(TIMES), timed.model_dump(mode="json"))
+
+
+def read_time(path: Path) -> TimedWork:
+    """Return the time in a file next to a checkpoint.
+
+    Raises:
+        DamagedError: the file is damaged.
+        DataError: it cannot be read.
+    """
+    return TimedWork.model_validate(sealed.read(path, TimedWork, REMEDY))
 
 
 def read_times(results: Path) -> list[TimedWork]:
@@ -106,8 +116,8 @@ def read_times(results: Path) -> list[TimedWork]:
 def _of_checkpoints(results: Path) -> Iterator[TimedWork]:
     for path in sorted((results / "checkpoints").glob(f"*{TIMES}")):
         try:
-            yield TimedWork.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
+            yield read_time(path)
+        except BenchError:
             continue
 
 

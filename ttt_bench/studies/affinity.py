@@ -150,7 +150,7 @@ def _measure(plan: AffinityPlan, progress: Progress) -> bool:
         return True
     store.check_writable(plan.sweep.request.results)
     for one in pending:
-        remember_source(one.cell.opened, plan.sweep.checkpoints)
+        remember_source(one.cell.opened, plan.sweep.checkpoints, progress.notice)
         one.cell.opened.source_data.prepare(progress)
         one.cell.opened.target_data.prepare(progress)
     run = _Run(plan=plan, progress=progress)
@@ -192,6 +192,7 @@ class _Run:
             key=one.key,
             manifest=_manifest(one, device_name(self.trainer.device)),
             rows=rows,
+            notice=self.progress.notice,
         )
         return True
 
@@ -310,6 +311,8 @@ def _manifest(one: Planned, device: str) -> dict[str, Any]:
         "images": len(cell.opened.target_data),
         "iterations": one.stage.iterations,
         "uses_target_labels": True,
+        "configuration": {"statistics": cell.config["statistics"]},
+        "provenance": {"checkpoints": [*(stage.key for stage in cell.chain), one.stage.key]},
         "device": device,
         "versions": versions(),
         "cell": cell.hash,

@@ -172,7 +172,7 @@ class Runner:
             if self.request.source_weights is None:
                 if not self.trainer.has(cell.chain):
                     build_net(cell.spec, cell.settings.adapter)
-                remember_source(cell.opened, self.trainer.folder)
+                remember_source(cell.opened, self.trainer.folder, self.progress.notice)
                 cell.opened.source_data.prepare(self.progress)
             cell.opened.target_data.prepare(self.progress)
 

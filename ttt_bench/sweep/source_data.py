@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ttt_bench.sweep.opened import OpenedPair
@@ -13,21 +14,29 @@ def source_change(opened: OpenedPair, checkpoints: Path) -> str | None:
     """Return the problem if the source's data have changed since models were trained, or None.
 
     Raises:
-        BenchError: a file in the folder of checkpoints is damaged.
+        DataError: a file in the folder of checkpoints cannot be read.
     """
     if opened.pair.source.embedded:  # the code determines these data
         return None
     return data_change(checkpoints, _label(opened), opened.source_data.fingerprint)
 
 
-def remember_source(opened: OpenedPair, checkpoints: Path) -> None:
+def remember_source(opened: OpenedPair, checkpoints: Path, notice: Callable[[str], None]) -> None:
     """Store the fingerprint of the source's data next to the checkpoints.
 
+    Args:
+        opened: the pair.
+        checkpoints: the folder of checkpoints.
+        notice: called with a message if the file of the fingerprints was damaged.
+
     Raises:
-        BenchError: a file in the folder is damaged, or cannot be written.
+        BenchError: a file in the folder cannot be written.
     """
-    if not opened.pair.source.embedded:
-        remember_data(checkpoints, _label(opened), opened.source_data.fingerprint)
+    if opened.pair.source.embedded:
+        return
+    message = remember_data(checkpoints, _label(opened), opened.source_data.fingerprint)
+    if message:
+        notice(message)
 
 
 def _label(opened: OpenedPair) -> str:

@@ -74,7 +74,7 @@ class _SourceTraining:
         """Train or load the source model of a cell; return one row per task."""
         opened = cell.opened
         held_out = self._held_out(opened)
-        remember_source(opened, self.trainer.folder)
+        remember_source(opened, self.trainer.folder, self.progress.notice)
         for dataset in (opened.source_data, held_out):
             dataset.prepare(self.progress)
         scores = self._scores(cell, held_out)

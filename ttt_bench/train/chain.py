@@ -12,8 +12,8 @@ from ttt_bench.adapter import SHARED, Adapter, Optimiser, Phase
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.config.request import KERNELS
 from ttt_bench.model.weights import initial_weights, network_fields
+from ttt_bench.results.checkpoints.named import statistics_name
 from ttt_bench.util.hashing import code_hash, hash_of, with_code
-from ttt_bench.util.text import short_name
 
 FORMAT = 3
 """Increased when a change of the harness invalidates earlier checkpoints."""
@@ -273,4 +273,4 @@ def checkpoint_path(folder: Path, key: str) -> Path:
 
 def statistics_path(folder: Path, adapter: Adapter, key: Mapping[str, Any]) -> Path:
     """Return the path of a method's source statistics; `key` is their `statistics_key`."""
-    return checkpoint_path(folder, f"statistics-{short_name(adapter.name)}-{hash_of(key, 16)}")
+    return checkpoint_path(folder, statistics_name(adapter.name, key))

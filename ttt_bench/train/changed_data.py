@@ -6,20 +6,13 @@ model would be trained without notice and one table could mix both. This module 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from ttt_bench.errors import DamagedError
+from ttt_bench.results.checkpoints.trained_data import read_trained_data, write_trained_data
 from ttt_bench.util import tensor_file
-from ttt_bench.util.atomic import atomic_file
-from ttt_bench.util.os_errors import explained_reading
-
-_KNOWN = TypeAdapter(dict[str, str])
-NAME = "data.json"
-"""The file next to the checkpoints: label of the training data -> their fingerprint."""
+from ttt_bench.util.quarantine import set_damaged_aside
 
 
 def data_change(folder: Path, label: str, fingerprint: str) -> str | None:
@@ -31,9 +24,12 @@ def data_change(folder: Path, label: str, fingerprint: str) -> str | None:
         fingerprint: identifies the data that the label has now.
 
     Raises:
-        BenchError: a file in the folder is damaged.
+        DataError: a file in the folder cannot be read.
     """
-    before = _read(folder / NAME).get(label)
+    try:
+        before = read_trained_data(folder).get(label)
+    except DamagedError:
+        return None  # `remember_data` sets the file aside, and says so
     if before in (None, fingerprint) or not _has_models(folder, str(before)):
         return None
     return (
@@ -43,15 +39,26 @@ def data_change(folder: Path, label: str, fingerprint: str) -> str | None:
     )
 
 
-def remember_data(folder: Path, label: str, fingerprint: str) -> None:
+def remember_data(folder: Path, label: str, fingerprint: str) -> str | None:
     """Store the fingerprint of the data that a label has now; see `data_change`.
 
+    Returns:
+        A message if the file was damaged and set aside; None otherwise.
+
     Raises:
-        BenchError: the file is damaged, or cannot be written.
+        BenchError: the file cannot be written.
     """
-    known = _read(folder / NAME)
+    message, known = None, {}
+    try:
+        known = read_trained_data(folder)
+    except DamagedError as error:
+        message = (
+            f"{set_damaged_aside(error, folder.parent)}. Source models of {folder} that were "
+            "trained on other data are no longer noticed"
+        )
     if known.get(label) != fingerprint:
-        _write(folder / NAME, {**known, label: fingerprint})
+        write_trained_data(folder, {**known, label: fingerprint})
+    return message
 
 
 def _has_models(folder: Path, fingerprint: str) -> bool:
@@ -65,20 +72,3 @@ def _data_of(path: Path) -> Any:
         return tensor_file.description(path).get("data")
     except DamagedError:
         return None  # training finds it, and sets it aside
-
-
-def _read(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with explained_reading(path):
-        content = path.read_bytes()
-    try:
-        return _KNOWN.validate_json(content)
-    except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"]
-        raise DamagedError(path, reason, "delete it and run again") from error
-
-
-def _write(path: Path, known: dict[str, str]) -> None:
-    with atomic_file(path, "choose another folder with --results") as temporary:
-        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

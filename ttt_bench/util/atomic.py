@@ -125,7 +125,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
     """
     removed = []
     for path in sorted(folder.glob(f".*{TEMPORARY_MARK}*")):
-        if _is_left_over(path):
+        if is_left_over(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             removed.append(path)
     return removed
@@ -148,7 +148,8 @@ def age(path: Path) -> float:
             probe.unlink()
 
 
-def _is_left_over(path: Path) -> bool:
+def is_left_over(path: Path) -> bool:
+    """Return whether the process that made temporary content has ended, as far as is known."""
     owner = _OWNER.search(path.name)
     if owner is not None and is_gone(owner["machine"], int(owner["pid"])):
         return True

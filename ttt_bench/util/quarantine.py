@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from ttt_bench.errors import DamagedError
 from ttt_bench.util.os_errors import explained
 
 FOLDER = "quarantine"
@@ -26,3 +27,18 @@ def set_aside(path: Path, root: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     return target
+
+
+def set_damaged_aside(error: DamagedError, root: Path, unit: Path | None = None) -> str:
+    """Move a damaged file to the quarantine, and return a message that names it and its new path.
+
+    Args:
+        error: names the file.
+        root: the folder with the quarantine.
+        unit: the folder that is moved; None for the file alone.
+
+    Raises:
+        BenchError: it cannot be moved.
+    """
+    kept = set_aside(error.path if unit is None else unit, root)
+    return f"{error}. {'It' if unit is None else 'Its folder'} is now {kept}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,8 @@ from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading
-
-DIGEST = "digest"
-"""The entry of the description that holds the digest."""
-REMEDY = "the next run sets it aside and computes it again"
+from ttt_bench.util.stored import tensors as stored
+from ttt_bench.util.stored.tensors import ABOUT, DIGEST, REMEDY
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -36,7 +33,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     about = json.loads(json.dumps(about))  # as it is read
     # one entry only: safetensors writes several in an order that differs between processes
-    metadata = {"about": json.dumps({**about, DIGEST: _digest(flat, about)}, sort_keys=True)}
+    metadata = {ABOUT: json.dumps({**about, DIGEST: _digest(flat, about)}, sort_keys=True)}
     hint = "choose another folder with --results"
     with atomic_file(path, hint, (SafetensorError,)) as temporary:
         save_file(flat, temporary, metadata=metadata)
@@ -52,15 +49,15 @@ def load(
         expected: the description that the file must have; None to accept any.
 
     Raises:
-        DamagedError: the content differs from its digest, or the description from `expected`.
+        DamagedError: the file has no digest, its content differs from it, or the description from
+            `expected`.
         DataError: the file does not exist or cannot be read.
     """
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = _about(file)
-    digest = about.pop(DIGEST, None)  # files of earlier versions have none
-    if digest is not None and digest != _digest(tensors, about):
-        raise DamagedError(path, "its content differs from its digest", REMEDY)
+    written = about.pop(DIGEST, None)
+    stored.check(path, written, _digest(tensors, about))
     if expected is not None and hash_of(about) != hash_of(expected):
         raise DamagedError(path, "it holds something else than its name says", REMEDY)
     return tensors, about
@@ -91,20 +88,17 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _about(file: Any) -> dict[str, Any]:
-    about = json.loads((file.metadata() or {}).get("about", "{}"))
-    if not isinstance(about, dict):
-        raise ValueError("its description is not a JSON object")
-    return about
+    return stored.description_in({"__metadata__": file.metadata()})
 
 
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Return a hash of named tensors on the CPU and their description."""
-    found = sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
+    """Return the digest of named tensors on the CPU and their description."""
+    return stored.digest(about, [_content(name, tensors[name]) for name in sorted(tensors)])
+
+
+def _content(name: str, tensor: Tensor) -> stored.Content:
+    content = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return stored.Content(name, str(tensor.dtype), tuple(tensor.shape), [content])
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ttt_bench.data.array_folder import Stored
 from ttt_bench.data.base import Dataset
 from ttt_bench.data.rooms import renderer
-from ttt_bench.data.rooms.cache import Stored, decode, fingerprint, open_or_render
+from ttt_bench.data.rooms.cache import decode, fingerprint, open_or_render
 from ttt_bench.data.rooms.looks import LOOKS, SPLITS
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.network import Batch

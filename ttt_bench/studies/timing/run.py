@@ -159,6 +159,7 @@ def run_timings(plan: TimingPlan, progress: Progress, limit: float) -> dict[str,
                     key=plan.keys[name],
                     manifest=manifest,
                     rows=rows,
+                    notice=progress.notice,
                 )
             bar.advance(note=name)
     return failed

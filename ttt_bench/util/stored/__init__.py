@@ -1,0 +1,1 @@
+"""Files that carry a digest of their content, which is verified when they are read."""
