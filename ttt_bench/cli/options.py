@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import UnionType
@@ -62,8 +62,13 @@ def field_option(name: str) -> Any:
 
 def _types(name: str) -> tuple[Any, ...]:
     """Return the types that a field's value may have."""
-    annotation = get_type_hints(Request)[name]
+    annotation = _annotations()[name]
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+@cache
+def _annotations() -> dict[str, Any]:
+    return get_type_hints(Request)
 
 
 def _as_text(value: Any) -> str:

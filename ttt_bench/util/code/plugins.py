@@ -5,11 +5,13 @@ Listing a registry imports no plugin; loading a name imports that plugin only.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -171,19 +173,45 @@ class Registry(Generic[LoadedT]):
             yield Entry(name=name, package="ttt-bench", location="built in")
         for name in self._added:
             yield Entry(name=name, package="", location="registered in this process")
-        points = entry_points(group=self.group)
-        # parsing a distribution's metadata takes milliseconds, and one may have many entry points
-        used = {point.dist for point in points}
-        packages = {package: _name_and_version(package) for package in used}
-        for point in points:
-            name, version = packages[point.dist]
-            yield Entry(
-                name=point.name,
-                package=name,
-                version=version,
-                location=point.value,
-                point=point,
-            )
+        yield from _installed(self.group, _search_path())
+
+
+_Folders = tuple[tuple[str, int], ...]
+"""Folders that packages are installed in, with the time of the last change of each."""
+
+
+def _search_path() -> _Folders:
+    return tuple((folder, changed) for folder in sys.path if (changed := _changed(folder)))
+
+
+def _changed(folder: str) -> int:
+    """Return when an entry of a folder was added or removed, in ns; 0 if it does not exist."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=32)
+def _installed(group: str, folders: _Folders) -> tuple[Entry, ...]:
+    """Return the entry points of a group.
+
+    Reading the metadata of all installed packages takes 10 ms, and a sweep asks for every cell.
+
+    Args:
+        group: the group.
+        folders: the search path; installing a package changes one of its folders.
+    """
+    points = entry_points(group=group)
+    # parsing a distribution's metadata takes milliseconds, and one may have many entry points
+    packages = {package: _name_and_version(package) for package in {p.dist for p in points}}
+    return tuple(_entry(point, *packages[point.dist]) for point in points)
+
+
+def _entry(point: EntryPoint, package: str, version: str) -> Entry:
+    return Entry(
+        name=point.name, package=package, version=version, location=point.value, point=point
+    )
 
 
 def _name_and_version(package: Distribution | None) -> tuple[str, str]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -59,7 +60,7 @@ class Replaced:
             setattr(self.owner, self.attribute, self.before)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Code:
     """The attributes of classes and modules at one time.
 
@@ -67,11 +68,15 @@ class Code:
         classes: class -> attribute -> value.
         modules: module -> attribute -> value.
         loaded: number of modules that were loaded.
+        live: for every class and module, a view of the values that its attributes have now.
+        values: all values of `live` at the time of the snapshot.
     """
 
     classes: Mapping[type, Mapping[str, Any]]
     modules: Mapping[ModuleType, Mapping[str, Any]]
     loaded: int
+    live: Sequence[ValuesView[Any]] = field(repr=False)
+    values: list[Any] = field(repr=False)
 
     @classmethod
     def now(cls) -> Code:
@@ -87,19 +92,31 @@ class Code:
     def _taken(cls) -> Code:
         classes = {found for module in _loaded(CLASSES_OF) for found in _classes(module)}
         modules = {torch, torch.nn, torch.functional, *_loaded(FUNCTIONS_OF)}
+        owners: list[type | ModuleType] = [torch.Tensor, *(classes - {torch.Tensor}), *modules]
+        live = [vars(one).values() for one in owners]
         return cls(
-            classes={one: dict(vars(one)) for one in {torch.Tensor, *classes}},
-            modules={one: dict(vars(one)) for one in modules},
+            classes={one: dict(vars(one)) for one in owners if isinstance(one, type)},
+            modules={one: dict(vars(one)) for one in owners if isinstance(one, ModuleType)},
             loaded=len(sys.modules),
+            live=live,
+            values=list(chain.from_iterable(live)),
         )
 
     def is_current(self) -> bool:
         """Return whether the process has the same code and modules."""
-        unchanged = not (_unequal(self.classes) or _unequal(self.modules))
-        return unchanged and self.loaded == len(sys.modules)
+        return self._is_unchanged() and self.loaded == len(sys.modules)
+
+    def _is_unchanged(self) -> bool:
+        """Return whether all attributes have the values of the snapshot, in the same order.
+
+        Comparing one list takes a third of the time of comparing one dictionary per class.
+        """
+        return list(chain.from_iterable(self.live)) == self.values
 
     def replaced(self) -> list[Replaced]:
         """Return the attributes that have been replaced since, but for harmless changes."""
+        if self._is_unchanged():
+            return []
         found: list[Replaced] = []
         for owner in _unequal(self.classes):
             found += _replaced_in_class(owner, self.classes)
