@@ -1,4 +1,4 @@
-"""Sessions: tests, lowest, slow, lint, types, minimal (no extras), demo, example.
+"""Sessions: tests, lowest, slow, faults, lint, types, minimal (no extras), demo, example.
 
 `nox -s NAME` runs one.
 """
@@ -31,6 +31,19 @@ def slow(session: nox.Session) -> None:
     """Run the tests that the suite leaves out: every method on more backbones."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Break runs and stored files at random (docs/faults.md); arguments are those of `faults`.
+
+    It takes about an hour on one core.
+    """
+    session.install("-e", ".[dev]")
+    session.run(
+        *("python", "-m", "faults", *session.posargs),
+        env={"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"},
+    )
 
 
 @nox.session

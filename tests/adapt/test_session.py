@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Plan
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
+from ttt_bench.model.network import Network
 from ttt_bench.train.net import build_net
 
 SGD = Optimiser(lr=0.1)
@@ -214,3 +216,25 @@ def test_momentum_of_the_running_statistics_is_the_methods_option() -> None:
     assert not torch.equal(
         norm.get_buffer("running_mean"), torch.zeros_like(norm.get_buffer("running_mean"))
     )
+
+
+def test_out_of_memory_a_prediction_under_running_statistics_is_made_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, sizes = session(Toy()), []
+    whole, real = one.predict(IMAGES), Network.forward
+
+    def small(self: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        sizes.append(len(images))
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(self, images)
+
+    monkeypatch.setattr(Network, "forward", small)
+    found = one.predict(IMAGES)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    for task, prediction in whole.items():
+        torch.testing.assert_close(found[task], prediction, rtol=1e-5, atol=1e-6)
+    one.plan = replace(one.plan, predict=Norm.BATCH)
+    with pytest.raises(torch.OutOfMemoryError):
+        one.predict(IMAGES)

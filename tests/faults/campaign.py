@@ -37,6 +37,18 @@ COUNTS = {
 }
 """Part -> number of faults of the whole campaign."""
 
+SHORT = {
+    "kills": 4,
+    "disks": 2,
+    "clocks": 1,
+    "memory": 1,
+    "corruptions": 20,
+    "options": 30,
+    "weights": 8,
+}
+"""The same for the short form."""
+SHORT_SWEEPS = (Sweep("base,tent"),)
+
 
 class Campaign:
     """A campaign in a folder.

@@ -11,7 +11,7 @@ from faults.command import Ended, Hook, call
 from ttt_bench.util.atomic import TEMPORARY_MARK
 
 SETTINGS = {
-    "data.rendered_train": 8,
+    "data.rendered_train": 12,
     "data.rendered_target": 4,
     "data.target_limit": 4,
     "batch": 2,

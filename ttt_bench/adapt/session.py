@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapt.device import free_memory
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapt.returned import checked_plan, checked_predictions, checked_step
 from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut
@@ -17,6 +18,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
 from ttt_bench.network import Net
 from ttt_bench.util import tensor_file
+from ttt_bench.util.os_errors import is_out_of_memory
 from ttt_bench.util.process import watched
 
 
@@ -148,13 +150,30 @@ class Session:
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode.
 
+        If memory runs out, halves of the batch are predicted one after the other, provided that
+        each image's prediction is independent of the others. That is so in plain forward passes
+        under `Norm.RUNNING`; kernels that a library chooses by the size of the batch may change
+        the last bits.
+
         Raises:
             BenchError: the method's `predict` returns something else.
         """
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad():
-            found = self.adapter.predict(self.net, images, self.ctx)
+            found = self._predicted(images)
         return self._checked(found, "predict", images)
+
+    def _predicted(self, images: Tensor) -> dict[str, Tensor]:
+        try:
+            return self.adapter.predict(self.net, images, self.ctx)
+        except Exception as error:
+            plain = type(self.adapter).predict is Adapter.predict
+            separable = plain and self.plan.predict is Norm.RUNNING and len(images) > 1
+            if not (separable and is_out_of_memory(error)):
+                raise
+        free_memory(images.device)  # the error, whose frames hold on to tensors, is gone
+        halves = [self._predicted(half) for half in images.tensor_split(2)]
+        return {task: torch.cat([half[task] for half in halves]) for task in halves[0]}
 
     def separate_prediction(self, images: Tensor) -> dict[str, Tensor]:
         """Return what `predict` returns; buffers, generators and modes are as before the call.
