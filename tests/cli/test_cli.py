@@ -19,6 +19,7 @@ from support.command import Signalling, call, refused
 from support.paths import SAMPLES
 
 from ttt_bench import read_results
+from ttt_bench.cli.main import main
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 
@@ -343,6 +344,14 @@ def test_a_run_that_is_stopped_three_times_resumes_and_ends_the_same(
     first, second = (read_results(path) for path in (folder, results))
     columns: list[Any] = ["method", "step", "task", "value"]
     assert first[columns].equals(second[columns])
+
+
+def test_a_command_with_closed_output_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python sets it after `>&-`
+    monkeypatch.setattr(sys, "argv", ["ttt-bench", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -33,6 +33,7 @@ from ttt_bench.util.os_errors import (
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+_STANDARD_ERROR = 2
 
 app = typer.Typer(
     name="ttt-bench",
@@ -82,6 +83,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # figures are written to files; a backend that a notebook names may not be installed here
     os.environ["MPLBACKEND"] = "agg"
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # a file or pipe on Windows may not have signs such as an arrow
         if isinstance(stream, io.TextIOWrapper):
@@ -114,6 +116,19 @@ def main() -> None:
         with suppress(OSError):  # the terminal may be closed
             stderr.print("interrupted; the same command resumes the run")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Connect outputs that the caller has closed (`>&-`) to the null device.
+
+    Otherwise a file of results would get the number of the output, and what is printed with it.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _discard_output() -> None:
