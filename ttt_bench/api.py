@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from ttt_bench.adapter import Adapter
     from ttt_bench.report.render import Rendered
+    from ttt_bench.sweep.outcome import Outcome
     from ttt_bench.sweep.plan import Sweep
-    from ttt_bench.sweep.runner import Outcome
 
 
 def run(progress: Progress | None = None, **settings: Any) -> pd.DataFrame:
@@ -79,17 +80,26 @@ def _named_methods(methods: Any) -> tuple[Any, dict[str, type[Adapter]]]:
     return names, classes
 
 
-def compute(sweep: Sweep, progress: Progress) -> Outcome:
+def compute(sweep: Sweep, progress: Progress, attempts: Mapping[str, int] | None = None) -> Outcome:
     """Check the methods of other packages in a sweep, and compute its cells.
 
+    Args:
+        sweep: the cells.
+        progress: shows long work.
+        attempts: as for `ttt_bench.sweep.runner.Runner`.
+
     Raises:
-        BenchError: the device is not available, data are damaged, or the results folder cannot be
-            written.
+        BenchError: the device or the launcher is not available, data are damaged, or the results
+            folder cannot be written.
     """
     from ttt_bench.conformance.verdicts import contract_verdicts
+    from ttt_bench.sweep.launchers.drive import launch
     from ttt_bench.sweep.runner import Runner
 
-    return Runner(sweep, progress, verdicts=contract_verdicts(sweep, progress)).run()
+    verdicts = contract_verdicts(sweep, progress)
+    if sweep.request.in_this_process:
+        return Runner(sweep, progress, verdicts=verdicts, attempts=attempts).run()
+    return launch(sweep, progress)
 
 
 def write_report(results: str | Path, out: str | Path) -> Rendered:

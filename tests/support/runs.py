@@ -12,9 +12,10 @@ from support.stopping import Stopping
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.request import Request
 from ttt_bench.results import store
+from ttt_bench.sweep.outcome import Outcome
 from ttt_bench.sweep.plan import Sweep, plan_sweep
 from ttt_bench.sweep.resolve import resolve
-from ttt_bench.sweep.runner import Outcome, Runner
+from ttt_bench.sweep.runner import Runner
 from ttt_bench.util.progress import Progress, Silent
 
 LINE = ("base", "norm", "tent", "s4t")

@@ -21,6 +21,7 @@ from ttt_bench.cli.run import run
 from ttt_bench.cli.time import time_methods
 from ttt_bench.cli.train import train
 from ttt_bench.cli.tune import tune
+from ttt_bench.cli.work import work
 from ttt_bench.errors import BenchError
 from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
 from ttt_bench.util.os_errors import (
@@ -49,6 +50,7 @@ app.command("tune")(tune)
 app.command("train")(train)
 app.command("params")(params)
 app.command("time")(time_methods)
+app.command("work", hidden=True)(work)
 app.add_typer(methods.app, name="methods")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(study.app, name="study")

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 
 from ttt_bench.config.merging import make_request
-from ttt_bench.config.reading import parse_setting, read_config_file
+from ttt_bench.config.reading import parse_launcher_option, parse_setting, read_config_file
 from ttt_bench.config.request import Request, choices
 from ttt_bench.util.paths import user_path
 
-REPEATABLE = ("pair", "set")
+REPEATABLE = ("pair", "set", "launcher_option")
 """Fields whose option may be given several times; other lists are joined by commas."""
 SWEEP_FIELDS = (
     "methods",
@@ -39,8 +39,11 @@ SWEEP_FIELDS = (
     "data_root",
     "source_weights",
     "check",
+    "threads",
 )
 """Fields of a request whose options a command that runs sweeps takes."""
+LAUNCH_FIELDS = ("workers", "launcher", "launcher_option")
+"""Fields of a request that let other processes share the work of a command."""
 AS_PATH: dict[str, Any] = {"parser": user_path}
 """Arguments of `typer.Option` and `typer.Argument` for files and folders."""
 
@@ -80,6 +83,13 @@ def _as_text(value: Any) -> str:
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print only a JSON array of objects to standard output.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print what the launcher would start (slurm: the job script), and start nothing.",
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -140,6 +150,9 @@ def _request(config: Path | None, given: Mapping[str, Any]) -> Request:
     command_line = {name: value for name, value in given.items() if value not in (None, [])}
     if "set" in command_line:
         command_line["set"] = parse_settings(command_line["set"])
+    if "launcher_option" in command_line:
+        options = command_line["launcher_option"]
+        command_line["launcher_option"] = dict(parse_launcher_option(text) for text in options)
     entries = read_config_file(config) if config else {}
     return make_request(entries, command_line, file=config, flags=True)
 

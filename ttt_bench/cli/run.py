@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttt_bench.cli.options import SWEEP_FIELDS, Json, request_options
+from ttt_bench.cli.options import LAUNCH_FIELDS, SWEEP_FIELDS, DryRun, Json, request_options
 from ttt_bench.cli.output import Display, say, show, show_summary
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ttt_bench.sweep.cell import Cell
     from ttt_bench.sweep.forecast.summary import PlanSummary
+    from ttt_bench.sweep.outcome import Outcome
     from ttt_bench.sweep.plan import Sweep
-    from ttt_bench.sweep.runner import Outcome
 
 PLAN_COLUMNS = (
     "pair",
@@ -37,13 +37,14 @@ PLAN_COLUMNS = (
 _SAME_IN_ALL_ROWS = ("preset", "hparams", "config")
 
 
-@request_options(*SWEEP_FIELDS)
+@request_options(*SWEEP_FIELDS, *LAUNCH_FIELDS)
 def run(
     request: Request,
     *,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the cells and their state, and run nothing.")
     ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train source models, adapt methods on the target, and store every task's scores.
@@ -51,7 +52,7 @@ def run(
     A finished cell (one method, pair, protocol, control and seed) is not computed again.
 
     Ctrl-C stops the run; the same command resumes it. Several runs on one results folder share the
-    work. The exit code is 1 if a cell failed.
+    work, as do the processes of --workers. The exit code is 1 if a cell failed.
     """
     resolved = resolve(request)  # a misspelt name is refused before PyTorch is imported
     from ttt_bench.sweep.plan import plan_sweep
@@ -60,6 +61,9 @@ def run(
     sweep = plan_sweep(resolved, display)
     if plan:
         show_plan(sweep, as_json=as_json)
+        return
+    if dry_run:
+        show_launch(sweep)
         return
     outcome = _computed(sweep, display)
     wanted = [cell.hash for cell in sweep.cells]
@@ -93,6 +97,13 @@ def _say_outcome(outcome: Outcome, results: Path) -> None:
     say(f"results: {results}   (`ttt-bench report --results {results}` writes tables and figures)")
     for line in describe_failures(outcome.failed):
         say(line)
+
+
+def show_launch(sweep: Sweep) -> None:
+    """Print what the launcher would start."""
+    from ttt_bench.sweep.launchers.drive import dry_run
+
+    print(dry_run(sweep))
 
 
 def show_plan(sweep: Sweep, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from ttt_bench.cli.options import SWEEP_FIELDS, Json, ReportFolder, request_options
+from ttt_bench.cli.options import LAUNCH_FIELDS, SWEEP_FIELDS, Json, ReportFolder, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
 from ttt_bench.cli.time import compute_timings, timing_states
@@ -90,7 +90,7 @@ def _listed(study: Study) -> dict[str, Any]:
 
 
 @app.command(_DECLARED, hidden=True)
-@request_options(*_without("control"))
+@request_options(*_without("control"), *LAUNCH_FIELDS)
 def run_studies(
     request: Request,
     names: Annotated[

@@ -18,6 +18,8 @@ from ttt_bench.util.paths import path_from_environment
 
 _LISTS = ("methods", "pair", "protocol", "control", "seeds")
 """Fields that may be given as one value or as text with commas."""
+_TABLES = ("set", "launcher_option")
+"""Fields whose entries on the command line are added to those of the config file."""
 
 
 def default_data_root() -> Path | None:
@@ -50,7 +52,7 @@ def make_request(
         "data_root": default_data_root(),
         **config,
         **given,
-        "set": {**config.get("set", {}), **given.get("set", {})},
+        **{name: _merged(config.get(name), given.get(name)) for name in _TABLES},
     }
     lists = {key: _distinct(merged[key]) for key in _LISTS if key in merged}
 
@@ -60,6 +62,13 @@ def make_request(
         return f"--{field.replace('_', '-')}" if flags else field
 
     return validated(Request, {**merged, **lists}, place)
+
+
+def _merged(config: Any, given: Any) -> Any:
+    """Return the entries of a table; a config file may have something else by mistake."""
+    if config is None or isinstance(config, Mapping):
+        return {**(config or {}), **(given or {})}
+    return config
 
 
 def _distinct(value: Any) -> list[Any]:

@@ -25,12 +25,31 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise BenchError(
             f"--set takes section.key=value (such as s4t.mask_ratio=0.5), got {text!r}"
         )
-    if "\n" in value:
-        raise BenchError(f"--set {key}: give one value on one line, got {shortened(value)}")
+    return key, _value(f"--set {key}", value)
+
+
+def parse_launcher_option(text: str) -> tuple[str, Any]:
+    """Return key and value of `key=value`; the value is read as TOML, else taken as text.
+
+    Raises:
+        BenchError: the text does not have this form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise BenchError(
+            f"--launcher-option takes key=value (such as partition=gpu), got {shortened(text)}"
+        )
+    return key.strip(), _value(f"--launcher-option {key.strip()}", value)
+
+
+def _value(place: str, text: str) -> Any:
+    """Return a value that is written as TOML, or the text itself."""
+    if "\n" in text:
+        raise BenchError(f"{place}: give one value on one line, got {shortened(text)}")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
-        return key, value.strip()
+        return text.strip()
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

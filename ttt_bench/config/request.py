@@ -129,6 +129,30 @@ class Request(Strict):
         description="Safetensors file with the weights of a source model, used in place of source "
         "training. Default: train the source model.",
     )
+    launcher: str = Field(
+        "local",
+        description="Launcher of the worker processes: local, or one of another package or extra "
+        "(ray, slurm).",
+    )
+    workers: int = Field(
+        1,
+        gt=0,
+        le=10_000,
+        description="Worker processes that share the cells. The rows do not depend on it. With the "
+        "launcher local, 1 means this process.",
+    )
+    launcher_option: dict[str, Any] = Field(
+        default_factory=dict,
+        description="One option of the launcher, key=value (partition=gpu). May be given several "
+        "times.",
+    )
+    threads: int | None = Field(
+        None,
+        gt=0,
+        le=1024,
+        description="CPU threads of each process. On a CPU the last digits of numbers depend on "
+        "it. Default: that of PyTorch on this machine.",
+    )
     check: bool = Field(
         default=True,
         description="Check methods of other packages before they run, once per version of their "
@@ -140,6 +164,11 @@ class Request(Strict):
     def kernels(self) -> str:
         """The level of the kernels, one of `KERNELS`."""
         return KERNELS[self.deterministic]
+
+    @property
+    def in_this_process(self) -> bool:
+        """Whether the cells are computed in this process, without worker processes."""
+        return self.launcher == "local" and self.workers == 1
 
 
 def choices(field: str) -> tuple[str, ...]:

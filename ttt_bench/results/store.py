@@ -69,6 +69,14 @@ def _pair_folder(pair: str) -> str:
     return short_name(pair.replace(":", "+"))
 
 
+def written_at(folder: Path) -> int | None:
+    """Return when a cell was last written, in nanoseconds of the file system's clock, or None."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def check_writable(root: Path) -> None:
     """Create the results folder and its parts, and check that they can be written.
 

@@ -118,7 +118,9 @@ def plan_studies(request: Request, studies: Sequence[Study], progress: Progress)
         PlannedStudy(study=by_name[name], pair=pair, arms=tuple(arms))
         for (name, pair), arms in planned.items()
     )
-    return StudyPlan(sweep=Sweep(base, _distinct(found, request)), studies=found)
+    resolved = replace(base, request=request)
+    sweep = Sweep(resolved, _distinct(found, request), tuple(studies))
+    return StudyPlan(sweep=sweep, studies=found)
 
 
 def _check(request: Request) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ttt_bench.config.request import Request
 from ttt_bench.config.tuned import Conditions, conditions_of, tuned_problems
+from ttt_bench.designs.study import Study
 from ttt_bench.sweep.cell import Cell, make_cells
 from ttt_bench.sweep.fit import PairFit, fit_pair
 from ttt_bench.sweep.methods import requested_methods
@@ -24,10 +25,12 @@ class Sweep:
     Attributes:
         resolved: the request.
         cells: the cells in the order in which they run.
+        studies: the declared studies that the cells belong to; empty for a plain request.
     """
 
     resolved: ResolvedRequest
     cells: list[Cell]
+    studies: tuple[Study, ...] = ()
 
     @property
     def request(self) -> Request:

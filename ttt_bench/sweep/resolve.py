@@ -17,6 +17,7 @@ from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.protocols import protocol_of
 from ttt_bench.registry import METHODS
+from ttt_bench.sweep.launchers.registry import find_launcher
 from ttt_bench.util.hashing import hash_file
 from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.problems import attempt, raise_problems
@@ -93,6 +94,7 @@ def resolve(request: Request) -> ResolvedRequest:
             *_folder_problems(found, request),
             *_split_problems(pairs),
             *_setting_problems(request),
+            *attempt(find_launcher, request)[1],
             *weight_problems,
             *tuned_problems,
         ]

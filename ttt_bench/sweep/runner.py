@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ttt_bench.adapt.device import device_name, find_device, free_memory
 from ttt_bench.errors import BenchError, DamagedError, DivergedError
-from ttt_bench.results import records, schema, store
+from ttt_bench.results import schema, store
 from ttt_bench.results.contract import Verdict
-from ttt_bench.results.failures import FailedCell
 from ttt_bench.results.leftovers import clean
 from ttt_bench.results.schema import FINISHED
 from ttt_bench.results.timed_work import TIMED, Stopwatch, timed_now
@@ -24,6 +25,7 @@ from ttt_bench.sweep.cell import Cell, Ending, manifest
 from ttt_bench.sweep.contract import contract_record, refresh
 from ttt_bench.sweep.forecast.work import adapting_work
 from ttt_bench.sweep.measure import CellRun, tables
+from ttt_bench.sweep.outcome import Outcome, failed_cells
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.shared.claiming import Ended, attempts_at, share
 from ttt_bench.sweep.shared.units import Kind, Unit, pending_units
@@ -37,30 +39,6 @@ from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
 
 SAVE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        computed: state -> number of cells that this run computed.
-        kept: number of cells that were finished before.
-        shared: state -> number of cells that other runs computed meanwhile.
-        lost: cells that this run computed and that are no longer in the results folder.
-        failed: the cells that failed, in this run or in another one meanwhile.
-    """
-
-    computed: dict[str, int]
-    kept: int
-    shared: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
-    failed: tuple[FailedCell, ...] = ()
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether a cell has failed or was lost."""
-        return bool(self.lost or self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +65,8 @@ class Runner:
         save_seconds: seconds between two saves of unfinished work; below 0, every unit is saved.
         verdicts: method -> verdict of the contract's checks; other methods of other packages count
             as unchecked.
+        attempts: hash -> number of attempts at a failed cell after which it is tried again; by
+            default, those that are stored when the run begins.
 
     Raises:
         BenchError: the request's device is not available.
@@ -98,10 +78,11 @@ class Runner:
         progress: Progress,
         save_seconds: float = SAVE_SECONDS,
         verdicts: Mapping[str, Verdict] | None = None,
+        attempts: Mapping[str, int] | None = None,
     ) -> None:
         self.sweep, self.request, self.progress = sweep, sweep.request, progress
         self.save_seconds, self.verdicts = save_seconds, verdicts or {}
-        self._causes: set[str] = set()
+        self._attempts, self._causes = attempts, set[str]()
         self.device = find_device(sweep.request.device, deterministic=sweep.request.deterministic)
         self.trainer = Trainer(
             folder=sweep.checkpoints,
@@ -117,6 +98,8 @@ class Runner:
             BenchError: the data are damaged, or the results folder cannot be written.
         """
         with fixed_process(deterministic=self.request.deterministic):
+            if self.request.threads is not None:
+                torch.set_num_threads(self.request.threads)
             return self._run()
 
     def _run(self) -> Outcome:
@@ -127,9 +110,8 @@ class Runner:
         if not pending:  # the folder may be read-only
             return Outcome(computed={}, kept=len(cells))
         checkpoints = self.sweep.checkpoints
-        ended = Ended(
-            results=results, checkpoints=checkpoints, attempts=attempts_at(pending, results)
-        )
+        attempts = attempts_at(pending, results) if self._attempts is None else self._attempts
+        ended = Ended(results=results, checkpoints=checkpoints, attempts=attempts)
         store.check_writable(results)
         clean(results, checkpoints)
         self._prepare(pending)
@@ -143,7 +125,7 @@ class Runner:
             kept=len(cells) - len(pending),
             shared=dict(Counter(others)),
             lost=self._lost([cell for cell, _ in own]),
-            failed=self._failed_cells(pending),
+            failed=failed_cells(pending, results),
         )
 
     def _refresh_verdicts(self, finished: list[Cell]) -> None:
@@ -270,23 +252,6 @@ class Runner:
         self._causes.add(reason)
         details = {"traceback": "".join(traceback.format_exception(error))}
         return _Stored(ending=Ending(state="failed", reason=reason), details=details)
-
-    def _failed_cells(self, cells: list[Cell]) -> tuple[FailedCell, ...]:
-        """Return those of the cells that failed, with the reasons that are stored."""
-        results = self.request.results
-        return tuple(
-            FailedCell(
-                method=cell.method,
-                pair=cell.opened.pair.name,
-                protocol=cell.protocol,
-                control=cell.control,
-                seed=cell.seed,
-                reason=str(records.read_manifest(cell.folder(results)).get("reason")),
-                attempts=cell.folder(results) / records.ATTEMPTS,
-            )
-            for cell in cells
-            if cell.state(results) == "failed"
-        )
 
     def _store(self, cell: Cell, attempt: _Stored, started: datetime, seconds: float) -> None:
         folder, finished = cell.folder(self.request.results), datetime.now(UTC)

@@ -1,0 +1,117 @@
+"""The interface of launchers.
+
+A launcher starts worker processes and waits for them. It does not know what they compute: each
+worker reads the work order, plans the sweep, and computes units that no other process has claimed.
+So the rows of a run do not depend on the launcher, on the number of workers, or on their order.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from ttt_bench.util.input.validation import Strict
+
+
+class Settings(Strict):
+    """The base of a launcher's options; this one has none."""
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("TTT_BENCH_")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The workers of one run.
+
+    Attributes:
+        order: the file of the work order. Its folder is for logs.
+        workers: the number of workers, at least 1.
+        cells: the number of cells that are left.
+        environment: environment variables that a worker on another machine needs.
+    """
+
+    order: Path
+    workers: int
+    cells: int
+    environment: Mapping[str, str] = field(default_factory=_own_environment)
+
+    def command(self, number: int) -> list[str]:
+        """Return the command of worker `number`, counted from 0.
+
+        It ends with exit code 0, with 1 if cells failed, with 2 after an error that it states in
+        its log, and with 130 if it was stopped by a signal. Then it has saved its work.
+        """
+        own = ["work", str(self.order), "--worker", str(number)]
+        return [sys.executable, "-m", "ttt_bench.cli.main", *own]
+
+    def log(self, number: int) -> Path:
+        """Return the file for the output of worker `number`."""
+        return self.order.parent / f"worker-{number}.log"
+
+
+class Watch(Protocol):
+    """What a launcher calls while it waits."""
+
+    def look(self) -> None:
+        """Show how many cells are finished, and the notices in the workers' logs."""
+        ...
+
+    def notice(self, message: str) -> None:
+        """Show a message."""
+        ...
+
+
+class Launcher(ABC, Generic[SettingsT]):
+    """A way to start workers. Packages register one in the group `ttt_bench.launchers`.
+
+    Args:
+        settings: the options of --launcher-option.
+
+    Attributes:
+        name: the name in the registry.
+        Settings: the options, a subclass of `Settings`.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, settings: SettingsT) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def check(self) -> None:
+        """Check that workers can be started. It is called before anything starts.
+
+        Raises:
+            BenchError: they cannot; says what was tried and what to check.
+        """
+
+    @abstractmethod
+    def launch(self, job: Job, watch: Watch) -> list[str]:
+        """Start the workers, wait until all have ended, and return a line per failed worker.
+
+        A worker that is killed from outside is started again. An interrupt of this process
+        (KeyboardInterrupt) stops the workers with SIGTERM, after which they save their work.
+
+        Args:
+            job: the workers.
+            watch: its `look` is called about once per second.
+
+        Raises:
+            BenchError: the workers cannot be started.
+        """
+
+    def script(self, job: Job) -> str:
+        """Return what `launch` would start, for --dry-run: by default, a command per worker."""
+        return "\n".join(shlex.join(job.command(number)) for number in range(job.workers))
