@@ -19,6 +19,7 @@ from ttt_bench.results import store
 from ttt_bench.sweep.launchers.base import Job
 from ttt_bench.sweep.launchers.drive import dry_run
 from ttt_bench.sweep.launchers.local import Local, Settings
+from ttt_bench.util.stored import sealed
 
 
 def _job(tmp_path: Path, code: str, workers: int = 2) -> Job:
@@ -115,7 +116,7 @@ def test_a_worker_with_other_code_packages_or_data_refuses(
     call(*options, "--results", str(tmp_path), "--workers", "2", "--dry-run")
     (order,) = tmp_path.glob("launched/*/order.json")
     values = json.loads(order.read_text())
-    order.write_text(json.dumps({**values, field: value}))
+    sealed.write(order, {**values, field: value})
     result = call("work", str(order))
     assert result.returncode == 2
     assert "error: worker refused: " in result.stderr

@@ -18,12 +18,10 @@ from ttt_bench.data.registry import DATASETS
 from ttt_bench.designs.study import Study
 from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
-from ttt_bench.results.records import read_json
-from ttt_bench.results.store import write_json
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import harness_hash, hash_of, versions
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.stored import sealed
 
 _REMEDY = "start the run again, which writes it"
 
@@ -87,8 +85,7 @@ def write_order(path: Path, order: WorkOrder) -> None:
     """
     # fields that were not given keep their defaults: some commands refuse fields that were given
     values = order.model_dump(mode="json", exclude_unset=True)
-    with atomic_file(path, "choose another folder with --results") as temporary:
-        write_json(temporary, values)
+    sealed.write(path, values, "choose another folder with --results")
 
 
 def read_order(path: Path) -> WorkOrder:
@@ -97,7 +94,7 @@ def read_order(path: Path) -> WorkOrder:
     Raises:
         BenchError: the file is missing or damaged, or another version of ttt-bench wrote it.
     """
-    return WorkOrder.model_validate(read_json(path, WorkOrder, _REMEDY))
+    return WorkOrder.model_validate(sealed.read(path, WorkOrder, _REMEDY))
 
 
 def refuse_other_code(order: WorkOrder) -> None:
