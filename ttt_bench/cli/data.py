@@ -14,7 +14,6 @@ from ttt_bench.cli.output import Display, about_root, say, show, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
-from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import is_there, open_domain
@@ -25,6 +24,7 @@ from ttt_bench.data.variants import find_variant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.util.atomic import require_writable
 from ttt_bench.util.code.plugins import Entry
+from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.text import short_name
 
 if TYPE_CHECKING:

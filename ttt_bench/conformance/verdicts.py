@@ -19,10 +19,10 @@ from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.registry import METHODS
 from ttt_bench.results.contract import State, Verdict
 from ttt_bench.sweep.contract import is_foreign
-from ttt_bench.sweep.opened import cache_folder
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.util.hashing import code_hash, harness_hash, hash_of, versions
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_damaged_aside
 from ttt_bench.util.stored import sealed

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.open import dataset_code, open_domain
@@ -19,6 +18,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed

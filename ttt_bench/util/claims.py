@@ -1,9 +1,10 @@
 """Claims: files by which any number of processes share work without doing any of it twice.
 
-A claim is a file that its owner creates exclusively. A thread of the owner touches it every
-`BEAT_SECONDS`. A claim that has not been touched for `STALE_SECONDS`, by the clock of the file
-system, may be taken over, and that of an ended process of the same machine at once. A claim saves
-work; no result depends on it, because results are written atomically.
+A claim is a file that its owner creates exclusively, in a folder or in a store. A thread of the
+owner touches it every `BEAT_SECONDS`. A claim that has not been touched for `STALE_SECONDS`, by the
+clock of the file system or store, may be taken over, and that of an ended process of the same
+machine at once. A claim saves work; no result depends on it, because results are written
+atomically.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ttt_bench.util.atomic import age, temporary_path
+from ttt_bench.errors import BenchError
 from ttt_bench.util.os_errors import explained
 from ttt_bench.util.owner import is_gone, machine
+from ttt_bench.util.store.leases import leases_in
 from ttt_bench.util.text import short_name
 
 CLAIMS = ".claims"
@@ -48,6 +50,11 @@ class Owner:
     pid: int = field(default_factory=os.getpid)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
+    @property
+    def text(self) -> str:
+        """The content of its claim."""
+        return json.dumps(asdict(self))
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
@@ -60,7 +67,8 @@ class Claims:
     """The claims in one folder.
 
     Args:
-        folder: holds a file per claim; it is created with the first claim.
+        folder: holds a file per claim; it is created with the first claim. For a folder in a
+            mirror, the claims are in its store.
         hint: as for `ttt_bench.util.os_errors.explained`.
         beat_seconds: seconds between two touches of a claim.
         stale_seconds: age from which a claim may be taken over.
@@ -77,6 +85,7 @@ class Claims:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.folder, self.hint, self.poll_seconds = folder, hint, poll_seconds
+        self._leases = leases_in(folder)
         self._beat_seconds, self._stale_seconds = beat_seconds, stale_seconds
 
     @contextmanager
@@ -89,21 +98,21 @@ class Claims:
         Raises:
             BenchError: the claim cannot be written.
         """
-        path, own = self.folder / f"{short_name(name)}.claim", Owner()
-        with explained(path, self.hint):
-            other = self._take(path, own)
+        claim, own = f"{short_name(name)}.claim", Owner()
+        with explained(self.folder / claim, self.hint):
+            other = self._take(claim, own)
         if other is not None:
             yield other
             return
         stop = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(path, own, stop), daemon=True)
+        beat = threading.Thread(target=self._beat, args=(claim, own, stop), daemon=True)
         beat.start()
         try:
             yield None
         finally:
             stop.set()
             beat.join()
-            _release(path, own)
+            self._release(claim, own)
 
     @contextmanager
     def waiting(self, name: str, title: str, notice: Callable[[str], None]) -> Iterator[None]:
@@ -128,68 +137,51 @@ class Claims:
                 told = True
             time.sleep(self.poll_seconds)
 
-    def _take(self, path: Path, own: Owner) -> Owner | None:
+    def _take(self, claim: str, own: Owner) -> Owner | None:
         """Create the claim, or take it over; return its owner if it is in use."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if _create(path, own):
+        if self._leases.create(claim, own.text):
             return None
-        other = _read(path)
-        if other is None or not self._is_over(path, other):
+        other = self._owner(claim)
+        if other is None or not self._is_over(claim, other):
             return other or UNKNOWN
         # of all that find the claim stale, the one that creates this file takes it over
-        succession = path.with_suffix(f".{other.token}")
-        if not _create(succession, own):
+        succession = f"{claim.removesuffix('.claim')}.{other.token}"
+        if not self._leases.create(succession, own.text):
             self._remove_old(succession)
             return other
         try:
-            if _read(path) != other:
+            if self._owner(claim) != other:
                 return UNKNOWN
-            replacement = temporary_path(path)
-            _create(replacement, own)
-            replacement.replace(path)
+            self._leases.replace(claim, own.text)
             return None
         finally:
-            with suppress(OSError):  # it must not replace an error of the block
-                succession.unlink()
+            with suppress(OSError, BenchError):  # it must not replace an error of the block
+                self._leases.remove(succession)
 
-    def _is_over(self, path: Path, other: Owner) -> bool:
+    def _owner(self, claim: str) -> Owner | None:
+        """Return the owner of a claim; None if it has been released."""
+        text = self._leases.read(claim)
+        try:
+            return None if text is None else Owner(**json.loads(text))
+        except (ValueError, TypeError):
+            return UNKNOWN
+
+    def _is_over(self, claim: str, other: Owner) -> bool:
         """Return whether the owner of a claim has ended or has not touched it for too long."""
-        return is_gone(other.machine, other.pid) or age(path) > self._stale_seconds
+        return is_gone(other.machine, other.pid) or self._leases.age(claim) > self._stale_seconds
 
-    def _remove_old(self, succession: Path) -> None:
+    def _remove_old(self, succession: str) -> None:
         """Remove the file of a successor that ended before it took the claim over."""
-        if age(succession) > self._stale_seconds:
-            succession.unlink(missing_ok=True)
+        if self._leases.age(succession) > self._stale_seconds:
+            self._leases.remove(succession)
 
-    def _beat(self, path: Path, own: Owner, stop: threading.Event) -> None:
+    def _beat(self, claim: str, own: Owner, stop: threading.Event) -> None:
         while not stop.wait(self._beat_seconds):
-            with suppress(OSError):
-                if _read(path) == own:
-                    os.utime(path)
+            with suppress(OSError, BenchError):
+                if self._owner(claim) == own:
+                    self._leases.touch(claim, own.text)
 
-
-def _create(path: Path, owner: Owner) -> bool:
-    """Create a claim; return False if it exists."""
-    try:
-        file = path.open("x", encoding="utf-8")
-    except FileExistsError:
-        return False
-    with file:
-        json.dump(asdict(owner), file)
-    return True
-
-
-def _read(path: Path) -> Owner | None:
-    """Return the owner of a claim; None if it has been released."""
-    try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        return UNKNOWN
-
-
-def _release(path: Path, own: Owner) -> None:
-    with suppress(OSError):
-        if _read(path) == own:
-            path.unlink()
+    def _release(self, claim: str, own: Owner) -> None:
+        with suppress(OSError, BenchError):
+            if self._owner(claim) == own:
+                self._leases.remove(claim)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import platformdirs
+
 from ttt_bench.errors import BenchError
 
 
@@ -35,6 +37,24 @@ def path_from_environment(variable: str) -> Path | None:
     """
     written = os.environ.get(variable)
     return user_path(written) if written else None
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: `TTT_BENCH_CACHE`, or the user's cache folder.
+
+    It contains files that the harness makes again when they are missing, and copies of stores.
+
+    Raises:
+        BenchError: neither is known.
+    """
+    given = path_from_environment("TTT_BENCH_CACHE")
+    try:
+        return given or Path(platformdirs.user_cache_dir("ttt-bench"))
+    except RuntimeError as error:  # HOME is not set, and the user has no entry in passwd
+        raise BenchError(
+            f"the user's cache folder is unknown ({error}); set TTT_BENCH_CACHE to a folder for "
+            "rendered images"
+        ) from error
 
 
 def _expanded(written: str) -> Path:

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from ttt_bench.data.cache import cache_folder
 from ttt_bench.errors import BenchError
 from ttt_bench.util.os_errors import explained, explained_reading
 from ttt_bench.util.parallel import map_in_threads
+from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.progress import Progress
 
 NAME = "ttt-bench-digests.tsv"

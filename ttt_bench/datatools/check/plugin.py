@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.cache import cache_folder
 from ttt_bench.data.domains import BUILT_IN, Domain, shared_labels
 from ttt_bench.data.images.file_dataset import (
     ExpectedValues,
@@ -43,6 +42,7 @@ from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.values import metres_finding
 from ttt_bench.errors import BenchError
 from ttt_bench.tasks import IGNORE
+from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.progress import Progress
 
 _SIZE = (448, 576)  # of images and targets, for data sets that give no samples of their own size
