@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from ttt_bench import __version__
-from ttt_bench.cli import data, methods, pairs, study
+from ttt_bench.cli import methods, study
 from ttt_bench.cli.compare import compare
+from ttt_bench.cli.datasets import data, pairs
 from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report

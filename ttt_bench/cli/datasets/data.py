@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ttt_bench.cli import prepare
+from ttt_bench.cli.datasets import prepare
 from ttt_bench.cli.options import AS_PATH, DataRoot, Json, request_options
 from ttt_bench.cli.output import Display, about_root, say, show, stdout
 from ttt_bench.config.merging import default_data_root
