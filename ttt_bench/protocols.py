@@ -77,6 +77,8 @@ class Protocol(ABC):
         step_zero: a clause on the network at step 0.
         batches_depend: the images of a batch depend on each other, because the network adapts on
             all of them before it predicts them. Otherwise images are scored independently.
+        independent_batches: no batch depends on another one, so that several processes can share
+            the batches of a cell.
         any_order: it accepts target images in another order than that of the files.
         step_axis: the label of the axis of steps in a figure.
     """
@@ -87,6 +89,7 @@ class Protocol(ABC):
     starts_from_source: ClassVar[bool] = True
     step_zero: ClassVar[str] = "step 0 is the source model before adapting"
     batches_depend: ClassVar[bool] = True
+    independent_batches: ClassVar[bool] = False
     any_order: ClassVar[bool] = False
     step_axis: ClassVar[str] = "adaptation step"
 
@@ -137,6 +140,7 @@ class Episodic(_BatchByBatch):
     name = "episodic"
     sentence = "reset before each batch, adapts N steps on it and scores it"
     note = "episodic: the model is reset before each batch, adapts on it and is then scored on it"
+    independent_batches = True
 
     def _prepare(self, actions: Actions) -> None:
         actions.reset()

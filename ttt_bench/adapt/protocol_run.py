@@ -51,6 +51,7 @@ class ProtocolRun(Actions):
         device: where the network is.
         progress: shows and saves the run.
         keep_examples: whether example images may be stored (embedded domains only).
+        stop: the batch before which the run ends; None to run all of them.
         agreement: whether the agreement with predictions of mirror images is measured, which costs
             one forward pass per step.
     """
@@ -64,11 +65,13 @@ class ProtocolRun(Actions):
     progress: RunProgress = field(default_factory=RunProgress)
     keep_examples: bool = False
     agreement: bool = False
+    stop: int | None = None
     _number: int = field(default=0, init=False)
     _images: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
 
     def __post_init__(self) -> None:
-        self.batches, self.steps = len(self.record.batches), self.record.steps
+        self.batches = len(self.record.batches) if self.stop is None else self.stop
+        self.steps = self.record.steps
         self.adapts = bool(self.session.moved)
         self._meter = SignalMeter(self._predicted_aside if self.agreement else None)
 

@@ -202,6 +202,10 @@ class Record:
             new[f"truth_{task}"] = measurement.shown_truth(truth[places])
             prediction = predictions[task][places]
             new[f"prediction_{task}"] = measurement.shown_prediction(prediction)
+        self.append_examples(new)
+
+    def append_examples(self, new: Mapping[str, NDArray[Any]]) -> None:
+        """Append example images; see `examples`."""
         for name, array in new.items():
             self.examples[name] = (
                 np.concatenate([self.examples[name], array]) if name in self.examples else array

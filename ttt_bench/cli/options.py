@@ -42,7 +42,7 @@ SWEEP_FIELDS = (
     "threads",
 )
 """Fields of a request whose options a command that runs sweeps takes."""
-LAUNCH_FIELDS = ("workers", "launcher", "launcher_option")
+LAUNCH_FIELDS = ("workers", "launcher", "launcher_option", "shards")
 """Fields of a request that let other processes share the work of a command."""
 AS_PATH: dict[str, Any] = {"parser": user_path}
 """Arguments of `typer.Option` and `typer.Argument` for files and folders."""

@@ -141,6 +141,13 @@ class Request(Strict):
         description="Worker processes that share the cells. The rows do not depend on it. With the "
         "launcher local, 1 means this process.",
     )
+    shards: int = Field(
+        1,
+        gt=0,
+        le=10_000,
+        description="Parts that every cell of the protocol episodic is split into, so that several "
+        "workers share its batches. The rows do not depend on it.",
+    )
     launcher_option: dict[str, Any] = Field(
         default_factory=dict,
         description="One option of the launcher, key=value (partition=gpu). May be given several "

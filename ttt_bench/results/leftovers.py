@@ -11,6 +11,8 @@ from ttt_bench.util.claims import CLAIMS
 
 PARTIAL = ".partial.safetensors"
 """End of the name of a file with unfinished work."""
+SHARD = ".shard-"
+"""Beginning of a shard's part of the name of its file."""
 
 
 def clean(results: Path, checkpoints: Path) -> None:
@@ -33,6 +35,6 @@ def _finished(folder: Path) -> Iterator[Path]:
 
 def is_finished(partial: Path) -> bool:
     """Return whether the work of a file of unfinished work was finished since."""
-    name = partial.name.removesuffix(PARTIAL).removeprefix(".")
+    name = partial.name.removesuffix(PARTIAL).removeprefix(".").partition(SHARD)[0]
     done = (f"{name}.safetensors", f"{name}/rows.parquet")
     return any((partial.parent / one).exists() for one in done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
+from ttt_bench.adapt.shard_record import ShardRecord, merged
 from ttt_bench.adapt.verified import VerifiedSession
 from ttt_bench.adapter import Norm
 from ttt_bench.errors import BenchError, DamagedError
@@ -30,12 +31,16 @@ from ttt_bench.results.timed_work import Stopwatch
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of
+from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.train.chain import trains_own_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.trainer import Trainer
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""The tensors and the description in a file of unfinished work."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,11 @@ class CellRun:
         """The device of the network."""
         return self.trainer.device
 
-    def measure(self) -> Measured:
+    def measure(self, shards: Sequence[Shard] = ()) -> Measured:
         """Adapt and score under the cell's protocol; an unfinished cell is resumed.
+
+        Args:
+            shards: the shards that `measure_shard` has measured; empty if the cell is not split.
 
         Raises:
             DivergedError: training or adapting diverged.
@@ -112,18 +120,55 @@ class CellRun:
         net, statistics = self.prepared()
         source_seconds = watch.seconds
         own_source = self._own_source(net) if trains_own_source(cell.settings.adapter) else None
-        session = self.session(net, statistics)
         record = Record(batches=self.batches(), steps=cell.settings.steps)
-        start, before = self._resume(session, record)
-        watch = Stopwatch(before)
-        self._protocol_run(session, record, watch).run(protocol_of(cell.protocol), start)
-        seconds = PartSeconds(source_seconds, watch.seconds - before, before)
+        if shards:
+            parts = [self._shard_record(shard) for shard in shards]
+            record = merged([part for part, _ in parts], record)
+            before, now = sum(seconds for _, seconds in parts), 0.0
+        else:
+            before, now = self._adapt(self.session(net, statistics), record)
         return Measured(
             record=record,
             rows=self._rows(record),
             own_source=own_source,
-            seconds=seconds,
+            seconds=PartSeconds(source_seconds, now, before),
         )
+
+    def measure_shard(self, shard: Shard) -> None:
+        """Adapt and score the batches of a shard, and store the record; it is resumed.
+
+        Raises:
+            DivergedError: training or adapting diverged.
+            BenchError: a file is damaged or cannot be written.
+        """
+        record = ShardRecord(batches=self.batches(), steps=self.cell.settings.steps)
+        session = self.session(*self.prepared())
+        self._adapt(session, record, shard)
+
+    def _adapt(
+        self, session: Session, record: Record, shard: Shard | None = None
+    ) -> tuple[float, float]:
+        """Adapt and score all batches or those of a shard; return seconds before and now."""
+        start, before = self._resume(session, record, shard)
+        watch = Stopwatch(before)
+        save = self._saver(session, record, watch, shard)
+        run = self._protocol_run(session, record, save, shard)
+        run.run(protocol_of(self.cell.protocol), start)
+        if shard is not None:
+            save(shard.stop)
+        return before, watch.seconds - before
+
+    def _shard_record(self, shard: Shard) -> tuple[ShardRecord, float]:
+        """Return the record of a shard, and the seconds that it took.
+
+        A record that was lost or damaged meanwhile is measured again.
+        """
+        record = ShardRecord(batches=self.batches(), steps=self.cell.settings.steps)
+        saved = self._saved_or_none(shard)
+        if saved is None or saved[1]["unit"] != shard.stop:
+            self.measure_shard(shard)
+            saved = self._saved(self._path(shard))
+        return record, self._take_over(record, *saved)
 
     def prepared(self) -> tuple[Net, dict[str, Tensor]]:
         """Return the source model, as it sees images of the target, and the source statistics.
@@ -195,9 +240,13 @@ class CellRun:
         """Return the positions of the target's images in each evaluation batch."""
         return target_batches(self.cell.opened.target_data, self.cell.opened.preset.batch)
 
-    def _protocol_run(self, session: Session, record: Record, watch: Stopwatch) -> ProtocolRun:
+    def _protocol_run(
+        self, session: Session, record: Record, save: Callable[[int], None], shard: Shard | None
+    ) -> ProtocolRun:
         cell, pair = self.cell, self.cell.opened.pair
         title = f"{cell.method} on {pair.name}, {cell.protocol}, seed {cell.seed}"
+        if shard is not None:
+            title += f", shard {shard.number + 1} of {shard.of}"
         return ProtocolRun(
             session=session,
             dataset=cell.opened.target_data,
@@ -208,14 +257,23 @@ class CellRun:
             progress=RunProgress(
                 display=self.progress,
                 title=title,
-                save=self._saver(session, record, watch),
+                save=save,
                 save_seconds=self.save_seconds,
             ),
             keep_examples=pair.target.embedded,
             agreement=AGREEMENT in cell.config["signals"],
+            stop=None if shard is None else shard.stop,
         )
 
-    def _saver(self, session: Session, record: Record, watch: Stopwatch) -> Callable[[int], None]:
+    def _path(self, shard: Shard | None) -> Path:
+        """Return the file of the unfinished cell, or of a shard."""
+        if shard is None:
+            return self.cell.partial(self.results)
+        return shard.path(self.cell, self.results)
+
+    def _saver(
+        self, session: Session, record: Record, watch: Stopwatch, shard: Shard | None
+    ) -> Callable[[int], None]:
         def save(unit: int) -> None:
             state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
             about = {
@@ -225,34 +283,45 @@ class CellRun:
                 "schema_version": schema.SCHEMA_VERSION,
                 "config": self.cell.hash,
             }
-            tensor_file.save(self.cell.partial(self.results), state, about)
+            tensor_file.save(self._path(shard), state, about)
 
         return save
 
-    def _resume(self, session: Session, record: Record) -> tuple[int, float]:
-        """Restore an unfinished cell.
+    def _resume(self, session: Session, record: Record, shard: Shard | None) -> tuple[int, float]:
+        """Restore an unfinished cell or shard.
 
         Returns:
             The first unit of work that is left, and the seconds that those before it took.
         """
-        partial = self.cell.partial(self.results)
-        if not partial.exists():
-            return 0, 0.0
-        try:
-            state, about = self._saved(partial)
-        except DamagedError as error:
-            kept = set_aside(partial, self.results)
-            self.progress.notice(f"{error}. It is now {kept}")
-            return 0, 0.0
-        if about.get("schema_version") != schema.SCHEMA_VERSION:
-            return 0, 0.0  # an earlier version measured less, so the cell starts again
+        saved = self._saved_or_none(shard)
+        if saved is None:
+            return 0 if shard is None else shard.start, 0.0
+        state, about = saved
         session.restore(state)
+        return int(about["unit"]), self._take_over(record, state, about)
+
+    def _take_over(self, record: Record, state: dict[str, Tensor], about: dict[str, Any]) -> float:
+        """Fill a record with what was saved; return the seconds that it took."""
         record.from_tensors(tensor_file.below_prefix("record.", state))
         record.losses = [tuple(entry) for entry in about["losses"]]
         # earlier versions did not count seconds
-        return int(about["unit"]), float(about.get("seconds", 0.0))
+        return float(about.get("seconds", 0.0))
 
-    def _saved(self, partial: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _saved_or_none(self, shard: Shard | None) -> Saved | None:
+        """Return what `_saver` wrote; None if it is missing, of an earlier version, or damaged."""
+        path = self._path(shard)
+        if not path.exists():
+            return None
+        try:
+            state, about = self._saved(path)
+        except DamagedError as error:
+            kept = set_aside(path, self.results)
+            self.progress.notice(f"{error}. It is now {kept}")
+            return None
+        # an earlier version measured less, so the work starts again
+        return (state, about) if about.get("schema_version") == schema.SCHEMA_VERSION else None
+
+    def _saved(self, partial: Path) -> Saved:
         """Return what `_saver` wrote.
 
         Raises:

@@ -15,7 +15,7 @@ from ttt_bench.data.pair import Pair, find_pair
 from ttt_bench.data.shifts.streams import Stream, parse_stream
 from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.protocols import protocol_of
+from ttt_bench.protocols import PROTOCOLS, protocol_of
 from ttt_bench.registry import METHODS
 from ttt_bench.sweep.launchers.registry import find_launcher
 from ttt_bench.util.hashing import hash_file
@@ -95,6 +95,7 @@ def resolve(request: Request) -> ResolvedRequest:
             *_split_problems(pairs),
             *_setting_problems(request),
             *attempt(find_launcher, request)[1],
+            *_shard_problems(request),
             *weight_problems,
             *tuned_problems,
         ]
@@ -172,6 +173,15 @@ def _order_problems(stream: Stream, request: Request) -> list[str]:
     return [
         f"--stream {stream} does not go with --protocol {', '.join(fixed)}, which takes the "
         "images in file order; use --protocol online"
+    ]
+
+
+def _shard_problems(request: Request) -> list[str]:
+    if request.shards == 1 or any(protocol_of(p).independent_batches for p in request.protocol):
+        return []
+    names = ", ".join(name for name, one in PROTOCOLS.items() if one.independent_batches)
+    return [
+        f"--shards splits cells of the protocol {names}; add --protocol {names}, or drop --shards"
     ]
 
 

@@ -6,7 +6,7 @@ import platform
 import socket
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.outcome import Outcome, failed_cells
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.shared.claiming import Ended, attempts_at, share
+from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.sweep.shared.units import Kind, Unit, pending_units
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
@@ -115,7 +116,7 @@ class Runner:
         store.check_writable(results)
         clean(results, checkpoints)
         self._prepare(pending)
-        units = pending_units(pending, checkpoints)
+        units = pending_units(pending, checkpoints, self.request.shards)
         claims = Claims(results / CLAIMS, hint="choose another folder with --results")
         shared = share(units, claims, ended.state, self._compute, self.progress.notice)
         own = [(unit.cell, state) for unit, state in shared.own if unit.kind is Kind.CELL]
@@ -161,22 +162,26 @@ class Runner:
     def _compute(self, unit: Unit) -> str:
         """Compute and store one unit; return its state."""
         cell = unit.kind is Kind.CELL
-        state = self._compute_cell(unit.cell) if cell else self._source_state(unit)
+        state = self._compute_cell(unit) if cell else self._part_state(unit)
         if state == "failed":  # by now the error, whose frames hold on to tensors, is gone
             free_memory(self.device)
         return state
 
-    def _source_state(self, unit: Unit) -> str:
+    def _part_state(self, unit: Unit) -> str:
+        """Compute a part of the work of cells; return its state."""
         try:
-            self._compute_source(unit)
+            self._compute_part(unit)
         except Exception:  # a plugin may raise anything
             # the cells that need the unit meet the same error, and store it
             return "failed"
         return "done"
 
-    def _compute_source(self, unit: Unit) -> None:
-        """Train a stage of source training, or measure source statistics."""
+    def _compute_part(self, unit: Unit) -> None:
+        """Train a stage of source training, or measure source statistics or a shard."""
         cell = unit.cell
+        if unit.shard is not None:
+            self._cell_run(cell).measure_shard(unit.shard)
+            return
         if unit.stage is None:
             self._cell_run(cell).prepared()
             return
@@ -188,15 +193,20 @@ class Runner:
             until=unit.stage.key,
         )
 
-    def _compute_cell(self, cell: Cell) -> str:
+    def _compute_cell(self, unit: Unit) -> str:
         """Compute and store one cell; return its state."""
+        cell, results = unit.cell, self.request.results
         started, watch = datetime.now(UTC), Stopwatch()
         self._set_damaged_aside(cell)
-        attempt = self._attempt(cell)
+        attempt = self._attempt(unit)
         self._store(cell, attempt, started, watch.seconds)
         if attempt.ending.state != "failed":
             # a failed cell resumes from its last save once the cause is repaired
-            cell.partial(self.request.results).unlink(missing_ok=True)
+            for path in (
+                cell.partial(results),
+                *(shard.path(cell, results) for shard in unit.shards),
+            ):
+                path.unlink(missing_ok=True)
         return attempt.ending.state
 
     def _set_damaged_aside(self, cell: Cell) -> None:
@@ -208,12 +218,13 @@ class Runner:
             kept = set_aside(folder, self.request.results)
             self.progress.notice(f"{error}. Its folder is now {kept}")
 
-    def _attempt(self, cell: Cell) -> _Stored:
+    def _attempt(self, unit: Unit) -> _Stored:
         """Return how the cell ends; an error in one cell must not stop the sweep."""
+        cell = unit.cell
         if cell.reason is not None:
             return _Stored(ending=Ending(state="not_applicable", reason=cell.reason))
         try:
-            return self._measured(cell)
+            return self._measured(cell, unit.shards)
         except DivergedError as error:
             return _Stored(
                 ending=Ending(state="diverged", reason=str(error), diverged_at=error.step)
@@ -221,10 +232,10 @@ class Runner:
         except Exception as error:  # a plugin may raise anything
             return self._failed(cell, error)
 
-    def _measured(self, cell: Cell) -> _Stored:
+    def _measured(self, cell: Cell, shards: Sequence[Shard]) -> _Stored:
         watch = Stopwatch()
         with named_operation(f"method {cell.method}"):
-            measured = self._cell_run(cell).measure()
+            measured = self._cell_run(cell).measure(shards)
         ending = Ending(state="done", own_source_scores=measured.own_source_scores)
         found, seconds = tables(measured), measured.seconds
         timed = timed_now(

@@ -11,6 +11,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.results.schema import FINISHED
 from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.sweep.shared.units import Kind, Unit
 from ttt_bench.train.chain import checkpoint_path
 from ttt_bench.util.claims import Claims
@@ -48,7 +49,15 @@ class Ended:
         """Return the state of a unit that has ended; None if it has to be computed."""
         if unit.kind is Kind.CELL:
             return self._cell_state(unit.cell)
+        if unit.shard is not None:
+            return self._shard_state(unit.cell, unit.shard)
         return "done" if checkpoint_path(self.checkpoints, unit.name).exists() else None
+
+    def _shard_state(self, cell: Cell, shard: Shard) -> str | None:
+        try:
+            return "done" if shard.is_complete(cell, self.results) else None
+        except BenchError:
+            return None  # it is measured again
 
     def _cell_state(self, cell: Cell) -> str | None:
         state = cell.state(self.results)

@@ -1,4 +1,4 @@
-"""The work of a sweep as a graph: trainings of source models, source statistics, then cells."""
+"""The work of a sweep as a graph: source trainings, source statistics, shards, then cells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.shared.shards import Shard, shards_of
 from ttt_bench.train.chain import TrainingStage, checkpoint_path, statistics_path
 
 
@@ -16,6 +17,7 @@ class Kind(StrEnum):
 
     TRAINING = "training"
     STATISTICS = "statistics"
+    SHARD = "shard"
     CELL = "cell"
 
 
@@ -30,6 +32,8 @@ class Unit:
         needs: names of the units that have to end before.
         cell: the cell that the unit is computed for; the first one if several need it.
         stage: the stage of source training; None for other kinds.
+        shard: the shard of the cell; None for other kinds.
+        shards: for a cell, its shards; empty if it is not split.
     """
 
     kind: Kind
@@ -38,9 +42,11 @@ class Unit:
     needs: tuple[str, ...]
     cell: Cell
     stage: TrainingStage | None = None
+    shard: Shard | None = None
+    shards: tuple[Shard, ...] = ()
 
 
-def pending_units(cells: Iterable[Cell], checkpoints: Path) -> list[Unit]:
+def pending_units(cells: Iterable[Cell], checkpoints: Path, shards: int = 1) -> list[Unit]:
     """Return the units of cells that have to be computed, each after those that it needs.
 
     A stage of source training is left out if its checkpoint exists, or if a checkpoint of a later
@@ -49,16 +55,17 @@ def pending_units(cells: Iterable[Cell], checkpoints: Path) -> list[Unit]:
     Args:
         cells: the cells that are not finished.
         checkpoints: the folder of checkpoints.
+        shards: the number of shards per cell that can be split.
     """
     existing = {path.name for path in checkpoints.glob("*.safetensors")}
     units: dict[str, Unit] = {}
     for cell in cells:
-        for unit in _units_of(cell, existing):
+        for unit in _units_of(cell, existing, shards_of(cell, shards)):
             units.setdefault(unit.name, unit)
     return list(units.values())
 
 
-def _units_of(cell: Cell, existing: Collection[str]) -> Iterator[Unit]:
+def _units_of(cell: Cell, existing: Collection[str], shards: tuple[Shard, ...]) -> Iterator[Unit]:
     """Yield the units of a cell, given the names of the files in the folder of checkpoints."""
     needs: tuple[str, ...] = ()
     if cell.reason is None:
@@ -77,7 +84,24 @@ def _units_of(cell: Cell, existing: Collection[str]) -> Iterator[Unit]:
                 )
                 needs = (path.stem,)
     title = f"{cell.method} on {cell.opened.pair.name}, {cell.protocol}, seed {cell.seed}"
-    yield Unit(kind=Kind.CELL, name=cell.name, title=title, needs=needs, cell=cell)
+    parts = tuple(f"{cell.name}{shard.name}" for shard in shards)
+    for name, shard in zip(parts, shards, strict=True):
+        yield Unit(
+            kind=Kind.SHARD,
+            name=name,
+            title=f"{title}, shard {shard.number + 1} of {shard.of}",
+            needs=needs,
+            cell=cell,
+            shard=shard,
+        )
+    yield Unit(
+        kind=Kind.CELL,
+        name=cell.name,
+        title=title,
+        needs=parts or needs,
+        cell=cell,
+        shards=shards,
+    )
 
 
 def _training(cell: Cell, stage: TrainingStage, needs: tuple[str, ...]) -> Unit:
