@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from support.paths import ROOT
+from support.stored import flip
+from support.stored import put_cell as write
 
 import ttt_bench
 from ttt_bench.errors import BenchError, DamagedError, DataError
@@ -20,46 +21,6 @@ from ttt_bench.results import schema, store
 from ttt_bench.results.load import load
 
 OLD = ROOT / "tests" / "historic" / "schema_1" / "cells" / "rooms+rooms-mix"
-IDENTITY = {
-    **dict.fromkeys(["hparams", "settings", "preset", "protocol", "data_variant"], "x"),
-    "pair": "a:b",
-    "control": "none",
-    "seed": 0,
-    "steps": 3,
-}
-
-
-def write(root: Path, method: str = "tent", config: str = "c0ffee", value: float = 1.5) -> Path:
-    """Write a small done cell with every kind of file; return its folder."""
-    identity = {
-        **IDENTITY,
-        "method": method,
-        "config": config,
-        "schema_version": schema.SCHEMA_VERSION,
-    }
-    row = {**dict.fromkeys(schema.ROW_COLUMNS, "x"), **identity, "step": 0, "n": 1, "value": value}
-    table = pd.DataFrame({"step": [0, 1], "values": [[0.5, 1.5], [2.5, value]]})
-    folder = store.cell_folder(root, "a:b", method, config)
-    files = store.CellFiles(
-        manifest={**identity, "state": "done", "reason": None, "configuration": {"lr": 0.1}},
-        attempts={"finished": "2026-01-01T00:00:00+00:00", "attempts": [{"state": "done"}]},
-        rows=pd.DataFrame([row]),
-        statistics=table,
-        source=table,
-        totals=table,
-        losses=table,
-        examples={"image": np.zeros((1, 4, 4, 3), np.uint8), "depth": np.ones((1, 4, 4))},
-    )
-    store.write_cell(folder, files)
-    return folder
-
-
-def flip(path: Path, bit: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[bit // 8 % len(content)] ^= 1 << bit % 8
-    path.write_bytes(bytes(content))
-
-
 NAMES = [
     *("rows.parquet", "statistics.parquet", "source.parquet", "totals.parquet", "losses.parquet"),
     *("manifest.json", "examples.npz"),
@@ -250,3 +211,41 @@ def test_equal_examples_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
         store.write_cell(folder, files)
         contents.append((folder / "examples.npz").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_manifest_without_digests_is_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["digest"], manifest["files"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DamagedError, match="it has no digest"):
+        store.read_cell(path.parent)
+
+
+def test_a_copy_under_another_name_is_named_and_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    copies = [folder.with_name("tent-facade"), tmp_path / "cells" / "a+b copy" / folder.name]
+    for copy in copies:
+        shutil.copytree(folder, copy)
+    loaded = load(tmp_path)
+    assert list(loaded.cells["folder"]) == [str(folder)]
+    assert len(loaded.problems) == 2
+    for copy, reason in zip(reversed(copies), ["the pair a:b", "the cell c0ffee"], strict=True):
+        found = [problem for problem in loaded.problems if str(copy) in problem]
+        assert len(found) == 1
+        assert reason in found[0]
+        assert "results verify --set-aside" in found[0]
+
+
+def test_every_flipped_bit_of_a_history_is_found(tmp_path: Path) -> None:
+    path = write(tmp_path) / "attempts.json"
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        flip(path, bit)
+        try:
+            found = store.read_attempts(path.parent)
+        except DamagedError:
+            found = None
+        path.write_bytes(whole)
+        # a changed space or line break changes nothing
+        assert found in (None, store.read_attempts(path.parent))

@@ -1,0 +1,51 @@
+"""Arguments and output that the commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttt_bench.cli.options import AS_PATH
+from ttt_bench.cli.output import say
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The results folder.", show_default=False, **AS_PATH)
+]
+
+INCOMPLETE = 1
+"""Exit code if something is damaged, contradicts another folder, or was left out."""
+
+
+def say_all(prefix: str, lines: Iterable[str]) -> None:
+    """Print lines to standard error, each after a prefix."""
+    for line in lines:
+        say(f"{prefix}: {line}")
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return numbers of units in words, such as "60 cells, 1 study"."""
+    words = [_plural(kind, count) for kind, count in sorted(counts.items()) if count]
+    return ", ".join(words) or "nothing"
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print a record as JSON; paths are texts."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def _plural(kind: str, count: int) -> str:
+    one, several = _NAMES.get(kind, (kind, f"{kind}s"))
+    return f"{count:,} {one if count == 1 else several}"
+
+
+_NAMES = {
+    "study": ("study", "studies"),
+    "data": ("note on training data", "notes on training data"),
+    "time": ("time of a checkpoint", "times of checkpoints"),
+    "unfinished work": ("save of unfinished work", "saves of unfinished work"),
+}
+"""Kind -> its name in the singular and plural, if that is not the kind and an s."""

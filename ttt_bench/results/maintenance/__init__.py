@@ -1,0 +1,1 @@
+"""Check, join, pack and tidy results folders. Imports no torch."""
