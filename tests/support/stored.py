@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ttt_bench.config.toml_text import toml_text
 from ttt_bench.designs.declared_studies import declared
 from ttt_bench.results import measurements, schema, store
 from ttt_bench.results.checkpoints.trained_data import write_trained_data
@@ -16,6 +17,7 @@ from ttt_bench.results.study_files import ArmFile, StudyFile, write_study
 from ttt_bench.results.timed_work import Work, timed_now, write_time
 from ttt_bench.util import tensor_file
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.stored import sealed
 
 IDENTITY = {
     **dict.fromkeys(["hparams", "settings", "preset", "protocol", "data_variant"], "x"),
@@ -101,7 +103,15 @@ def put_everything(root: Path) -> dict[str, Path]:
     write_trained_data(root / "checkpoints", {"some data": "0123"})
     partial = cell.with_name(".norm-decade.partial.safetensors")
     tensor_file.save(partial, {"w": torch.ones(2)}, {"config": "decade", "unit": 1})
+    order = root / "launched" / "0123" / "order.json"
+    sealed.write(order, {"cells": ["decade"]})
+    order.with_name("worker-0.log").write_text("started")
+    tuned = root / "tuned.toml"
+    table = {"record": {"pair": "a:b"}, "rate": 1e-5}
+    tuned.write_text(toml_text({"digest": sealed.digest_of(table), **table}))
     return {
+        "order": order,
+        "tuned": tuned,
         "rows": cell / "rows.parquet",
         "manifest": cell / "manifest.json",
         "attempts": cell / "attempts.json",

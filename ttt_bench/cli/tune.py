@@ -12,7 +12,8 @@ from ttt_bench.cli.options import AS_PATH, Json, request_options
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.cli.run import compute_cells, show_plan
 from ttt_bench.config.request import Request
-from ttt_bench.config.tuned import FILE, Tuned
+from ttt_bench.config.tuned import Tuned
+from ttt_bench.designs.rates import FILE
 
 if TYPE_CHECKING:
     from ttt_bench.config.tuned import Trial, TunedMethod

@@ -20,9 +20,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.util.hashing import hash_file, hash_of
 from ttt_bench.util.input.validation import Strict, validated
 from ttt_bench.util.os_errors import explained_reading, file_bytes
-
-FILE = "tuned.toml"
-"""Name of the file in the results folder of the trials."""
+from ttt_bench.util.stored.sealed import DIGEST, digest_of
 
 
 class Conditions(Strict):
@@ -111,8 +109,10 @@ class Tuned(Strict):
     methods: dict[str, TunedMethod] = Field(min_length=1)
 
     def text(self) -> str:
-        """Return the file's content, in TOML."""
-        return toml_text(self.model_dump(mode="json"))
+        """Return the file's content, in TOML, with its digest."""
+        plain = self.model_dump(mode="json")
+        digest = digest_of(tomllib.loads(toml_text(plain)))
+        return toml_text({DIGEST: digest, **plain})
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def read_tuned(path: Path) -> TunedFile:
     """Return a file of `ttt-bench tune`.
 
     Raises:
-        BenchError: the file is missing, is not TOML, has other entries, or has a learning rate that
-            its trials do not give.
+        BenchError: the file is missing, is not TOML, has other entries, has a learning rate that
+            its trials do not give, or differs from its digest.
     """
     file_bytes(path, "--tuned")
     with explained_reading(path, "--tuned"):
@@ -157,9 +157,15 @@ def read_tuned(path: Path) -> TunedFile:
         table = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"--tuned {path}: not valid TOML ({error})") from error
+    written = table.pop(DIGEST, None)
     tuned = validated(Tuned, table, f"--tuned {path}: {{}}".format)
     for name, method in tuned.methods.items():
         _check_rate(path, name, method, tuned.record.rule)
+    if written != digest_of(table):
+        raise BenchError(
+            f"--tuned {path}: its content differs from its digest; restore the file, or run "
+            "`ttt-bench tune` again"
+        )
     return TunedFile(path, tuned, digest)
 
 

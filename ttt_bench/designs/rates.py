@@ -11,6 +11,8 @@ DECIMALS = 4
 """Digits after the point of Delta_TTT (percent) that are compared and printed."""
 TOLERANCE = 0.01
 """Difference of Delta_TTT (percent) up to which two rates count as equal."""
+FILE = "tuned.toml"
+"""Name of the file of chosen rates in the results folder of the trials."""
 RULE = (
     f"the largest Delta_TTT at the last step, rounded to {DECIMALS} decimals; of the rates at most "
     f"{TOLERANCE} below it the default, or else the smallest"

@@ -49,7 +49,8 @@ def test_every_kind_is_copied_and_a_second_merge_copies_nothing(tmp_path: Path) 
     first = merge([tmp_path / "a"], into, Silent())
     assert first.complete
     expected = contents_of(tmp_path / "a")
-    del expected["cells/a+b/.norm-decade.partial.safetensors"]  # unfinished work stays
+    for name in [name for name in expected if "launched/" in name or ".partial." in name]:
+        del expected[name]  # unfinished work stays
     assert contents_of(into) == expected
     again = merge([tmp_path / "a"], into, Silent())
     assert again.copied == {}

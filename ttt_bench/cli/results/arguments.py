@@ -46,6 +46,7 @@ _NAMES = {
     "study": ("study", "studies"),
     "data": ("note on training data", "notes on training data"),
     "time": ("time of a checkpoint", "times of checkpoints"),
+    "tuned settings": ("file of tuned settings", "files of tuned settings"),
     "unfinished work": ("save of unfinished work", "saves of unfinished work"),
 }
 """Kind -> its name in the singular and plural, if that is not the kind and an s."""

@@ -29,7 +29,7 @@ from ttt_bench.util.progress import Progress
 SUMS = "SHA256SUMS"
 """The file of the archive that `sha256sum -c` reads."""
 README = "README.md"
-RESULTS = (Kind.CELL, Kind.MEASUREMENT, Kind.STUDY)
+RESULTS = (Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED)
 MODELS = (Kind.CHECKPOINT, Kind.TIME, Kind.DATA)
 YEAR = (1980, 1, 1, 0, 0, 0)
 """The time of all entries of a .zip file, the first that it can state."""

@@ -86,6 +86,13 @@ def _checkpoint(copies: Sequence[Path]) -> Choice:
     return Choice(path=kept, conflict=f"{kept} and {others[0]} hold different tensors")
 
 
+def _tuned(copies: Sequence[Path]) -> Choice:
+    """Keep tuned settings if all copies are equal: each belongs to its own trials."""
+    others = sorted(path for path in copies if hash_file(path) != hash_file(copies[-1]))
+    words = f"{copies[-1]} and {others[0]} hold different settings" if others else ""
+    return Choice(path=copies[-1], conflict=words)
+
+
 def _time(copies: Sequence[Path]) -> Choice:
     return Choice(path=_last(copies, lambda path: (read_time(path).finished, hash_file(path))))
 
@@ -135,5 +142,6 @@ _CHOICES: dict[Kind, Callable[[Sequence[Path]], Choice]] = {
     Kind.STUDY: _study,
     Kind.CHECKPOINT: _checkpoint,
     Kind.TIME: _time,
+    Kind.TUNED: _tuned,
     Kind.DATA: _data,
 }

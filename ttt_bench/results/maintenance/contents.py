@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ttt_bench.designs.rates import FILE as TUNED
 from ttt_bench.errors import BenchError
 from ttt_bench.results.checkpoints.trained_data import NAME as DATA
 from ttt_bench.results.leftovers import PARTIAL
@@ -22,6 +23,8 @@ from ttt_bench.util.quarantine import FOLDER as QUARANTINE
 
 CHECKPOINTS = "checkpoints"
 """The folder of source models in a results folder."""
+LAUNCHED = "launched"
+"""The folder of work orders and logs of workers in a results folder."""
 TENSORS = ".safetensors"
 
 
@@ -34,7 +37,10 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     TIME = "time"
     DATA = "data"
+    TUNED = "tuned settings"
+    ORDER = "work order"
     UNFINISHED = "unfinished work"
+    LOG = "log"
     LEFTOVER = "leftover"
     CLAIM = "claim"
     QUARANTINE = "quarantine"
@@ -42,8 +48,8 @@ class Kind(StrEnum):
 
 
 STORED = (
-    *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY),
-    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.UNFINISHED),
+    *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED),
+    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.ORDER, Kind.UNFINISHED),
 )
 """Kinds with a digest."""
 
@@ -110,6 +116,11 @@ def _parts(root: Path) -> Iterator[Part]:
             yield from _checkpoints(path)
         elif path.name == STUDIES and path.is_dir():
             yield from (Part(_study(inner), inner) for inner in path.iterdir())
+        elif path.name == LAUNCHED and path.is_dir():
+            files = [inner for inner in path.rglob("*") if not inner.is_dir()]
+            yield from (Part(_launched(inner), inner) for inner in files)
+        elif path.name == TUNED and path.is_file():
+            yield Part(Kind.TUNED, path)
         elif path.name == QUARANTINE:
             yield Part(Kind.QUARANTINE, path)
         else:
@@ -161,6 +172,12 @@ def _claims(folder: Path) -> Iterator[Part]:
 
 def _study(path: Path) -> Kind:
     return Kind.STUDY if path.suffix == ".json" and not _is_leftover(path) else _odd(path)
+
+
+def _launched(path: Path) -> Kind:
+    if _is_leftover(path):
+        return Kind.LEFTOVER
+    return Kind.ORDER if path.suffix == ".json" else Kind.LOG
 
 
 def _odd(path: Path) -> Kind:

@@ -24,10 +24,10 @@ from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
 
 JOINED = (
-    *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY),
     *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA),
+    *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED),
 )
-"""Kinds that are joined; unfinished work stays where it is."""
+"""Kinds that are joined, in this order; unfinished work stays where it is."""
 HINT = "choose another folder with --into"
 
 
@@ -136,7 +136,6 @@ def _units(sources: Sequence[Path], into: Path) -> tuple[dict[Path, Kind], list[
 
     Units that name others come last: a cell after its checkpoints, a study after its cells.
     """
-    order = [Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.CELL, Kind.MEASUREMENT, Kind.STUDY]
     found: dict[Path, Kind] = {}
     others: list[str] = []
     for source in sources:
@@ -147,7 +146,7 @@ def _units(sources: Sequence[Path], into: Path) -> tuple[dict[Path, Kind], list[
             for part in parts
             if part.kind is Kind.OTHER
         ]
-    ranked = sorted(found.items(), key=lambda item: (order.index(item[1]), item[0]))
+    ranked = sorted(found.items(), key=lambda item: (JOINED.index(item[1]), item[0]))
     return dict(ranked), others
 
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import measurements, store
 from ttt_bench.results.checkpoints.trained_data import read_trained_data
@@ -22,7 +24,7 @@ from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
-from ttt_bench.util.stored import tensors
+from ttt_bench.util.stored import sealed, tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,14 @@ def _unfinished(path: Path) -> list[DamagedError]:
     return []
 
 
+class _Order(BaseModel):
+    """A work order, of which only the digest is checked here."""
+
+
+def _order(path: Path) -> Any:
+    return sealed.read(path, _Order, "the next run with workers writes another one")
+
+
 def _read(read: Callable[[Path], Any], path: Path) -> list[DamagedError]:
     read(path)
     return []
@@ -175,6 +185,8 @@ CHECKS: dict[Kind, Callable[[Path], list[DamagedError]]] = {
     Kind.CHECKPOINT: _checkpoint,
     Kind.TIME: partial(_read, read_time),
     Kind.DATA: partial(_read, lambda path: read_trained_data(path.parent)),
+    Kind.TUNED: partial(_read, partial(sealed.check_toml, remedy="run `ttt-bench tune` again")),
+    Kind.ORDER: partial(_read, _order),
     Kind.UNFINISHED: _unfinished,
 }
 """Kind -> function that returns or raises the damages of a unit."""

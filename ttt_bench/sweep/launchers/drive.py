@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
+from ttt_bench.results.maintenance.contents import LAUNCHED
 from ttt_bench.results.schema import FINISHED
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.launchers.base import Job
@@ -20,9 +21,6 @@ from ttt_bench.sweep.shared.claiming import attempts_at
 from ttt_bench.sweep.shared.order import make_order, write_order
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Bar, Progress
-
-FOLDER = "launched"
-"""Folder of work orders and logs in a results folder."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def _pending(sweep: Sweep) -> _Pending:
 def _job(sweep: Sweep, pending: _Pending) -> Job:
     """Write the work order of a sweep, and return its job."""
     order = make_order(sweep, pending.attempts)
-    path = sweep.request.results.absolute() / FOLDER / order.key / "order.json"
+    path = sweep.request.results.absolute() / LAUNCHED / order.key / "order.json"
     write_order(path, order)
     workers = max(1, min(sweep.request.workers, len(pending.cells)))
     return Job(order=path, workers=workers, cells=len(pending.cells))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,23 @@ def read(
     if digest is not None and digest != digest_of(record):
         raise DamagedError(path, "its content differs from its digest", remedy)
     return record
+
+
+def check_toml(path: Path, remedy: str) -> None:
+    """Check a TOML file against the digest in its entry `digest`.
+
+    Raises:
+        DamagedError: it is not TOML, or its content differs from its digest.
+        DataError: it does not exist or cannot be read.
+    """
+    with explained_reading(path):
+        found = path.read_bytes()
+    try:
+        table = tomllib.loads(found.decode())
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(path, str(error) or "nested too deeply", remedy) from error
+    if table.get(DIGEST) != digest_of(table):
+        raise DamagedError(path, "its content differs from its digest", remedy)
 
 
 def _parsed(found: bytes) -> tuple[dict[str, Any], Any]:
