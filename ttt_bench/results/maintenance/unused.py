@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ttt_bench.results.leftovers import is_finished
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import Kind, Part, contents, require_results
 from ttt_bench.results.records import read_manifest
-from ttt_bench.util.atomic import is_left_over
+from ttt_bench.util.atomic import age, is_left_over
 from ttt_bench.util.claims import STALE_SECONDS, Claims
 from ttt_bench.util.os_errors import explained
 from ttt_bench.util.owner import is_gone
@@ -69,7 +68,7 @@ class Unused:
 
 
 def unused(root: Path, *, quarantine: bool = False) -> Unused:
-    """Return what no result of a folder needs; nothing is written.
+    """Return what no result of a folder needs; nothing is removed.
 
     Args:
         root: the results folder.
@@ -170,7 +169,4 @@ def _is_stale(path: Path) -> bool:
         owner = json.loads(path.read_text(encoding="utf-8"))
         if is_gone(str(owner["machine"]), int(owner["pid"])):
             return True
-    try:
-        return time.time() - path.stat().st_mtime > STALE_SECONDS
-    except OSError:
-        return False
+    return age(path) > STALE_SECONDS
