@@ -172,8 +172,8 @@ class Session:
             if not (separable and is_out_of_memory(error)):
                 raise
         free_memory(images.device)  # the error, whose frames hold on to tensors, is gone
-        halves = [self._predicted(half) for half in images.tensor_split(2)]
-        return {task: torch.cat([half[task] for half in halves]) for task in halves[0]}
+        first, second = (self._predicted(half) for half in images.tensor_split(2))
+        return {task: torch.cat([one, second[task]]) for task, one in first.items()}
 
     def separate_prediction(self, images: Tensor) -> dict[str, Tensor]:
         """Return what `predict` returns; buffers, generators and modes are as before the call.

@@ -180,9 +180,7 @@ def _shard_problems(request: Request) -> list[str]:
     if request.shards == 1 or any(protocol_of(p).independent_batches for p in request.protocol):
         return []
     names = ", ".join(name for name, one in PROTOCOLS.items() if one.independent_batches)
-    return [
-        f"--shards splits cells of the protocol {names}; add --protocol {names}, or drop --shards"
-    ]
+    return [f"--shards splits cells of the protocol {names}; give --protocol {names} with it"]
 
 
 def _label_spaces(request: Request) -> tuple[dict[str, LabelSpace], list[str]]:

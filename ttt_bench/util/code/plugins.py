@@ -204,7 +204,8 @@ def _installed(group: str, folders: _Folders) -> tuple[Entry, ...]:
     """
     points = entry_points(group=group)
     # parsing a distribution's metadata takes milliseconds, and one may have many entry points
-    packages = {package: _name_and_version(package) for package in {p.dist for p in points}}
+    used = {point.dist for point in points}
+    packages = {package: _name_and_version(package) for package in used}
     return tuple(_entry(point, *packages[point.dist]) for point in points)
 
 
