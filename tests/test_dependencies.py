@@ -1,4 +1,4 @@
-"""The packages that listings and the report import, the length of files, declared packages."""
+"""The packages that listings import, and declared packages."""
 
 from __future__ import annotations
 
@@ -56,29 +56,6 @@ def loaded_by(*command: str) -> set[str]:
 )
 def test_listings_load_nothing_heavy(command: tuple[str, ...]) -> None:
     assert loaded_by(*command) == set()
-
-
-def test_the_report_loads_no_torch() -> None:
-    code = (
-        "import sys, ttt_bench.report.render\n"
-        "print('torch' in sys.modules, any(m.startswith('ttt_bench.methods') for m in sys.modules))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "False"]
-
-
-def test_no_file_is_longer_than_500_lines() -> None:
-    files = [
-        path
-        for folder in ("ttt_bench", "methods", "tests", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-    ]
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in files
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
-    }
-    assert not long
 
 
 def test_every_named_package_is_declared() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -238,9 +237,7 @@ def test_no_torch_and_no_methods(results: Path, tmp_path: Path) -> None:
         "bad = [m for m in sys.modules if m == 'torch' or m.startswith(unwanted)];"
         "assert not bad, bad"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={**os.environ, "MPLCONFIGDIR": str(tmp_path)}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_curves_show_every_task_and_label(comparison: Comparison) -> None:

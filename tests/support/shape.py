@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -71,6 +72,7 @@ def positional_records(modules: Iterable[Source]) -> list[str]:
     return [place for place, node in classes if _is_positional_record(node)]
 
 
+@cache
 def _read(path: Path) -> Source:
     text = path.read_text(encoding="utf-8")
     return Source(path.relative_to(ROOT), len(text.splitlines()), ast.parse(text))
