@@ -11,11 +11,17 @@ import torch
 from faults import corruption, disks, kills, options, surroundings, weights
 from faults.outcome import Outcome
 from faults.sweeps import Calm, Sweep, undisturbed
+from ttt_bench.sweep.resolve import resolve
+from ttt_bench.util.hashing import harness_hash, versions
+from ttt_bench.util.progress import Silent
 
 SWEEPS = (
-    Sweep("base,tent,s4t", "online,episodic"),
-    Sweep("base,norm,tipi,actmad,tttpp"),
-    Sweep("base,ttt,tttflow,clust3,nc_ttt"),
+    Sweep("base,tent", "online,episodic"),
+    Sweep("base,s4t"),
+    Sweep("base,tttflow,actmad"),
+    Sweep("base,norm,tipi"),
+    Sweep("base,ttt,tttpp"),
+    Sweep("base,clust3,nc_ttt"),
 )
 PARTS = {
     "kills": kills.campaign,
@@ -68,7 +74,7 @@ class Campaign:
         Raises:
             RuntimeError: an undisturbed run fails.
         """
-        _import_everything()
+        _warm_up(self.sweeps)
         calms = [
             undisturbed(sweep, self.root / f"calm-{number}")
             for number, sweep in enumerate(self.sweeps)
@@ -84,16 +90,19 @@ class Campaign:
         yield from PARTS[name](calms, count, draw, root)
 
 
-def _import_everything() -> None:
-    """Import what commands import, so that forked children start at once."""
-    from ttt_bench.conformance import verdicts
-    from ttt_bench.registry import METHODS
+def _warm_up(sweeps: tuple[Sweep, ...]) -> None:
+    """Import everything and hash all code, so that forked children start at once.
+
+    Nothing is computed, so that this process has no threads, with which a child could hang.
+    """
     from ttt_bench.report import render
     from ttt_bench.sweep import runner
+    from ttt_bench.sweep.plan import plan_sweep
 
     assert render
     assert runner
-    assert verdicts
-    for name in METHODS.names():
-        METHODS.load(name)
     torch.set_num_threads(1)
+    harness_hash()
+    versions()
+    for sweep in sweeps:
+        plan_sweep(resolve(sweep.request), Silent())

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.command import Ended, Hook, call
+from ttt_bench.config.merging import make_request
+from ttt_bench.config.request import Request
 from ttt_bench.util.atomic import TEMPORARY_MARK
 
 SETTINGS = {
@@ -27,12 +29,17 @@ _HISTORY = "attempts.json"
 
 
 def save_always() -> None:
-    """Make runs of this process save unfinished work after every unit (a `Hook`)."""
+    """Make runs of this process save unfinished work after every unit (a `Hook`).
+
+    The table that a run prints at its end is left out, which takes as long as the tiny sweep.
+    """
+    from ttt_bench.cli import run
     from ttt_bench.sweep import runner
 
     defaults = list(runner.Runner.__init__.__defaults__ or ())
     defaults[0] = 0.0  # save_seconds
     runner.Runner.__init__.__defaults__ = tuple(defaults)  # type: ignore[method-assign]
+    run.show_summary = lambda *arguments, **named: None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,21 @@ class Sweep:
         settings = [f"--set={name}={value}" for name, value in self._settings().items()]
         fixed = ["--preset=smoke", "--device=cpu", "--steps=2"]
         return [f"--methods={self.methods}", f"--protocol={self.protocols}", *fixed, *settings]
+
+    @property
+    def request(self) -> Request:
+        """The same as a request."""
+        return make_request(
+            {},
+            {
+                "methods": self.methods,
+                "protocol": self.protocols,
+                "preset": "smoke",
+                "device": "cpu",
+                "steps": 2,
+                "set": self._settings(),
+            },
+        )
 
     def _settings(self) -> dict[str, int]:
         methods = self.methods.split(",")
