@@ -104,7 +104,7 @@ def start(
     number, name = tempfile.mkstemp(prefix="faults-", suffix=".out")
     pid = os.fork()
     if pid == 0:
-        _child(number, [str(argument) for argument in arguments], environment or {}, hook)
+        child(number, [str(argument) for argument in arguments], environment or {}, hook)
     with suppress(OSError):  # the child does it too; whoever is first
         os.setpgid(pid, pid)
     os.close(number)
@@ -121,12 +121,21 @@ def call(
     return start(*arguments, environment=environment, hook=hook).wait(limit)
 
 
-def _child(
+def child(
     output: int, arguments: list[str], environment: Mapping[str, str], hook: Hook | None
 ) -> NoReturn:
+    """Run a command in this forked child, and end it.
+
+    Args:
+        output: the number of the open file that everything is written to.
+        arguments: those after `ttt-bench`.
+        environment: as for `start`.
+        hook: as `Hook`.
+    """
     code = 70
     try:
-        os.setpgid(0, 0)
+        with suppress(OSError):  # the leader of a session is one of a group
+            os.setpgid(0, 0)
         _redirect(output)
         os.environ.update(environment)
         sys.argv = ["ttt-bench", *arguments]

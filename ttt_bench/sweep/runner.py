@@ -108,13 +108,13 @@ class Runner:
         finished = {cell.hash for cell in cells if cell.state(results) in FINISHED}
         pending = [cell for cell in cells if cell.hash not in finished]
         self._refresh_verdicts([cell for cell in cells if cell.hash in finished])
+        checkpoints = self.sweep.checkpoints
+        clean(results, checkpoints)
         if not pending:  # the folder may be read-only
             return Outcome(computed={}, kept=len(cells))
-        checkpoints = self.sweep.checkpoints
         attempts = attempts_at(pending, results) if self._attempts is None else self._attempts
         ended = Ended(results=results, checkpoints=checkpoints, attempts=attempts)
         store.check_writable(results)
-        clean(results, checkpoints)
         self._prepare(pending)
         units = pending_units(pending, checkpoints, self.request.shards)
         claims = Claims(results / CLAIMS, hint="choose another folder with --results")
