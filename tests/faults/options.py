@@ -150,7 +150,7 @@ def _judged(words: list[str], ended: Ended, fault: str, config: bytes = b"") -> 
     if outcome == ACCEPTED and "Warning" in ended.text:
         outcome, detail = DEFECT, f"a warning of Python: {ended.text[-500:]}"
     if outcome == DEFECT:
-        detail = f"{words} {config[:300]!r} {detail}"
+        detail = f"{[word[:80] for word in words]} {config[:300]!r} {detail}"
     return Outcome(campaign=CAMPAIGN, fault=fault, outcome=outcome, detail=detail)
 
 

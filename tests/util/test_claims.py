@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,20 @@ def test_a_damaged_claim_is_in_use_until_it_is_old(tmp_path: Path) -> None:
     with claims(tmp_path).attempt("unit") as other:
         assert "unknown" in str(other)
     os.utime(path, (0, 0))
+    with claims(tmp_path).attempt("unit") as other:
+        assert other is None
+
+
+@pytest.mark.parametrize("replace", [os.mkfifo, lambda path: path.symlink_to("missing")])
+def test_a_claim_that_cannot_be_read_is_in_use_until_it_is_old(
+    tmp_path: Path, replace: Callable[[Path], None]
+) -> None:
+    path = claim_file(tmp_path, Owner())
+    path.unlink()
+    replace(path)
+    with claims(tmp_path).attempt("unit") as other:
+        assert "unknown" in str(other)
+    os.utime(path, (0, 0), follow_symlinks=False)
     with claims(tmp_path).attempt("unit") as other:
         assert other is None
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.util.os_errors import advice, explained, explained_reading, unusable
+from ttt_bench.util.os_errors import (
+    advice,
+    explained,
+    explained_reading,
+    is_out_of_memory,
+    out_of_memory,
+    unusable,
+)
 
 SPACE = ("free some space", "make room")
 
@@ -105,3 +114,12 @@ def test_other_exceptions_pass(tmp_path: Path) -> None:
         raise KeyError
     with pytest.raises(ValueError, match="x"), explained_reading(tmp_path):
         raise ValueError("x")
+
+
+def test_memory_that_is_refused_is_one_line() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    for error in (refused.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")):
+        assert is_out_of_memory(error)
+        assert re.fullmatch(r"out of memory \(\S.*\); .*--set batch=N.*", out_of_memory(error))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))

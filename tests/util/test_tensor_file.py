@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,12 @@ def test_a_file_without_a_digest_is_damaged(tmp_path: Path) -> None:
         tensor_file.load(path, {"unit": 1})
 
 
-def test_a_missing_file_or_a_folder_is_not_damaged(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
-        tensor_file.load(tmp_path / "nothing")
-    with pytest.raises(DataError, match="it is a folder"):
-        tensor_file.load(tmp_path)
+def test_a_missing_file_a_folder_and_a_pipe_are_not_damaged(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in (
+        (tmp_path / "nothing", "no such file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "is a named pipe"),
+    ):
+        with pytest.raises(DataError, match=words):
+            tensor_file.load(path)

@@ -48,7 +48,7 @@ def _value(place: str, text: str) -> Any:
         raise BenchError(f"{place}: give one value on one line, got {shortened(text)}")
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of thousands of digits
         return text.strip()
 
 

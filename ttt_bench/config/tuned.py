@@ -155,7 +155,7 @@ def read_tuned(path: Path) -> TunedFile:
         content, digest = path.read_bytes(), hash_file(path)
     try:
         table = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"--tuned {path}: not valid TOML ({error})") from error
     written = table.pop(DIGEST, None)
     tuned = validated(Tuned, table, f"--tuned {path}: {{}}".format)

@@ -140,7 +140,7 @@ def age(path: Path) -> float:
     probe = temporary_path(path)
     try:
         probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
+        return probe.stat().st_mtime - path.lstat().st_mtime
     except OSError:
         return 0.0
     finally:

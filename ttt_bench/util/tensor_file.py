@@ -16,7 +16,7 @@ from torch import Tensor
 from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
-from ttt_bench.util.os_errors import explained_reading
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.stored import tensors as stored
 from ttt_bench.util.stored.tensors import ABOUT, DIGEST, REMEDY
 
@@ -78,6 +78,7 @@ def description(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    file_bytes(path)  # to open a pipe could block
     with explained_reading(path):
         path.open("rb").close()  # safetensors calls a file missing that it may not read
         try:

@@ -64,8 +64,11 @@ class FileLeases:
         return True
 
     def read(self, name: str) -> str | None:
+        path = self.folder / name
+        if not path.is_file():  # to read a pipe could block, and a link may lead nowhere
+            return "" if os.path.lexists(path) else None
         try:
-            return (self.folder / name).read_text(encoding="utf-8", errors="replace")
+            return path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
-from ttt_bench.util.os_errors import explained_reading
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 
 DIGEST = "digest"
 """The entry that holds the digest of all others."""
@@ -80,6 +80,7 @@ def read(
             differs from its digest.
         DataError: the file does not exist or cannot be read.
     """
+    file_bytes(path)  # to open a pipe could block
     with explained_reading(path):
         found = path.read_bytes()
     try:
