@@ -137,7 +137,7 @@ def child(
         with suppress(OSError):  # the leader of a session is one of a group
             os.setpgid(0, 0)
         _redirect(output)
-        os.environ.update(environment)
+        os.environ.update({"COLUMNS": "10000", **environment})  # no line of a path is wrapped
         sys.argv = ["ttt-bench", *arguments]
         if hook is not None:
             hook()

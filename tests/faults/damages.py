@@ -8,6 +8,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+COPY = "copy of "
+"""Beginning of the name of a file that the damage "copy" adds."""
+
 Damage = Callable[[Path, random.Random], object]
 
 _TEXTS = ("[]", "7", "null", "{}", "no", "{", '{"state": "done"}', "[[[[" * 50_000, "\x00", "nan")
@@ -60,7 +63,7 @@ def _pipe(path: Path, draw: random.Random) -> None:
 
 def _sibling(path: Path, draw: random.Random) -> None:
     """Copy the file next to itself under a name that nothing expects."""
-    shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    shutil.copy(path, path.with_name(f"{COPY}{path.name}"))
 
 
 DAMAGES: dict[str, Damage] = {

@@ -65,7 +65,13 @@ def test_the_newest_measurement_of_a_label_and_seed_is_kept():
 def test_section_has_the_gaps_in_percent_and_says_that_it_uses_labels(tmp_path):
     for one in (made(), made(seed=1), made("base")):
         measurements.write(
-            tmp_path, "affinity", name="x", key=one.key, manifest=one.manifest, rows=one.rows
+            tmp_path,
+            "affinity",
+            name="x",
+            key=one.key,
+            manifest=one.manifest,
+            rows=one.rows,
+            notice=print,
         )
     (section,) = affinity_sections(measurements.read(tmp_path, "affinity")[0])
     files = section.files()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ttt_bench.errors import BenchError
 from ttt_bench.util.claims import Claims, Owner
 
 FORK = multiprocessing.get_context("fork")
@@ -186,3 +188,15 @@ def test_waiting_says_once_for_whom_and_ends_when_the_owner_does(tmp_path: Path)
     with claims(tmp_path).waiting("unit", "training base", told):
         assert path.exists()
     assert notices == ["waiting for training base by process 7 on there"]
+
+
+def test_a_claim_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))  # as on a full disk
+    try:
+        with pytest.raises(BenchError, match="unit.claim"), claims(tmp_path).attempt("unit"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    with claims(tmp_path).attempt("unit") as other:
+        assert other is None

@@ -59,8 +59,12 @@ class FileLeases:
             file = (self.folder / name).open("x", encoding="utf-8")
         except FileExistsError:
             return False
-        with file:
-            file.write(text)
+        try:
+            with file:
+                file.write(text)
+        except OSError:  # an empty claim would count as that of an unknown owner
+            self.remove(name)
+            raise
         return True
 
     def read(self, name: str) -> str | None:
