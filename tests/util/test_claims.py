@@ -194,7 +194,7 @@ def test_a_claim_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))  # as on a full disk
     try:
-        with pytest.raises(BenchError, match="unit.claim"), claims(tmp_path).attempt("unit"):
+        with pytest.raises(BenchError, match=r"unit\.claim"), claims(tmp_path).attempt("unit"):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
