@@ -102,7 +102,9 @@ def put_everything(root: Path) -> dict[str, Path]:
     cell = put_cell(root, provenance={"checkpoints": [checkpoint.stem]})
     write_trained_data(root / "checkpoints", {"some data": "0123"})
     partial = cell.with_name(".norm-decade.partial.safetensors")
-    tensor_file.save(partial, {"w": torch.ones(2)}, {"config": "decade", "unit": 1})
+    shard = partial.with_name(".norm-decade.shard-1-of-2.partial.safetensors")
+    for path in (partial, shard):
+        tensor_file.save(path, {"w": torch.ones(2)}, {"config": "decade", "unit": 1})
     order = root / "launched" / "0123" / "order.json"
     sealed.write(order, {"cells": ["decade"]})
     order.with_name("worker-0.log").write_text("started")
@@ -123,6 +125,7 @@ def put_everything(root: Path) -> dict[str, Path]:
         "time": checkpoint.with_suffix(".times.json"),
         "data": root / "checkpoints" / "data.json",
         "unfinished": partial,
+        "shard": shard,
     }
 
 

@@ -15,6 +15,7 @@ from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import measurements, store
 from ttt_bench.results.checkpoints.trained_data import read_trained_data
 from ttt_bench.results.integrity import damages
+from ttt_bench.results.leftovers import SHARD
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import STORED, Kind, Part, contents, require_results
 from ttt_bench.results.records import MISPLACED
@@ -160,7 +161,7 @@ def _checkpoint(path: Path) -> list[DamagedError]:
 def _unfinished(path: Path) -> list[DamagedError]:
     about = tensors.verify(path)
     key = about.get("config", about.get("stage"))
-    if not claim_name(path).endswith(str(key)):
+    if not claim_name(path).partition(SHARD)[0].endswith(str(key)):
         raise DamagedError(path, f"it belongs to {key}", MISPLACED)
     return []
 
