@@ -104,7 +104,9 @@ def put_everything(root: Path) -> dict[str, Path]:
     partial = cell.with_name(".norm-decade.partial.safetensors")
     shard = partial.with_name(".norm-decade.shard-1-of-2.partial.safetensors")
     for path in (partial, shard):
-        tensor_file.save(path, {"w": torch.ones(2)}, {"config": "decade", "unit": 1})
+        tensor_file.save(
+            path, {"w": torch.ones(2)}, {"config": "decade", "unit": 1, "name": path.name}
+        )
     order = root / "launched" / "0123" / "order.json"
     sealed.write(order, {"cells": ["decade"]})
     order.with_name("worker-0.log").write_text("started")

@@ -274,6 +274,8 @@ class CellRun:
     def _saver(
         self, session: Session, record: Record, watch: Stopwatch, shard: Shard | None
     ) -> Callable[[int], None]:
+        path = self._path(shard)
+
         def save(unit: int) -> None:
             state = session.state() | tensor_file.with_prefix("record.", record.to_tensors())
             about = {
@@ -282,8 +284,9 @@ class CellRun:
                 "losses": record.losses,
                 "schema_version": schema.SCHEMA_VERSION,
                 "config": self.cell.hash,
+                "name": path.name,
             }
-            tensor_file.save(self._path(shard), state, about)
+            tensor_file.save(path, state, about)
 
         return save
 
@@ -325,11 +328,11 @@ class CellRun:
         """Return what `_saver` wrote.
 
         Raises:
-            DamagedError: the file is damaged, or of another cell.
+            DamagedError: the file is damaged, or of another cell or shard.
         """
         state, about = tensor_file.load(partial)
-        if about.get("config") != self.cell.hash:
-            raise DamagedError(partial, "it is of another cell", tensor_file.REMEDY)
+        if (about.get("config"), about.get("name")) != (self.cell.hash, partial.name):
+            raise DamagedError(partial, "it is of another cell or shard", tensor_file.REMEDY)
         return state, about
 
     def _rows(self, record: Record) -> pd.DataFrame:

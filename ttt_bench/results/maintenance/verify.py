@@ -15,7 +15,7 @@ from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import measurements, store
 from ttt_bench.results.checkpoints.trained_data import read_trained_data
 from ttt_bench.results.integrity import damages
-from ttt_bench.results.leftovers import SHARD
+from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import STORED, Kind, Part, contents, require_results
 from ttt_bench.results.records import MISPLACED
@@ -159,10 +159,11 @@ def _checkpoint(path: Path) -> list[DamagedError]:
 
 
 def _unfinished(path: Path) -> list[DamagedError]:
+    """Check the save of a cell or shard, which states its name, or that of a training."""
     about = tensors.verify(path)
-    key = about.get("config", about.get("stage"))
-    if not claim_name(path).partition(SHARD)[0].endswith(str(key)):
-        raise DamagedError(path, f"it belongs to {key}", MISPLACED)
+    name = about.get("name", f"{about.get('stage')}{PARTIAL}")
+    if path.name != name:
+        raise DamagedError(path, f"it belongs to {name}", MISPLACED)
     return []
 
 
