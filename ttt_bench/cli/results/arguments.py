@@ -26,7 +26,7 @@ def say_all(prefix: str, lines: Iterable[str]) -> None:
         say(f"{prefix}: {line}")
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def counted(counts: Mapping[Any, int]) -> str:
     """Return numbers of units in words, such as "60 cells, 1 study"."""
     words = [_plural(kind, count) for kind, count in sorted(counts.items()) if count]
     return ", ".join(words) or "nothing"

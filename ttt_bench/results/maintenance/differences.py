@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -59,8 +59,8 @@ def _scores(first: Path, second: Path) -> str:
     return "; ".join(words) or "columns of rows.parquet other than the scores"
 
 
-def _largest(gaps: pd.Series, one: pd.Series, two: pd.Series) -> str:
-    place = gaps.idxmax()
+def _largest(gaps: pd.Series[float], one: pd.Series[float], two: pd.Series[float]) -> str:
+    place: Any = gaps.idxmax()
     step, task, metric, label = place
     score = f"{task} {metric} {label}".rstrip()
     return (

@@ -18,7 +18,7 @@ from ttt_bench.results.integrity import damages
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import STORED, Kind, Part, contents, require_results
-from ttt_bench.results.records import MISPLACED
+from ttt_bench.results.records import ATTEMPTS, MISPLACED
 from ttt_bench.results.study_files import read_study
 from ttt_bench.results.timed_work import read_time
 from ttt_bench.util.hashing import hash_of
@@ -102,7 +102,7 @@ def findings(part: Part) -> list[Finding]:
             kind=part.kind,
             path=error.path,
             # the history of a cell is no reason to set its numbers aside
-            unit=error.path if error.path.name == store.ATTEMPTS else part.path,
+            unit=error.path if error.path.name == ATTEMPTS else part.path,
             problem=str(error),
         )
         for error in found
@@ -131,7 +131,7 @@ def set_findings_aside(root: Path, found: Sequence[Finding]) -> tuple[list[str],
 
 
 def _whole_unit(unit: Path) -> Path:
-    return unit.parent if unit.name == store.ATTEMPTS else unit
+    return unit.parent if unit.name == ATTEMPTS else unit
 
 
 def _paths(parts: Sequence[Part], kind: Kind) -> tuple[Path, ...]:
