@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ttt_bench.errors import DamagedError
-from ttt_bench.util.os_errors import explained_reading
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 
 DIGEST = "digest"
 """The entry of the description that holds the digest."""
@@ -68,9 +68,10 @@ def verify(path: Path) -> dict[str, Any]:
         DamagedError: the file has no digest, or its content differs from it.
         DataError: the file does not exist or cannot be read.
     """
+    size = file_bytes(path)
     with explained_reading(path), path.open("rb") as file:
         try:
-            header, start = _header(file, path.stat().st_size)
+            header, start = _header(file, size)
             about = description_in(header)
             written = about.pop(DIGEST, None)
             found = digest(about, _contents(file, header, start))
@@ -87,9 +88,10 @@ def written_digest(path: Path) -> str:
         DamagedError: it has none.
         DataError: it does not exist or cannot be read.
     """
+    size = file_bytes(path)
     with explained_reading(path), path.open("rb") as file:
         try:
-            return str(description_in(_header(file, path.stat().st_size)[0])[DIGEST])
+            return str(description_in(_header(file, size)[0])[DIGEST])
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError(path, " ".join(str(error).split()), REMEDY) from error
 
