@@ -123,9 +123,9 @@ class Place:
 
 def content(results: Path) -> dict[str, bytes]:
     """Return name -> bytes of everything that a results folder holds but history and times."""
-    cells = [path for path in (results / "cells").rglob("*") if path.is_file()]
-    kept = [path for path in cells if path.name != _HISTORY]
-    kept += (results / "checkpoints").glob("*.safetensors")
+    cells = [path for path in (results / "cells").rglob("*") if path.name != _HISTORY]
+    checkpoints = (results / "checkpoints").glob("*.safetensors")
+    kept = [path for path in (*cells, *checkpoints) if path.is_file()]
     return {str(path.relative_to(results)): path.read_bytes() for path in kept}
 
 
