@@ -44,13 +44,13 @@ COUNTS = {
 """Part -> number of faults of the whole campaign."""
 
 SHORT = {
-    "kills": 4,
-    "disks": 2,
+    "kills": 2,
+    "disks": 1,
     "clocks": 1,
     "memory": 1,
-    "corruptions": 20,
-    "options": 30,
-    "weights": 8,
+    "corruptions": 10,
+    "options": 20,
+    "weights": 5,
 }
 """The same for the short form."""
 SHORT_SWEEPS = (Sweep("base,tent"),)
