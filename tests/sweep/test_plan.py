@@ -75,6 +75,17 @@ def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(
     assert "--set data.sizes.target=[H, W]" in message
 
 
+def test_what_several_devices_cannot_train_alike_is_refused(tmp_path: Path) -> None:
+    message = refusal(
+        tmp_path,
+        methods="base",
+        train_devices=3,
+        set={"training.batch": 2, "model.backbone_args": {"drop_path_rate": 0.5}},
+    )
+    assert "--train-devices 3 needs batches of at least 3 source images" in message
+    assert "test_resnet draws random numbers in backbone.layer" in message
+
+
 def test_a_backbone_without_batch_norm_runs_what_can_run(tmp_path: Path) -> None:
     display = Notices()
     cells = plan(tmp_path, set={"model.backbone": "test_convnext"}, progress=display).cells

@@ -54,3 +54,22 @@ def free_memory(device: torch.device) -> None:
     gc.collect()  # an error and its frames may refer to each other
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def training_devices(device: torch.device, count: int) -> tuple[torch.device, ...]:
+    """Return the devices that train a source model together: a device and the GPUs after it.
+
+    A CPU is returned `count` times, for as many processes.
+
+    Raises:
+        BenchError: the machine has fewer GPUs.
+    """
+    if device.type == "cpu" or count == 1:
+        return (device,) * count
+    first, available = device.index or 0, torch.cuda.device_count()
+    if first + count > available:
+        raise BenchError(
+            f"--train-devices {count} needs the devices cuda:{first} to cuda:{first + count - 1}, "
+            f"but this process sees {available} GPUs; use fewer, or another --device"
+        )
+    return tuple(torch.device("cuda", first + n) for n in range(count))

@@ -38,6 +38,7 @@ SWEEP_FIELDS = (
     "results",
     "data_root",
     "source_weights",
+    "train_devices",
     "check",
     "threads",
 )

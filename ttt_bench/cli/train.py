@@ -21,6 +21,7 @@ COLUMNS = ("source", "model", "seed", "task", "metric", "score", "prior", "ratio
     "label_space",
     "set",
     "device",
+    "train_devices",
     "deterministic",
     "results",
     "data_root",

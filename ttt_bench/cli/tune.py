@@ -43,6 +43,7 @@ HINT = "choose another file with --out"
     "set",
     "device",
     "deterministic",
+    "train_devices",
     "results",
     "data_root",
     "source_weights",

@@ -160,6 +160,13 @@ class Request(Strict):
         description="CPU threads of each process. On a CPU the last digits of numbers depend on "
         "it. Default: that of PyTorch on this machine.",
     )
+    train_devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Devices that train a source model together: --device and the GPUs after it, "
+        "or as many processes on the CPU.",
+    )
     check: bool = Field(
         default=True,
         description="Check methods of other packages before they run, once per version of their "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -11,6 +12,7 @@ from timm.layers.format import Format
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
+from ttt_bench.model.split import BatchSplit
 from ttt_bench.network import STAGES, Network
 
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -36,10 +38,15 @@ class MultiTaskModel(Network):
         backbone: the layers that compute the stages, a feature network of timm.
         channels: number of channels of each stage.
         tasks: task -> output channels, in canonical order.
+
+    Attributes:
+        split: how several devices share the images of `stages` in source training; None for one
+            device.
     """
 
     mean: Tensor
     std: Tensor
+    split: BatchSplit | None = None
 
     def __init__(
         self, backbone: nn.Module, channels: Sequence[int], tasks: Mapping[str, int]
@@ -74,6 +81,10 @@ class MultiTaskModel(Network):
 
         Layers behind the last stage are not computed if the backbone is a `FeatureListNet`.
         """
+        compute = partial(self._stages, last=last)
+        return compute(images) if self.split is None else self.split.stages(compute, images)
+
+    def _stages(self, images: Tensor, last: int) -> list[Tensor]:
         x = self.normalise(images)
         if isinstance(self.backbone, FeatureListNet):
             features = _first_features(self.backbone, x, last)

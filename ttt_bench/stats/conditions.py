@@ -46,6 +46,7 @@ def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
         # earlier versions had the default kernels only
         "kernels": provenance.get("kernels", "default") if provenance else None,
         "number of threads": provenance.get("threads"),
+        "number of training devices": provenance.get("train_devices", 1) if provenance else None,
         "version of torch": versions.get("torch"),
         "version of timm": versions.get("timm"),
         "version of ttt-bench": versions.get("ttt-bench"),

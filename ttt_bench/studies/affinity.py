@@ -175,6 +175,7 @@ class _Run:
                 deterministic=self.plan.sweep.request.deterministic,
             ),
             progress=self.progress,
+            train_devices=self.plan.sweep.request.train_devices,
         )
 
     def store(self, one: Planned) -> bool:

@@ -30,8 +30,10 @@ from ttt_bench.sweep.variant import Source, Variant, fingerprint_fields, make_va
 from ttt_bench.train.chain import (
     SourceSpec,
     TrainingStage,
+    checkpoint_path,
     trains_own_source,
 )
+from ttt_bench.train.work import devices_of
 from ttt_bench.util.code.files import package_of
 from ttt_bench.util.code.plugins import Entry
 from ttt_bench.util.hashing import harness_hash, hash_of, versions
@@ -271,6 +273,7 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
         "precision": cell.config["precision"],
         "kernels": cell.spec.kernels,
         "threads": torch.get_num_threads(),
+        "train_devices": _train_devices(cell, request),
         "source_data": cell.opened.source_data.fingerprint,
         "target_data": cell.opened.target_data.fingerprint,
         "source_files": _files_record(cell.opened.source_data),
@@ -278,6 +281,14 @@ def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
         "checkpoints": [] if weights else [stage.key for stage in cell.chain],
         "source_weights": str(weights) if weights else None,
     }
+
+
+def _train_devices(cell: Cell, request: Request) -> int:
+    """Return the largest number of devices that trained a stage of the source model."""
+    if request.source_weights:
+        return 1
+    folder = request.results / "checkpoints"
+    return max(devices_of(checkpoint_path(folder, stage.key)) for stage in cell.chain)
 
 
 def _files_record(data: Dataset) -> dict[str, str | None]:

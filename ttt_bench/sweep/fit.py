@@ -17,6 +17,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.backbone import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.model.split import random_layer
 from ttt_bench.model.weights import load_weights, normalisation_notice
 from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
@@ -98,6 +99,7 @@ def fit_network(opened: OpenedPair, resolved: ResolvedRequest) -> NetworkFit:
         problems=(
             *_image_problems(opened, network, resolved),
             *_source_problems(opened, resolved),
+            *_sharing_problems(opened, network, resolved),
         ),
         batchnorm=_has_batchnorm(network),
     )
@@ -220,6 +222,26 @@ def _size_problems(opened: OpenedPair, role: str, size: tuple[int, int]) -> list
         f"{size[0]}x{size[1]} ({error}); use another backbone or other sizes "
         f"(--set data.sizes.{role}=[H, W])"
     ]
+
+
+def _sharing_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequest) -> list[str]:
+    """Return the reasons why several devices cannot train source models of the pair together."""
+    devices, batch = resolved.request.train_devices, opened.preset.training.batch
+    if devices == 1 or resolved.weights is not None:
+        return []
+    problems: list[str] = []
+    if batch < devices:
+        problems.append(
+            f"{opened.pair.name}: --train-devices {devices} needs batches of at least {devices} "
+            f"source images, and they have {batch}; use fewer devices or --set training.batch=N"
+        )
+    if random := random_layer(network):
+        problems.append(
+            f"{opened.pair.name}: {opened.preset.model.backbone} draws random numbers in {random}, "
+            "which would be others on several devices; use --train-devices 1 or set the rate to 0 "
+            "in model.backbone_args"
+        )
+    return problems
 
 
 def _has_batchnorm(network: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttt_bench.adapt.device import find_device, training_devices
 from ttt_bench.config.request import Request
 from ttt_bench.config.tuned import Conditions, conditions_of, tuned_problems
 from ttt_bench.designs.study import Study
@@ -13,7 +14,7 @@ from ttt_bench.sweep.fit import PairFit, fit_pair
 from ttt_bench.sweep.methods import requested_methods
 from ttt_bench.sweep.opened import open_pairs
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.util.problems import raise_problems
+from ttt_bench.util.problems import attempt, raise_problems
 from ttt_bench.util.process import fixed_process, refuse_replaced_code
 from ttt_bench.util.progress import Progress
 
@@ -68,6 +69,7 @@ def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
     refuse_replaced_code()
     methods, problems = requested_methods(resolved)
     raise_problems(problems)  # before data are opened, which may take minutes
+    _require_training_devices(resolved.request)
     pairs, problems = open_pairs(resolved, progress)
     fits = [fit_pair(opened, methods.settings[opened.preset_name], resolved) for opened in pairs]
     notices = [*methods.notices, *(notice for fit in fits for notice in fit.notices)]
@@ -77,6 +79,13 @@ def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
     problems += [problem for fit in fits for problem in _tuned_problems(fit, resolved)]
     raise_problems(problems)
     return fits
+
+
+def _require_training_devices(request: Request) -> None:
+    """Raise a BenchError if the machine has fewer GPUs than train together."""
+    device, _ = attempt(find_device, request.device)
+    if device is not None:  # a plan may be made for another machine
+        training_devices(device, request.train_devices)
 
 
 def fit_conditions(fit: PairFit, resolved: ResolvedRequest, protocol: str) -> Conditions:

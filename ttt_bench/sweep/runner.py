@@ -90,6 +90,7 @@ class Runner:
             device=self.device,
             progress=progress,
             save_seconds=save_seconds,
+            train_devices=sweep.request.train_devices,
         )
 
     def run(self) -> Outcome:

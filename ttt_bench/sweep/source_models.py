@@ -46,7 +46,12 @@ def train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
 def _train_sources(sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
     device = find_device(sweep.request.device, deterministic=sweep.request.deterministic)
     store.check_writable(sweep.request.results)
-    trainer = Trainer(folder=sweep.checkpoints, device=device, progress=progress)
+    trainer = Trainer(
+        folder=sweep.checkpoints,
+        device=device,
+        progress=progress,
+        train_devices=sweep.request.train_devices,
+    )
     training = _SourceTraining(sweep=sweep, trainer=trainer, progress=progress)
     models: dict[str, Cell] = {}  # the first cell of each model
     for cell in sweep.cells:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch.utils.data import DataLoader
 
 from ttt_bench.data.base import Dataset
-from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.train.chain import SourceSpec, TrainingStage
-from ttt_bench.util.code.error_place import describe
+from ttt_bench.train.worker_error import WorkerError
 from ttt_bench.util.seeding import derive_seed
 
 
@@ -59,39 +56,7 @@ def training_batches(
     return loader(dataset, batches, workers, seeds if spec.training.flip else None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Failed:
-    """An error of a worker process, in the form in which it reaches this process.
-
-    PyTorch would put the worker's whole traceback into the error's message.
-
-    Attributes:
-        message: one line.
-        traceback: the worker's traceback.
-        damaged: whether the data are to blame, and not the code that reads them.
-    """
-
-    message: str
-    traceback: str
-    damaged: bool
-
-    @classmethod
-    def of(cls, error: Exception) -> _Failed:
-        """Return the form of an error that is being handled."""
-        return cls(
-            message=describe(error),
-            traceback=traceback.format_exc(),
-            damaged=isinstance(error, DataError),
-        )
-
-    def error(self) -> BenchError:
-        """Return the error to raise; its notes contain the worker's traceback."""
-        error = (DataError if self.damaged else BenchError)(self.message)
-        error.add_note(self.traceback)
-        return error
-
-
-class _Batches(torch.utils.data.Dataset[Batch | _Failed]):
+class _Batches(torch.utils.data.Dataset[Batch | WorkerError]):
     """Whole batches of a data set, as items of PyTorch's loader."""
 
     def __init__(
@@ -102,13 +67,13 @@ class _Batches(torch.utils.data.Dataset[Batch | _Failed]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, number: int) -> Batch | _Failed:
+    def __getitem__(self, number: int) -> Batch | WorkerError:
         if torch.utils.data.get_worker_info() is None:
             return self._read(number)
         try:
             return self._read(number)
         except Exception as error:  # a data set of another package may raise anything
-            return _Failed.of(error)
+            return WorkerError.of(error)
 
     def _read(self, number: int) -> Batch:
         if self.seeds is None:
@@ -136,6 +101,6 @@ def loader(
     """
     items = DataLoader(_Batches(dataset, batches, seeds), batch_size=None, num_workers=workers)
     for item in items:
-        if isinstance(item, _Failed):
+        if isinstance(item, WorkerError):
             raise item.error()
         yield item

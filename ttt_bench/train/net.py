@@ -12,12 +12,12 @@ from ttt_bench.util.process import watched
 from ttt_bench.util.seeding import derive_seed
 
 
-def build_net(spec: SourceSpec, adapter: Adapter, *, pretrained: bool = True) -> Net:
+def build_net(spec: SourceSpec, adapter: Adapter | None, *, pretrained: bool = True) -> Net:
     """Return the untrained network of a method; `model` is the same for every method of a seed.
 
     Args:
         spec: the source training.
-        adapter: the method, which may add modules.
+        adapter: the method, which may add modules; None for the shared network alone.
         pretrained: load the initial weights of the configuration. False if all weights are
             overwritten afterwards.
 
@@ -29,6 +29,8 @@ def build_net(spec: SourceSpec, adapter: Adapter, *, pretrained: bool = True) ->
         torch.manual_seed(derive_seed(spec.seed, "model"))
         model = build_model(config, spec.tasks)
         model.normalise_by(spec.normalisation)
+        if adapter is None:
+            return Net(model, None)
         torch.manual_seed(derive_seed(spec.seed, "extra", adapter.name))
         with watched(f"`build` of method {adapter.name}"):
             return Net(model, adapter.build(model, spec.tasks))

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ttt_bench.adapt.device import device_name
+from ttt_bench.adapt.device import device_name, training_devices
 from ttt_bench.adapter import Adapter
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import BenchError, DamagedError
@@ -34,6 +34,7 @@ from ttt_bench.train.chain import (
 )
 from ttt_bench.train.loader import training_batches
 from ttt_bench.train.net import build_net
+from ttt_bench.train.parallel import ParallelRun, on_devices
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
 from ttt_bench.train.work import statistics_work, training_work
@@ -56,12 +57,15 @@ class Trainer:
         device: the device to train on.
         progress: shows one bar per stage.
         save_seconds: seconds between two saves of an unfinished stage.
+        train_devices: number of devices that train a source model together: `device` and the GPUs
+            after it, or as many processes on the CPU.
     """
 
     folder: Path
     device: torch.device
     progress: Progress
     save_seconds: float = SAVE_SECONDS
+    train_devices: int = 1
     _claims: Claims = field(init=False, repr=False)
     _failed: dict[str, Exception] = field(default_factory=dict, init=False, repr=False)
 
@@ -241,10 +245,13 @@ class Trainer:
         partial = self.folder / f"{stage.key}.partial.safetensors"
         if partial.exists():
             self._resume(run, partial)
-        self._iterate(run, dataset, workers, partial)
+        with on_devices(run, training_devices(self.device, self.train_devices)) as updates:
+            self._iterate(updates, dataset, workers, partial)
         path = checkpoint_path(self.folder, stage.key)
         self._save(path, run.weights(), stage.dependencies)
-        work = training_work(run.spec, stage, dataset, device_name(self.device))
+        work = training_work(
+            run.spec, stage, dataset, device_name(self.device), devices=self.train_devices
+        )
         self._save_time(path, work, run.seconds)
         partial.unlink(missing_ok=True)
 
@@ -258,7 +265,9 @@ class Trainer:
         except DamagedError as error:
             self._set_aside(partial, error)
 
-    def _iterate(self, run: StageRun, dataset: Dataset, workers: int, partial: Path) -> None:
+    def _iterate(
+        self, run: StageRun | ParallelRun, dataset: Dataset, workers: int, partial: Path
+    ) -> None:
         """Make the remaining updates; save the state in `partial` at times and at an interrupt."""
         stage, spec, start = run.stage, run.spec, run.iteration
         batches = training_batches(dataset, spec, stage, start=start, workers=workers)

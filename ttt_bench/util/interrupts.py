@@ -33,6 +33,19 @@ def ignore_signals() -> None:
 
 
 @contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Delay all of `SIGNALS` until the end of the block.
+
+    A process that is started within the block never gets them: its parent ends it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def held_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether the process was interrupted within the block.
 

@@ -43,7 +43,7 @@ def pending_work(sweep: Sweep, states: Mapping[str, str], device: str) -> Pendin
     for cell in sweep.cells:
         if states[cell.hash] in FINISHED or cell.hash in works:
             continue
-        training = dict(_training(cell, sweep.checkpoints, trained, device))
+        training = dict(_training(cell, sweep, trained, device))
         statistics = dict(_statistics(cell, sweep.checkpoints, measured, device))
         trained |= training
         measured |= statistics
@@ -53,13 +53,14 @@ def pending_work(sweep: Sweep, states: Mapping[str, str], device: str) -> Pendin
 
 
 def _training(
-    cell: Cell, checkpoints: Path, before: Mapping[Path, Work], device: str
+    cell: Cell, sweep: Sweep, before: Mapping[Path, Work], device: str
 ) -> Iterator[tuple[Path, Work]]:
     """Yield checkpoint and work of the stages that are trained for a cell."""
     if cell.weights is None:
-        for stage in _untrained(cell, checkpoints, before):
-            work = training_work(cell.spec, stage, cell.opened.source_data, device)
-            yield checkpoint_path(checkpoints, stage.key), work
+        data, devices = cell.opened.source_data, sweep.request.train_devices
+        for stage in _untrained(cell, sweep.checkpoints, before):
+            work = training_work(cell.spec, stage, data, device, devices=devices)
+            yield checkpoint_path(sweep.checkpoints, stage.key), work
 
 
 def _untrained(

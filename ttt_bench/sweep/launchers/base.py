@@ -38,12 +38,14 @@ class Job:
         order: the file of the work order. Its folder is for logs.
         workers: the number of workers, at least 1.
         cells: the number of cells that are left.
+        devices: the number of GPUs that a worker trains a source model on.
         environment: environment variables that a worker on another machine needs.
     """
 
     order: Path
     workers: int
     cells: int
+    devices: int = 1
     environment: Mapping[str, str] = field(default_factory=_own_environment)
 
     def command(self, number: int) -> list[str]:

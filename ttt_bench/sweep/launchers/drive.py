@@ -78,7 +78,12 @@ def _job(sweep: Sweep, pending: _Pending) -> Job:
     path = sweep.request.results.absolute() / LAUNCHED / order.key / "order.json"
     write_order(path, order)
     workers = max(1, min(sweep.request.workers, len(pending.cells)))
-    return Job(order=path, workers=workers, cells=len(pending.cells))
+    return Job(
+        order=path,
+        workers=workers,
+        cells=len(pending.cells),
+        devices=sweep.request.train_devices,
+    )
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,10 @@ RESTARTS = 3
 
 
 class Local(Launcher[Settings]):
-    """Start workers on this machine: one per GPU in turn, or one per group of CPU cores."""
+    """Start workers on this machine: one per GPU in turn, or one per group of CPU cores.
+
+    With --train-devices N, one per N GPUs.
+    """
 
     name = "local"
 
@@ -100,7 +103,7 @@ def _start(job: Job, number: int) -> subprocess.Popen[bytes]:
     Its standard input is a pipe of this process: if this process is killed, the worker finds the
     pipe closed and stops.
     """
-    environment = {**os.environ, **_device(number)}
+    environment = {**os.environ, **_devices(number, job.devices)}
     log = job.log(number)
     with explained(log), log.open("ab") as output:
         process = subprocess.Popen(
@@ -115,15 +118,17 @@ def _start(job: Job, number: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def _device(number: int) -> dict[str, str]:
-    """Return the environment in which a worker sees one GPU only."""
+def _devices(number: int, count: int) -> dict[str, str]:
+    """Return the environment in which a worker sees `count` GPUs only."""
     import torch
 
     if not torch.cuda.is_available():
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = [name for name in visible if name] or [*map(str, range(torch.cuda.device_count()))]
-    return {"CUDA_VISIBLE_DEVICES": names[number % len(names)]}
+    numbers = range(number * count, (number + 1) * count)
+    own = dict.fromkeys(names[n % len(names)] for n in numbers)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own)}
 
 
 def _pin(pid: int, number: int, workers: int) -> None:
