@@ -244,7 +244,10 @@ class NCTTT(Adapter[NCTTTOptions, NoiseContrast]):
     def source_loss(self, step: SourceStep[NoiseContrast]) -> dict[str, Tensor]:
         sigma_1, sigma_2 = self.options.sigma_1, self.options.sigma_2
         projected = self._project(step.net, step.stages)
-        levels = [sigma * step.ctx.normal_like(projected) for sigma in (sigma_1, sigma_2)]
+        levels = [
+            sigma * step.ctx.stream(name).normal_like(projected)
+            for name, sigma in (("noise 1", sigma_1), ("noise 2", sigma_2))
+        ]
         if self.options.noise == "batch_summed":
             levels = [batch_summed_noise(level) for level in levels]
         noise = torch.cat(levels)

@@ -278,10 +278,11 @@ def _rotation_loss(net: Net[nn.Module], rotated: Tensor, labels: Tensor) -> Tens
 
 
 def _random_views(images: Tensor, ctx: Context) -> Tensor:
-    return random_view(images, place=ctx.rand(len(images), 2), mirror=ctx.rand(len(images)) < 0.5)
+    place = ctx.stream("place").rand(len(images), 2)
+    return random_view(images, place, mirror=ctx.stream("mirror").rand(len(images)) < 0.5)
 
 
 def _randomly_rotated(views: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
     """Turn every view by a random angle; return the views and the labels of the angles."""
-    labels = (ctx.rand(len(views)) * ANGLES).long()
+    labels = (ctx.stream("angle").rand(len(views)) * ANGLES).long()
     return rotate_batch(views, labels), labels

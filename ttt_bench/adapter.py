@@ -14,7 +14,7 @@ The contract (`docs/adding-a-method.md` has a worked example):
 * `step` returns losses. The harness sums them, updates the parameters, and calls `step` again. A
   step may call `torch.autograd.grad`, but never `backward` and never an optimiser.
 * Everything that changes between steps is a parameter or a buffer of `net`. A reset restores the
-  moved parameters, the buffers and the optimiser in place, and seeds the generators again.
+  moved parameters, the buffers and the optimiser in place, and seeds the streams again.
 * What does not change after `bind` (source statistics, hooks, caches) may be kept on the adapter.
   So may values for one batch that `begin_batch` sets. If a run is stopped within a batch, the
   resumed run calls `begin_batch` and the steps again, before it restores parameters and buffers.
@@ -22,7 +22,8 @@ The contract (`docs/adding-a-method.md` has a worked example):
   threads, hooks of all modules, the code of layers. A method that leaves it changed fails. Hooks on
   layers of `net`, and contexts that are left again, are allowed.
 * Random numbers come from `ctx`, seeded by (seed, method, batch), so that the order of batches does
-  not matter. `build` runs under a seeded global generator.
+  not matter. Draws of different purposes come from different streams, `ctx.stream(name)`. `build`
+  runs under a seeded global generator.
 * A step makes no decision on the host that depends on tensor values (no `.item()`, no such shape).
 """
 
@@ -299,29 +300,16 @@ class Card:
     quirks: tuple[Quirk, ...] = ()
 
 
-class Context(ABC):
-    """Services of the harness: random numbers, losses and normalisation modes."""
+class Draws(ABC):
+    """A stream of random numbers, seeded by (seed, method, batch) and its name.
 
-    generator: torch.Generator
-    """A CPU generator, seeded by (seed, method, batch); its numbers are the same on all devices."""
-    recipe: Recipe
-    """The loss recipe: the source's during training, the target's during adaptation."""
-    source_recipe: Recipe
-    """The source's loss recipe."""
+    Draws of one stream depend on the earlier draws of that stream, and on no other stream.
+    """
 
+    @property
     @abstractmethod
-    def norm(
-        self, mode: Norm, stats: Mapping[str, Tensor] | None = None
-    ) -> AbstractContextManager[None]:
-        """Return a context in which the model's BatchNorm layers behave as `mode`.
-
-        `stats`, named as by `ttt_bench.model.running_statistics`, is a second set of running
-        statistics: it replaces the layers' own and is updated under `Norm.EMA`.
-        """
-
-    @abstractmethod
-    def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the recipe's supervised loss of a task (scalar, unweighted)."""
+    def generator(self) -> torch.Generator:
+        """The stream's CPU generator; its numbers are the same on all devices."""
 
     @abstractmethod
     def rand(self, *shape: int) -> Tensor:
@@ -337,6 +325,41 @@ class Context(ABC):
     @abstractmethod
     def normal_like(self, x: Tensor) -> Tensor:
         """Draw standard normal numbers of the shape of `x`; see `uniform_like`."""
+
+
+class Context(Draws):
+    """Services of the harness: random numbers, losses and normalisation modes.
+
+    `ctx.rand` and its siblings draw from the main stream. Each hook (`begin_batch`, `step`,
+    `predict`, ...) has streams of its own, so that drawing more in one moves no number of another.
+    """
+
+    recipe: Recipe
+    """The loss recipe: the source's during training, the target's during adaptation."""
+    source_recipe: Recipe
+    """The source's loss recipe."""
+
+    @abstractmethod
+    def stream(self, name: str) -> Draws:
+        """Return the stream of a name, for draws of one purpose, such as `stream("mask")`.
+
+        Draws of different purposes belong in different streams: then a further draw for one of them
+        leaves the numbers of the others as they are.
+        """
+
+    @abstractmethod
+    def norm(
+        self, mode: Norm, stats: Mapping[str, Tensor] | None = None
+    ) -> AbstractContextManager[None]:
+        """Return a context in which the model's BatchNorm layers behave as `mode`.
+
+        `stats`, named as by `ttt_bench.model.running_statistics`, is a second set of running
+        statistics: it replaces the layers' own and is updated under `Norm.EMA`.
+        """
+
+    @abstractmethod
+    def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the recipe's supervised loss of a task (scalar, unweighted)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,12 +228,13 @@ def test_source_loss(noise: str, tap: Any) -> None:
     ctx = HarnessContext(net, RECIPES["weighted"])
     ctx.seed(0, "nc_ttt", 0)
     plain = PlainNet(net)
-    draw = torch.Generator().manual_seed(derive_seed(0, "nc_ttt", 0))
     features = net.model.stages(images)
     terms = source_terms(method, net, batch, ctx, stages=features)
     f = projected(plain, [stage.detach() for stage in features], tap)
     views, labels = [], []
-    for sigma in (0.4, 0.1):
+    for level, sigma in ((1, 0.4), (2, 0.1)):
+        seed = derive_seed(0, "nc_ttt", 0, "stream", f"noise {level}")
+        draw = torch.Generator().manual_seed(seed)
         n = sigma * torch.empty_like(f).normal_(generator=draw)
         if noise == "batch_summed":
             n = torch.stack([n[0] + n[1], n[0] + n[1]])

@@ -81,13 +81,21 @@ def rotation_loss_by_hand(plain: PlainNet, views: Tensor, labels: list[int], mod
     return torch.stack([total[i] - logits[i, label] for i, label in enumerate(labels)]).mean()
 
 
-def draws_by_hand(images: Tensor, draw: torch.Generator) -> tuple[Tensor, list[int]]:
+def streams(*use: object) -> dict[str, torch.Generator]:
+    """Return the generator of every purpose."""
+    return {
+        name: torch.Generator().manual_seed(derive_seed(*use, "stream", name))
+        for name in ("place", "mirror", "angle")
+    }
+
+
+def draws_by_hand(images: Tensor, draws: dict[str, torch.Generator]) -> tuple[Tensor, list[int]]:
     """Return the rotated views and their labels that follow from the next draws."""
     place, mirror = (
-        torch.rand(len(images), 2, generator=draw),
-        torch.rand(len(images), generator=draw) < 0.5,
+        torch.rand(len(images), 2, generator=draws["place"]),
+        torch.rand(len(images), generator=draws["mirror"]) < 0.5,
     )
-    labels = [int(4 * number) for number in torch.rand(len(images), generator=draw)]
+    labels = [int(4 * number) for number in torch.rand(len(images), generator=draws["angle"])]
     views = [
         view_by_hand(image, p, bool(m)) for image, p, m in zip(images, place, mirror, strict=True)
     ]
@@ -102,13 +110,13 @@ def test_two_steps_by_hand(fix_head: bool, copies: int) -> None:
     method = adapter(fix_head=fix_head, copies=copies)
     session = tiny_session(method, Optimiser(lr=0.5, weight_decay=1e-2), images=images)
     plain = PlainNet(tiny_net(method))
-    draw = torch.Generator().manual_seed(derive_seed(0, "ttt", 0))
+    draws = streams(0, "ttt", 0)
     moved = ("model.backbone.",) if fix_head else ("model.backbone.", "extra.")
     seen = set()
     for k, predictions, losses in session.trajectory(images, 2):
         assert_same_predictions(predictions, plain.predict(images, "running"))
         if k < 2:
-            rotated, labels = draws_by_hand(torch.cat([images] * copies), draw)
+            rotated, labels = draws_by_hand(torch.cat([images] * copies), draws)
             seen |= set(labels)
             loss = rotation_loss_by_hand(plain, rotated, labels, "ema")
             assert list(losses) == ["rotation"]
@@ -251,7 +259,7 @@ def test_the_source_loss_by_hand_moves_the_statistics_once_more() -> None:
     phase = method.phases()[0]
     terms = source_terms(method, net, Batch(images, batch.targets), ctx, stages=features)
     assert (phase.trains, phase.supervised) == (("model", "extra"), True)
-    rotated, labels = draws_by_hand(images, torch.Generator().manual_seed(derive_seed(3)))
+    rotated, labels = draws_by_hand(images, streams(3))
     wanted = rotation_loss_by_hand(plain, rotated, labels, "ema")
     assert list(terms) == ["rotation"], "a plain addend"
     torch.testing.assert_close(terms["rotation"], wanted)

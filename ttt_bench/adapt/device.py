@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import torch
 
 from ttt_bench.errors import BenchError
 from ttt_bench.util.process.kernels import require_workspace
+
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def find_device(name: str, *, deterministic: bool = False) -> torch.device:
@@ -73,3 +76,18 @@ def training_devices(device: torch.device, count: int) -> tuple[torch.device, ..
             f"but this process sees {available} GPUs; use fewer, or another --device"
         )
     return tuple(torch.device("cuda", first + n) for n in range(count))
+
+
+def processor_name(device: torch.device) -> str | None:
+    """Return the kind of a GPU, or the model of this machine's CPU; None if it is not known."""
+    return device_name(device) if device.type == "cuda" else cpu_field("model name")
+
+
+def cpu_field(name: str) -> str | None:
+    """Return the first value of a field of /proc/cpuinfo; None if there is none."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    values = [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
+    return values[0] if values else None

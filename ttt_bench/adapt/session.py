@@ -80,7 +80,7 @@ class Session:
     def reset(self) -> None:
         """Restore the source model in place: moved parameters, all buffers and the optimiser.
 
-        The method's generators are seeded again by `begin_batch`.
+        The method's streams are seeded again by `begin_batch`.
 
         Raises:
             BenchError: the method added, removed or reshaped buffers after `bind`.
@@ -97,7 +97,7 @@ class Session:
         """
         self.ctx.seed(self.seed, self.adapter.name, number)
         self.ctx.norms.set(self.plan.predict)
-        with torch.no_grad():
+        with torch.no_grad(), self.ctx.streams.within("begin_batch"):
             self.adapter.begin_batch(self.net, images, self.ctx)
 
     def trajectory(
@@ -159,7 +159,7 @@ class Session:
             BenchError: the method's `predict` returns something else.
         """
         self.ctx.norms.set(self.plan.predict)
-        with torch.no_grad():
+        with torch.no_grad(), self.ctx.streams.within("predict"):
             found = self._predicted(images)
         return self._checked(found, "predict", images)
 
@@ -176,33 +176,31 @@ class Session:
         return {task: torch.cat([one, second[task]]) for task, one in first.items()}
 
     def separate_prediction(self, images: Tensor) -> dict[str, Tensor]:
-        """Return what `predict` returns; buffers, generators and modes are as before the call.
+        """Return what `predict` returns; buffers, streams and modes are as before the call.
 
         So a prediction that the trajectory does not need changes none of its numbers.
         """
         buffers = dict(self.net.named_buffers())
         before = {name: buffer.detach().clone() for name, buffer in buffers.items()}
-        states = [generator.get_state() for generator in self.ctx.generators]
+        streams = self.ctx.streams.state()
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.ctx.norms.within(self.plan.predict):
             predictions = self.predict(images)
         for name, values in before.items():
             # the step's graph may have saved the buffer: `data` keeps its version
             buffers[name].data.copy_(values)
-        for generator, state in zip(self.ctx.generators, states, strict=True):
-            generator.set_state(state)
+        self.ctx.streams.restore(streams)
         return predictions
 
     def end_batch(self, images: Tensor) -> None:
         """Tell the method that the last step on a batch is done."""
-        with torch.no_grad():
+        with torch.no_grad(), self.ctx.streams.within("end_batch"):
             self.adapter.end_batch(self.net, images, self.ctx)
 
     def state(self) -> dict[str, Tensor]:
         """Return the state that batches pass on to the next ones, as flat tensors."""
         state = tensor_file.with_prefix("net.", self._changing())
-        for number, generator in enumerate(self.ctx.generators):
-            state[f"generator.{number}"] = generator.get_state()
+        state |= tensor_file.with_prefix("stream.", self.ctx.streams.state())
         if self.optimiser is not None:
             state |= tensor_file.with_prefix(
                 "optimiser.", tensor_file.optimiser_tensors(self.optimiser)
@@ -216,8 +214,7 @@ class Session:
             BenchError: the method added, removed or reshaped buffers after `bind`.
         """
         self._overwrite(tensor_file.below_prefix("net.", state))
-        for number, generator in enumerate(self.ctx.generators):
-            generator.set_state(state[f"generator.{number}"])
+        self.ctx.streams.restore(tensor_file.below_prefix("stream.", state))
         if self.optimiser is not None:
             tensor_file.restore_optimiser(
                 self.optimiser, tensor_file.below_prefix("optimiser.", state)

@@ -18,6 +18,7 @@ from ttt_bench.cli.datasets import data, pairs
 from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
 from ttt_bench.cli.report import report
+from ttt_bench.cli.reproduce import reproduce
 from ttt_bench.cli.run import run
 from ttt_bench.cli.time import time_methods
 from ttt_bench.cli.train import train
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run)
+app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("tune")(tune)

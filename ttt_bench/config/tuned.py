@@ -134,6 +134,12 @@ class TunedFile:
         found = self.tuned.methods.get(method)
         return {**found.optimiser, "lr": found.lr} if found else {}
 
+    def of_method(self, method: str) -> dict[str, Any]:
+        """Return the file's content without the other methods; all of it if it has no such one."""
+        content = self.tuned.model_dump(mode="json")
+        own = content["methods"].get(method)
+        return {**content, "methods": {method: own}} if own else content
+
     def origin(self) -> dict[str, Any]:
         """Return where the settings come from, for manifests."""
         record = self.tuned.record

@@ -59,6 +59,7 @@ class Manifest(BaseModel):
     options: dict[str, Any] = {}
     tuned: dict[str, Any] | None = None
     configuration: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     contract: dict[str, Any] | None = None
     provenance: dict[str, Any] = {}
     files: dict[str, StrictStr] = {}

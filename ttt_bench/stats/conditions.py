@@ -42,6 +42,7 @@ def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     method = manifest.get("method")
     found = {
         "device": provenance.get("device"),
+        "processor": provenance.get("processor"),
         "precision": provenance.get("precision"),
         # earlier versions had the default kernels only
         "kernels": provenance.get("kernels", "default") if provenance else None,

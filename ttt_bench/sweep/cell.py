@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from timm.models import model_entrypoint
 
+from ttt_bench.adapt.device import device_name, processor_name
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import ModelConfig
@@ -217,7 +218,7 @@ def manifest(
     ending: Ending,
     *,
     request: Request,
-    device: str,
+    device: torch.device,
     contract: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the manifest of a finished cell.
@@ -226,7 +227,7 @@ def manifest(
         cell: the cell.
         ending: how it ended.
         request: the request.
-        device: name of the device that computed it.
+        device: the device that computed it.
         contract: `contract_record` of the method.
     """
     opened = cell.opened
@@ -236,6 +237,11 @@ def manifest(
         "state": ending.state,
         "reason": ending.reason,
         "configuration": cell.config,
+        "request": {
+            **cell.variant.request,
+            "protocol": [cell.protocol],
+            "seeds": [cell.seed],
+        },
         "optimiser": cell.config["optimiser"] if cell.moves else None,
         "options": cell.config["options"],
         "tuned": cell.variant.tuned,
@@ -263,13 +269,14 @@ def manifest(
     return found
 
 
-def _provenance(cell: Cell, request: Request, device: str) -> dict[str, Any]:
+def _provenance(cell: Cell, request: Request, device: torch.device) -> dict[str, Any]:
     weights = request.source_weights
     return {
         "harness": harness_hash(),
         "method": cell.config["code"],
         "versions": versions(),
-        "device": device,
+        "device": device_name(device),
+        "processor": processor_name(device),
         "precision": cell.config["precision"],
         "kernels": cell.spec.kernels,
         "threads": torch.get_num_threads(),

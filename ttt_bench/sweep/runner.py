@@ -281,7 +281,7 @@ class Runner:
             cell,
             attempt.ending,
             request=self.request,
-            device=device_name(self.device),
+            device=self.device,
             contract=contract_record(cell.method, self.verdicts),
         )
         files = store.CellFiles(

@@ -10,6 +10,7 @@ from typing import Any
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
+from ttt_bench.config.request_record import request_record
 from ttt_bench.model.weights import network_fields
 from ttt_bench.results import schema
 from ttt_bench.results.schema import AGREEMENT, CHANGE
@@ -65,6 +66,7 @@ class Variant:
         reason: the reason why its cells do not apply; None if they do.
         tuned: where tuned settings come from (`TunedFile.origin`); None for other ones.
         parameters: `parameter_counts` of its network; None if that cannot be built.
+        request: the request that gives its cells (`request_record`), but for protocol and seed.
     """
 
     opened: OpenedPair
@@ -80,6 +82,7 @@ class Variant:
     reason: str | None
     tuned: dict[str, Any] | None
     parameters: dict[str, Any] | None
+    request: Mapping[str, Any]
 
     def source_for(self, seed: int) -> Source:
         """Return the source model of a seed."""
@@ -156,6 +159,15 @@ def make_variant(
         reason=method.reason,
         tuned=resolved.tuned.origin() if resolved.tuned and method.moves else None,
         parameters=method.parameters,
+        request=request_record(
+            request,
+            method.settings,
+            pair=opened.pair.name,
+            preset=opened.preset_name,
+            control=control,
+            label_space=opened.labels.name if opened.labels else None,
+            tuned=resolved.tuned,
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from ttt_bench.train.chain import SourceSpec
 from ttt_bench.train.loader import loader
 from ttt_bench.util.process import watched
 from ttt_bench.util.progress import Bar, Progress
+from ttt_bench.util.seeding import derive_seed
 
 
 def measure_source(
@@ -50,9 +51,10 @@ def measure_source(
     if wanted is None:
         return {}
     ctx = HarnessContext(net.eval(), RECIPES[spec.recipe])
-    ctx.seed(spec.seed, adapter.name, "statistics")
+    use = (spec.seed, adapter.name, "statistics")
+    ctx.seed(*use, "method")
     ctx.norms.set(Norm.RUNNING)
-    batches = _batches(len(dataset), wanted, ctx.generator)
+    batches = _batches(len(dataset), wanted, torch.Generator().manual_seed(derive_seed(*use)))
     if not batches:
         raise BenchError(
             f"{adapter.name} computes source statistics from at least 2 images, and {spec.domain} "

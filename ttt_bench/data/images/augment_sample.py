@@ -5,6 +5,7 @@ Source: the recipe that ATRC, InvPT and S4T's public code share.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from ttt_bench.data.images.files import Size
 from ttt_bench.data.images.sample import IMAGE, Sample, cropped, image_size, mirrored, zoomed
 from ttt_bench.tasks import IGNORE
+from ttt_bench.util.seeding import derive_seed
 
 SCALES = (0.5, 2.0)
 CROP_TRIES = 10
@@ -28,18 +30,31 @@ HUE = 18
 
 
 def augmented_sample(
-    sample: Sample, size: Size, draw: np.random.Generator, *, balanced: bool = True
+    sample: Sample,
+    size: Size,
+    stream: Callable[[str], np.random.Generator],
+    *,
+    balanced: bool = True,
 ) -> Sample:
     """Return a sample, scaled, cropped, mirrored and recoloured at random; at most `size`.
 
     Args:
+        sample: the sample.
+        size: the largest size.
+        stream: returns the generator of a purpose: scale, crop, mirror, colour. The number of draws
+            of a crop depends on its labels, which moves no other purpose.
         balanced: draw a crop again if it has one class, or mostly one.
     """
-    view = zoomed(sample, draw.uniform(*SCALES))
-    view = random_crop(view, size, draw, balanced=balanced)
-    if draw.random() < 0.5:
+    view = zoomed(sample, stream("scale").uniform(*SCALES))
+    view = random_crop(view, size, stream("crop"), balanced=balanced)
+    if stream("mirror").random() < 0.5:
         view = mirrored(view)
-    return {**view, IMAGE: recoloured(view[IMAGE], draw)}
+    return {**view, IMAGE: recoloured(view[IMAGE], stream("colour"))}
+
+
+def streams_of(seed: int, position: int) -> Callable[[str], np.random.Generator]:
+    """Return the function that makes the generator of a purpose, for one image of a batch."""
+    return lambda name: np.random.default_rng(derive_seed("augment", seed, position, name))
 
 
 def random_crop(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.images import sample as samples
-from ttt_bench.data.images.augment_sample import augmented_sample
+from ttt_bench.data.images.augment_sample import augmented_sample, streams_of
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
@@ -142,10 +142,9 @@ class SampledDataset(FileDataset):
         """
         views = []
         for position, index in enumerate(indices):
-            draw = np.random.default_rng([seed, position])
-            views.append(
-                augmented_sample(self._fitted(index), self.size, draw, balanced=self.balanced_crop)
-            )
+            stream = streams_of(seed, position)
+            sample = self._fitted(index)
+            views.append(augmented_sample(sample, self.size, stream, balanced=self.balanced_crop))
         return batched([samples.padded(view, self.size) for view in views])
 
     def problems(self, index: int) -> list[str]:

@@ -28,6 +28,7 @@ from ttt_bench.errors import DataError
 from ttt_bench.network import Batch
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.seeding import derive_seed
 
 FORMAT = 3
 """Raised when the targets made from the same files change."""
@@ -146,10 +147,10 @@ class Taskonomy(FileDataset):
 
         The data variant may move each sample by a pixel before.
         """
-        draw = torch.Generator().manual_seed(seed)
-        mirrored = coin(len(indices), draw)
+        mirrored = coin(len(indices), torch.Generator().manual_seed(seed))
         batch = self.batch(indices)
         if self.variant.one_pixel_crop:
+            draw = torch.Generator().manual_seed(derive_seed(seed, "offset"))
             offsets = torch.randint(0, 2, (len(indices), 2), generator=draw)
             batch = nudged(batch, offsets, {task: targets.OF_ZEROS[task] for task in self.tasks})
         return hflip(batch, mirrored, negate_x=self.variant.flip_negates_x)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ttt_bench.adapt.device import device_name
+from ttt_bench.adapt.device import cpu_field, device_name, processor_name
 from ttt_bench.studies.timing.stopwatch import Timed, clock_of, measure
 
 SIDES = {"cpu": 2048, "cuda": 8192}
 """Kind of device -> rows and columns of the matrices of the product."""
-_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def product_speed(device: torch.device, limit: float) -> tuple[float, Timed]:
@@ -35,7 +33,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     return {
         "device": device_name(device),
-        "processor": device_name(device) if on_gpu else _cpu_field("model name"),
+        "processor": processor_name(device),
         "clock_mhz": _gpu_clock() if on_gpu else _cpu_clock(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -43,18 +41,8 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _cpu_field(name: str) -> str | None:
-    """Return the first value of a field of /proc/cpuinfo; None if there is none."""
-    try:
-        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    values = [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
-    return values[0] if values else None
-
-
 def _cpu_clock() -> float | None:
-    found = _cpu_field("cpu MHz")
+    found = cpu_field("cpu MHz")
     return float(found) if found else None
 
 
