@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ttt_bench.errors import BenchError
-from ttt_bench.util.process import fixed_process, named_operation
+from ttt_bench.util.process import fixed_process, kernels, named_operation
 from ttt_bench.util.process.kernels import CUBLAS, WORKSPACE, require_workspace
 
 
@@ -44,7 +44,13 @@ def test_other_errors_keep_their_type() -> None:
         torch.zeros(2) + torch.zeros(3)
 
 
-def test_a_workspace_that_comes_too_late_is_refused() -> None:
-    require_workspace(started=False)
-    with pytest.raises(BenchError, match="run it in a new process"):
+def test_a_workspace_that_comes_too_late_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_fixed_at_start", set())
+    monkeypatch.delenv(CUBLAS, raising=False)
+    with pytest.raises(BenchError, match="run in a new process"):
         require_workspace(started=True)
+    with monkeypatch.context() as patch:
+        patch.setenv(CUBLAS, ":16:8")  # the user did so before
+        require_workspace(started=True)
+    require_workspace(started=False)
+    require_workspace(started=True)  # the run before was deterministic, too

@@ -83,7 +83,7 @@ def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
 
 def _require_training_devices(request: Request) -> None:
     """Raise a BenchError if the machine has fewer GPUs than train together."""
-    device, _ = attempt(find_device, request.device)
+    device, _ = attempt(find_device, request.device, deterministic=request.deterministic)
     if device is not None:  # a plan may be made for another machine
         training_devices(device, request.train_devices)
 

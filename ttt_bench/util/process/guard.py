@@ -12,7 +12,6 @@ import torch
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.util.code.error_place import where
 from ttt_bench.util.process.code import Code, foreign
-from ttt_bench.util.process.kernels import note_start
 from ttt_bench.util.process.settings import KEEP, SETTINGS
 
 ADVICE = "use hooks on the layers of `net`, or contexts that are left again; the change was undone"
@@ -39,8 +38,6 @@ def fixed_process(*, deterministic: bool = False) -> Iterator[None]:
             wanted = setting.wanted(deterministic=deterministic)
             if wanted is not KEEP:
                 setting.put(wanted)
-        if deterministic:
-            stack.callback(note_start)
         _verified.append(Code.now())
         stack.callback(_verified.pop)
         yield

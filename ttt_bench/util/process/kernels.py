@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 from ttt_bench.errors import BenchError
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 """The environment variable that fixes the workspace of cuBLAS, which reads it when CUDA starts."""
 WORKSPACE = ":4096:8"
+WORKSPACES = (WORKSPACE, ":16:8")
+"""The values with which cuBLAS is deterministic."""
 
 _LACKING = re.compile(r"(\S+) does not have a deterministic implementation")
 
 _fixed_at_start: set[str] = set()
-"""Contains `CUBLAS` if CUDA started in this process while the workspace was fixed."""
-
-
-def note_start() -> None:
-    """Remember, at the end of a deterministic run, that CUDA has started with a fixed workspace."""
-    if torch.cuda.is_initialized():
-        _fixed_at_start.add(CUBLAS)
+"""Contains `CUBLAS` if CUDA was started in this process for a deterministic run."""
 
 
 def require_workspace(*, started: bool) -> None:
@@ -35,10 +30,12 @@ def require_workspace(*, started: bool) -> None:
     Raises:
         BenchError: CUDA had started without a fixed workspace.
     """
-    if started and not _fixed_at_start:
+    if not started:
+        _fixed_at_start.add(CUBLAS)
+    elif not _fixed_at_start and os.environ.get(CUBLAS) not in WORKSPACES:
         raise BenchError(
             "--deterministic: CUDA has already started in this process, and cuBLAS reads "
-            f"{CUBLAS} only then; run it in a new process"
+            f"{CUBLAS} only then; set it to {WORKSPACE} before, or run in a new process"
         )
 
 
