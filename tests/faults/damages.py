@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,11 +60,6 @@ def _pipe(path: Path, draw: random.Random) -> None:
     os.mkfifo(path)
 
 
-def _sibling(path: Path, draw: random.Random) -> None:
-    """Copy the file next to itself under a name that nothing expects."""
-    shutil.copy(path, path.with_name(f"{COPY}{path.name}"))
-
-
 DAMAGES: dict[str, Damage] = {
     "flipped bit": _flip,
     "zeros": _zeros,
@@ -79,6 +73,5 @@ DAMAGES: dict[str, Damage] = {
     "folder": _folder,
     "link": _link,
     "pipe": _pipe,
-    "copy": _sibling,
 }
 """Name -> function that damages a file which is not empty."""
