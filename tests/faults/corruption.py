@@ -6,11 +6,12 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.command import Ended, call, start
+from faults.command import POLL_SECONDS, Ended, call, start
 from faults.damages import COPY, DAMAGES
 from faults.outcome import DEFECT, MESSAGE, SAME, Outcome, judge
 from faults.sweeps import Calm, Place, differing, save_always
@@ -91,7 +92,7 @@ def _interrupted(calm: Calm, root: Path, draw: random.Random) -> Place:
         run = start(*calm.sweep.command(place), environment=place.environment, hook=save_always)
         wanted = Kind("", ["results/**/*.partial.safetensors"])
         while run.poll() is None and not wanted.files(place):
-            pass
+            time.sleep(POLL_SECONDS)
         run.send_if_running(signal.SIGKILL)
         run.wait()
         if wanted.files(place) and Kind("", ["results/**/.claims/*"]).files(place):
