@@ -23,7 +23,10 @@ OUTCOMES = (SAME, MESSAGE, RECORDED, ACCEPTED, STOPPED, DEFECT)
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 _NOISE = ("Traceback (most recent", "Exception ignored in", "Exception in thread")
-_RAW = re.compile(r"^error: (?:[\w.]*(?:Error|Exception)\b|\W*$)")
+_RAW = re.compile(
+    r"^error: (?:[\w.]*(?:Error|Exception)\b|\W*$)"
+    r"|\b(?:Type|Attribute|Key|Index|Name|Assertion|UnboundLocal)Error: "
+)
 """A message that shows an exception of Python in place of words."""
 
 
@@ -82,7 +85,7 @@ def _unclear(text: str) -> str:
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
     if not lines:
         return "exit code 2 without an error line"
-    raw = [line for line in lines if _RAW.match(line)]
+    raw = [line for line in lines if _RAW.search(line)]
     return f"raw error {raw[0]!r}" if raw else ""
 
 

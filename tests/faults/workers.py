@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, ClassVar
 
 from faults.command import POLL_SECONDS, child
@@ -72,7 +73,11 @@ class Forked:
 def forked_workers() -> None:
     """Make a run fork its workers (a `Hook`)."""
     save_always()
-    local.subprocess.Popen = Forked  # type: ignore[misc, assignment]
+    # the launcher's name only: other modules start other processes
+    local.subprocess = SimpleNamespace(  # type: ignore[assignment]
+        **{name: getattr(subprocess, name) for name in ("PIPE", "STDOUT", "TimeoutExpired")},
+        Popen=Forked,
+    )
     local.LOOK_SECONDS = 0.05
 
 
