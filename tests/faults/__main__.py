@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,13 +26,14 @@ def main() -> int:
     counts, sweeps = (SHORT, SHORT_SWEEPS) if options.short else (COUNTS, SWEEPS)
     given = {name: getattr(options, name) for name in COUNTS}
     counts = counts | {name: count for name, count in given.items() if count is not None}
+    outcomes: list[Outcome] = []
     try:
-        outcomes = list(_shown(Campaign(folder, options.seed, sweeps).run(counts)))
-    finally:
+        outcomes.extend(_shown(Campaign(folder, options.seed, sweeps).run(counts)))
+    finally:  # also when it is stopped, with the counts so far
         shutil.rmtree(folder, ignore_errors=True)
+        if options.out:
+            write(outcomes, options.out)
     print(summary(table(outcomes)))
-    if options.out:
-        write(outcomes, options.out)
     return int(any(outcome.outcome == DEFECT for outcome in outcomes))
 
 
@@ -71,4 +73,5 @@ def _shown(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
