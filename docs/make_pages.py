@@ -24,8 +24,16 @@ from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs/demonstration.md", ROOT / "results/README.md")
+PAGES = (
+    *(ROOT / "README.md", ROOT / "docs/demonstration.md", ROOT / "results/README.md"),
+    ROOT / "docs/faults.md",
+)
 BLOCK = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+OUTCOMES = (
+    *("same values", "one clear line", "recorded failure", "accepted", "stopped"),
+    "DEFECT",
+)
+"""Outcomes of the fault campaign, in the order of columns."""
 DECIMALS = {"semseg": 1, "depth": 3, "normals": 1, "edge": 4, DELTA: 1}
 HEADS = {
     "semseg": "mIoU %",
@@ -181,6 +189,17 @@ def version() -> str:
     return f"ttt-bench {', '.join(sorted(found))}, code {', '.join(sorted(harness))}."
 
 
+def faults() -> str:
+    """Return the number of each outcome per part of the fault campaign."""
+    counts = numbers("faults").pivot_table(
+        index="campaign", columns="outcome", values="count", aggfunc="sum", fill_value=0
+    )
+    shown = [outcome for outcome in OUTCOMES if outcome in counts or outcome == "DEFECT"]
+    counts = counts.reindex(columns=shown, fill_value=0)
+    rows = [[name, *map(str, row)] for name, row in zip(counts.index, counts.values, strict=True)]
+    return _table(["part", *shown], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "smallest-run": smallest_run,
     "scores": scores,
@@ -192,6 +211,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "threads": threads,
     "rates": rates,
     "version": version,
+    "faults": faults,
 }
 
 
