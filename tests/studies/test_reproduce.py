@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.command import call, refused
 from support.runs import plan
 
 from ttt_bench.analysis.comparing.cell_differences import Difference
-from ttt_bench.config.merging import make_request
-from ttt_bench.config.request_record import recorded_fields
+from ttt_bench.config.preset import resolve_preset
+from ttt_bench.config.tuned import Record, Trial, Tuned, TunedMethod, conditions_of
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.studies.reproduce import (
@@ -26,18 +27,36 @@ from ttt_bench.studies.reproduce import (
     plan_repeat,
     read_record,
 )
-from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.plan import plan_sweep
-from ttt_bench.sweep.resolve import resolve
+from ttt_bench.sweep.cell import Cell, Ending, manifest
+from ttt_bench.sweep.plan import Sweep
 from ttt_bench.util.progress import Silent
 
 
-def again(cell: Cell, results: Path) -> list[Cell]:
-    """Return the cells of the request that the manifest of a cell would record."""
-    record = {**cell.variant.request, "protocol": [cell.protocol], "seeds": [cell.seed]}
-    preset = cell.opened.preset.model_dump(mode="json", exclude={"methods"})
-    fields = json.loads(json.dumps(recorded_fields(record, preset)))
-    return plan_sweep(resolve(make_request(fields, {"results": results})), Silent()).cells
+def again(sweep: Sweep, results: Path) -> list[Cell]:
+    """Return the cells that the manifest of a sweep's only cell gives."""
+    (cell,) = sweep.cells
+    ending, cpu = Ending(state="done"), torch.device("cpu")
+    written = manifest(cell, ending, request=sweep.request, device=cpu, contract=None)
+    record = Recorded(folder=results / "other", manifest=json.loads(json.dumps(written)))
+    return plan_repeat(record, Here(results=results), Silent()).cells
+
+
+def tuned_file(path: Path) -> Path:
+    """Write a file of `ttt-bench tune` with two methods, and return its path."""
+    preset = resolve_preset("smoke", {})
+    trials = (Trial(lr=2e-7, state="done", delta_ttt=1.0, config="a"),)
+    method = TunedMethod(
+        lr=2e-7, default_lr=1e-3, steps=3, optimiser={"momentum": 0.0}, trials=trials
+    )
+    content = Tuned(
+        record=Record(pair="p", split="val", images=9, seed=0, trials=1, rule="first", version="0"),
+        conditions=conditions_of(
+            source="rooms", protocol="online", preset_name="smoke", preset=preset, weights=None
+        ),
+        methods={"tent": method, "actmad": method},
+    )
+    path.write_text(content.text(), encoding="utf-8")
+    return path
 
 
 SEATS = {"classes": ["seat", "flat"], "rooms": [[3, 6], [1, 4]]}
@@ -65,10 +84,19 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("given", REQUESTS.values(), ids=REQUESTS)
 def test_the_recorded_request_gives_the_same_cell(given: dict[str, Any], tmp_path: Path) -> None:
-    (cell,) = plan(tmp_path, **given).cells
-    (found,) = again(cell, tmp_path)
-    assert found.identity == cell.identity
-    assert found.variant.request.keys() == cell.variant.request.keys()
+    sweep = plan(tmp_path, **given)
+    (found,) = again(sweep, tmp_path / "again")
+    assert found.identity == sweep.cells[0].identity
+    assert found.variant.request == sweep.cells[0].variant.request
+
+
+def test_the_record_of_a_tuned_cell_needs_no_file(tmp_path: Path) -> None:
+    file = tuned_file(tmp_path / "tuned.toml")
+    sweep = plan(tmp_path, methods=("tent",), hparams="tuned", tuned=file, steps=3)
+    file.unlink()
+    (found,) = again(sweep, tmp_path / "again")
+    assert found.identity == sweep.cells[0].identity
+    assert found.settings.optimiser.lr == 2e-7
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +111,9 @@ def record(swept: Path) -> Recorded:
 
 def changed(record: Recorded, **provenance: Any) -> Recorded:
     """Return a record whose manifest states other provenance."""
-    manifest = copy.deepcopy(dict(record.manifest))
-    manifest["provenance"] |= provenance
-    return replace(record, manifest=manifest)
+    stated = copy.deepcopy(dict(record.manifest))
+    stated["provenance"] |= provenance
+    return replace(record, manifest=stated)
 
 
 def test_a_cell_is_computed_again_bit_for_bit(
