@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,17 @@ def put_everything(root: Path) -> dict[str, Path]:
     order = root / "launched" / "0123" / "order.json"
     sealed.write(order, {"cells": ["decade"]})
     order.with_name("worker-0.log").write_text("started")
+    content = b"rows of many cells"
+    copy = root / "compacted" / f"rows-{sha256(content).hexdigest()[:24]}.parquet"
+    copy.parent.mkdir()
+    copy.write_bytes(content)
     tuned = root / "tuned.toml"
     table = {"record": {"pair": "a:b"}, "rate": 1e-5}
     tuned.write_text(toml_text({"digest": sealed.digest_of(table), **table}))
     return {
         "order": order,
         "tuned": tuned,
+        "copy": copy,
         "rows": cell / "rows.parquet",
         "manifest": cell / "manifest.json",
         "attempts": cell / "attempts.json",

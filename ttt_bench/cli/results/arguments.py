@@ -43,6 +43,7 @@ def _plural(kind: str, count: int) -> str:
 
 
 _NAMES = {
+    "compacted copy": ("compacted copy", "compacted copies"),
     "study": ("study", "studies"),
     "data": ("note on training data", "notes on training data"),
     "time": ("time of a checkpoint", "times of checkpoints"),

@@ -23,6 +23,8 @@ from ttt_bench.util.quarantine import FOLDER as QUARANTINE
 
 CHECKPOINTS = "checkpoints"
 """The folder of source models in a results folder."""
+COMPACTED = "compacted"
+"""The folder of copies made from the cells; the hash of their content is in their names."""
 LAUNCHED = "launched"
 """The folder of work orders and logs of workers in a results folder."""
 TENSORS = ".safetensors"
@@ -38,6 +40,7 @@ class Kind(StrEnum):
     TIME = "time"
     DATA = "data"
     TUNED = "tuned settings"
+    COPY = "compacted copy"
     ORDER = "work order"
     UNFINISHED = "unfinished work"
     LOG = "log"
@@ -49,7 +52,7 @@ class Kind(StrEnum):
 
 STORED = (
     *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED),
-    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.ORDER, Kind.UNFINISHED),
+    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.COPY, Kind.ORDER, Kind.UNFINISHED),
 )
 """Kinds with a digest."""
 
@@ -116,9 +119,9 @@ def _parts(root: Path) -> Iterator[Part]:
             yield from _checkpoints(path)
         elif path.name == STUDIES and path.is_dir():
             yield from (Part(_study(inner), inner) for inner in path.iterdir())
-        elif path.name == LAUNCHED and path.is_dir():
+        elif path.name in (LAUNCHED, COMPACTED) and path.is_dir():
             files = [inner for inner in path.rglob("*") if not inner.is_dir()]
-            yield from (Part(_launched(inner), inner) for inner in files)
+            yield from (Part(_made(inner), inner) for inner in files)
         elif path.name == TUNED and path.is_file():
             yield Part(Kind.TUNED, path)
         elif path.name == QUARANTINE:
@@ -174,10 +177,11 @@ def _study(path: Path) -> Kind:
     return Kind.STUDY if path.suffix == ".json" and not _is_leftover(path) else _odd(path)
 
 
-def _launched(path: Path) -> Kind:
+def _made(path: Path) -> Kind:
+    """Return the kind of a file of launchers, or of a compacted copy."""
     if _is_leftover(path):
         return Kind.LEFTOVER
-    return Kind.ORDER if path.suffix == ".json" else Kind.LOG
+    return {".json": Kind.ORDER, ".parquet": Kind.COPY}.get(path.suffix, Kind.LOG)
 
 
 def _odd(path: Path) -> Kind:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ttt_bench.results.records import ATTEMPTS, MISPLACED
 from ttt_bench.results.study_files import read_study
 from ttt_bench.results.timed_work import read_time
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.parallel import map_in_threads
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
@@ -167,6 +169,18 @@ def _unfinished(path: Path) -> list[DamagedError]:
     return []
 
 
+def _copy(path: Path) -> list[DamagedError]:
+    """Check a file whose name ends with the hash of its content."""
+    file_bytes(path)  # to open a pipe could block
+    digest = path.stem.rpartition("-")[2]
+    with explained_reading(path), path.open("rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    if not digest or not found.startswith(digest):
+        remedy = "the next command that reads the cells makes another one"
+        raise DamagedError(path, "its content differs from its name", remedy)
+    return []
+
+
 class _Order(BaseModel):
     """A work order, of which only the digest is checked here."""
 
@@ -188,6 +202,7 @@ CHECKS: dict[Kind, Callable[[Path], list[DamagedError]]] = {
     Kind.TIME: partial(_read, read_time),
     Kind.DATA: partial(_read, lambda path: read_trained_data(path.parent)),
     Kind.TUNED: partial(_read, partial(sealed.check_toml, remedy="run `ttt-bench tune` again")),
+    Kind.COPY: _copy,
     Kind.ORDER: partial(_read, _order),
     Kind.UNFINISHED: _unfinished,
 }
