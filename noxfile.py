@@ -1,9 +1,13 @@
-"""Sessions: tests, lowest, slow, faults, lint, types, minimal (no extras), demo, example.
+"""Sessions: tests, lowest, newest, slow, faults, lint, types, minimal, package, sbom, demo,
+example.
 
 `nox -s NAME` runs one.
 """
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import nox
 
@@ -24,6 +28,13 @@ def lowest(session: nox.Session) -> None:
     session.install("pip")  # some tests install packages
     session.install("--resolution", "lowest-direct", "-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Run the test suite with the newest version of every dependency."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
@@ -69,6 +80,43 @@ def minimal(session: nox.Session) -> None:
     results, reports = f"{session.create_tmp()}/results", f"{session.create_tmp()}/report"
     session.run("ttt-bench", "run", "--methods", "all", "--preset", "smoke", "--results", results)
     session.run("ttt-bench", "report", "--results", results, "--out", reports)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the source distribution, and run the wheel from an empty folder."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), ".")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.install(str(wheel))
+    (folder / "empty").mkdir()
+    session.chdir(folder / "empty")
+    session.run("ttt-bench", "methods", "list")
+    session.run(*("ttt-bench", "run", "--methods", "all", "--preset", "smoke", "--results", "run"))
+    session.run(*("ttt-bench", "report", "--results", "run", "--out", "report"))
+    session.run(*("ttt-bench", "results", "verify", "run"))
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """List what is installed with its licences: dist/sbom.json (CycloneDX) and dist/licences.md."""
+    session.install("cyclonedx-bom", "pip-licenses")
+    inner = Path(session.create_tmp()).resolve() / "installed"
+    session.run("python", "-m", "venv", str(inner))
+    python = str(inner / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "-q", *(session.posargs or ["."]), external=True)
+    Path("dist").mkdir(exist_ok=True)
+    session.run(
+        *("cyclonedx-py", "environment", python, "--pyproject", "pyproject.toml"),
+        *("--output-reproducible", "--output-format", "JSON", "--output-file", "dist/sbom.json"),
+    )
+    session.run(
+        *("pip-licenses", f"--python={python}", "--format=markdown", "--with-urls"),
+        *("--output-file", "dist/licences.md"),
+    )
 
 
 @nox.session

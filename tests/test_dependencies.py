@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,14 @@ def test_every_named_package_is_declared() -> None:
         if name.split(".")[0] not in sys.stdlib_module_names | {"ttt_bench"}
     }
     assert used <= declared
+
+
+def test_the_page_on_licences_has_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    optional = [one for name in extras.keys() - {"dev"} for one in extras[name]]
+    declared = [*project["dependencies"], *optional]
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w-]+)(?: \(extra `\w+`\))? \|", page, re.MULTILINE)
+    names = {re.split(r"[\[>=<;]", one)[0].strip() for one in declared}
+    assert names - {"ttt-bench"} <= set(rows)

@@ -34,11 +34,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from ttt_bench.losses import Recipe
 from ttt_bench.network import STAGES, Batch, ExtraT, Net, Network
@@ -383,7 +384,7 @@ class SourceStep(Generic[ExtraT]):
     ctx: Context
 
 
-OptionsT = TypeVar("OptionsT", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=Options, default=Any)
 
 
 class Adapter(ABC, Generic[OptionsT, ExtraT]):
@@ -485,4 +486,5 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
 
     def predict(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> dict[str, Tensor]:
         """Return the predictions of every task, task -> (B, K, H, W)."""
-        return net.model(images)
+        found: dict[str, Tensor] = net.model(images)
+        return found

@@ -92,7 +92,8 @@ def cosine_normal_loss(
     unit = [v / (v.norm(dim=dim, keepdim=True) + 1e-6) for v in (prediction, target)]
     loss = 1 - (unit[0] * unit[1]).sum(dim=dim, keepdim=True)
     if dim != 1:
-        return loss.mean()
+        found: Tensor = loss.mean()
+        return found
     return _mean_over(loss, _valid_pixels(target, ignore_index))
 
 

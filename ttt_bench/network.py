@@ -10,10 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 STAGES = 4
 """Number of stages of every shared network."""
@@ -104,7 +105,7 @@ class Network(nn.Module, ABC):
         return self.outputs(self.stages(images), images.shape[-2:])
 
 
-ExtraT = TypeVar("ExtraT", bound=nn.Module | None)
+ExtraT = TypeVar("ExtraT", bound=nn.Module | None, default=Any)
 
 
 class Net(nn.Module, Generic[ExtraT]):

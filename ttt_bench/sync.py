@@ -40,7 +40,10 @@ def peak_steps(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> NDAr
     t_i* = argmax_t Y_i(t), or argmin if lower is better.
     """
     # (..., n, T) -> (..., n)
-    return np.argmax(orient(trajectories, lower_is_better), axis=-1).astype(np.int64) + 1
+    found: NDArray[np.int64] = (
+        np.argmax(orient(trajectories, lower_is_better), axis=-1).astype(np.int64) + 1
+    )
+    return found
 
 
 def step_variance(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> Array:
@@ -103,7 +106,8 @@ def cosine_similarity(trajectories: ArrayLike, reduction: Literal["sum", "mean"]
         return total
     if first.shape[-1] == 0:
         raise ValueError("cosine_similarity: a mean over steps needs at least two steps")
-    return total / first.shape[-1]
+    found: Array = total / first.shape[-1]
+    return found
 
 
 def orient(trajectories: ArrayLike, lower_is_better: Sequence[bool]) -> Array:
@@ -134,7 +138,10 @@ def normalize(
     if method == "minmax":
         # over the steps: (..., n, T) -> (..., n, 1)
         low, high = values.min(axis=-1, keepdims=True), values.max(axis=-1, keepdims=True)
-        return np.divide(values - low, high - low, out=np.zeros_like(values), where=high > low)
+        found: Array = np.divide(
+            values - low, high - low, out=np.zeros_like(values), where=high > low
+        )
+        return found
     if method != "relative":
         raise ValueError(
             f"normalize: method must be 'none', 'minmax' or 'relative', got {method!r}"
@@ -156,7 +163,8 @@ def flat_curves(curves: ArrayLike, flat: float = FLAT) -> NDArray[np.bool_]:
     """
     values = np.asarray(curves, dtype=np.float64)
     low, high = values.min(axis=-1), values.max(axis=-1)
-    return (high - low) <= flat * np.maximum(np.abs(low), np.abs(high))
+    found: NDArray[np.bool_] = (high - low) <= flat * np.maximum(np.abs(low), np.abs(high))
+    return found
 
 
 def unit_curves(
@@ -294,7 +302,8 @@ def _path_costs(a: Array, b: Array, step_cost: float) -> Array:
             best = np.minimum(np.minimum(above[j], above[j + 1]), row[j])
             np.add(cost[j], best, out=row[j + 1])
         above = row
-    return above[-1]
+    found: Array = above[-1]
+    return found
 
 
 def _pairs(rows: Array) -> tuple[Array, Array]:
@@ -329,4 +338,5 @@ def _take(values: Array, step: NDArray[np.int64]) -> Array:
 
 def _last_step(curves: ArrayLike) -> int:
     """Return N, at least 1: a curve of a single step is flat and left out anyway."""
-    return max(np.shape(curves)[-1] - 1, 1)
+    found: int = max(np.shape(curves)[-1] - 1, 1)
+    return found

@@ -67,8 +67,8 @@ def _(value: np.ndarray, part: Part) -> Any:
     return (str(value.dtype), value.shape, hashlib.sha1(value.tobytes()).hexdigest())
 
 
-@_form.register
-def _(value: Mapping, part: Part) -> Any:
+@_form.register(Mapping)
+def _(value: Mapping[Any, Any], part: Part) -> Any:
     return tuple((part(key), part(item)) for key, item in value.items())
 
 
@@ -124,8 +124,8 @@ def _(value: MethodType, part: Part) -> Any:
     return part(value.__func__), part(value.__self__)
 
 
-@_form.register
-def _(value: partial, part: Part) -> Any:
+@_form.register(partial)
+def _(value: partial[Any], part: Part) -> Any:
     return part((value.func, value.args, value.keywords))
 
 

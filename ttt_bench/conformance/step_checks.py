@@ -73,7 +73,7 @@ def host(subject: Subject) -> None:
     images = subject.images()
     session = subject.session(begin=images)
     try:
-        with NoHostDecisions():
+        with NoHostDecisions():  # type: ignore[no-untyped-call]
             if session.moved:
                 session.step(images)
     except HostDecisionError as error:

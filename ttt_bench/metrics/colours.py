@@ -85,7 +85,8 @@ def directions(vectors: ArrayLike) -> Picture:
 
 
 def _missing(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (values == IGNORE) | ~np.isfinite(values)
+    found: NDArray[np.bool_] = (values == IGNORE) | ~np.isfinite(values)
+    return found
 
 
 def _fraction(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

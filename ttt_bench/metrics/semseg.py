@@ -21,7 +21,8 @@ def class_iou(confusion: ArrayLike) -> Array:
     hits = np.diag(counts)
     # sums over truth and over prediction: (K, K) -> (K,)
     union = counts.sum(0) + counts.sum(1) - hits
-    return np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    found: Array = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    return found
 
 
 class Semseg(TaskMetrics):
@@ -103,7 +104,8 @@ class Semseg(TaskMetrics):
 
     def class_pixels(self, sums: Array) -> Array:
         # (K, K), truth by row -> (K,)
-        return _square(sums).sum(axis=1)
+        found: Array = _square(sums).sum(axis=1)
+        return found
 
     def picture(self, truth: NDArray[Any], prediction: NDArray[Any] | None = None) -> Picture:
         labels = truth if prediction is None else prediction

@@ -51,7 +51,8 @@ def joined(tables: Sequence[pa.Table], columns: Sequence[str] = ALL) -> pd.DataF
     """Return the rows of several cells below each other."""
     if not tables:
         return pd.DataFrame(columns=list(columns))
-    return pa.concat_tables(tables).to_pandas()
+    found: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return found
 
 
 def joined_categories(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -64,7 +65,8 @@ def joined_categories(tables: Sequence[pa.Table]) -> pd.DataFrame:
         name: column if name in NUMBERS else column.dictionary_encode()
         for name, column in zip(table.column_names, table, strict=True)
     }
-    return pa.table(encoded).to_pandas()
+    found: pd.DataFrame = pa.table(encoded).to_pandas()
+    return found
 
 
 @cache

@@ -114,7 +114,8 @@ def degrees_of_freedom(parts: list[tuple[Array, int]]) -> Array:
     weight = np.nan_to_num(variances) + ~np.isnan(variances) * zero
     inverse = np.sum([w / max(df, 1) for w, (_, df) in zip(weight, parts, strict=True)], axis=0)
     total = weight.sum(axis=0)
-    return np.divide(total, inverse, out=np.ones_like(total), where=inverse > 0)
+    found: Array = np.divide(total, inverse, out=np.ones_like(total), where=inverse > 0)
+    return found
 
 
 def _p_value(mean: Array, variance: Array, freedom: Array) -> Array:

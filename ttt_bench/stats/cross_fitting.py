@@ -42,7 +42,8 @@ def training_weights(folds: Indices) -> Array:
     """Return the weight of each unit where the step of a fold is chosen, (P, K, U): 0 or 1."""
     numbers = np.arange(folds.max() + 1)
     # (P, 1, U) and (K, 1) -> (P, K, U)
-    return (folds[:, None, :] != numbers[:, None]).astype(np.float64)
+    found: Array = (folds[:, None, :] != numbers[:, None]).astype(np.float64)
+    return found
 
 
 def held_out_sums(sums: Array, steps: Indices, folds: Indices) -> Array:
@@ -56,4 +57,5 @@ def held_out_sums(sums: Array, steps: Indices, folds: Indices) -> Array:
     # (P, K) -> (P, U)
     own: NDArray[np.intp] = np.take_along_axis(steps, folds, axis=1)
     # (U, T + 1, D) -> (P, U, D) -> (P, D)
-    return sums[np.arange(len(sums)), own].sum(axis=1)
+    found: Array = sums[np.arange(len(sums)), own].sum(axis=1)
+    return found

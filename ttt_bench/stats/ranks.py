@@ -120,4 +120,7 @@ def _signs(values: Array) -> Array:
 
 
 def _ratio(above: Array, below: Array) -> Array:
-    return np.divide(above, below, out=np.full_like(below, np.nan, dtype=float), where=below > 0)
+    found: Array = np.divide(
+        above, below, out=np.full_like(below, np.nan, dtype=float), where=below > 0
+    )
+    return found

@@ -56,7 +56,8 @@ class Trajectories:
     @property
     def steps(self) -> int:
         """Return the number of columns of steps, T + 1."""
-        return self.scores.shape[-2]
+        found: int = self.scores.shape[-2]
+        return found
 
     def signal(self, name: str) -> Array:
         """Return a signal, (..., C, T + 1); NaN if no cell has it."""

@@ -294,7 +294,8 @@ class Runner:
     def _earlier(self, folder: Path) -> list[dict[str, Any]]:
         """Return the earlier attempts at a cell; a damaged history is set aside."""
         try:
-            return store.read_attempts(folder)["attempts"]
+            found: list[dict[str, Any]] = store.read_attempts(folder)["attempts"]
+            return found
         except DamagedError as error:
             kept = set_aside(error.path, self.request.results)
             self.progress.notice(f"{error}. It is now {kept}; it held only the history of the cell")

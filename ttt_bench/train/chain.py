@@ -237,7 +237,10 @@ def _method(adapter: Adapter) -> dict[str, Any]:
 
 def source_options(adapter: Adapter) -> dict[str, Any]:
     """Return the values of the method's options that its source model depends on."""
-    return adapter.options.model_dump(mode="json", include=set(adapter.options.source_fields()))
+    found: dict[str, Any] = adapter.options.model_dump(
+        mode="json", include=set(adapter.options.source_fields())
+    )
+    return found
 
 
 def statistics_key(

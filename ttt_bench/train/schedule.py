@@ -12,7 +12,8 @@ def polynomial_lr(
 
     This is the schedule of S4T's public code.
     """
-    return (base_lr - min_lr) * (1 - iteration / max_iterations) ** gamma + min_lr
+    found: float = (base_lr - min_lr) * (1 - iteration / max_iterations) ** gamma + min_lr
+    return found
 
 
 def cosine_lr(base_lr: float, iteration: int, max_iterations: int) -> float:

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from ttt_bench.util.code.digest import digest_of, hash_source
+from ttt_bench.util.code.digest import digest_of
+from ttt_bench.util.code.digest import hash_source as hash_source
 from ttt_bench.util.code.files import code_files
 from ttt_bench.util.code.typed import is_typed, typed_source
 

@@ -18,7 +18,8 @@ from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.stored import tensors as stored
-from ttt_bench.util.stored.tensors import ABOUT, DIGEST, REMEDY
+from ttt_bench.util.stored.tensors import ABOUT, DIGEST
+from ttt_bench.util.stored.tensors import REMEDY as REMEDY
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

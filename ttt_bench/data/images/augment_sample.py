@@ -122,6 +122,7 @@ def _merged(mode: str, planes: NDArray[np.uint8]) -> Image.Image:
 def _shaded(values: NDArray[Any], factor: float, addend: float) -> NDArray[np.uint8]:
     if factor == 1.0 and addend == 0.0:
         return values
-    return np.clip(np.rint(values * np.float32(factor) + np.float32(addend)), 0, 255).astype(
-        np.uint8
-    )
+    found: NDArray[np.uint8] = np.clip(
+        np.rint(values * np.float32(factor) + np.float32(addend)), 0, 255
+    ).astype(np.uint8)
+    return found

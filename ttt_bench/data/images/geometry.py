@@ -75,7 +75,8 @@ def facing_normals(slopes: NDArray[np.float64], focal: Point) -> Floats:
     """
     scaled = slopes * np.array([*focal, 1.0]).reshape(3, *[1] * (slopes.ndim - 1))
     length = np.sqrt(np.square(scaled).sum(axis=0))
-    return (scaled / np.where(length > 0, length, 1.0)).astype(np.float32)
+    found: Floats = (scaled / np.where(length > 0, length, 1.0)).astype(np.float32)
+    return found
 
 
 def _filtered(

@@ -90,7 +90,8 @@ def nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
         for new, old in zip(size, values.shape[-2:], strict=True)
     )
     # one axis after the other is several times faster than both together
-    return values.take(rows, axis=-2).take(columns, axis=-1)
+    found: NDArray[Any] = values.take(rows, axis=-2).take(columns, axis=-1)
+    return found
 
 
 def cubic(planes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:

@@ -23,7 +23,10 @@ def semseg(space: LabelSpace, ids: Mapping[str, NDArray[Any]]) -> NDArray[np.uin
         ids: VOC ids (`pascal`), Context ids (`pascal_context`) or both, each (H, W).
     """
     found = [space.table(name)[ids[name]] for name in ("pascal_context", "pascal") if name in ids]
-    return found[0] if len(found) == 1 else np.where(found[0] == IGNORE, found[1], found[0])
+    result: NDArray[np.uint8] = (
+        found[0] if len(found) == 1 else np.where(found[0] == IGNORE, found[1], found[0])
+    )
+    return result
 
 
 def trusted(vectors: Floats, context: NDArray[Any]) -> Floats:

@@ -97,7 +97,7 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     size = (padded.shape[1], padded.shape[2])
     # the conjugate makes it a correlation instead of a convolution
     product = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size).conj()
-    return torch.fft.irfft2(product, s=size)[:, : image.shape[1], : image.shape[2]]
+    return torch.fft.irfft2(product, s=size)[:, : image.shape[1], : image.shape[2]]  # type: ignore[no-any-return]
 
 
 def gaussian_kernel(deviation: float) -> Tensor:

@@ -129,7 +129,8 @@ class Frames:
 
     def building_of(self, index: int) -> str:
         """Return the name of a frame's building."""
-        return self.buildings[self.building[index]]
+        found: str = self.buildings[self.building[index]]
+        return found
 
     def stem(self, index: int) -> str:
         """Return `point_P_view_V`."""
@@ -151,7 +152,10 @@ class Frames:
 
     def has(self, part: str) -> NDArray[np.bool_]:
         """Return (N,): whether each frame has a file of a part."""
-        return (self.have & sum(_BIT_OF[ending] for ending in ENDINGS[part])) != 0
+        found: NDArray[np.bool_] = (
+            self.have & sum(_BIT_OF[ending] for ending in ENDINGS[part])
+        ) != 0
+        return found
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ def semseg(
     """
     filtered = Image.Resampling.BILINEAR if bilinear else Image.Resampling.NEAREST
     resized = Image.fromarray(np.ascontiguousarray(ids)).resize((size[1], size[0]), filtered)
-    return table[np.asarray(resized)].astype(np.int64)
+    found: NDArray[np.int64] = table[np.asarray(resized)].astype(np.int64)
+    return found
 
 
 def depth(

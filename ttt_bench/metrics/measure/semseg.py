@@ -34,7 +34,8 @@ def confusion(
     counts = torch.zeros(*pairs.shape[:2], ignored + 1, dtype=torch.float64, device=pairs.device)
     counts.scatter_add_(2, pairs, torch.ones_like(pairs, dtype=torch.float64))
     # (B, H, K * K + 1) -> (B, K * K) -> (B, K, K)
-    return counts.sum(1)[:, :-1].unflatten(1, (num_classes, num_classes))
+    found: Tensor = counts.sum(1)[:, :-1].unflatten(1, (num_classes, num_classes))
+    return found
 
 
 class SemsegMeasurement(Measurement):

@@ -132,7 +132,8 @@ class Registry(Generic[LoadedT]):
         loaded = _imported(entry.point, where, self._guard)
         if problems := self.problems(loaded, name):
             raise BenchError(f"{where} {'; '.join(problems)}")
-        return loaded
+        found: LoadedT = loaded
+        return found
 
     def problems(self, loaded: Any, name: str) -> list[str]:
         """Return the reasons why an object is not a valid plugin; each completes a sentence."""
