@@ -12,6 +12,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
 from ttt_bench.util.paths import user_path
 from ttt_bench.util.progress import Progress, Silent
+from ttt_bench.util.store.address import results_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,4 +110,4 @@ def write_report(results: str | Path, out: str | Path) -> Rendered:
     """
     from ttt_bench.report.render import report
 
-    return report(user_path(results), user_path(out))
+    return report(results_path(results), user_path(out))

@@ -27,7 +27,8 @@ from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.comparison import Comparison, Key, comparisons
 from ttt_bench.stats.step_rules import DELTA, FIXED, STEP_RULES, all_rules
 from ttt_bench.tasks import TASKS
-from ttt_bench.util.paths import user_path
+from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import results_path
 
 Names = str | Collection[str]
 
@@ -310,15 +311,18 @@ class Results:
 def open_results(*paths: str | Path) -> Results:
     """Open one or several results folders.
 
-    Cells of several folders are joined as `analysis.comparing.joining.join` does; `notes` of the
-    results states what differs between the folders.
+    A folder may be given by its URL (`s3://bucket/run`). Cells of several folders are joined as
+    `analysis.comparing.joining.join` does; `notes` of the results states what differs between the
+    folders.
 
     Raises:
         BenchError: a folder does not exist or has no whole results, or no path is given.
     """
     if not paths:
         raise BenchError("open_results: give the path of a results folder")
-    folders = tuple(user_path(path) for path in paths)
+    folders = tuple(results_path(path) for path in paths)
+    for folder in folders:
+        mirror.fetch(folder)
     loaded = {folder: load(folder) for folder in dict.fromkeys(folders)}
     problems = [f"left out: {problem}" for one in loaded.values() for problem in one.problems]
     joined = join(loaded)

@@ -15,7 +15,9 @@ from ttt_bench.cli.options import AS_PATH, Json, Results
 from ttt_bench.cli.output import say, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
-from ttt_bench.util.paths import user_path
+from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import results_path
+from ttt_bench.util.store.address import shown as shown_path
 
 if TYPE_CHECKING:
     from ttt_bench.analysis.comparing.compared import Compared
@@ -147,11 +149,11 @@ def side(text: str, results: Path) -> Side:
         BenchError: it is a path, but not of a results folder.
     """
     if _is_results(text):
-        return Side(user_path(text), None)
+        return Side(results_path(text), None)
     for place in (place for place, sign in enumerate(text) if sign == ":"):
         row = text[place + 1 :].strip()
         if row and _is_results(text[:place]):
-            return Side(user_path(text[:place]), row)
+            return Side(results_path(text[:place]), row)
     name = text.partition(" (")[0]
     if "/" in name or os.sep in name:
         raise BenchError(
@@ -162,7 +164,11 @@ def side(text: str, results: Path) -> Side:
 
 
 def _is_results(text: str) -> bool:
-    return bool(text) and (user_path(text) / "cells").is_dir()
+    if not text:
+        return False
+    folder = results_path(text)
+    mirror.fetch(folder)
+    return (folder / "cells").is_dir()
 
 
 def _compared(
@@ -203,7 +209,7 @@ def _opened(folder: Path, selection: Mapping[str, Any]) -> OpenResults:
 def _words(first: Side, second: Side) -> str:
     if first.folder == second.folder:
         return ""
-    return f"A: {first.folder}, B: {second.folder}"
+    return f"A: {shown_path(first.folder)}, B: {shown_path(second.folder)}"
 
 
 def _split(text: str | None) -> list[str] | None:

@@ -15,6 +15,7 @@ from ttt_bench.config.merging import make_request
 from ttt_bench.config.reading import parse_launcher_option, parse_setting, read_config_file
 from ttt_bench.config.request import Request, choices
 from ttt_bench.util.paths import user_path
+from ttt_bench.util.store.address import results_path
 
 REPEATABLE = ("pair", "set", "launcher_option")
 """Fields whose option may be given several times; other lists are joined by commas."""
@@ -47,6 +48,9 @@ LAUNCH_FIELDS = ("workers", "launcher", "launcher_option", "shards")
 """Fields of a request that let other processes share the work of a command."""
 AS_PATH: dict[str, Any] = {"parser": user_path}
 """Arguments of `typer.Option` and `typer.Argument` for files and folders."""
+AS_RESULTS: dict[str, Any] = {"parser": results_path}
+"""The same for results folders, which may be URLs."""
+_PARSERS = {"results": AS_RESULTS}
 
 
 def field_option(name: str) -> Any:
@@ -60,7 +64,7 @@ def field_option(name: str) -> Any:
     flag = f"--{name.replace('_', '-')}"
     if _types(name) == (bool,):
         flag += f"/--no-{name.replace('_', '-')}"
-    how = AS_PATH if Path in _types(name) else {}
+    how = _PARSERS.get(name, AS_PATH) if Path in _types(name) else {}
     return typer.Option(flag, help=" ".join(text), show_default=False, **how)
 
 

@@ -10,6 +10,7 @@ from ttt_bench.cli.options import LAUNCH_FIELDS, SWEEP_FIELDS, DryRun, Json, req
 from ttt_bench.cli.output import Display, say, show, show_summary
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
+from ttt_bench.util.store.address import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +95,8 @@ def _say_outcome(outcome: Outcome, results: Path) -> None:
     others = sum(outcome.shared.values())
     by_others = f", {others} computed by other runs meanwhile" if others else ""
     say(f"cells: {counts or 'nothing to compute'}, {outcome.kept} already finished{by_others}")
-    say(f"results: {results}   (`ttt-bench report --results {results}` writes tables and figures)")
+    where = shown(results)
+    say(f"results: {where}   (`ttt-bench report --results {where}` writes tables and figures)")
     for line in describe_failures(outcome.failed):
         say(line)
 
@@ -116,7 +118,7 @@ def show_plan(sweep: Sweep, *, as_json: bool) -> None:
     show(
         rows,
         [column for column in PLAN_COLUMNS if column not in _SAME_IN_ALL_ROWS],
-        title=f"plan for {sweep.request.results} ({how})",
+        title=f"plan for {shown(sweep.request.results)} ({how})",
         as_json=as_json,
         json_columns=PLAN_COLUMNS,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ttt_bench.cli.options import AS_PATH
+from ttt_bench.cli.options import AS_RESULTS
 from ttt_bench.cli.output import Display, say
 from ttt_bench.util.progress import Progress, Silent
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def work(
-    order: Annotated[Path, typer.Argument(help="File of the work order.", **AS_PATH)],
+    order: Annotated[Path, typer.Argument(help="File of the work order.", **AS_RESULTS)],
     *,
     worker: Annotated[int, typer.Option(help="Number of the worker, from 0.")] = 0,
     attached: Annotated[

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from ttt_bench.config.preset import PRESETS, Seed
 from ttt_bench.protocols import CONTROLS, PROTOCOLS
 from ttt_bench.protocols import DEFAULT as DEFAULT_PROTOCOL
-from ttt_bench.util.input.validation import OneOf, Strict, UserPath, allowed_values
+from ttt_bench.util.input.validation import OneOf, ResultsPath, Strict, UserPath, allowed_values
 
 HPARAMS = ("paper", "original", "tuned")
 """The sets of hyperparameters; the first one is the default."""
@@ -118,7 +118,9 @@ class Request(Strict):
         "one kind of device with one number of threads gives equal numbers. An operation without "
         "such a kernel fails its cell. Slower on a GPU.",
     )
-    results: UserPath = Field(Path("results/run"), description="Results folder.")
+    results: ResultsPath = Field(
+        Path("results/run"), description="Results folder, or the URL of one (s3://bucket/run)."
+    )
     data_root: UserPath | None = Field(
         None,
         description="Folder that contains the data sets' folders (taskonomy/, nyud/, pascal/). "

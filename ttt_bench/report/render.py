@@ -69,6 +69,8 @@ from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
+from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import shown
 
 HINT = "choose another report folder with --out"
 
@@ -102,6 +104,7 @@ def report(results: Path, out: Path) -> Rendered:
         BenchError: the folder does not exist or contains no whole results, or `out` cannot be
             written. Damaged cells are left out with a note.
     """
+    mirror.fetch(results)
     timings, problems = read_measurements(results, KIND)
     affinities, damaged = read_measurements(results, AFFINITY)
     problems = [*problems, *damaged]
@@ -125,7 +128,7 @@ def report(results: Path, out: Path) -> Rendered:
     further += [*affinity_sections(affinities), *timing_sections(timings)]
     for one in further:
         paths += write_files(out / one.slug, one.files())
-    page = _write(out / "index.html", html(sections, str(results), further).encode())
+    page = _write(out / "index.html", html(sections, shown(results), further).encode())
     return Rendered(
         page=page,
         paths=(page, *paths),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.store.address import shown
 from ttt_bench.util.text import listed
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class SweepError(BenchError):
         counts = {"failed": len(failed), "no longer stored": lost}
         words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         first = (
-            f"cells without results: {words}; the rows of all others are in {results} and in the "
-            "attribute `rows` of this error"
+            f"cells without results: {words}; the rows of all others are in {shown(results)} and "
+            "in the attribute `rows` of this error"
         )
         super().__init__("\n".join([first, *describe_failures(failed)]))
         self.rows, self.failed = rows, failed

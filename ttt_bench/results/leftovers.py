@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ttt_bench.errors import BenchError
 from ttt_bench.util.atomic import remove_leftovers
 from ttt_bench.util.claims import CLAIMS
+from ttt_bench.util.store import mirror
 
 PARTIAL = ".partial.safetensors"
 """End of the name of a file with unfinished work."""
@@ -22,10 +24,10 @@ def clean(results: Path, checkpoints: Path) -> None:
     """
     pairs = [path for path in (results / "cells").glob("*") if path.is_dir()]
     for folder in (*pairs, checkpoints, results / CLAIMS, checkpoints / CLAIMS):
-        with suppress(OSError):
+        with suppress(OSError, BenchError):
             remove_leftovers(folder)
             for path in _finished(folder):
-                path.unlink(missing_ok=True)
+                mirror.remove(path)
 
 
 def _finished(folder: Path) -> Iterator[Path]:

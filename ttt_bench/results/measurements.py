@@ -20,6 +20,7 @@ from ttt_bench.results.schema import SCHEMA_VERSION
 from ttt_bench.results.store import write_table
 from ttt_bench.util.atomic import atomic_folder
 from ttt_bench.util.quarantine import set_damaged_aside
+from ttt_bench.util.store import mirror
 from ttt_bench.util.stored import sealed
 from ttt_bench.util.text import short_name
 
@@ -79,6 +80,7 @@ def write(
     with atomic_folder(folder, hint, (ArrowException,), commit=MANIFEST) as temporary:
         write_table(temporary / ROWS, rows)
         sealed.put(temporary / MANIFEST, {**whole, "files": digests(temporary, [ROWS])})
+    mirror.publish(folder)
     return folder
 
 

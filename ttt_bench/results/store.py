@@ -28,7 +28,8 @@ from ttt_bench.results.records import (
 )
 from ttt_bench.util.atomic import atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
-from ttt_bench.util.paths import user_path
+from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import results_path, shown
 from ttt_bench.util.stored import sealed
 from ttt_bench.util.text import listed, short_name
 
@@ -86,6 +87,7 @@ def check_writable(root: Path) -> None:
     checkpoints = root / "checkpoints"
     for folder in (root, root / CELLS, *([checkpoints] if checkpoints.exists() else [])):
         require_writable(folder, "choose another results folder with --results")
+    mirror.require_claims(root)
 
 
 def write_cell(folder: Path, files: CellFiles) -> None:
@@ -110,6 +112,7 @@ def write_cell(folder: Path, files: CellFiles) -> None:
         content = digests(temporary, sorted(path.name for path in temporary.iterdir()))
         sealed.put(temporary / ATTEMPTS, files.attempts)
         sealed.put(temporary / MANIFEST, {**files.manifest, "files": content})
+    mirror.publish(folder)
 
 
 def write_table(path: Path, table: pd.DataFrame, encodings: dict[str, str] | None = None) -> None:
@@ -225,18 +228,20 @@ def _inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]
 
 
 def _cell_folders(root: Path) -> list[Path]:
+    named = shown(root)
     with explained_reading(root):
         exists = root.is_dir()
     if not exists:
         raise BenchError(
-            f"results folder {root} does not exist; `ttt-bench run --results {root}` creates it"
+            f"results folder {named} does not exist; `ttt-bench run --results {named}` creates it"
         )
     with explained_reading(root / CELLS):
         found = [cell for pair in _folders(root / CELLS) for cell in _folders(pair)]
     found = [folder for folder in found if _has_files(folder)]
     if not found:
         raise BenchError(
-            f"results folder {root} has no results; `ttt-bench run --results {root}` computes some"
+            f"results folder {named} has no results; `ttt-bench run --results {named}` computes "
+            "some"
         )
     return found
 
@@ -275,7 +280,9 @@ def read_results(path: str | Path) -> pd.DataFrame:
     """
     from ttt_bench.results.rows import joined, read_rows
 
-    found = cells(user_path(path))
+    root = results_path(path)
+    mirror.fetch(root)
+    found = cells(root)
     return joined([read_rows(*cell) for cell in found if cell[1]["state"] == "done"])
 
 

@@ -38,6 +38,7 @@ from ttt_bench.train.trainer import Trainer
 from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
+from ttt_bench.util.store import mirror
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 """The tensors and the description in a file of unfinished work."""
@@ -313,6 +314,7 @@ class CellRun:
     def _saved_or_none(self, shard: Shard | None) -> Saved | None:
         """Return what `_saver` wrote; None if it is missing, of an earlier version, or damaged."""
         path = self._path(shard)
+        mirror.fetch(path)
         if not path.exists():
             return None
         try:

@@ -21,6 +21,7 @@ from ttt_bench.sweep.launchers.registry import find_launcher
 from ttt_bench.util.hashing import hash_file
 from ttt_bench.util.os_errors import explained_reading, file_bytes
 from ttt_bench.util.problems import attempt, raise_problems
+from ttt_bench.util.store import mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ def resolve(request: Request) -> ResolvedRequest:
         ]
     )
     assert stream is not None
+    mirror.synchronise(request.results)
     named = request.methods != ("all",)
     return ResolvedRequest(
         request=request,

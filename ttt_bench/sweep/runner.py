@@ -38,6 +38,8 @@ from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.process import fixed_process, named_operation
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
+from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import shown
 
 SAVE_SECONDS = 60.0
 
@@ -144,8 +146,8 @@ class Runner:
         lost = sum(cell.state(results) not in schema.STATES for cell in computed)
         if lost:
             self.progress.notice(
-                f"{lost} of {len(computed)} computed cells are no longer in {results}: they were "
-                "removed or damaged during the run; run the same command again"
+                f"{lost} of {len(computed)} computed cells are no longer in {shown(results)}: "
+                "they were removed or damaged during the run; run the same command again"
             )
         return lost
 
@@ -207,7 +209,7 @@ class Runner:
                 cell.partial(results),
                 *(shard.path(cell, results) for shard in unit.shards),
             ):
-                path.unlink(missing_ok=True)
+                mirror.remove(path)
         return attempt.ending.state
 
     def _set_damaged_aside(self, cell: Cell) -> None:

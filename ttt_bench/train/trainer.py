@@ -44,6 +44,7 @@ from ttt_bench.util.interrupts import held_interrupts
 from ttt_bench.util.process import named_operation
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
+from ttt_bench.util.store import mirror
 
 SAVE_SECONDS = 60.0
 
@@ -77,7 +78,8 @@ class Trainer:
 
         If so, no initial weights are needed.
         """
-        return any(checkpoint_path(self.folder, stage.key).exists() for stage in chain)
+        # the last one first: of a store, no checkpoint is fetched that is not needed
+        return any(self._exists(checkpoint_path(self.folder, stage.key)) for stage in chain[::-1])
 
     def source_model(
         self,
@@ -193,13 +195,18 @@ class Trainer:
             path: the checkpoint.
             about: everything that its tensors depend on.
         """
-        if not path.exists():
+        if not self._exists(path):
             return None
         try:
             return tensor_file.load(path, about)[0]
         except DamagedError as error:
             self._set_aside(path, error)
             return None
+
+    def _exists(self, path: Path) -> bool:
+        """Return whether a file is in the folder, after it was fetched from its store, if any."""
+        mirror.fetch(path)
+        return path.exists()
 
     def _save(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Write a checkpoint; on failure give a notice only, because the run does not need it."""
@@ -243,7 +250,7 @@ class Trainer:
             net.load_state_dict({**net.state_dict(), **trained})
             return
         partial = self.folder / f"{stage.key}.partial.safetensors"
-        if partial.exists():
+        if self._exists(partial):
             self._resume(run, partial)
         with on_devices(run, training_devices(self.device, self.train_devices)) as updates:
             self._iterate(updates, dataset, workers, partial)
@@ -253,7 +260,7 @@ class Trainer:
             run.spec, stage, dataset, device_name(self.device), devices=self.train_devices
         )
         self._save_time(path, work, run.seconds)
-        partial.unlink(missing_ok=True)
+        mirror.remove(partial)
 
     def _resume(self, run: StageRun, partial: Path) -> None:
         """Restore the state of an unfinished stage; a damaged one is set aside."""

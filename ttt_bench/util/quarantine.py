@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ttt_bench.errors import DamagedError
 from ttt_bench.util.os_errors import explained
+from ttt_bench.util.store import mirror
 
 FOLDER = "quarantine"
 
@@ -26,6 +27,7 @@ def set_aside(path: Path, root: Path) -> Path:
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
+    mirror.moved(path, target)
     return target
 
 

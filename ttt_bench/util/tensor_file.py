@@ -17,6 +17,7 @@ from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading, file_bytes
+from ttt_bench.util.store import mirror
 from ttt_bench.util.stored import tensors as stored
 from ttt_bench.util.stored.tensors import ABOUT, DIGEST
 from ttt_bench.util.stored.tensors import REMEDY as REMEDY
@@ -38,6 +39,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     hint = "choose another folder with --results"
     with atomic_file(path, hint, (SafetensorError,)) as temporary:
         save_file(flat, temporary, metadata=metadata)
+    mirror.publish(path)
 
 
 def load(

@@ -126,14 +126,13 @@ def test_what_was_not_uploaded_is_uploaded_by_the_next_run(
     on_machine("first")
     root = results_path(s3_url)
     write(root, {**CELL, "checkpoints/k.safetensors": "k"})
-    mirror.prepare_writing(root)
+    mirror.synchronise(root)
     assert set(remote(s3_url).listing()) == {
         *CELL,
         "checkpoints/k.safetensors",
-        mirror.IDENTITY,
     }
     remote(s3_url).remove("cells/p/c/a")
-    mirror.prepare_writing(root)
+    mirror.synchronise(root)
     assert "cells/p/c/a" not in remote(s3_url).listing()  # it was removed there
 
 
@@ -150,7 +149,7 @@ def test_a_moved_folder_is_moved_in_the_store(s3_url: str, on_machine: Machine) 
 
 def test_paths_outside_mirrors_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path, CELL)
-    for work in (mirror.prepare_writing, mirror.prepare_reading, mirror.fetch, mirror.publish):
+    for work in (mirror.require_claims, mirror.synchronise, mirror.fetch, mirror.publish):
         work(tmp_path)
     assert content(tmp_path) == CELL
     mirror.remove(tmp_path / "cells/p/c/a")
@@ -162,13 +161,13 @@ def test_a_store_that_ignores_conditions_is_refused(
 ) -> None:
     monkeypatch.setattr(s3_app, "ignores_conditions", True)
     with pytest.raises(BenchError, match=f"{s3_url}: the store ignores the condition"):
-        mirror.prepare_writing(results_path(s3_url))
+        mirror.require_claims(results_path(s3_url))
 
 
 def test_a_store_without_known_conditional_writes_is_refused() -> None:
     root = results_path("http://127.0.0.1:9/folder")
     with pytest.raises(BenchError, match="http:// has no known conditional writes; use s3://"):
-        mirror.prepare_writing(root)
+        mirror.require_claims(root)
 
 
 def test_the_mirror_of_another_store_with_this_url_is_refused(
@@ -176,15 +175,15 @@ def test_the_mirror_of_another_store_with_this_url_is_refused(
 ) -> None:
     on_machine("first")
     root = results_path(s3_url)
-    mirror.prepare_writing(root)
-    mirror.prepare_writing(root)
+    mirror.require_claims(root)
+    mirror.require_claims(root)
     on_machine("second")
-    mirror.prepare_writing(results_path(s3_url))
+    mirror.require_claims(results_path(s3_url))
     remote(s3_url).write(mirror.IDENTITY, "another store")
     with pytest.raises(BenchError, match="is the copy of another store"):
-        mirror.prepare_writing(results_path(s3_url))
+        mirror.require_claims(results_path(s3_url))
     shutil.rmtree(results_path(s3_url))
-    mirror.prepare_writing(results_path(s3_url))
+    mirror.require_claims(results_path(s3_url))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_the_mirror_of_another_store_with_this_url_is_refused(
 )
 @pytest.mark.usefixtures("s3_app")
 def test_a_store_that_cannot_be_used_is_one_line(url: str, words: str) -> None:
-    for work in (mirror.prepare_writing, mirror.prepare_reading):
+    for work in (mirror.require_claims, mirror.synchronise, mirror.fetch):
         with pytest.raises(BenchError, match=words) as caught:
             work(results_path(url))
         assert "\n" not in str(caught.value)

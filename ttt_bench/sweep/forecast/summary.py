@@ -15,6 +15,7 @@ from ttt_bench.sweep.forecast.pending import pending_work
 from ttt_bench.sweep.forecast.predict import Forecast, forecast
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.util.problems import attempt
+from ttt_bench.util.store.address import shown
 from ttt_bench.util.text import format_seconds, listed
 
 
@@ -85,7 +86,7 @@ def summarise(sweep: Sweep) -> PlanSummary:
         states=states,
         trainings=pending.trainings,
         forecast=forecast(pending.works, read_times(request.results), host),
-        results=str(request.results),
+        results=shown(request.results),
     )
 
 

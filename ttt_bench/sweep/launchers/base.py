@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.store.address import shown
 
 
 class Settings(Strict):
@@ -54,7 +55,7 @@ class Job:
         It ends with exit code 0, with 1 if cells failed, with 2 after an error that it states in
         its log, and with 130 if it was stopped by a signal. Then it has saved its work.
         """
-        own = ["work", str(self.order), "--worker", str(number)]
+        own = ["work", shown(self.order), "--worker", str(number)]
         return [sys.executable, "-m", "ttt_bench.cli.main", *own]
 
     def log(self, number: int) -> Path:

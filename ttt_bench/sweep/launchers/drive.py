@@ -21,6 +21,7 @@ from ttt_bench.sweep.shared.claiming import attempts_at
 from ttt_bench.sweep.shared.order import make_order, write_order
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Bar, Progress
+from ttt_bench.util.store import mirror
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _outcome(
         BenchError: workers failed, and cells are left.
     """
     results = sweep.request.results
+    mirror.fetch(results)
     states = Counter(cell.state(results) for cell in pending.cells)
     left = sum(number for state, number in states.items() if state not in (*FINISHED, "failed"))
     if problems and left:

@@ -15,6 +15,7 @@ from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.sweep.shared.units import Kind, Unit
 from ttt_bench.train.chain import checkpoint_path
 from ttt_bench.util.claims import Claims
+from ttt_bench.util.store import mirror
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Ended:
             return self._cell_state(unit.cell)
         if unit.shard is not None:
             return self._shard_state(unit.cell, unit.shard)
-        return "done" if checkpoint_path(self.checkpoints, unit.name).exists() else None
+        path = checkpoint_path(self.checkpoints, unit.name)
+        mirror.fetch(path)
+        return "done" if path.exists() else None
 
     def _shard_state(self, cell: Cell, shard: Shard) -> str | None:
         try:
@@ -60,6 +63,7 @@ class Ended:
             return None  # it is measured again
 
     def _cell_state(self, cell: Cell) -> str | None:
+        mirror.fetch(cell.folder(self.results))
         state = cell.state(self.results)
         before = self.attempts.get(cell.hash, 0)
         failed_since = state == "failed" and _attempts(cell, self.results) > before

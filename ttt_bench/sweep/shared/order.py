@@ -21,6 +21,7 @@ from ttt_bench.registry import METHODS
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.util.hashing import harness_hash, hash_of, versions
 from ttt_bench.util.input.validation import Strict
+from ttt_bench.util.store import mirror
 from ttt_bench.util.stored import sealed
 
 _REMEDY = "start the run again, which writes it"
@@ -94,6 +95,7 @@ def read_order(path: Path) -> WorkOrder:
     Raises:
         BenchError: the file is missing or damaged, or another version of ttt-bench wrote it.
     """
+    mirror.fetch(path)
     return WorkOrder.model_validate(sealed.read(path, WorkOrder, _REMEDY))
 
 

@@ -10,6 +10,7 @@ from ttt_bench.results.leftovers import PARTIAL, SHARD
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.util import tensor_file
+from ttt_bench.util.store import mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Shard:
             DataError: its file cannot be read.
         """
         path = self.path(cell, results)
+        mirror.fetch(path)
         return path.exists() and int(tensor_file.description(path)["unit"]) == self.stop
 
 

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+)
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.util.paths import user_path
 from ttt_bench.util.problems import raise_problems
+from ttt_bench.util.store.address import results_path, shown
 
 _NOT_ALLOWED = "not_allowed"
 
@@ -60,17 +68,26 @@ def allowed_values(annotation: Any) -> tuple[str, ...]:
     return ()
 
 
-def _as_user_path(value: Any) -> Any:
-    if not isinstance(value, str | os.PathLike):
-        return value
-    try:
-        return user_path(value)
-    except BenchError as error:
-        raise PydanticCustomError(_NOT_ALLOWED, "{message}", {"message": str(error)}) from error
+def _parsed_by(parse: Callable[[str | os.PathLike[str]], Path]) -> BeforeValidator:
+    """Return a validator that turns a text or path into a path."""
+
+    def parsed(value: Any) -> Any:
+        if not isinstance(value, str | os.PathLike):
+            return value
+        try:
+            return parse(value)
+        except BenchError as error:
+            raise PydanticCustomError(_NOT_ALLOWED, "{message}", {"message": str(error)}) from error
+
+    return BeforeValidator(parsed)
 
 
-UserPath = Annotated[Path, BeforeValidator(_as_user_path)]
+UserPath = Annotated[Path, _parsed_by(user_path)]
 """A path as a person writes it; see `ttt_bench.util.paths.user_path`."""
+ResultsPath = Annotated[
+    Path, _parsed_by(results_path), PlainSerializer(shown, return_type=str, when_used="json")
+]
+"""A results folder or its URL; see `ttt_bench.util.store.address.results_path`."""
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 

@@ -29,25 +29,16 @@ LAST = "manifest.json"
 """The file that makes the others of its folder valid: it is written last and removed first."""
 ON_DEMAND = ("checkpoints", "quarantine")
 """Folders of results whose files are fetched one by one, when they are needed."""
-TIMES = ".times.json"
-"""End of the names of small files in these folders that are fetched with the others."""
+SMALL = ".json"
+"""End of the names of small files in these folders, which are fetched with the others."""
 IDENTITY = ".ttt-bench-store"
 """A file of the store, and of its mirror, that identifies the store."""
 ROUNDS = 3
 """Most listings of a store until nothing has changed in it."""
 
 
-def prepare_reading(results: Path) -> None:
-    """Check that a store answers, and bring the whole mirror up to date, but for checkpoints.
-
-    Raises:
-        StoreError: the store cannot be read, or the mirror is that of another store.
-    """
-    fetch(results)
-
-
-def prepare_writing(results: Path) -> None:
-    """Check that a store can be used by several writers, and upload what it lacks.
+def require_claims(results: Path) -> None:
+    """Check that a store can be written, and that claims in it have one owner.
 
     Raises:
         StoreError: the store cannot be written, ignores the condition of conditional writes, or is
@@ -56,14 +47,27 @@ def prepare_writing(results: Path) -> None:
     mirror = _mirror(results)
     if mirror is not None:
         mirror.require_conditional_writes()
+
+
+def synchronise(results: Path) -> None:
+    """Bring a results folder up to date, and upload what earlier runs could not upload.
+
+    Raises:
+        StoreError: the store cannot be read, or lacks files and cannot be written.
+    """
+    mirror = _mirror(results)
+    if mirror is not None:
+        mirror.fetch("")
         mirror.upload_missing()
 
 
 def fetch(path: Path) -> None:
     """Bring a file or folder up to date with its store; only what has changed is transferred.
 
+    With a whole results folder, files of `ON_DEMAND` are not fetched.
+
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: the store cannot be read, or is another one than that of the mirror.
     """
     mirror = _mirror(path)
     if mirror is not None:
@@ -310,7 +314,7 @@ def _is_visible(path: str, name: str) -> bool:
 def _is_fetched(path: str, name: str) -> bool:
     """Return whether a path is fetched with this name."""
     on_demand = not name and path.partition("/")[0] in ON_DEMAND
-    return not on_demand or path.endswith(TIMES)
+    return not on_demand or path.endswith(SMALL)
 
 
 def _is_last(name: str) -> bool:

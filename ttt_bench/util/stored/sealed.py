@@ -14,6 +14,7 @@ from ttt_bench.errors import DamagedError
 from ttt_bench.util.atomic import atomic_file
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.os_errors import explained_reading, file_bytes
+from ttt_bench.util.store import mirror
 
 DIGEST = "digest"
 """The entry that holds the digest of all others."""
@@ -58,6 +59,7 @@ def write(path: Path, record: Record, hint: str = "") -> None:
     """
     with atomic_file(path, hint) as temporary:
         put(temporary, record)
+    mirror.publish(path)
 
 
 def read(
