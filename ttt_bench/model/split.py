@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from timm.layers import DropBlock2d, DropPath
+from timm.layers.drop import DropBlock2d, DropPath
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -134,7 +134,7 @@ class _WholeBatchNorm(TorchFunctionMode):
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (count / (count - 1)), momentum)
-        y = _Normalise.apply(x, mean, var + eps, count)
+        y: Tensor = _Normalise.apply(x, mean, var + eps, count)
         if weight is None or bias is None:
             return y
         return torch.addcmul(_like(bias, y), y, _like(weight, y))

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
+from torch._C._distributed_c10d import TCPStore
 
 from ttt_bench.errors import BenchError
 from ttt_bench.model.network import MultiTaskModel
@@ -117,7 +118,7 @@ class ParallelRun:
 
     def start(self) -> None:
         """Start the processes and bring them to the state of the run."""
-        self._store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
         # a process that has imported everything, and never uses a GPU, is forked per device
         context = torch.multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
@@ -153,6 +154,7 @@ class ParallelRun:
             DivergedError: the loss is not finite.
             BenchError: a process failed or ended.
         """
+        loss: float | None
         loss, *_ = self._ask("iterate", batch)
         self.iteration += 1
         return loss
@@ -258,7 +260,7 @@ def _joined(order: _Order) -> StageRun:
         torch.cuda.set_device(order.device)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
-        store=dist.TCPStore(HOST, order.port),
+        store=TCPStore(HOST, order.port),
         rank=order.rank,
         world_size=len(order.devices),
     )
