@@ -27,8 +27,13 @@ class Settings(Strict):
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
 def _own_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("TTT_BENCH_")}
+    """Return the variables on which numbers, or the places of data and caches, depend."""
+    own = [name for name in os.environ if name.startswith("TTT_BENCH_") or name in _THREADS]
+    return {name: os.environ[name] for name in own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +60,12 @@ class Job:
         It ends with exit code 0, with 1 if cells failed, with 2 after an error that it states in
         its log, and with 130 if it was stopped by a signal. Then it has saved its work.
         """
+        return [sys.executable, *self.arguments(number)]
+
+    def arguments(self, number: int) -> list[str]:
+        """Return the arguments of the Python interpreter in `command`, for other interpreters."""
         own = ["work", shown(self.order), "--worker", str(number)]
-        return [sys.executable, "-m", "ttt_bench.cli.main", *own]
+        return ["-m", "ttt_bench.cli.main", *own]
 
     def log(self, number: int) -> Path:
         """Return the file for the output of worker `number`."""

@@ -29,7 +29,7 @@ LAUNCHERS: Registry[type[Launcher[Any]]] = Registry(
     "launcher",
     group="ttt_bench.launchers",
     problems=_problems,
-    order=("local",),
+    order=("local", "ray"),
     guard=unchanged_process,
 )
 """The registered launchers."""
