@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pickle import PicklingError
+from types import ModuleType
 from typing import Any, cast
 
 import torch
@@ -123,7 +126,7 @@ class ParallelRun:
         context = torch.multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         resource_tracker.ensure_running()  # its start would unblock signals
-        with blocked_signals():
+        with blocked_signals(), _hidden_script():
             for rank in range(len(self._devices)):
                 self._start(context, rank)
         self._replies()  # all have joined
@@ -142,7 +145,13 @@ class ParallelRun:
             stage=self.stage,
         )
         process = context.Process(target=_train, args=(order, there), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (PicklingError, AttributeError) as error:
+            raise BenchError(
+                f"{self.stage.name} cannot be sent to the processes of --train-devices ({error}); "
+                "define the method in a module, not in the script that runs"
+            ) from error
         there.close()
         self._processes.append(process)
         self._connections.append(here)
@@ -211,6 +220,20 @@ class ParallelRun:
             f"iteration {self.iteration}; run the same command to resume, or use fewer devices "
             "(--train-devices)"
         )
+
+
+@contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Keep processes that are started within the block from running the main script again.
+
+    A script without `if __name__ == "__main__":` would begin the same run in each of them.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _has_ended(process: ForkServerProcess) -> bool:
