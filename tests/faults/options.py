@@ -127,14 +127,14 @@ def _executed(place: Place, calm: Calm, draw: random.Random) -> Outcome:
 def _other(place: Place, calm: Calm, draw: random.Random) -> Outcome:
     """Try another command with odd arguments; whatever it writes goes to the place."""
     words = [*draw.choice(_OTHER_COMMANDS)]
+    if words[0] in ("tune", "time", "train", "study"):
+        words.append("--plan")  # before an option that could take it for its value
     if draw.random() < 0.7:
         words.append(
             draw.choice(["--results", "--out", "--json", "--plan", "--preset", "--nonsense"])
         )
     if draw.random() < 0.7:
         words.append(_value(draw))
-    if words[0] in ("tune", "time", "train", "study"):
-        words.append("--plan")
     return _judged(words, _call(words, place, calm), f"command {words[0]}")
 
 
