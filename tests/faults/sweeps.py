@@ -123,7 +123,7 @@ class Place:
 
 def content(results: Path) -> dict[str, bytes]:
     """Return name -> bytes of everything that a results folder holds but history and times."""
-    cells = [path for path in (results / "cells").rglob("*") if path.name != _HISTORY]
+    cells = [path for path in (results / "cells").rglob("*") if _HISTORY not in path.parts]
     checkpoints = (results / "checkpoints").glob("*.safetensors")
     kept = [path for path in (*cells, *checkpoints) if path.is_file()]
     return {str(path.relative_to(results)): path.read_bytes() for path in kept}
