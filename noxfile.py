@@ -1,4 +1,4 @@
-"""Sessions: tests, lowest, newest, slow, faults, lint, types, minimal, package, sbom, demo,
+"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, demo,
 example.
 
 `nox -s NAME` runs one.
@@ -7,6 +7,7 @@ example.
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -42,6 +43,24 @@ def slow(session: nox.Session) -> None:
     """Run the tests that the suite leaves out: every method on more backbones."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def slurm(session: nox.Session) -> None:
+    """Test the launcher `slurm` on a cluster that the tests start on this machine.
+
+    It needs root, and Debian or a relative of it: it installs Slurm from the system's packages if
+    it is missing. The tests run in the environment that nox itself runs in.
+    """
+    if shutil.which("slurmctld") is None and shutil.which("apt-get"):
+        apt = ("apt-get", "-q", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10")
+        packages = ("install", "-y", "--no-install-recommends", "slurm-wlm", "munge")
+        for command in (("update",), packages):
+            session.run(*apt, *command, external=True, success_codes=range(256), silent=True)
+    if shutil.which("slurmctld") is None:
+        session.skip("Slurm is not installed and the system's packages do not provide it")
+    tests = (sys.executable, "-m", "pytest", "-m", "slurm", "-n", "0", "tests/sweep/launchers")
+    session.run(*tests, *session.posargs, external=True, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Import packages of the optional extra `[data]` only when they are needed."""
+"""Import packages of optional extras only when they are needed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ _PACKAGES = {"skimage": "scikit-image"}
 """Map a module to its package if the names differ."""
 
 
-def import_optional(module: str, purpose: str) -> ModuleType:
+def import_optional(module: str, purpose: str, *, extra: str = "data") -> ModuleType:
     """Return a module of an optional package.
 
     Args:
         module: the dotted name of the module.
         purpose: the feature that needs it, as the subject of a sentence.
+        extra: the extra that installs it.
 
     Raises:
         DataError: the package is not installed; the message gives the install command.
@@ -28,5 +29,5 @@ def import_optional(module: str, purpose: str) -> ModuleType:
         package = _PACKAGES.get(top, top)
         raise DataError(
             f"{purpose} needs the package {package}, which cannot be imported ({error}): "
-            'pip install "ttt-bench[data]"'
+            f'pip install "ttt-bench[{extra}]"'
         ) from error

@@ -114,7 +114,8 @@ class Launcher(ABC, Generic[SettingsT]):
         """Start the workers, wait until all have ended, and return a line per failed worker.
 
         A worker that is killed from outside is started again. An interrupt of this process
-        (KeyboardInterrupt) stops the workers with SIGTERM, after which they save their work.
+        (KeyboardInterrupt) stops the workers with SIGTERM, after which they save their work; where
+        workers outlive this process by design, it leaves them and says how to stop them.
 
         Args:
             job: the workers.
