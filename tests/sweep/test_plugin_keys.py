@@ -14,7 +14,8 @@ from support.site import Site, site_on_path
 from timm.models import register_model
 
 from ttt_bench.results import store
-from ttt_bench.sweep.cell import Cell, comparison_key
+from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.variant import comparison_key
 from ttt_bench.util.hashing import harness_hash
 
 METHOD = {

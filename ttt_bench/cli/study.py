@@ -229,7 +229,10 @@ def _show_plan(rows: list[dict[str, Any]], work: Sequence[_Work], *, as_json: bo
 
 def _arm_rows(planned: StudyPlan) -> list[dict[str, Any]]:
     results = planned.sweep.request.results
-    finished = {one.hash for one in planned.sweep.cells if one.state(results) in FINISHED}
+    from ttt_bench.sweep.shared.states import cell_states
+
+    states = cell_states(planned.sweep.cells, results)
+    finished = {name for name, state in states.items() if state in FINISHED}
     return [
         {
             "study": study.study.name,

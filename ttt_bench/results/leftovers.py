@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
+from ttt_bench.results.compacted.scan import COMPACTED
 from ttt_bench.util.atomic import remove_leftovers
 from ttt_bench.util.claims import CLAIMS
 from ttt_bench.util.store import mirror
@@ -23,7 +24,8 @@ def clean(results: Path, checkpoints: Path) -> None:
     Nothing depends on it, so files that cannot be removed stay.
     """
     pairs = [path for path in (results / "cells").glob("*") if path.is_dir()]
-    for folder in (*pairs, checkpoints, results / CLAIMS, checkpoints / CLAIMS):
+    claims = [folder / CLAIMS for folder in (results, checkpoints)]
+    for folder in (*pairs, checkpoints, results / COMPACTED, *claims):
         with suppress(OSError, BenchError):
             remove_leftovers(folder)
             for path in _finished(folder):

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from ttt_bench.errors import BenchError, DamagedError
-from ttt_bench.results import schema, store
+from ttt_bench.errors import DamagedError
+from ttt_bench.results import schema
+from ttt_bench.results.compacted.dataset import read_dataset
+from ttt_bench.results.compacted.manifests import manifests_of
+from ttt_bench.results.compacted.parts import Part
+from ttt_bench.results.compacted.scan import CELLS
 from ttt_bench.results.records import MANIFEST, REMEDY
-from ttt_bench.results.rows import joined_categories, read_rows
+from ttt_bench.results.rows import categories_frame
 from ttt_bench.util.problems import raise_problems
 
 IDENTITY = (
@@ -70,24 +74,22 @@ def load(results: Path) -> Loaded:
     Raises:
         BenchError: the folder does not exist or has no whole results, or a file cannot be read.
     """
-    whole, damaged = store.whole_cells(Path(results))
-    problems = [str(damage) for damage in damaged]
-    records, tables = [], []
-    for folder, manifest in whole:
-        try:
-            record = _record(folder, manifest)
-            done = manifest["state"] == "done"
-            tables.append(read_rows(folder, manifest, MEASURED) if done else None)
-            records.append(record)
-        except DamagedError as error:
-            problems.append(str(error))
-    if problems and not records:
+    found = read_dataset(Path(results), MEASURED)
+    manifests = manifests_of(found.part.cells)
+    problems = [*map(str, found.problems)]
+    complete: list[bool] = []
+    for name, manifest in zip(found.part.column("name"), manifests, strict=True):
+        missing = [key for key in (*IDENTITY, "state") if key not in manifest]
+        complete.append(not missing)
+        if missing:
+            path = Path(results) / CELLS / name / MANIFEST
+            problems.append(str(DamagedError(path, f"no {', '.join(missing)}", REMEDY)))
+    part = found.part.kept(np.array(complete, dtype=np.bool_))
+    if problems and not len(part.cells):
         raise_problems(problems)
-    cells = pd.DataFrame(records, columns=list(CELL_COLUMNS))
-    cells["finished"] = pd.to_datetime(
-        cells["finished"], utc=True, errors="coerce", format="ISO8601"
-    )
-    return Loaded(cells, _rows(cells, tables), tuple(problems))
+    usable = [manifest for manifest, whole in zip(manifests, complete, strict=True) if whole]
+    cells = _cells(Path(results), part, usable)
+    return Loaded(cells, _rows(cells, part), tuple(problems))
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -96,31 +98,37 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(n): c.astype(c.cat.categories.dtype) for n, c in texts.items()})
 
 
-def _rows(cells: pd.DataFrame, tables: Sequence[pa.Table | None]) -> pd.DataFrame:
+def _cells(results: Path, part: Part, manifests: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    records = [
+        _record(results / CELLS / name, manifest)
+        for name, manifest in zip(part.column("name"), manifests, strict=True)
+    ]
+    cells = pd.DataFrame(records, columns=list(CELL_COLUMNS))
+    finished = pd.Series(part.column("finished"), index=cells.index, dtype=object)
+    return cells.assign(
+        finished=pd.to_datetime(finished, utc=True, errors="coerce", format="ISO8601")
+    )
+
+
+def _rows(cells: pd.DataFrame, part: Part) -> pd.DataFrame:
     """Return the rows of all cells; a cell's manifest gives the columns that identify it."""
-    kept = [table for table in tables if table is not None]
-    if not kept:
+    assert part.rows is not None
+    if not part.rows.num_rows:
         return pd.DataFrame(columns=[*schema.ROW_COLUMNS, "folder"])
-    counts = [0 if table is None else table.num_rows for table in tables]
     named = cells[[*IDENTITY, "folder"]]
     texts = named.select_dtypes(exclude="number")
     named = named.astype(dict.fromkeys(texts, "category"))
-    repeated = named.loc[named.index.repeat(counts)].reset_index(drop=True)
-    rows = pd.concat([repeated, joined_categories(kept)], axis=1)
+    repeated = named.loc[named.index.repeat(part.counts)].reset_index(drop=True)
+    rows = pd.concat([repeated, categories_frame(part.rows)], axis=1)
     return rows[[*schema.ROW_COLUMNS, "folder"]]
 
 
 def _record(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    missing = [name for name in (*IDENTITY, "state") if name not in manifest]
-    if missing:
-        reason = f"no {', '.join(missing)}"
-        raise DamagedError(folder / MANIFEST, reason, REMEDY)
     return {
         **{name: manifest[name] for name in (*IDENTITY, "state")},
         "comparison": _comparison(manifest),
         "reason": manifest.get("reason") or "",
         "config": folder.name.removeprefix(f"{manifest['method']}-"),
-        "finished": _finished(folder),
         "folder": str(folder),
         "manifest": manifest,
     }
@@ -134,11 +142,3 @@ def _comparison(manifest: dict[str, Any]) -> str:
     found = manifest.get("comparison") or ""
     form = (manifest.get("configuration") or {}).get("evaluation", 1)
     return f"{form}-{found}" if found and form != 1 else found
-
-
-def _finished(folder: Path) -> str | None:
-    try:
-        return store.read_attempts(folder).get("finished")
-    except BenchError:
-        # times only decide between two cells of one name; numbers do not depend on them
-        return None

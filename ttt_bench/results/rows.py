@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,23 +47,26 @@ def read_rows(
         raise DamagedError(folder / NAME, " ".join(str(error).split()), REMEDY) from error
 
 
-def joined(tables: Sequence[pa.Table], columns: Sequence[str] = ALL) -> pd.DataFrame:
-    """Return the rows of several cells below each other."""
-    if not tables:
-        return pd.DataFrame(columns=list(columns))
-    found: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+def empty_rows(columns: tuple[str, ...]) -> pa.Table:
+    """Return columns without rows."""
+    return _schema(columns).empty_table()
+
+
+def plain_frame(rows: pa.Table) -> pd.DataFrame:
+    """Return rows as a frame."""
+    found: pd.DataFrame = rows.cast(_schema(tuple(rows.column_names))).to_pandas()
     return found
 
 
-def joined_categories(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """Return the rows of several cells below each other, with text as categories.
+def categories_frame(rows: pa.Table) -> pd.DataFrame:
+    """Return rows as a frame with text as categories, in order of their first rows.
 
     A category takes one or two bytes per row.
     """
-    table = pa.concat_tables(tables)
+    plain = rows.cast(_schema(tuple(rows.column_names)))
     encoded = {
         name: column if name in NUMBERS else column.dictionary_encode()
-        for name, column in zip(table.column_names, table, strict=True)
+        for name, column in zip(plain.column_names, plain, strict=True)
     }
     found: pd.DataFrame = pa.table(encoded).to_pandas()
     return found

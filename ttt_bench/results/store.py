@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema
+from ttt_bench.results.compacted.scan import CELLS, TABLES, cell_stamps
 from ttt_bench.results.integrity import (
     EXAMPLES,
     damages,
@@ -29,7 +30,7 @@ from ttt_bench.results.records import (
 from ttt_bench.util.atomic import atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.store import mirror
-from ttt_bench.util.store.address import results_path, shown
+from ttt_bench.util.store.address import results_path
 from ttt_bench.util.stored import sealed
 from ttt_bench.util.text import listed, short_name
 
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-CELLS = "cells"
-"""The folder of the cells in a results folder."""
-TABLES = ("rows", "statistics", "source", "totals", "signals", "losses")
 MEASURED = ("value", "values")
 """Columns of measured numbers, which rarely repeat: dictionaries make them larger."""
 ENCODINGS = {"totals": {"values.list.element": "BYTE_STREAM_SPLIT"}}
@@ -63,7 +61,12 @@ class CellFiles:
 
 def cell_folder(root: Path, pair: str, method: str, config_hash: str) -> Path:
     """Return the folder of a cell in a results folder."""
-    return root / CELLS / _pair_folder(pair) / f"{short_name(method)}-{config_hash}"
+    return root / CELLS / cell_path(pair, method, config_hash)
+
+
+def cell_path(pair: str, method: str, config_hash: str) -> str:
+    """Return the path of a cell's folder in the folder of cells."""
+    return f"{_pair_folder(pair)}/{short_name(method)}-{config_hash}"
 
 
 def _pair_folder(pair: str) -> str:
@@ -209,49 +212,28 @@ def whole_cells(
     """
     found: list[tuple[Path, dict[str, Any]]] = []
     problems: list[DamagedError] = []
-    for folder in _cell_folders(Path(root)):
-        manifest, damaged = _inspected(folder)
+    for name in cell_stamps(Path(root)):
+        folder = Path(root) / CELLS / name
+        manifest, damaged = inspected(folder)
         problems += damaged
-        if manifest is not None and all(damage.path.name == EXAMPLES for damage in damaged):
+        if manifest is not None:
             found.append((folder, manifest))
     return found, problems
 
 
-def _inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]:
-    """Return a cell's manifest, if it is whole, and the damaged files."""
+def inspected(folder: Path) -> tuple[dict[str, Any] | None, list[DamagedError]]:
+    """Return the manifest of a cell that can be used, and the damaged files.
+
+    The manifest is None if any file but the example images is damaged.
+    """
     try:
         manifest = read_placed(folder)
     except DamagedError as error:
         return None, [error]
     _check_version(folder / MANIFEST, manifest["schema_version"])
-    return manifest, damages(folder, manifest)
-
-
-def _cell_folders(root: Path) -> list[Path]:
-    named = shown(root)
-    with explained_reading(root):
-        exists = root.is_dir()
-    if not exists:
-        raise BenchError(
-            f"results folder {named} does not exist; `ttt-bench run --results {named}` creates it"
-        )
-    with explained_reading(root / CELLS):
-        found = [cell for pair in _folders(root / CELLS) for cell in _folders(pair)]
-    found = [folder for folder in found if _has_files(folder)]
-    if not found:
-        raise BenchError(
-            f"results folder {named} has no results; `ttt-bench run --results {named}` computes "
-            "some"
-        )
-    return found
-
-
-def _folders(parent: Path) -> list[Path]:
-    """Return the visible folders in a folder in order; empty if it does not exist."""
-    if not parent.exists():
-        return []
-    found = [path for path in parent.iterdir() if not path.name.startswith(".")]
-    return sorted(path for path in found if path.is_dir())
+    damaged = damages(folder, manifest)
+    usable = all(damage.path.name == EXAMPLES for damage in damaged)
+    return (manifest if usable else None), damaged
 
 
 def _has_files(folder: Path) -> bool:
@@ -278,12 +260,15 @@ def read_results(path: str | Path) -> pd.DataFrame:
     Raises:
         BenchError: the folder does not exist or has no results, or a file is damaged.
     """
-    from ttt_bench.results.rows import joined, read_rows
+    from ttt_bench.results.compacted.dataset import read_dataset
+    from ttt_bench.results.rows import plain_frame
 
     root = results_path(path)
     mirror.fetch(root)
-    found = cells(root)
-    return joined([read_rows(*cell) for cell in found if cell[1]["state"] == "done"])
+    found = read_dataset(root)
+    for problem in found.problems:
+        raise problem
+    return plain_frame(found.part.rows)
 
 
 def read_table(folder: Path, name: str, step: int | None = None) -> pd.DataFrame:

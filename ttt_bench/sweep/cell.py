@@ -8,36 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import model_entrypoint
 
 from ttt_bench.adapt.device import device_name, processor_name
-from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
-from ttt_bench.config.preset import ModelConfig
 from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import DamagedError
-from ttt_bench.model.weights import initial_weights
-from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 from ttt_bench.results.leftovers import PARTIAL
-from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import PairFit
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import source_spec
-from ttt_bench.sweep.variant import Source, Variant, fingerprint_fields, make_variant
+from ttt_bench.sweep.variant import Source, Variant, make_variant
 from ttt_bench.train.chain import (
     SourceSpec,
     TrainingStage,
     checkpoint_path,
-    trains_own_source,
 )
 from ttt_bench.train.work import devices_of
-from ttt_bench.util.code.files import package_of
-from ttt_bench.util.code.plugins import Entry
-from ttt_bench.util.hashing import harness_hash, hash_of, versions
+from ttt_bench.util.hashing import harness_hash, versions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,16 +121,20 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the cell's folder, and of its claim."""
-        return self.folder(Path()).name
+        return self.path.rpartition("/")[2]
+
+    @property
+    def path(self) -> str:
+        """The path of the cell's folder in the folder of cells."""
+        return f"{self.variant.path}{self.hash}"
 
     def folder(self, results: Path) -> Path:
         """Return the folder of the cell's files."""
-        return store.cell_folder(results, self.opened.pair.name, self.method, self.hash)
+        return results / store.CELLS / self.path
 
     def partial(self, results: Path) -> Path:
         """Return the file of the unfinished cell."""
-        folder = self.folder(results)
-        return folder.with_name(f".{folder.name}{PARTIAL}")
+        return self.folder(results).with_name(f".{self.name}{PARTIAL}")
 
     def state(self, results: Path) -> str:
         """Return one of `schema.STATES`, or `interrupted`, `damaged` or `missing`.
@@ -185,16 +178,6 @@ def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
     return found
 
 
-def comparison_key(opened: OpenedPair, weights: str | None) -> str:
-    """Return a hash that is equal for cells that can be compared.
-
-    It covers the target's data, the scoring, and the origin of the source models.
-    """
-    spec = source_spec(opened, seed=0)
-    training = [spec.initial(), opened.preset.training.model_dump(), *spec.data.values()]
-    return hash_of([fingerprint_fields(opened), weights or training])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a cell ended.
@@ -230,37 +213,23 @@ def manifest(
         device: the device that computed it.
         contract: `contract_record` of the method.
     """
-    opened = cell.opened
-    own = trains_own_source(cell.settings.adapter)
+    config = cell.config
     found = {
+        **cell.variant.record,
         **cell.identity,
         "state": ending.state,
         "reason": ending.reason,
-        "configuration": cell.config,
+        "configuration": config,
         "request": {
             **cell.variant.request,
             "protocol": [cell.protocol],
             "seeds": [cell.seed],
         },
-        "optimiser": cell.config["optimiser"] if cell.moves else None,
-        "options": cell.config["options"],
-        "tuned": cell.variant.tuned,
-        "parameters": cell.variant.parameters,
-        "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
-        "classes": list(opened.classes),
-        "segments": segments(opened.target_data),
-        "scoring": cell.config["scoring"],
-        "comparison": comparison_key(opened, cell.weights),
-        "notices": list(opened.notices),
-        "source_model": cell.method if own else "base",
+        "optimiser": config["optimiser"] if cell.moves else None,
+        "options": config["options"],
+        "scoring": config["scoring"],
         "contract": contract,
-        "images": len(opened.target_data),
-        "provenance": {
-            **_provenance(cell, request, device),
-            "plugins": _plugins(
-                opened, cell.settings.adapter, cell.config, trained_here=cell.weights is None
-            ),
-        },
+        "provenance": _provenance(cell, request, device),
     }
     if ending.diverged_at is not None:
         found["diverged_at"] = ending.diverged_at
@@ -273,11 +242,11 @@ def _provenance(cell: Cell, request: Request, device: torch.device) -> dict[str,
     weights = request.source_weights
     return {
         "harness": harness_hash(),
-        "method": cell.config["code"],
+        "method": cell.variant.config["code"],
         "versions": versions(),
         "device": device_name(device),
         "processor": processor_name(device),
-        "precision": cell.config["precision"],
+        "precision": cell.variant.config["precision"],
         "kernels": cell.spec.kernels,
         "threads": torch.get_num_threads(),
         "train_devices": _train_devices(cell, request),
@@ -287,6 +256,7 @@ def _provenance(cell: Cell, request: Request, device: torch.device) -> dict[str,
         "target_files": _files_record(cell.opened.target_data),
         "checkpoints": [] if weights else [stage.key for stage in cell.chain],
         "source_weights": str(weights) if weights else None,
+        "plugins": cell.variant.plugins,
     }
 
 
@@ -301,55 +271,3 @@ def _train_devices(cell: Cell, request: Request) -> int:
 def _files_record(data: Dataset) -> dict[str, str | None]:
     """Return what a data set's fingerprint rests on, and the hash of all contents if known."""
     return {"basis": data.basis, "contents": data.contents}
-
-
-def _plugins(
-    opened: OpenedPair, adapter: Adapter, config: Mapping[str, Any], *, trained_here: bool
-) -> dict[str, dict[str, str | None]]:
-    """Return what a cell used: role -> name, package, version and hash of the code.
-
-    `code` is the harness's hash for built-in data sets, and None for backbones of timm.
-
-    Args:
-        opened: the pair.
-        adapter: the method.
-        config: the cell's configuration, which has the hashes of the time of planning.
-        trained_here: whether source models started from the backbone's initial weights, which are
-            then stated as `weights`.
-    """
-    source, target = opened.pair.source.name, opened.pair.target.name
-    model = opened.preset.model
-    weights = initial_weights(model) if trained_here else {"weights": None}
-    return {
-        "method": _method_record(adapter, config["code"]),
-        "source": _dataset_record(source, opened.source_code),
-        "target": _dataset_record(target, opened.target_code),
-        "backbone": _backbone_record(model, config["model"].get("code")) | weights,
-    }
-
-
-def _method_record(adapter: Adapter, code: str) -> dict[str, Any]:
-    package = _package(METHODS.entry(adapter.name), type(adapter).__module__)
-    return _record(adapter.name, *package, code=code)
-
-
-def _dataset_record(name: str, code: str) -> dict[str, Any]:
-    entry = DATASETS.entry(name)
-    module = DATASETS.load(name).opener.partition(":")[0]
-    return _record(name, *_package(entry, module), code=code or harness_hash())
-
-
-def _backbone_record(model: ModelConfig, code: str | None) -> dict[str, Any]:
-    package = package_of(model_entrypoint(model.architecture).__module__)
-    return _record(model.backbone, *package, code=code)
-
-
-def _package(entry: Entry, module: str) -> tuple[str, str]:
-    """Return the package of a registration and its version."""
-    if not entry.package:  # registered in this process
-        return package_of(module)
-    return entry.package, entry.version or versions().get(entry.package, "")
-
-
-def _record(name: str, package: str, version: str, *, code: str | None) -> dict[str, Any]:
-    return {"name": name, "package": package, "version": version, "code": code}

@@ -36,7 +36,7 @@ class Outcome:
 
 
 def failed_cells(cells: Sequence[Cell], results: Path) -> tuple[FailedCell, ...]:
-    """Return those of the cells that failed, with the reasons that are stored."""
+    """Return cells that failed with the reasons that are stored."""
     return tuple(
         FailedCell(
             method=cell.method,
@@ -48,5 +48,4 @@ def failed_cells(cells: Sequence[Cell], results: Path) -> tuple[FailedCell, ...]
             attempts=cell.folder(results) / records.ATTEMPTS,
         )
         for cell in cells
-        if cell.state(results) == "failed"
     )

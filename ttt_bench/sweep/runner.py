@@ -27,8 +27,15 @@ from ttt_bench.sweep.forecast.work import adapting_work
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.outcome import Outcome, failed_cells
 from ttt_bench.sweep.plan import Sweep
-from ttt_bench.sweep.shared.claiming import Ended, attempts_at, share
+from ttt_bench.sweep.shared.claiming import (
+    Ended,
+    Shared,
+    attempts_at,
+    from_another_place,
+    share,
+)
 from ttt_bench.sweep.shared.shards import Shard
+from ttt_bench.sweep.shared.states import Appeared, cell_states
 from ttt_bench.sweep.shared.units import Kind, Unit, pending_units
 from ttt_bench.sweep.source_data import remember_source
 from ttt_bench.train.net import build_net
@@ -108,9 +115,9 @@ class Runner:
 
     def _run(self) -> Outcome:
         results, cells = self.request.results, self.sweep.cells
-        finished = {cell.hash for cell in cells if cell.state(results) in FINISHED}
-        pending = [cell for cell in cells if cell.hash not in finished]
-        self._refresh_verdicts([cell for cell in cells if cell.hash in finished])
+        states = cell_states(cells, results)
+        pending = [cell for cell in cells if states[cell.hash] not in FINISHED]
+        self._refresh_verdicts([cell for cell in cells if states[cell.hash] in FINISHED])
         checkpoints = self.sweep.checkpoints
         clean(results, checkpoints)
         if not pending:  # the folder may be read-only
@@ -121,16 +128,36 @@ class Runner:
         self._prepare(pending)
         units = pending_units(pending, checkpoints, self.request.shards)
         claims = Claims(results / CLAIMS, hint="choose another folder with --results")
-        shared = share(units, claims, ended.state, self._compute, self.progress.notice)
+        if self._attempts is not None:  # one of several workers
+            units = from_another_place(units)
+        shared = share(
+            units,
+            claims,
+            ended.state,
+            self._compute,
+            self.progress.notice,
+            stored=Appeared(results).has,
+        )
         own = [(unit.cell, state) for unit, state in shared.own if unit.kind is Kind.CELL]
-        others = [state for unit, state in shared.others if unit.kind is Kind.CELL]
+        others = self._by_others(shared)
         return Outcome(
             computed=dict(Counter(state for _, state in own)),
             kept=len(cells) - len(pending),
-            shared=dict(Counter(others)),
+            shared=dict(Counter(state for _, state in others)),
             lost=self._lost([cell for cell, _ in own]),
-            failed=failed_cells(pending, results),
+            failed=failed_cells(
+                [cell for cell, state in (*own, *others) if state == "failed"], results
+            ),
         )
+
+    def _by_others(self, shared: Shared) -> list[tuple[Cell, str]]:
+        """Return the cells that other processes computed, with their states."""
+        found = [(unit.cell, state) for unit, state in shared.others if unit.kind is Kind.CELL]
+        if self._attempts is None:  # of several workers, each knows some; their driver reads all
+            skipped = [unit.cell for unit in shared.skipped]
+            states = cell_states(skipped, self.request.results)
+            found += ((cell, states[cell.hash]) for cell in skipped)
+        return found
 
     def _refresh_verdicts(self, finished: list[Cell]) -> None:
         """Bring the verdicts of finished cells up to date, if the folder can be written."""

@@ -12,10 +12,12 @@ from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request_record import request_record
 from ttt_bench.model.weights import network_fields
-from ttt_bench.results import schema
+from ttt_bench.results import schema, store
 from ttt_bench.results.schema import AGREEMENT, CHANGE
+from ttt_bench.sweep.batches import segments
 from ttt_bench.sweep.fit import MethodFit
 from ttt_bench.sweep.opened import OpenedPair
+from ttt_bench.sweep.recorded.plugins import plugin_records
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_words, source_spec
 from ttt_bench.train.chain import (
@@ -25,8 +27,9 @@ from ttt_bench.train.chain import (
     method_code,
     statistics_key,
     training_chain,
+    trains_own_source,
 )
-from ttt_bench.util.hashing import entry_texts, hash_of_entries, with_code
+from ttt_bench.util.hashing import entry_texts, hash_of, hash_of_entries, with_code
 
 FORMAT = 3
 """Raised when a change of the harness invalidates earlier cells."""
@@ -106,6 +109,34 @@ class Variant:
         """Return the hash of `Cell.config`."""
         own = entry_texts(self.own_config(source, protocol))
         return hash_of_entries({**self._texts, **own})
+
+    @cached_property
+    def path(self) -> str:
+        """The path of a cell's folder in the folder of cells, without the cell's hash."""
+        return store.cell_path(self.opened.pair.name, self.settings.adapter.name, "")
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The entries of manifests that are the same for all protocols and seeds."""
+        opened, adapter = self.opened, self.settings.adapter
+        return {
+            "tuned": self.tuned,
+            "parameters": self.parameters,
+            "preset_values": opened.preset.model_dump(mode="json", exclude={"methods"}),
+            "classes": list(opened.classes),
+            "segments": segments(opened.target_data),
+            "comparison": comparison_key(opened, self.weights),
+            "notices": list(opened.notices),
+            "source_model": adapter.name if trains_own_source(adapter) else "base",
+            "images": len(opened.target_data),
+        }
+
+    @cached_property
+    def plugins(self) -> dict[str, dict[str, str | None]]:
+        """What `plugin_records` states about its cells."""
+        return plugin_records(
+            self.opened, self.settings.adapter, self.config, trained_here=self.weights is None
+        )
 
     @cached_property
     def _texts(self) -> dict[str, str]:
@@ -190,6 +221,16 @@ def fingerprint_fields(opened: OpenedPair) -> dict[str, Any]:
         "model": network_fields(opened.preset.model),
         "precision": "fp32",
     }
+
+
+def comparison_key(opened: OpenedPair, weights: str | None) -> str:
+    """Return a hash that is equal for cells that can be compared.
+
+    It covers the target's data, the scoring, and the origin of the source models.
+    """
+    spec = source_spec(opened, seed=0)
+    training = [spec.initial(), opened.preset.training.model_dump(), *spec.data.values()]
+    return hash_of([fingerprint_fields(opened), weights or training])
 
 
 def parent_key(weights: str | None, chain: tuple[TrainingStage, ...]) -> str:

@@ -112,6 +112,7 @@ def harness_hash() -> str:
     )
 
 
+@cache
 def versions() -> Mapping[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}

@@ -14,6 +14,7 @@ from support.runs import plan
 from ttt_bench.results import schema, store
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.shared.claiming import Ended, Shared, attempts_at, share
+from ttt_bench.sweep.shared.states import Appeared
 from ttt_bench.sweep.shared.units import Kind, Unit
 from ttt_bench.util.claims import Claims
 
@@ -58,7 +59,7 @@ def _share(
     def compute(unit: Unit) -> str:
         return _compute(results, unit.cell, state)
 
-    return share(_units(cells), claims, ended.state, compute, notice)
+    return share(_units(cells), claims, ended.state, compute, notice, stored=Appeared(results).has)
 
 
 @pytest.mark.parametrize("state", ["diverged", "failed"])
@@ -118,5 +119,12 @@ def test_a_unit_waits_for_those_that_it_needs(tmp_path: Path, cells: list[Cell])
         return "done"
 
     claims = Claims(tmp_path / ".claims", poll_seconds=0.02)
-    share([second, training, third, first], claims, lambda unit: None, compute, print)
+    share(
+        [second, training, third, first],
+        claims,
+        lambda unit: None,
+        compute,
+        print,
+        stored=lambda cell: False,
+    )
     assert order == [third.name, first.name, "training", second.name]

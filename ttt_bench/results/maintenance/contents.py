@@ -10,6 +10,7 @@ from pathlib import Path
 from ttt_bench.designs.rates import FILE as TUNED
 from ttt_bench.errors import BenchError
 from ttt_bench.results.checkpoints.trained_data import NAME as DATA
+from ttt_bench.results.compacted.scan import COMPACTED
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.results.measurements import ROWS
 from ttt_bench.results.records import MANIFEST
@@ -23,8 +24,6 @@ from ttt_bench.util.quarantine import FOLDER as QUARANTINE
 
 CHECKPOINTS = "checkpoints"
 """The folder of source models in a results folder."""
-COMPACTED = "compacted"
-"""The folder of copies made from the cells; the hash of their content is in their names."""
 LAUNCHED = "launched"
 """The folder of work orders and logs of workers in a results folder."""
 TENSORS = ".safetensors"

@@ -6,14 +6,13 @@ import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ttt_bench.adapt.device import device_name, find_device
 from ttt_bench.results.timed_work import read_times
-from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.forecast.pending import pending_work
 from ttt_bench.sweep.forecast.predict import Forecast, forecast
 from ttt_bench.sweep.plan import Sweep
+from ttt_bench.sweep.shared.states import cell_states
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.store.address import shown
 from ttt_bench.util.text import format_seconds, listed
@@ -77,7 +76,8 @@ class PlanSummary:
 def summarise(sweep: Sweep) -> PlanSummary:
     """Return how much of a plan is done, and how long the rest takes."""
     request, host = sweep.request, socket.gethostname()
-    states = {cell.hash: _state(cell, request.results) for cell in sweep.cells}
+    stored = cell_states([cell for cell in sweep.cells if not cell.reason], request.results)
+    states = {cell.hash: stored.get(cell.hash, "not_applicable") for cell in sweep.cells}
     device, _ = attempt(find_device, request.device)
     # a plan for a device that is missing here has no times to compare with
     name = request.device if device is None else device_name(device)
@@ -88,10 +88,6 @@ def summarise(sweep: Sweep) -> PlanSummary:
         forecast=forecast(pending.works, read_times(request.results), host),
         results=shown(request.results),
     )
-
-
-def _state(cell: Cell, results: Path) -> str:
-    return "not_applicable" if cell.reason else cell.state(results)
 
 
 def _counted(number: int, noun: str) -> str:

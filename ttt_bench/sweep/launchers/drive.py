@@ -19,6 +19,7 @@ from ttt_bench.sweep.outcome import Outcome, failed_cells
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.shared.claiming import attempts_at
 from ttt_bench.sweep.shared.order import make_order, write_order
+from ttt_bench.sweep.shared.states import cell_states
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Bar, Progress
 from ttt_bench.util.store import mirror
@@ -68,7 +69,8 @@ def dry_run(sweep: Sweep) -> str:
 
 def _pending(sweep: Sweep) -> _Pending:
     results = sweep.request.results
-    cells = [cell for cell in sweep.cells if cell.state(results) not in FINISHED]
+    states = cell_states(sweep.cells, results)
+    cells = [cell for cell in sweep.cells if states[cell.hash] not in FINISHED]
     attempts = {name: n for name, n in attempts_at(cells, results).items() if n}
     return _Pending(cells, attempts)
 
@@ -127,7 +129,8 @@ def _outcome(
     """
     results = sweep.request.results
     mirror.fetch(results)
-    states = Counter(cell.state(results) for cell in pending.cells)
+    found = cell_states(pending.cells, results)
+    states = Counter(found.values())
     left = sum(number for state, number in states.items() if state not in (*FINISHED, "failed"))
     if problems and left:
         lines = "\n".join(dict.fromkeys(problems))
@@ -138,5 +141,7 @@ def _outcome(
         computed=dict(states),
         kept=len(sweep.cells) - len(pending.cells),
         lost=left,
-        failed=failed_cells(pending.cells, results),
+        failed=failed_cells(
+            [cell for cell in pending.cells if found[cell.hash] == "failed"], results
+        ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,12 @@ class Shared:
     Attributes:
         own: (unit, state) of the units that this process computed.
         others: (unit, state) of the units that other processes computed meanwhile.
+        skipped: the units of cells that other processes stored meanwhile, and that were not read.
     """
 
     own: list[tuple[Unit, str]] = field(default_factory=list)
     others: list[tuple[Unit, str]] = field(default_factory=list)
+    skipped: list[Unit] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,8 @@ def share(
     ended: Callable[[Unit], str | None],
     compute: Callable[[Unit], str],
     notice: Callable[[str], None],
+    *,
+    stored: Callable[[Cell], bool],
 ) -> Shared:
     """Compute every unit that no other process computes, and wait for the others.
 
@@ -88,11 +93,13 @@ def share(
     can start, the first one that no other process has claimed is computed.
 
     Args:
-        units: the units, each after those that it needs.
+        units: the units. Those at the front are tried first, if they can start.
         claims: the claims of units.
         ended: returns the state of a unit that another process has ended, or None.
         compute: computes and stores a unit, and returns its state.
         notice: called with a message that names another process that this one waits for.
+        stored: returns whether another process is known to have stored a cell. Then the unit is
+            neither claimed nor read.
 
     Raises:
         BenchError: the results folder cannot be written.
@@ -107,6 +114,10 @@ def share(
         for unit in waiting:
             if not open_names.isdisjoint(unit.needs):
                 left.append(unit)
+                continue
+            if unit.kind is Kind.CELL and stored(unit.cell):
+                shared.skipped.append(unit)
+                open_names.remove(unit.name)
                 continue
             with claims.attempt(unit.name) as owner:
                 if owner is not None:
@@ -126,6 +137,12 @@ def share(
             time.sleep(claims.poll_seconds)
         waiting = left
     return shared
+
+
+def from_another_place(units: Sequence[Unit]) -> list[Unit]:
+    """Return the units from a random one on, so that processes rarely try the same ones."""
+    start = random.randrange(len(units)) if units else 0
+    return [*units[start:], *units[:start]]
 
 
 def _attempts(cell: Cell, results: Path) -> int:

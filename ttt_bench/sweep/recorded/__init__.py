@@ -1,0 +1,1 @@
+"""What manifests state about the parts of a run."""

@@ -1,0 +1,70 @@
+"""The method, data sets and backbone that a cell uses, as its manifest states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from timm.models import model_entrypoint
+
+from ttt_bench.adapter import Adapter
+from ttt_bench.config.preset import ModelConfig
+from ttt_bench.data.registry import DATASETS
+from ttt_bench.model.weights import initial_weights
+from ttt_bench.registry import METHODS
+from ttt_bench.sweep.opened import OpenedPair
+from ttt_bench.util.code.files import package_of
+from ttt_bench.util.code.plugins import Entry
+from ttt_bench.util.hashing import harness_hash, versions
+
+
+def plugin_records(
+    opened: OpenedPair, adapter: Adapter, config: Mapping[str, Any], *, trained_here: bool
+) -> dict[str, dict[str, str | None]]:
+    """Return what a cell used: role -> name, package, version and hash of the code.
+
+    `code` is the harness's hash for built-in data sets, and None for backbones of timm.
+
+    Args:
+        opened: the pair.
+        adapter: the method.
+        config: the cell's configuration, which has the hashes of the time of planning.
+        trained_here: whether source models started from the backbone's initial weights, which are
+            then stated as `weights`.
+    """
+    source, target = opened.pair.source.name, opened.pair.target.name
+    model = opened.preset.model
+    weights = initial_weights(model) if trained_here else {"weights": None}
+    return {
+        "method": _method_record(adapter, config["code"]),
+        "source": _dataset_record(source, opened.source_code),
+        "target": _dataset_record(target, opened.target_code),
+        "backbone": _backbone_record(model, config["model"].get("code")) | weights,
+    }
+
+
+def _method_record(adapter: Adapter, code: str) -> dict[str, Any]:
+    package = _package(METHODS.entry(adapter.name), type(adapter).__module__)
+    return _record(adapter.name, *package, code=code)
+
+
+def _dataset_record(name: str, code: str) -> dict[str, Any]:
+    entry = DATASETS.entry(name)
+    module = DATASETS.load(name).opener.partition(":")[0]
+    return _record(name, *_package(entry, module), code=code or harness_hash())
+
+
+def _backbone_record(model: ModelConfig, code: str | None) -> dict[str, Any]:
+    package = package_of(model_entrypoint(model.architecture).__module__)
+    return _record(model.backbone, *package, code=code)
+
+
+def _package(entry: Entry, module: str) -> tuple[str, str]:
+    """Return the package of a registration and its version."""
+    if not entry.package:  # registered in this process
+        return package_of(module)
+    return entry.package, entry.version or versions().get(entry.package, "")
+
+
+def _record(name: str, package: str, version: str, *, code: str | None) -> dict[str, Any]:
+    return {"name": name, "package": package, "version": version, "code": code}

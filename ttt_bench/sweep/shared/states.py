@@ -1,0 +1,69 @@
+"""The states of many cells, without reading those that have not changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ttt_bench.results.compacted.dataset import known_states
+from ttt_bench.results.compacted.scan import paths
+from ttt_bench.results.leftovers import PARTIAL
+from ttt_bench.sweep.cell import Cell
+
+LOOK_SECONDS = 1.0
+"""Least seconds between two listings of the cells."""
+LOOK_SHARE = 0.05
+"""Largest share of the time that listings take."""
+
+
+def cell_states(cells: Iterable[Cell], results: Path) -> dict[str, str]:
+    """Return hash -> `Cell.state` of cells.
+
+    The files of a cell are only read if they have changed since the cell was compacted.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    known, present = known_states(results), paths(results)
+    return {
+        cell.hash: known.get(cell.path) or _state(cell, results, present=present) for cell in cells
+    }
+
+
+def _state(cell: Cell, results: Path, *, present: frozenset[str]) -> str:
+    if cell.path in present:
+        return cell.state(results)
+    pair, _, name = cell.path.rpartition("/")
+    return "interrupted" if f"{pair}/.{name}{PARTIAL}" in present else "missing"
+
+
+@dataclass
+class Appeared:
+    """The cells that were stored since this object was made, by a listing that is seldom renewed.
+
+    Attributes:
+        results: the results folder.
+    """
+
+    results: Path
+    _before: frozenset[str] = field(init=False, repr=False)
+    _new: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+    _next: float = field(default=0.0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._before = paths(self.results)
+
+    def has(self, cell: Cell) -> bool:
+        """Return whether a cell is known to have been stored. It may be older than that.
+
+        Raises:
+            DataError: the folder cannot be read.
+        """
+        started = time.monotonic()
+        if started >= self._next:
+            self._new = paths(self.results) - self._before
+            ended = time.monotonic()
+            self._next = ended + max(LOOK_SECONDS, (ended - started) / LOOK_SHARE)
+        return cell.path in self._new
