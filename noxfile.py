@@ -1,4 +1,4 @@
-"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, demo,
+"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, scale, demo,
 example.
 
 `nox -s NAME` runs one.
@@ -136,6 +136,17 @@ def sbom(session: nox.Session) -> None:
         *("pip-licenses", f"--python={python}", "--format=markdown", "--with-urls"),
         *("--output-file", "dist/licences.md"),
     )
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """Measure planning, sharing and reading of sweeps of 1,000 to 100,000 cells; takes hours.
+
+    Arguments are those of `benchmarks/scale.py`, such as `nox -s scale -- --cells 1000`.
+    """
+    session.install("-e", ".")
+    given = ("--csv", "docs/numbers/scale.csv", *session.posargs)
+    session.run("python", "benchmarks/scale.py", "results/scale", *given)
 
 
 @nox.session
