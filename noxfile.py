@@ -1,5 +1,5 @@
-"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, scale, demo,
-example.
+"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, scale,
+demo, example.
 
 `nox -s NAME` runs one.
 """

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.results.records import read_manifest
-from ttt_bench.results.rows import joined, read_rows
+from ttt_bench.results.rows import plain_frame, read_rows
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.summary import delta_frame, score_frame
 from ttt_bench.sweep.cell import Cell
@@ -45,7 +46,8 @@ def last_changes(cells: Iterable[Cell], results: Path) -> pd.DataFrame:
             f"{results} has no scores of base, which Delta_TTT refers to; run it again"
         )
     folders = [cell.folder(results) for cell in done]
-    rows = joined([read_rows(folder, read_manifest(folder)) for folder in folders])
+    tables = [read_rows(folder, read_manifest(folder)) for folder in folders]
+    rows = plain_frame(pa.concat_tables(tables))
     labels = rows["config"].where(rows["method"] != BASE, BASE)
     scores = score_frame(rows.assign(label=labels))
     changes = {task: delta_frame(scores[[task]], BASE)[DELTA] for task in scores}
