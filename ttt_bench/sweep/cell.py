@@ -15,6 +15,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import DamagedError
 from ttt_bench.results import store
+from ttt_bench.results.compacted.scan import CELLS
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.fit import PairFit
 from ttt_bench.sweep.opened import OpenedPair
@@ -130,7 +131,7 @@ class Cell:
 
     def folder(self, results: Path) -> Path:
         """Return the folder of the cell's files."""
-        return results / store.CELLS / self.path
+        return results / CELLS / self.path
 
     def partial(self, results: Path) -> Path:
         """Return the file of the unfinished cell."""

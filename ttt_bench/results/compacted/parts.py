@@ -49,7 +49,8 @@ class Part:
 
     def column(self, name: str) -> list[Any]:
         """Return a column of the cells."""
-        return self.cells[name].to_pylist()
+        found: list[Any] = self.cells[name].to_pylist()
+        return found
 
     def kept(self, mask: Mask) -> Part:
         """Return the part with some of its cells only."""
@@ -93,7 +94,8 @@ def _rows_in_order(counts: NDArray[np.int64], order: NDArray[np.int64]) -> NDArr
     starts = (np.cumsum(counts) - counts)[order]
     lengths = counts[order]
     before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    found: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    return found
 
 
 def stored_parts(root: Path, columns: Sequence[str] | None) -> Iterator[Part]:

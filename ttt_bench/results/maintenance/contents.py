@@ -10,11 +10,10 @@ from pathlib import Path
 from ttt_bench.designs.rates import FILE as TUNED
 from ttt_bench.errors import BenchError
 from ttt_bench.results.checkpoints.trained_data import NAME as DATA
-from ttt_bench.results.compacted.scan import COMPACTED
+from ttt_bench.results.compacted.scan import CELLS, COMPACTED
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.results.measurements import ROWS
 from ttt_bench.results.records import MANIFEST
-from ttt_bench.results.store import CELLS
 from ttt_bench.results.study_files import FOLDER as STUDIES
 from ttt_bench.results.timed_work import TIMES
 from ttt_bench.util.atomic import TEMPORARY_MARK

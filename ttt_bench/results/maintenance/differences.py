@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ttt_bench.results.compacted.scan import TABLES
 from ttt_bench.results.integrity import read_columns
-from ttt_bench.results.store import TABLES, read_table
+from ttt_bench.results.store import read_table
 from ttt_bench.util.hashing import hash_file
 
 if TYPE_CHECKING:
