@@ -166,8 +166,11 @@ def test_a_worker_that_fails_is_an_error_of_the_task(
     assert capfd.readouterr().err == f"error: {said}\n"
 
 
-def test_cells_that_failed_are_no_error_of_the_task(tmp_path: Path) -> None:
-    WorkerTask([sys.executable, "-c", "exit(1)"], log=tmp_path / "log", environment={})()
+def test_a_worker_that_crashes_is_an_error_of_the_task(tmp_path: Path) -> None:
+    task = WorkerTask([sys.executable, "-c", "1 / 0"], log=tmp_path / "log", environment={})
+    with pytest.raises(SystemExit) as stop:
+        task()
+    assert stop.value.code == 1
 
 
 def commands(folder: Path, **scripts: str) -> str:

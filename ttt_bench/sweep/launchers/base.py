@@ -57,8 +57,8 @@ class Job:
     def command(self, number: int) -> list[str]:
         """Return the command of worker `number`, counted from 0.
 
-        It ends with exit code 0, with 1 if cells failed, with 2 after an error that it states in
-        its log, and with 130 if it was stopped by a signal. Then it has saved its work.
+        It ends with exit code 0 when no work is left, also if cells failed, with 2 after an error
+        that it states in its log, and with 130 after a signal to stop, at which it saves its work.
         """
         return [sys.executable, *self.arguments(number)]
 

@@ -66,7 +66,7 @@ class _Worker:
     def problem(self) -> str | None:
         """Return why the worker has ended too early, or None."""
         code = self.process.returncode
-        if code in (0, 1):
+        if code == 0:
             return None
         log = self.job.log(self.number)
         killed = f"killed by signal {-code}, and {RESTARTS} times again" if code < 0 else ""

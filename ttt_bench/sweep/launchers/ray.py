@@ -162,7 +162,7 @@ class _Crew:
         else:
             if code < 0:
                 self._replace(worker, f"killed by signal {-code} on {host}")
-            elif code > 1:
+            elif code != 0:
                 self._end(worker, f"{last_error(log)} (on {host}; log: {log})")
             else:
                 self._end_all_waiting(worker)

@@ -19,8 +19,6 @@ OF_SLURM = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that Slurm sends before it ends a job, by its settings and those of the job."""
 STOP = signal.SIGHUP
 """Makes a worker save its work and end."""
-WORKED = (0, 1)
-"""Exit codes of a worker that has found no more work; 1 if cells failed."""
 REQUEUE_SECONDS = 5.0
 """How long a stopped task waits for the signal to requeue, which may follow SIGTERM."""
 
@@ -59,10 +57,10 @@ class WorkerTask:
         code = process.wait()
         if self._stopped:
             time.sleep(REQUEUE_SECONDS)
-        elif code not in WORKED:
+        elif code != 0:
             killed = f"the worker was ended by {signal.Signals(-code).name}" if code < 0 else ""
             print(f"error: {killed or last_error(self.log)}", file=sys.stderr)
-        if code not in WORKED:
+        if code != 0:
             sys.exit(abs(code))
 
     def checkpoint(self) -> Any:
