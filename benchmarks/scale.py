@@ -197,9 +197,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     if not (given.folder / "weights.safetensors").exists():
         make_weights(given.folder / "weights.safetensors")
-    found = table(given.folder, given.cells, given.workers)
+    numbers = table(given.folder, given.cells, given.workers)
     if given.csv is not None:
-        found.round(3).to_csv(given.csv, index=False)
+        numbers.round(3).to_csv(given.csv, index=False)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import schema
-from ttt_bench.results.compacted.scan import CELLS, TABLES, cell_stamps
+from ttt_bench.results.compacted.scan import CELLS as CELLS
+from ttt_bench.results.compacted.scan import TABLES as TABLES
+from ttt_bench.results.compacted.scan import cell_stamps
 from ttt_bench.results.integrity import (
     EXAMPLES,
     damages,
