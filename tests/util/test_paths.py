@@ -27,9 +27,9 @@ def test_a_folder_whose_name_begins_with_a_tilde_can_be_named(
     assert path.expanduser() == path, "a library that expands ~ finds the same folder"
 
 
-@pytest.mark.parametrize("written", ["", "a\0b", "~no-such-user-of-this-machine/a"])
+@pytest.mark.parametrize("written", ["", "a\0b", "~no-such-user-of-this-machine/a", "s3://b/a"])
 def test_what_is_no_path_is_refused(written: str) -> None:
-    with pytest.raises(BenchError, match=r"is not a path|home folder is unknown"):
+    with pytest.raises(BenchError, match=r"is not a path|home folder is unknown|is a URL"):
         user_path(written)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import platformdirs
 
 from ttt_bench.errors import BenchError
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
@@ -17,11 +20,14 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     on. A folder whose name begins with `~` is written as `./~name`.
 
     Raises:
-        BenchError: the text is empty or contains a null character, or the home folder is unknown.
+        BenchError: the text is empty, contains a null character or is a URL, or the home folder
+            is unknown.
     """
     written = os.fspath(text)
     if not written or "\0" in written:
         raise BenchError(f"{written!r} is not a path; give the name of a file or folder")
+    if _URL.match(written):
+        raise BenchError(f"{written} is a URL; a local path is needed here, so copy it to one first")
     if written.startswith("~"):
         return _expanded(written)
     path = Path(written)

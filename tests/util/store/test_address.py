@@ -35,6 +35,7 @@ def test_paths_are_not_mirrored(tmp_path: Path) -> None:
     ("written", "words"),
     [
         ("s3://bucket", "name a folder in the bucket"),
+        ("s3://", "name a folder in a bucket"),
         ("s3://bucket/..", "name a folder in the bucket"),
         (Path("s3://bucket/a"), "two slashes"),
         ("s3://bucket/" + "a" * 250, "too long"),

@@ -123,6 +123,8 @@ def _check(sources: Sequence[Path], into: Path) -> None:
             raise BenchError(
                 f"{source} is both a source and the folder of --into; name another one"
             )
+        if into.resolve().is_relative_to(source.resolve()):
+            raise BenchError(f"{into} is inside the source {source}; name another folder")
     with explained_reading(into):
         # an interrupted merge may have left claims alone
         names = [path.name for path in into.iterdir()] if into.is_dir() else [into.name]

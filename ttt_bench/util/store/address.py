@@ -19,7 +19,7 @@ STORES = "stores"
 MAX_NAME = 240
 """Longest name of a folder in bytes on the usual file systems, with some for suffixes."""
 
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.+)", re.IGNORECASE)
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE)
 _COLLAPSED = re.compile(r"(s3a?|gs|gcs|file):/[^/]", re.IGNORECASE)
 
 
@@ -37,6 +37,8 @@ def results_path(written: str | os.PathLike[str]) -> Path:
     found = _URL.fullmatch(text)
     if found is None:
         return user_path(written)
+    if not found["rest"].strip("/"):
+        raise BenchError(f"{text}: name a folder in a bucket, such as s3://bucket/results")
     if found["scheme"].lower() == "file":
         return user_path(found["rest"])
     return _mirror(text.rstrip("/"))
