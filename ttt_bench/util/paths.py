@@ -27,7 +27,9 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     if not written or "\0" in written:
         raise BenchError(f"{written!r} is not a path; give the name of a file or folder")
     if _URL.match(written):
-        raise BenchError(f"{written} is a URL; a local path is needed here, so copy it to one first")
+        raise BenchError(
+            f"{written} is a URL; a local path is needed here, so copy it to one first"
+        )
     if written.startswith("~"):
         return _expanded(written)
     path = Path(written)

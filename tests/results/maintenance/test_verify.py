@@ -38,6 +38,12 @@ def test_a_whole_folder_is_whole_and_is_only_read(made: tuple[Path, dict[str, Pa
     assert contents_of(root) == before
 
 
+def test_a_local_copy_of_a_store_is_a_results_folder(tmp_path: Path) -> None:
+    put_cell(tmp_path)
+    (tmp_path / ".ttt-bench-store").write_text("identity", encoding="utf-8")
+    assert verify(tmp_path, Silent()).others == ()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_flipped_bit_is_named(made: tuple[Path, dict[str, Path]], kind: str) -> None:
     root, files = made

@@ -20,6 +20,7 @@ from ttt_bench.util.atomic import TEMPORARY_MARK
 from ttt_bench.util.claims import CLAIMS
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.quarantine import FOLDER as QUARANTINE
+from ttt_bench.util.store.mirror import IDENTITY
 
 CHECKPOINTS = "checkpoints"
 """The folder of source models in a results folder."""
@@ -122,6 +123,8 @@ def _parts(root: Path) -> Iterator[Part]:
             yield from (Part(_made(inner), inner) for inner in files)
         elif path.name == TUNED and path.is_file():
             yield Part(Kind.TUNED, path)
+        elif path.name == IDENTITY and path.is_file():
+            continue  # the folder is a copy of a store, whose identity belongs to the store alone
         elif path.name == QUARANTINE:
             yield Part(Kind.QUARANTINE, path)
         else:
