@@ -87,7 +87,9 @@ def test_a_claim_is_touched_while_it_is_held(tmp_path: Path) -> None:
         assert path.stat().st_mtime > 0
 
 
-@pytest.mark.parametrize(("age", "free"), [(0.0, False), (100.0, False), (150.0, True)])
+@pytest.mark.parametrize(
+    ("age", "free"), [(0.0, False), (100.0, False), (150.0, True), (-150.0, True)]
+)
 def test_a_claim_of_another_machine_is_taken_over_when_it_is_old(
     tmp_path: Path, age: float, free: bool
 ) -> None:

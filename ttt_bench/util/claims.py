@@ -168,7 +168,9 @@ class Claims:
 
     def _is_over(self, claim: str, other: Owner) -> bool:
         """Return whether the owner of a claim has ended or has not touched it for too long."""
-        return is_gone(other.machine, other.pid) or self._leases.age(claim) > self._stale_seconds
+        # a claim of the future was made before the clock of the file system was set back
+        age = abs(self._leases.age(claim))
+        return is_gone(other.machine, other.pid) or age > self._stale_seconds
 
     def _remove_old(self, succession: str) -> None:
         """Remove the file of a successor that ended before it took the claim over."""
