@@ -166,6 +166,7 @@ def test_a_worker_that_fails_is_an_error_of_the_task(
     assert capfd.readouterr().err == f"error: {said}\n"
 
 
+@pytest.mark.usefixtures("_kept_handlers")
 def test_a_worker_that_crashes_is_an_error_of_the_task(tmp_path: Path) -> None:
     task = WorkerTask([sys.executable, "-c", "1 / 0"], log=tmp_path / "log", environment={})
     with pytest.raises(SystemExit) as stop:

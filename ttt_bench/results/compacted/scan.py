@@ -87,13 +87,13 @@ def paths(root: Path) -> frozenset[str]:
 
 
 def _folders(parent: Path | str) -> list[str]:
-    """Return the visible folders in a folder in order; empty if it does not exist."""
+    """Return the visible folders in a folder in order; empty if it is missing or a file."""
     try:
         with os.scandir(parent) as entries:
             return sorted(
                 entry.path for entry in entries if entry.name[0] != "." and entry.is_dir()
             )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
