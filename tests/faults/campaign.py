@@ -44,13 +44,13 @@ COUNTS = {
 """Part -> number of faults of the whole campaign."""
 
 SHORT = {
-    "kills": 2,
+    "kills": 1,
     "disks": 1,
     "clocks": 1,
     "memory": 1,
     "corruptions": 10,
-    "options": 20,
-    "weights": 5,
+    "options": 10,
+    "weights": 4,
 }
 """The same for the short form."""
 SHORT_SWEEPS = (Sweep("base,tent"),)

@@ -46,6 +46,20 @@ def blocked_signals() -> Iterator[None]:
 
 
 @contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Restore the handlers of `SIGNALS` after the block, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def held_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether the process was interrupted within the block.
 

@@ -17,6 +17,7 @@ from ttt_bench.sweep.launchers.base import Job
 from ttt_bench.sweep.launchers.drive import launch
 from ttt_bench.sweep.launchers.ray import Ray, RaySettings
 from ttt_bench.sweep.launchers.ray_cluster import need_per_worker
+from ttt_bench.util.interrupts import kept_handlers
 from ttt_bench.util.progress import Bar, Silent
 
 NODE = {"num_cpus": 1, "object_store_memory": 10**8}
@@ -38,7 +39,7 @@ class _Nodes:
 def nodes() -> Iterator[_Nodes]:
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, kept_handlers():  # nodes replace that of SIGTERM
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         try:
@@ -97,16 +98,15 @@ def test_a_sweep_survives_the_death_of_a_node_with_equal_bytes(
 ) -> None:
     progress = _Killing(nodes)
     ray = {"launcher": "ray", "launcher_option": {"address": nodes.cluster.address}, "workers": 2}
-    sweep = plan(tmp_path, methods=LINE, protocol="online,episodic,single-batch", **ray)
+    sweep = plan(tmp_path, methods=LINE, protocol="online,episodic", **ray)
     outcome = launch(sweep, progress)
     assert outcome.computed == {"done": len(sweep.cells)}
     assert progress.finished == len(sweep.cells)
     assert any("was lost and is started again" in notice for notice in progress.notices)
-    stored = {path.relative_to(swept) for path in swept.glob("cells/**/*.parquet")}
-    assert {path.relative_to(tmp_path) for path in tmp_path.glob("cells/**/*.parquet")} == stored
+    stored = [path.relative_to(tmp_path) for path in tmp_path.glob("cells/**/*.parquet")]
+    assert len([name for name in stored if name.name == "rows.parquet"]) == len(sweep.cells)
     for name in stored:
         assert (tmp_path / name).read_bytes() == (swept / name).read_bytes()
-    assert stored
 
 
 def test_killed_workers_start_again_and_errors_are_returned(nodes: _Nodes, tmp_path: Path) -> None:

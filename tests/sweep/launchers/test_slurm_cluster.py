@@ -77,8 +77,8 @@ def test_an_array_of_two_workers_gives_the_rows_of_one_process(tmp_path: Path) -
     assert slurm("squeue", "-h") == ""
 
 
-LONG = {"rendered_target": 200, "target_limit": 200}
-"""Sizes of a cell that takes some seconds, in fifty units of work."""
+LONG = {"rendered_target": 100, "target_limit": 100}
+"""Sizes of a cell that takes some seconds, in twenty-five units of work."""
 
 
 class Stopping(threading.Thread):

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ttt_bench.errors import BenchError
+from ttt_bench.util.interrupts import kept_handlers
 
 PROBE_SECONDS = 5.0
 _OBJECT_STORE = 10**8
@@ -164,7 +165,8 @@ def _connect(ray: ModuleType, address: str, folder: str) -> None:
     own = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False, "_temp_dir": folder}
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        ray.init(address=address or "local", **quiet, **({} if address else own))
+        with kept_handlers():  # Ray replaces that of SIGTERM
+            ray.init(address=address or "local", **quiet, **({} if address else own))
     except Exception as error:  # of many kinds
         raise _unreachable(address, error) from error
 
