@@ -332,7 +332,7 @@ class Context(Draws):
     """Services of the harness: random numbers, losses and normalisation modes.
 
     `ctx.rand` and its siblings draw from the main stream. Each hook (`begin_batch`, `step`,
-    `predict`, ...) has streams of its own, so that drawing more in one moves no number of another.
+    `predict`, ...) has its own streams, so that drawing more in one moves no number of another.
     """
 
     recipe: Recipe

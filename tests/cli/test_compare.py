@@ -104,7 +104,7 @@ def test_the_kind_of_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert side("made:s4t (frozen)", default) == Side(Path("made"), "s4t (frozen)")
     assert side("s4t (mask_ratio=0.5)", default) == Side(default, "s4t (mask_ratio=0.5)")
     assert side("s4t (file=a/b)", default) == Side(default, "s4t (file=a/b)")
-    assert "results/none is no results folder" in refused("compare", "results/none", "made")
+    assert "results/none is not a results folder" in refused("compare", "results/none", "made")
 
 
 @pytest.fixture(scope="module")

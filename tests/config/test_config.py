@@ -94,7 +94,7 @@ def test_the_command_line_wins_over_the_config_file(tmp_path: Path) -> None:
         ("model.backbone=resnet18", "resnet18"),
         ('model.backbone="resnet18"', "resnet18"),
         ("s4t.depth=[2, 1]", [2, 1]),
-        (f"data.seed={'1' * 5000}", "1" * 5000),  # Python reads no number of so many digits
+        (f"data.seed={'1' * 5000}", "1" * 5000),  # Python refuses numbers of more than 4,300 digits
     ],
 )
 def test_settings_are_read_as_toml_and_else_as_text(text: str, expected: Any) -> None:

@@ -150,7 +150,7 @@ def test_manifests_of_earlier_versions_and_wrong_folders_are_refused(
 ) -> None:
     old = Path(__file__).parents[1] / "historic/schema_1/cells/rooms+rooms-mix/base-12dedd09c9c1"
     assert "does not hold the request" in refused("reproduce", old)
-    assert "is no cell" in refused("reproduce", tmp_path)
+    assert "is not a cell" in refused("reproduce", tmp_path)
     with pytest.raises(BenchError, match="contains the recorded cell itself"):
         plan_repeat(record, Here(results=swept), Silent())
 

@@ -52,7 +52,7 @@ class Stream(Draws):
 class Streams:
     """The streams of a context. A stream is made when it is first used, and seeded by its name.
 
-    Each hook of a method has streams of its own: names in `predict` are other streams than equal
+    Each hook of a method has its own streams: names in `predict` are other streams than equal
     names in `step`.
     """
 

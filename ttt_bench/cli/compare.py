@@ -157,7 +157,7 @@ def side(text: str, results: Path) -> Side:
     name = text.partition(" (")[0]
     if "/" in name or os.sep in name:
         raise BenchError(
-            f"{text} is no results folder, which contains cells/; give a results folder, "
+            f"{text} is not a results folder, which contains cells/; give a results folder, "
             "FOLDER:ROW, or the name of a row"
         )
     return Side(results, text)

@@ -118,8 +118,8 @@ def read_record(path: Path) -> Recorded:
     manifest = store.read_cell(folder)
     if manifest is None:
         raise BenchError(
-            f"{path} is no cell; give the folder of a cell, results/.../cells/PAIR/METHOD-HASH, or "
-            "its manifest.json"
+            f"{path} is not a cell; give the folder of a cell, results/.../cells/PAIR/METHOD-HASH, "
+            "or its manifest.json"
         )
     if not manifest.get("request"):
         raise BenchError(

@@ -40,7 +40,7 @@ def remember_source(opened: OpenedPair, checkpoints: Path, notice: Callable[[str
 
 
 def _label(opened: OpenedPair) -> str:
-    """Return everything that the fingerprint depends on besides the files, for one line."""
+    """Return everything that the fingerprint depends on in addition to the files, for one line."""
     height, width = opened.source_data.size
     label = f"{opened.source_data.domain} at {height}x{width}, variant {opened.variant.name}"
     if opened.labels is None:

@@ -13,6 +13,7 @@ import pytest
 from support.command import call
 from support.runs import plan
 from support.toy import Toy
+from support.workers import saving_worker
 
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
@@ -59,15 +60,7 @@ def test_the_error_of_a_worker_is_returned_with_its_log(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_the_workers(tmp_path: Path) -> None:
-    code = (
-        "import pathlib, signal, sys, time\n"
-        "def stop(*_):\n"
-        f"    pathlib.Path({str(tmp_path)!r}, 'saved' + sys.argv[1]).touch()\n"
-        "    sys.exit(130)\n"
-        "signal.signal(signal.SIGTERM, stop)\n"
-        f"pathlib.Path({str(tmp_path)!r}, 'ready' + sys.argv[1]).touch()\n"
-        "time.sleep(60)\n"
-    )
+    code = saving_worker(tmp_path)
 
     class Interrupting(_Watch):
         def look(self) -> None:

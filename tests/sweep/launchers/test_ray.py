@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.command import refused
 from support.runs import LINE, plan
+from support.workers import saving_worker
 
 from ttt_bench.errors import BenchError
 from ttt_bench.sweep.launchers.base import Job
@@ -126,15 +127,7 @@ def test_killed_workers_start_again_and_errors_are_returned(nodes: _Nodes, tmp_p
 
 
 def test_an_interrupt_stops_the_workers_which_save(nodes: _Nodes, tmp_path: Path) -> None:
-    code = (
-        "import pathlib, signal, sys, time\n"
-        "def stop(*_):\n"
-        f"    pathlib.Path({str(tmp_path)!r}, 'saved' + sys.argv[1]).touch()\n"
-        "    sys.exit(130)\n"
-        "signal.signal(signal.SIGTERM, stop)\n"
-        f"pathlib.Path({str(tmp_path)!r}, 'ready' + sys.argv[1]).touch()\n"
-        "time.sleep(60)\n"
-    )
+    code = saving_worker(tmp_path)
 
     class Interrupting(_Watch):
         def look(self) -> None:

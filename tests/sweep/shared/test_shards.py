@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.command import Signalling, refused
+from support.command import Signalling, call, refused
 from support.notices import Notices
 from support.runs import plan, run
 
@@ -87,3 +87,9 @@ def test_sums_are_added_in_the_order_of_batches() -> None:
 def test_shards_need_a_protocol_with_independent_batches(tmp_path: Path) -> None:
     said = refused("run", "--shards", "2", "--preset", "smoke", "--results", tmp_path)
     assert "--shards splits cells of the protocol episodic" in said
+
+
+def test_workers_share_the_shards_of_one_cell(tmp_path: Path) -> None:
+    options = ("--preset", "smoke", "--methods", "tent", "--protocol", "episodic", "--shards", "3")
+    done = call("run", *options, "--results", tmp_path, "--workers", "2", "--dry-run")
+    assert len(done.stdout.splitlines()) == 2

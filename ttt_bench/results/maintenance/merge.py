@@ -116,7 +116,7 @@ class _Unit:
 
 
 def _check(sources: Sequence[Path], into: Path) -> None:
-    """Raise a BenchError if a folder is no results folder, or the joined one is a source."""
+    """Raise a BenchError if a folder is not a results folder, or the joined one is a source."""
     for source in sources:
         require_results(source)
         if source.resolve() == into.resolve():

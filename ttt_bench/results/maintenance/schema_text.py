@@ -19,7 +19,7 @@ FILES = """\
 | `.../examples.npz` | embedded domains only: a few images, targets and predictions |
 | `.../attempts.json` | times, host and state of every attempt at the cell |
 | `studies/<name>-<key>.json` | a study: its declaration, and the hashes of the cells of each arm |
-| `<kind>/<name>-<key>/` | a measurement that is no cell, such as `timings`: `manifest.json` and `rows.parquet` |
+| `<kind>/<name>-<key>/` | a measurement that is not a cell, such as `timings`: `manifest.json` and `rows.parquet` |
 | `checkpoints/` | source models and source statistics (safetensors), if they were exported |
 """  # noqa: E501
 

@@ -20,6 +20,7 @@ from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.shared.claiming import attempts_at
 from ttt_bench.sweep.shared.order import make_order, write_order
 from ttt_bench.sweep.shared.states import cell_states
+from ttt_bench.sweep.shared.units import pending_units
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Bar, Progress
 from ttt_bench.util.store import mirror
@@ -80,7 +81,8 @@ def _job(sweep: Sweep, pending: _Pending) -> Job:
     order = make_order(sweep, pending.attempts)
     path = sweep.request.results.absolute() / LAUNCHED / order.key / "order.json"
     write_order(path, order)
-    workers = max(1, min(sweep.request.workers, len(pending.cells)))
+    units = pending_units(pending.cells, sweep.checkpoints, sweep.request.shards)
+    workers = max(1, min(sweep.request.workers, len(units)))
     return Job(
         order=path,
         workers=workers,
