@@ -81,13 +81,20 @@ def _named_methods(methods: Any) -> tuple[Any, dict[str, type[Adapter]]]:
     return names, classes
 
 
-def compute(sweep: Sweep, progress: Progress, attempts: Mapping[str, int] | None = None) -> Outcome:
+def compute(
+    sweep: Sweep,
+    progress: Progress,
+    *,
+    attempts: Mapping[str, int] | None = None,
+    worker_of: str = "",
+) -> Outcome:
     """Check the methods of other packages in a sweep, and compute its cells.
 
     Args:
         sweep: the cells.
         progress: shows long work.
         attempts: as for `ttt_bench.sweep.runner.Runner`.
+        worker_of: as for `ttt_bench.sweep.runner.Runner`.
 
     Raises:
         BenchError: the device or the launcher is not available, data are damaged, or the results
@@ -99,7 +106,8 @@ def compute(sweep: Sweep, progress: Progress, attempts: Mapping[str, int] | None
 
     verdicts = contract_verdicts(sweep, progress)
     if sweep.request.in_this_process:
-        return Runner(sweep, progress, verdicts=verdicts, attempts=attempts).run()
+        runner = Runner(sweep, progress, verdicts=verdicts, attempts=attempts, worker_of=worker_of)
+        return runner.run()
     return launch(sweep, progress)
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import pytest
 
 from ttt_bench.errors import BenchError
 from ttt_bench.util.claims import Claims, Owner
+from ttt_bench.util.owner import is_gone, machine, start_of
 
 FORK = multiprocessing.get_context("fork")
 
@@ -111,6 +113,32 @@ def test_a_claim_of_an_ended_process_is_taken_over_at_once(tmp_path: Path) -> No
     assert (tmp_path / "unit.claim").exists()
     with claims(tmp_path).attempt("unit") as other:
         assert other is None
+
+
+def test_the_claim_of_an_earlier_process_of_the_same_number_is_taken_over(tmp_path: Path) -> None:
+    for started, free in ((start_of(os.getpid()), False), ("1", True), ("", False)):
+        claim_file(tmp_path, Owner(started=started))
+        with claims(tmp_path).attempt("unit") as other:
+            assert (other is None) == free
+
+
+def test_a_process_that_waits_for_its_parent_has_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert is_gone(machine(), process.pid)
+    assert start_of(process.pid) == ""
+    assert not is_gone(machine(), os.getpid(), start_of(os.getpid()))
+    process.wait()
+
+
+def test_claims_of_ended_processes_are_removed_and_others_stay(tmp_path: Path) -> None:
+    ended = claim_file(tmp_path, Owner(started="1")).rename(tmp_path / "ended.claim")
+    elsewhere = claim_file(tmp_path, Owner(host="other", machine="0" * 8, pid=1), age=1000)
+    (tmp_path / "damaged.claim").write_text("{")
+    with claims(tmp_path).attempt("own"):
+        claims(tmp_path).remove_ended()
+        assert not ended.exists()
+        assert {path.stem for path in tmp_path.iterdir()} == {elsewhere.stem, "damaged", "own"}
 
 
 def _take_stale(folder: Path, start: Any) -> None:

@@ -40,7 +40,7 @@ def work(
     refuse_other_code(wanted)
     sweep = _planned(wanted, Silent())  # the driver has shown the notices of the plan
     refuse_other_work(wanted, sweep)
-    outcome = compute(sweep, Display(), attempts=wanted.attempts)
+    outcome = compute(sweep, Display(), attempts=wanted.attempts, worker_of=wanted.key)
     say(f"worker {worker} has ended: {sum(outcome.computed.values())} cells computed")
 
 

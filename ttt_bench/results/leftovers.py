@@ -9,7 +9,7 @@ from pathlib import Path
 from ttt_bench.errors import BenchError
 from ttt_bench.results.compacted.scan import COMPACTED
 from ttt_bench.util.atomic import remove_leftovers
-from ttt_bench.util.claims import CLAIMS
+from ttt_bench.util.claims import CLAIMS, Claims
 from ttt_bench.util.store import mirror
 
 PARTIAL = ".partial.safetensors"
@@ -30,6 +30,9 @@ def clean(results: Path, checkpoints: Path) -> None:
             remove_leftovers(folder)
             for path in _finished(folder):
                 mirror.remove(path)
+    for folder in claims:
+        with suppress(OSError, BenchError):
+            Claims(folder).remove_ended()
 
 
 def _finished(folder: Path) -> Iterator[Path]:

@@ -77,6 +77,7 @@ class Runner:
             as unchecked.
         attempts: hash -> number of attempts at a failed cell after which it is tried again; by
             default, those that are stored when the run begins.
+        worker_of: identifies the run that this process is a worker of; empty for other processes.
 
     Raises:
         BenchError: the request's device is not available.
@@ -87,12 +88,15 @@ class Runner:
         sweep: Sweep,
         progress: Progress,
         save_seconds: float = SAVE_SECONDS,
+        *,
         verdicts: Mapping[str, Verdict] | None = None,
         attempts: Mapping[str, int] | None = None,
+        worker_of: str = "",
     ) -> None:
         self.sweep, self.request, self.progress = sweep, sweep.request, progress
         self.save_seconds, self.verdicts = save_seconds, verdicts or {}
         self._attempts, self._causes = attempts, set[str]()
+        self._worker_of = worker_of
         self.device = find_device(sweep.request.device, deterministic=sweep.request.deterministic)
         self.trainer = Trainer(
             folder=sweep.checkpoints,
@@ -127,7 +131,8 @@ class Runner:
         store.check_writable(results)
         self._prepare(pending)
         units = pending_units(pending, checkpoints, self.request.shards)
-        claims = Claims(results / CLAIMS, hint="choose another folder with --results")
+        hint = "choose another folder with --results"
+        claims = Claims(results / CLAIMS, hint=hint, run=self._worker_of)
         if self._attempts is not None:  # one of several workers
             units = from_another_place(units)
         shared = share(

@@ -22,12 +22,14 @@ from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.util.os_errors import explained
-from ttt_bench.util.owner import is_gone, machine
+from ttt_bench.util.owner import is_gone, machine, start_of
 from ttt_bench.util.store.leases import leases_in
 from ttt_bench.util.text import short_name
 
 CLAIMS = ".claims"
 """The usual name of a folder of claims."""
+CLAIM = ".claim"
+"""End of the name of a claim."""
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 """Longer than network file systems keep the times of files in memory (60 seconds)."""
@@ -42,18 +44,27 @@ class Owner:
         host: name of the machine, for messages.
         machine: identifies the set of processes that `pid` refers to.
         pid: the process.
+        started: when it started, as `start_of` tells; another process may get its number later.
+        run: identifies the run that the process is a worker of; empty for other processes.
         token: a random text, different for every claim.
     """
 
     host: str = field(default_factory=socket.gethostname)
     machine: str = field(default_factory=machine)
     pid: int = field(default_factory=os.getpid)
+    started: str = ""
+    run: str = ""
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def text(self) -> str:
         """The content of its claim."""
         return json.dumps(asdict(self))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is a process of this machine that has ended."""
+        return is_gone(self.machine, self.pid, self.started)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -73,6 +84,7 @@ class Claims:
         beat_seconds: seconds between two touches of a claim.
         stale_seconds: age from which a claim may be taken over.
         poll_seconds: seconds between two looks at a claim that is waited for.
+        run: as for `Owner`.
     """
 
     def __init__(
@@ -83,8 +95,9 @@ class Claims:
         beat_seconds: float = BEAT_SECONDS,
         stale_seconds: float = STALE_SECONDS,
         poll_seconds: float = POLL_SECONDS,
+        run: str = "",
     ) -> None:
-        self.folder, self.hint, self.poll_seconds = folder, hint, poll_seconds
+        self.folder, self.hint, self.poll_seconds, self.run = folder, hint, poll_seconds, run
         self._leases = leases_in(folder)
         self._beat_seconds, self._stale_seconds = beat_seconds, stale_seconds
 
@@ -98,7 +111,8 @@ class Claims:
         Raises:
             BenchError: the claim cannot be written.
         """
-        claim, own = f"{short_name(name)}.claim", Owner()
+        claim = f"{short_name(name)}{CLAIM}"
+        own = Owner(started=start_of(os.getpid()), run=self.run)
         with explained(self.folder / claim, self.hint):
             other = self._take(claim, own)
         if other is not None:
@@ -137,20 +151,41 @@ class Claims:
                 told = True
             time.sleep(self.poll_seconds)
 
+    def owner(self, claim: str) -> Owner | None:
+        """Return the owner of a claim; None if it has been released.
+
+        Args:
+            claim: the name of its file.
+        """
+        text = self._leases.read(claim)
+        return None if text is None else _parsed(text)
+
+    def remove_ended(self) -> None:
+        """Remove the claims of ended processes of this machine from a local folder.
+
+        Raises:
+            BenchError: a claim cannot be removed.
+        """
+        for path in self.folder.glob(f"*{CLAIM}"):
+            owner = self.owner(path.name)
+            if owner is not None and owner.is_gone:
+                with self.attempt(path.stem):
+                    pass  # a claim that is taken over is removed at the end of the block
+
     def _take(self, claim: str, own: Owner) -> Owner | None:
         """Create the claim, or take it over; return its owner if it is in use."""
         if self._leases.create(claim, own.text):
             return None
-        other = self._owner(claim)
+        other = self.owner(claim)
         if other is None or not self._is_over(claim, other):
             return other or UNKNOWN
         # of all that find the claim stale, the one that creates this file takes it over
-        succession = f"{claim.removesuffix('.claim')}.{other.token}"
+        succession = f"{claim.removesuffix(CLAIM)}.{other.token}"
         if not self._leases.create(succession, own.text):
             self._remove_old(succession)
             return other
         try:
-            if self._owner(claim) != other:
+            if self.owner(claim) != other:
                 return UNKNOWN
             self._leases.replace(claim, own.text)
             return None
@@ -158,19 +193,11 @@ class Claims:
             with suppress(OSError, BenchError):  # it must not replace an error of the block
                 self._leases.remove(succession)
 
-    def _owner(self, claim: str) -> Owner | None:
-        """Return the owner of a claim; None if it has been released."""
-        text = self._leases.read(claim)
-        try:
-            return None if text is None else Owner(**json.loads(text))
-        except (ValueError, TypeError):
-            return UNKNOWN
-
     def _is_over(self, claim: str, other: Owner) -> bool:
         """Return whether the owner of a claim has ended or has not touched it for too long."""
         # a claim of the future was made before the clock of the file system was set back
         age = abs(self._leases.age(claim))
-        return is_gone(other.machine, other.pid) or age > self._stale_seconds
+        return other.is_gone or age > self._stale_seconds
 
     def _remove_old(self, succession: str) -> None:
         """Remove the file of a successor that ended before it took the claim over."""
@@ -180,10 +207,18 @@ class Claims:
     def _beat(self, claim: str, own: Owner, stop: threading.Event) -> None:
         while not stop.wait(self._beat_seconds):
             with suppress(OSError, BenchError):
-                if self._owner(claim) == own:
+                if self.owner(claim) == own:
                     self._leases.touch(claim, own.text)
 
     def _release(self, claim: str, own: Owner) -> None:
         with suppress(OSError, BenchError):
-            if self._owner(claim) == own:
+            if self.owner(claim) == own:
                 self._leases.remove(claim)
+
+
+def _parsed(text: str) -> Owner:
+    try:
+        record = json.loads(text)
+        return Owner(**{**record, "pid": int(record["pid"])})
+    except (ValueError, TypeError, LookupError):
+        return UNKNOWN

@@ -8,6 +8,9 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+_ENDED = ("Z", "X")
+"""States of processes that have ended, but whose parent has not asked for their exit codes."""
+
 
 @cache
 def machine() -> str:
@@ -25,8 +28,23 @@ def machine() -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def is_gone(machine_id: str, pid: int) -> bool:
-    """Return whether a process of this machine has ended; False if that cannot be known."""
+def start_of(pid: int) -> str:
+    """Return when a process of this machine started; empty if that cannot be known.
+
+    Two processes that had the same number after each other have different starts.
+    """
+    state, start = _state_and_start(pid)
+    return "" if state in _ENDED else start
+
+
+def is_gone(machine_id: str, pid: int, started: str = "") -> bool:
+    """Return whether a process of this machine has ended; False if that cannot be known.
+
+    Args:
+        machine_id: what `machine` returned in the process.
+        pid: its number.
+        started: its `start_of`; empty if that is not known.
+    """
     if machine_id != machine() or os.name != "posix":
         return False  # on Windows, os.kill ends the process that it asks for
     try:
@@ -35,7 +53,18 @@ def is_gone(machine_id: str, pid: int) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    return False
+    state, start = _state_and_start(pid)
+    return state in _ENDED or bool(started and start and start != started)
+
+
+def _state_and_start(pid: int) -> tuple[str, str]:
+    """Return the state of a process and the clock ticks from boot to its start, from Linux."""
+    try:
+        # the name before it may contain anything, also a parenthesis
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError):
+        return "", ""
 
 
 def _boot() -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from support.runs import plan
@@ -52,9 +53,10 @@ def _share(
     notice: Callable[[str], None] = print,
     *,
     attempts: Mapping[str, int] | None = None,
+    run: str = "",
 ) -> Shared:
     ended = Ended(results=results, checkpoints=results, attempts=attempts or {})
-    claims = Claims(results / ".claims", poll_seconds=0.02)
+    claims = Claims(results / ".claims", poll_seconds=0.02, run=run)
 
     def compute(unit: Unit) -> str:
         return _compute(results, unit.cell, state)
@@ -94,6 +96,23 @@ def test_a_run_waits_for_the_cells_of_another_and_names_it(
     assert [state for _, state in shared.others] == ["diverged"]
     assert len(notices) == 1
     assert "waiting for work of process" in notices[0]
+
+
+@pytest.mark.parametrize(("other", "told"), [("mine", 0), ("theirs", 1)])
+def test_a_worker_says_nothing_of_other_workers_of_its_run(
+    tmp_path: Path, cells: list[Cell], other: str, told: int
+) -> None:
+    notices: list[str] = []
+    with Claims(tmp_path / ".claims", run=other).attempt(cells[0].name):
+        waiting = Thread(
+            target=_share,
+            args=(tmp_path, cells[:1], "diverged", notices.append),
+            kwargs={"run": "mine"},
+        )
+        waiting.start()
+        time.sleep(0.1)
+    waiting.join(20)
+    assert len(notices) == told
 
 
 def test_a_cell_that_failed_before_the_run_is_tried_again(

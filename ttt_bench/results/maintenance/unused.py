@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,11 +15,8 @@ from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import Kind, Part, contents, require_results
 from ttt_bench.results.records import read_manifest
 from ttt_bench.util.atomic import age, is_left_over
-from ttt_bench.util.claims import STALE_SECONDS, Claims
+from ttt_bench.util.claims import CLAIM, STALE_SECONDS, Claims
 from ttt_bench.util.os_errors import explained
-from ttt_bench.util.owner import is_gone
-
-CLAIM = ".claim"
 
 
 class Why(StrEnum):
@@ -165,8 +160,5 @@ def _item(why: Why, part: Part) -> Item:
 
 def _is_stale(path: Path) -> bool:
     """Return whether the owner of a claim has ended, or has not touched it for too long."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        if is_gone(str(owner["machine"]), int(owner["pid"])):
-            return True
-    return age(path) > STALE_SECONDS
+    owner = Claims(path.parent).owner(path.name)
+    return (owner is not None and owner.is_gone) or age(path) > STALE_SECONDS

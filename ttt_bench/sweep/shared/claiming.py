@@ -97,7 +97,8 @@ def share(
         claims: the claims of units.
         ended: returns the state of a unit that another process has ended, or None.
         compute: computes and stores a unit, and returns its state.
-        notice: called with a message that names another process that this one waits for.
+        notice: called with a message that names another process that this one waits for, unless
+            it is a worker of the same run.
         stored: returns whether another process is known to have stored a cell. Then the unit is
             neither claimed nor read.
 
@@ -121,7 +122,8 @@ def share(
                 continue
             with claims.attempt(unit.name) as owner:
                 if owner is not None:
-                    busy.add(str(owner))
+                    if not claims.run or owner.run != claims.run:
+                        busy.add(str(owner))
                     left.append(unit)
                     continue
                 state = ended(unit)
