@@ -63,7 +63,7 @@ def _bare(name: str, one: Session, images: Tensor) -> Callable[[], None]:
 
     def run() -> None:
         one.ctx.norms.set(plan.adapt)
-        for number in range(passes.forwards):
+        for number in range(round(passes.forwards / BATCH)):
             stages = net.model.stages(images, passes.stages)
             total = (
                 _total(net.model.outputs(stages, images.shape[-2:]))
@@ -72,7 +72,7 @@ def _bare(name: str, one: Session, images: Tensor) -> Callable[[], None]:
             )
             if own is not None:
                 total = total + own(net, stages)
-            if number < passes.backwards:
+            if number < passes.backwards / BATCH:
                 one.optimiser.zero_grad(set_to_none=True)  # type: ignore[union-attr]
                 total.backward()
         if not plan.exact:

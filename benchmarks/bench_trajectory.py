@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from support.fakes import TARGET
 from torch import Tensor
 
 from ttt_bench.adapt.context import HarnessContext
@@ -97,6 +98,7 @@ def session(name: str, model: ModelConfig) -> Session:
     return Session(
         net,
         adapter,
+        target=TARGET,
         optimiser=settings.optimiser,
         statistics=statistics(net, adapter),
         recipe=RECIPES["weighted"],

@@ -40,6 +40,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourcePass,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.errors import BenchError, unknown
@@ -311,7 +312,7 @@ class ActMAD(Adapter[ActMADOptions, None]):
     bound: Bound
     """Set by `bind`."""
 
-    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         source = SourceMaps(statistics, per_channel=self.options.spatial == "channel")
         self.bound = Bound(Watch(self._layers(net)), source)
         return Plan(

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Passes, Plan, StepOut
+from ttt_bench.adapter import Adapter, Card, Context, Norm, Options, Passes, Plan, StepOut, Target
 from ttt_bench.network import Net
 
 
@@ -27,7 +27,7 @@ class Base(Adapter[Options, None]):
         sizes="any",
     )
 
-    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
 
     def passes(self, batch: int) -> Passes:

@@ -42,6 +42,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.network import STAGES, Net, Network
@@ -261,7 +262,7 @@ class ClusT3(Adapter[ClusT3Options, Projectors]):
 
     # -- test time
 
-    def bind(self, net: Net[Projectors], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[Projectors], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         last = min(self.options.extract_stage, self._deepest)
         moves = tuple(f"model.{name}" for name in net.model.upstream(last))
         return Plan(
@@ -272,7 +273,7 @@ class ClusT3(Adapter[ClusT3Options, Projectors]):
         )
 
     def passes(self, batch: int) -> Passes:
-        return Passes(1, 1, self._last)
+        return Passes(batch, batch, self._last)
 
     def step(self, net: Net[Projectors], images: Tensor, ctx: Context) -> StepOut:
         stages = net.model.stages(images, self._last)

@@ -49,6 +49,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.network import STAGES, Net, Network
@@ -256,7 +257,9 @@ class NCTTT(Adapter[NCTTTOptions, NoiseContrast]):
 
     # -- test time
 
-    def bind(self, net: Net[NoiseContrast], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(
+        self, net: Net[NoiseContrast], statistics: Mapping[str, Tensor], target: Target
+    ) -> Plan:
         net.extra.discriminator.train(self.options.disc_norm == "ema")
         moves = tuple(f"model.{name}" for name in net.model.upstream(self._last))
         return Plan(
@@ -264,7 +267,7 @@ class NCTTT(Adapter[NCTTTOptions, NoiseContrast]):
         )
 
     def passes(self, batch: int) -> Passes:
-        return Passes(1, 1, self._last)
+        return Passes(batch, batch, self._last)
 
     def step(self, net: Net[NoiseContrast], images: Tensor, ctx: Context) -> StepOut:
         projected = self._project(net, net.model.stages(images, self._last))

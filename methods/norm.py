@@ -29,6 +29,7 @@ from ttt_bench.adapter import (
     Plan,
     Quirk,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.network import Net
@@ -65,7 +66,7 @@ class NormAdapt(Adapter[NormOptions, None]):
         ),
     )
 
-    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         mode = Norm.BATCH if not self.options.mix else Norm.RUNNING
         return Plan(moves=(), adapt=mode, predict=mode, exact=True)
 

@@ -52,6 +52,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
 )
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe, automatic_weighted_loss, l1_loss
@@ -264,7 +265,7 @@ class S4T(Adapter[S4TOptions, S4TModules]):
 
     # -- test time
 
-    def bind(self, net: Net[S4TModules], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[S4TModules], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         # parameters without a gradient: the main heads are the loss's target, the auxiliary heads
         # do not run
         still = {

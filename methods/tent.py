@@ -30,6 +30,7 @@ from ttt_bench.adapter import (
     Plan,
     Quirk,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.losses import softmax_entropy
@@ -89,7 +90,7 @@ class Tent(Adapter[TentOptions, None]):
         bn = self.options.affine == "bn"
         return Needs(tasks=frozenset({"semseg"}), batchnorm=bn, affine=not bn)
 
-    def bind(self, net: Net[None], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[None], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         kinds = BATCH_NORMS if self.options.affine == "bn" else AFFINE_NORMS
         moves = affine_parameters(net.model, kinds, prefix="model.")
         return Plan(moves=moves, adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)

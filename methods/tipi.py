@@ -46,6 +46,7 @@ from ttt_bench.adapter import (
     Plan,
     Quirk,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.errors import BenchError
@@ -285,7 +286,9 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
 
     # -- test time
 
-    def bind(self, net: Net[SecondStatistics], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(
+        self, net: Net[SecondStatistics], statistics: Mapping[str, Tensor], target: Target
+    ) -> Plan:
         self.bound = Bound(_compared(self.options.tasks, net.model.tasks))
         # `build` saw the initial weights; those of the source are loaded by now
         second, main = net.extra.of(net.model), running_statistics(net.model)
@@ -313,8 +316,8 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
     def passes(self, batch: int) -> Passes:
         # the entropy's gradient passes through the clean forward pass, the divergence's does not
         return Passes(
-            forwards=2 if self.options.start == "zero" else 3,
-            backwards=3 if self._tent_coeff else 2,
+            forwards=(2 if self.options.start == "zero" else 3) * batch,
+            backwards=(3 if self._tent_coeff else 2) * batch,
         )
 
     def step(self, net: Net[SecondStatistics], images: Tensor, ctx: Context) -> StepOut:

@@ -41,6 +41,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.network import Net, Network
@@ -247,7 +248,7 @@ class TTT(Adapter[TTTOptions, nn.Module]):
 
     # -- test time
 
-    def bind(self, net: Net[nn.Module], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[nn.Module], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         head = () if self.options.fix_head else ("extra.*",)
         return Plan(
             moves=("model.backbone.*", *head),
@@ -258,7 +259,7 @@ class TTT(Adapter[TTTOptions, nn.Module]):
 
     def passes(self, batch: int) -> Passes:
         views = self._copies(batch) * (ANGLES if self.options.rotation == "expand" else 1)
-        return Passes(views, views)
+        return Passes(views * batch, views * batch)
 
     def step(self, net: Net[nn.Module], images: Tensor, ctx: Context) -> StepOut:
         # (B, 3, H, W) -> (copies B, 3, H, W)

@@ -42,6 +42,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.methods._realnvp import (
@@ -197,7 +198,7 @@ class TTTFlow(Adapter[TTTFlowOptions, RealNVP]):
 
     # -- test time
 
-    def bind(self, net: Net[RealNVP], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[RealNVP], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         if self.options.reinit_actnorm:
             net.extra.forget_initialisation()
         moves = tuple(f"model.{name}" for name in net.model.upstream(self.options.tap))
@@ -206,7 +207,7 @@ class TTTFlow(Adapter[TTTFlowOptions, RealNVP]):
         )
 
     def passes(self, batch: int) -> Passes:
-        return Passes(1, 1, stages=self.options.tap)
+        return Passes(batch, batch, stages=self.options.tap)
 
     def begin_batch(self, net: Net[RealNVP], images: Tensor, ctx: Context) -> None:
         flow = net.extra

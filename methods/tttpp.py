@@ -49,6 +49,7 @@ from ttt_bench.adapter import (
     SourcePass,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.methods._tttpp_alignment import (
@@ -311,7 +312,9 @@ class TTTPlusPlus(Adapter[TTTPlusPlusOptions, TTTPlusPlusModules]):
     bound: Bound
     """Set by `bind`."""
 
-    def bind(self, net: Net[TTTPlusPlusModules], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(
+        self, net: Net[TTTPlusPlusModules], statistics: Mapping[str, Tensor], target: Target
+    ) -> Plan:
         like = next(net.parameters())
         aligned = self.options.scales if statistics else ()
         self.bound = Bound({name: _source_of(name, statistics, like) for name in aligned})
@@ -325,7 +328,7 @@ class TTTPlusPlus(Adapter[TTTPlusPlusOptions, TTTPlusPlusModules]):
 
     def passes(self, batch: int) -> Passes:
         count = 2 * self.options.contrasts + bool(self.options.scales)
-        return Passes(count, count)
+        return Passes(count * batch, count * batch)
 
     def step(self, net: Net[TTTPlusPlusModules], images: Tensor, ctx: Context) -> StepOut:
         losses, predictions = {}, None

@@ -11,13 +11,14 @@ The contract (`docs/adding-a-method.md` has a worked example):
   `build` returned.
 * Before `step`, the harness sets the model's BatchNorm layers to `plan.adapt`; before `predict`, to
   `plan.predict`. Extra modules are in eval mode at test time unless `bind` changes that.
-* `step` returns losses. The harness sums them, updates the parameters, and calls `step` again. A
-  step may call `torch.autograd.grad`, but never `backward` and never an optimiser.
-* Everything that changes between steps is a parameter or a buffer of `net`. A reset restores the
-  moved parameters, the buffers and the optimiser in place, and seeds the streams again.
-* What does not change after `bind` (source statistics, hooks, caches) may be kept on the adapter.
-  So may values for one batch that `begin_batch` sets. If a run is stopped within a batch, the
-  resumed run calls `begin_batch` and the steps again, before it restores parameters and buffers.
+* `step` returns losses. The harness sums them, updates the parameters, and calls `after_step`. Then
+  it calls `step` again. A step may call `torch.autograd.grad`, never `backward` or an optimiser.
+* State has three places. What changes between steps and outlives a batch (a memory, a moving
+  average, a teacher) is a parameter or a buffer of `net`, registered in `build` or `bind` with its
+  final shape. What belongs to one batch is in `ctx.batch`. What never changes after `bind` (source
+  statistics, hooks) may be kept on the adapter. A reset restores the moved parameters, the buffers
+  and the optimiser in place, empties `ctx.batch` and seeds the streams again; a resumed run
+  continues with all of them, and so does a shard.
 * The state of the process is shared by all methods: grad mode, default dtype and device, autocast,
   threads, hooks of all modules, the code of layers. A method that leaves it changed fails. Hooks on
   layers of `net`, and contexts that are left again, are allowed.
@@ -32,15 +33,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from ttt_bench.declarations.card import Card as Card
+from ttt_bench.declarations.card import Quirk as Quirk
+from ttt_bench.declarations.settings import PAPER as PAPER
+from ttt_bench.declarations.settings import EmaOptions as EmaOptions
+from ttt_bench.declarations.settings import Hparams as Hparams
+from ttt_bench.declarations.settings import Optimiser as Optimiser
+from ttt_bench.declarations.settings import Options as Options
+from ttt_bench.declarations.settings import option as option
 from ttt_bench.losses import Recipe
 from ttt_bench.network import STAGES, Batch, ExtraT, Net, Network
 
@@ -54,6 +62,17 @@ class Norm(StrEnum):
     """Normalise with the statistics of the batch; the stored ones do not change."""
     EMA = "ema"
     """Normalise with the statistics of the batch, and update the stored ones (train mode)."""
+    MIX = "mix"
+    """Normalise with (1 - a) stored + a batch; a is `Plan.share`; the stored ones do not change.
+
+    The variance of the batch is the unbiased one, and the statistics have no gradient.
+    """
+    ROBUST = "robust"
+    """Update the stored statistics, then normalise with the updated ones.
+
+    Their momentum is `norm_momentum`, and the variance of the batch is the biased one. The
+    gradient flows through the share of the batch.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +81,8 @@ class Needs:
 
     Attributes:
         tasks: tasks that the pair must have.
+        protocols: names of the protocols that the method is defined for; empty for all.
+        batch: number of images that every batch must have, or None for any.
         min_batch: smallest allowed number of images in a batch.
         min_side: smallest allowed length in pixels of the shorter side of the target's images.
         batchnorm: whether the network must have BatchNorm layers.
@@ -69,10 +90,25 @@ class Needs:
     """
 
     tasks: frozenset[str] = frozenset()
+    protocols: frozenset[str] = frozenset()
+    batch: int | None = None
     min_batch: int = 1
     min_side: int = 1
     batchnorm: bool = False
     affine: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Facts about the target that are known before adapting.
+
+    Attributes:
+        batch: largest number of images in a batch.
+        size: (H, W) of the images, in pixels.
+    """
+
+    batch: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +122,15 @@ class Plan:
         predict: normalisation of the model during `predict`.
         exact: whether the predictions that `step` returns equal those that `predict` returns with
             the same weights.
+        share: weight of the batch in [0, 1] under `Norm.MIX`; n / (N + n) for a batch of n images
+            and a prior of N images (Schneider et al., NeurIPS 2020).
     """
 
     moves: tuple[str, ...]
     adapt: Norm
     predict: Norm
     exact: bool
+    share: float | None = None
 
 
 class StepOut(NamedTuple):
@@ -100,35 +139,15 @@ class StepOut(NamedTuple):
     Attributes:
         losses: scalar losses by name; the harness minimises their sum.
         predictions: task -> (B, K, H, W) by the weights before the update; None if no heads run.
+        update: a bool tensor of shape (), or None for true. If it is false (no reliable sample,
+            not the n-th batch), there is no backward pass, and neither the parameters nor the
+            optimiser change. The harness reads it after the step, so a step that returns one waits
+            for the device.
     """
 
     losses: dict[str, Tensor]
     predictions: dict[str, Tensor] | None
-
-
-class Optimiser(BaseModel):
-    """Settings of an adapting optimiser.
-
-    Attributes:
-        lr_per_sample: whether `lr` is multiplied by the number of images of the current batch.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    lr: float = Field(2e-5, ge=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(0.0, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    lr_per_sample: bool = False
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
+    update: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,134 +190,20 @@ class SourcePass:
 
 
 class Passes(NamedTuple):
-    """Cost of one adaptation step in passes of a whole batch, without a separate prediction.
+    """Cost of one adaptation step in images that pass through the backbone.
+
+    A separate prediction is not counted. An image of another size than the target's counts by its
+    area.
 
     Attributes:
-        forwards: forward passes through the backbone.
-        backwards: backward passes through the backbone.
+        forwards: images in forward passes.
+        backwards: images in backward passes.
         stages: last stage that the passes reach.
     """
 
-    forwards: int
-    backwards: int
+    forwards: float
+    backwards: float
     stages: int = STAGES
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hparams:
-    """A complete set of hyperparameters of a method.
-
-    Attributes:
-        citation: where the values come from.
-        optimiser: settings of the optimiser.
-        steps: adaptation steps per batch.
-        options: values of the method's options that differ from their defaults.
-    """
-
-    citation: str
-    optimiser: Optimiser = field(default_factory=lambda: Optimiser())
-    steps: int = 40
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-PAPER = Hparams(
-    citation="S4T, section 4.1: one protocol for every method",
-    optimiser=Optimiser(lr=2e-5, weight_decay=1e-6),
-    steps=40,
-)
-"""`--hparams paper`: SGD, learning rate 2e-5, no momentum, weight decay 1e-6, 40 steps."""
-
-
-def option(
-    default: Any, description: str, *, citation: str, shapes_source: bool = False, **bounds: Any
-) -> Any:
-    """Declare an option of a method.
-
-    Args:
-        default: the default value.
-        description: the meaning, with units.
-        citation: where the default comes from: paper and equation, the authors' code, or a
-            decision of this project.
-        shapes_source: whether the option changes the source model or its statistics, so that
-            another value needs another checkpoint.
-        bounds: pydantic's bounds (`ge`, `gt`, `le`, `lt`).
-    """
-    extra: dict[str, Any] = {"citation": citation, "shapes_source": shapes_source}
-    return Field(default, description=description, json_schema_extra=extra, **bounds)
-
-
-class Options(BaseModel):
-    """Options of a method. They are frozen, and an undeclared name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    norm_momentum: float = option(
-        0.1,
-        "momentum of BatchNorm's running statistics during adaptation",
-        citation="PyTorch's default",
-        gt=0,
-        le=1,
-    )
-
-    @classmethod
-    def source_fields(cls) -> tuple[str, ...]:
-        """Return the names of the options that shape the source model."""
-        about = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
-        return tuple(
-            name
-            for name, extra in about.items()
-            if isinstance(extra, dict) and extra.get("shapes_source")
-        )
-
-
-class EmaOptions(Options):
-    """Options of a method that adapts under `Norm.EMA`."""
-
-    predict_norm: Literal["running", "batch"] = option(
-        "running",
-        "normalisation during prediction",
-        citation="the authors' code predicts in eval mode",
-    )
-
-
-@dataclass(frozen=True)
-class Quirk:
-    """A peculiarity of the authors' code.
-
-    Attributes:
-        code: what the authors' code does; a verb phrase whose subject is that code.
-        here: what this implementation does.
-        option: the setting `name=value` that does as the authors' code, or "".
-    """
-
-    code: str
-    here: str
-    option: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """Facts about a method that a reader of its results should know.
-
-    Facts that follow from the code (needs, modes, passes, settings) are not repeated here.
-
-    Attributes:
-        title: full name of the method.
-        paper: authors, title, venue.
-        source_training: what the method trains on the source domain.
-        moves: what moves at test time, in words.
-        sizes: how the method handles targets of another size or aspect ratio than the source.
-        architecture: how certain it is that the modules equal those of the published numbers.
-        quirks: peculiarities of the authors' code, and whether they are reproduced here.
-    """
-
-    title: str
-    paper: str
-    source_training: str
-    moves: str
-    sizes: str
-    architecture: str = "adds no modules"
-    quirks: tuple[Quirk, ...] = ()
 
 
 class Draws(ABC):
@@ -339,6 +244,17 @@ class Context(Draws):
     """The loss recipe: the source's during training, the target's during adaptation."""
     source_recipe: Recipe
     """The source's loss recipe."""
+    batch: dict[str, Tensor]
+    """Values of the current batch, by names that the method chooses; empty at its beginning.
+
+    Shapes may depend on the batch. Put new tensors into it, without gradients; a run that is
+    resumed within a batch finds them again.
+    """
+    valid: Tensor | None
+    """True where a pixel is of the picture and not padding, (B, 1, H, W); None if all are.
+
+    It belongs to the images of the current batch.
+    """
 
     @abstractmethod
     def stream(self, name: str) -> Draws:
@@ -356,6 +272,13 @@ class Context(Draws):
 
         `stats`, named as by `ttt_bench.model.running_statistics`, is a second set of running
         statistics: it replaces the layers' own and is updated under `Norm.EMA`.
+        """
+
+    @abstractmethod
+    def reset_optimiser(self, when: Tensor) -> None:
+        """Forget the optimiser's state (momentum, moments) if `when`, a bool of shape (), is true.
+
+        For `after_step`, where a method restores the source model.
         """
 
     @abstractmethod
@@ -458,27 +381,34 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
     # -- test time
 
     @abstractmethod
-    def bind(self, net: Net[ExtraT], statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net[ExtraT], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         """Prepare for adapting `net` (register hooks, load statistics) and return the plan.
 
-        Called once per network before adapting. To get the plan alone, the harness calls it on a
-        network on the meta device with empty `statistics`.
+        Buffers whose shapes depend on `target`, such as a memory of images, are registered here on
+        `net.extra`. Called once per network before adapting. To get the plan alone, the harness
+        calls it on a network on the meta device with empty `statistics`.
         """
 
     def passes(self, batch: int) -> Passes:
         """Return the cost of a step on `batch` images; called after `bind`, checked by counting."""
-        return Passes(1, 1)
+        return Passes(batch, batch)
 
     def begin_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
-        """Prepare for a new batch, before its first step or prediction; gradients are off.
-
-        Values of the batch may be kept on the adapter until the next call.
-        """
+        """Prepare for a new batch, before its first step or prediction; gradients are off."""
         return
 
     @abstractmethod
     def step(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> StepOut:
         """Return the losses of one adaptation step on target images (B, 3, H, W)."""
+
+    def after_step(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
+        """Act after an update and before the next prediction; gradients are off.
+
+        A place to move a teacher, restore weights to the source's, or reset the optimiser. It is
+        also called after a step without an update. It may change declared parameters, in place,
+        and makes no decision on the host.
+        """
+        return
 
     def end_batch(self, net: Net[ExtraT], images: Tensor, ctx: Context) -> None:
         """Finish a batch after its last step; gradients are off. Not called if nothing moves."""

@@ -39,8 +39,8 @@ class Actions(ABC):
         """Take the batch that `adapt` and `end` work on, and show it to the method."""
 
     @abstractmethod
-    def resume(self, batch: int, steps: int) -> None:
-        """Take a batch again on which `steps` steps were made before the run was interrupted."""
+    def resume(self, batch: int) -> None:
+        """Take a batch again within which the run was interrupted; the state is that of then."""
 
     @abstractmethod
     def adapt(self, step: int) -> None:
@@ -167,7 +167,7 @@ class SingleBatch(Protocol):
             actions.score_target(0)
             actions.finish(0)
         else:
-            actions.resume(0, steps=start - 1)
+            actions.resume(0)
         if not actions.adapts:
             actions.repeat_scores()
             return

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import TASKS, Drifting, Exploding, Toy, ToyDataset, spec
 
 from ttt_bench.adapt.protocol_run import ProtocolRun
@@ -44,6 +45,7 @@ def measure(
     session = Session(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=Optimiser(lr=2e-3),
         statistics={},
         recipe=RECIPES["weighted"],

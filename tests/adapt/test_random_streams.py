@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import Drifting, Joint, ToyDataset, spec
 from torch import Tensor
 
@@ -82,6 +83,7 @@ def adapted(adapter: Drifting) -> list[Tensor]:
     session = Session(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=Optimiser(lr=0.01),
         statistics={},
         recipe=RECIPES["weighted"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import TASKS, Joint, Toy, ToyDataset, spec
 
 from ttt_bench.adapt.meta import meta_net, plan_of
@@ -35,6 +36,7 @@ def session(adapter: Any) -> Session:
     return Session(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=Optimiser(lr=0.01),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -108,8 +110,8 @@ def test_a_step_that_returns_something_else_is_told_what_to_return(slip: str) ->
 
 def test_a_step_whose_predictions_are_not_used_may_return_some() -> None:
     class Partial(Returning):
-        def bind(self, net: Net, statistics: Any) -> Plan:
-            return replace(super().bind(net, statistics), exact=False)
+        def bind(self, net: Net, statistics: Any, target: Any) -> Plan:
+            return replace(super().bind(net, statistics, target), exact=False)
 
     change, _ = SLIPS["one task"]
     session(Partial(change)).adapt(IMAGES)
@@ -144,7 +146,7 @@ def test_a_bind_that_returns_no_plan_is_refused_by_the_plan_of_a_run(
     with pytest.raises(BenchError, match=message):
         session(Binding())
     with pytest.raises(BenchError, match=message):
-        plan_of(meta_net(ModelConfig(backbone="test_resnet"), TASKS), Binding())
+        plan_of(meta_net(ModelConfig(backbone="test_resnet"), TASKS), Binding(), TARGET)
 
 
 @pytest.mark.parametrize("when", ["after bind", "reshaped"])

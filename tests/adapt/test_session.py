@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import Drifting, Toy, ToyDataset, same, spec, values
 
 from ttt_bench.adapt.session import Session
@@ -24,6 +25,7 @@ def session(adapter: Any, optimiser: Optimiser = SGD) -> Session:
     return Session(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=optimiser,
         statistics={},
         recipe=RECIPES["weighted"],

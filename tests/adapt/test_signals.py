@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import TASKS, Drifting, Toy, ToyDataset, spec
 
 from ttt_bench.adapt.protocol_run import ProtocolRun
@@ -40,6 +41,7 @@ def session(adapter: Any) -> Session:
     return Session(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=Optimiser(lr=2e-3),
         statistics={},
         recipe=RECIPES["weighted"],

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.fakes import TARGET
 from support.toy import Drifting, Toy, ToyDataset, same, spec, values
 from torch import Tensor, nn
 
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapt.verified import VerifiedSession
-from ttt_bench.adapter import Adapter, Context, Norm, Optimiser, Plan, StepOut
+from ttt_bench.adapter import Adapter, Context, Norm, Optimiser, Plan, StepOut, Target
 from ttt_bench.errors import BenchError, ClaimError
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.batchnorm import running_statistics
@@ -29,6 +30,7 @@ def session(
     return kind(
         build_net(spec(), adapter),
         adapter,
+        target=TARGET,
         optimiser=optimiser or Optimiser(lr=0.1),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -75,7 +77,7 @@ class FalseExact(Toy):
 
     name = "false-exact"
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         moves = ("model.heads.*.bias",)
         return Plan(moves=moves, adapt=Norm.BATCH, predict=Norm.RUNNING, exact=True)
 
@@ -172,10 +174,10 @@ def test_a_weight_that_bind_changes_fails() -> None:
     class Binding(Toy):
         name = "binding"
 
-        def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
             with torch.no_grad():
                 net.model.heads["edge"].get_parameter("bias").add_(1)
-            return super().bind(net, statistics)
+            return super().bind(net, statistics, target)
 
     refused(Binding(), "`bind` changes model.heads.edge.bias", "source model")
 
@@ -187,10 +189,10 @@ def test_bind_may_fill_the_methods_own_module() -> None:
         def build(self, model: nn.Module, tasks: Mapping[str, int]) -> nn.Module:
             return nn.Linear(2, 2)
 
-        def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+        def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
             with torch.no_grad():
                 net.extra.weight.fill_(1)
-            return super().bind(net, statistics)
+            return super().bind(net, statistics, target)
 
     run(session(Teacher()), batches=2)
 
@@ -283,7 +285,7 @@ class Noisy(Toy):
 
     name = "noisy"
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(moves=("model.*",), adapt=Norm.EMA, predict=Norm.EMA, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:

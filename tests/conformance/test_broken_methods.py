@@ -17,7 +17,7 @@ import torch
 from support.toy import Toy
 from torch import Tensor, nn
 
-from ttt_bench.adapter import Adapter, Context, Norm, Passes, Plan, StepOut
+from ttt_bench.adapter import Adapter, Context, Norm, Passes, Plan, StepOut, Target
 from ttt_bench.conformance import BACKBONE, run_check
 from ttt_bench.conformance.subject import Subject
 from ttt_bench.model import BATCH_NORMS
@@ -44,8 +44,8 @@ def bias(net: Net) -> nn.Parameter:
 class Inexact(Toy):
     """A toy that predicts separately."""
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
-        return replace(super().bind(net, statistics), exact=False)
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
+        return replace(super().bind(net, statistics, target), exact=False)
 
 
 # -- what moves
@@ -74,17 +74,17 @@ class MovesInEndBatch(Toy):
 
 
 class MovesInBind(Toy):
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         with torch.no_grad():
             bias(net).add_(0.1)
-        return super().bind(net, statistics)
+        return super().bind(net, statistics, target)
 
 
 class MovesBackboneInBind(Toy):
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         with torch.no_grad():
             next(net.model.backbone.parameters()).mul_(1.01)
-        return super().bind(net, statistics)
+        return super().bind(net, statistics, target)
 
 
 class ChangesBuffersInPredict(Inexact):
@@ -97,7 +97,7 @@ class DescendsByHand(Toy):
     """Makes one gradient step more than the harness does, and states its passes."""
 
     def passes(self, batch: int) -> Passes:
-        return Passes(2, 0)
+        return Passes(2 * batch, 0)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         loss = super().step(net, images, ctx).losses["size"]
@@ -131,10 +131,10 @@ class Restores(Toy):
         module.register_buffer("source", torch.zeros(1))
         return module
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         if bias(net).device.type != "meta":
             net.extra.get_buffer("source").copy_(bias(net).detach())  # type: ignore[union-attr]
-        return super().bind(net, statistics)
+        return super().bind(net, statistics, target)
 
     def end_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
         restored = ctx.rand(1) < 0.5
@@ -240,7 +240,16 @@ class KeepsAGenerator(Toy):
 
 
 class KeepsTheFirstOfABatch(Toy):
-    """Keeps the first loss of each batch: right between batches, but wrong within one."""
+    """Keeps the first loss of each batch in the place for values of a batch: sound."""
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = super().step(net, images, ctx)
+        first = ctx.batch.setdefault("first", out.losses["size"].detach())
+        return scaled(out, first)
+
+
+class KeepsTheFirstOnItself(Toy):
+    """Keeps the first loss of each batch as an attribute: right between batches, but not within."""
 
     def begin_batch(self, net: Net, images: Tensor, ctx: Context) -> None:
         self.first: Tensor | None = None

@@ -25,6 +25,7 @@ from ttt_bench.adapter import (
     Quirk,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.conformance import BACKBONE, CHECKS, assert_conforms, run_check
@@ -103,7 +104,7 @@ class Infinite(Joint):
 class Cropped(Toy):
     """Predicts at another size than the images'."""
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(
             moves=("model.heads.*.bias",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=False
         )
@@ -187,7 +188,7 @@ class Peeking(Toy):
 class Boasting(Drifting):
     """Claims that predictions with batch statistics equal those with running statistics."""
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(moves=("model.*",), adapt=Norm.BATCH, predict=Norm.RUNNING, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
@@ -266,9 +267,9 @@ class Unfenced(Toy):
 class Patching(Toy):
     """Replaces a layer's code when it is bound."""
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         nn.BatchNorm2d.forward = lambda layer, x: x  # type: ignore[method-assign]
-        return super().bind(net, statistics)
+        return super().bind(net, statistics, target)
 
 
 BROKEN: dict[str, tuple[type[Adapter], str]] = {
@@ -378,9 +379,9 @@ def test_a_sound_method_passes(method: Any) -> None:
 class Compiling(Toy):
     """Compiles a function of its module in `bind`, and keeps it."""
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         self.compiled = torch.compile(step_of, backend="eager")
-        return super().bind(net, statistics)
+        return super().bind(net, statistics, target)
 
 
 def test_a_compiled_function_is_not_taken_for_values_of_earlier_batches() -> None:
@@ -418,7 +419,7 @@ class Costly(Toy):
         images: int = option(2, "how often the images are seen", citation="this test", ge=1)
 
     def passes(self, batch: int) -> Passes:
-        return Passes(self.options.images, 0)
+        return Passes(self.options.images * batch, 0)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         for _ in range(self.options.images - 1):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions, upsampled
 from support.settings import assert_settings
 from support.toy import same, values
@@ -158,6 +158,7 @@ def real_session(backbone: str, inplace: bool = False) -> Session:
     return Session(
         Net(model, None),
         ActMAD(),
+        target=TARGET,
         optimiser=Optimiser(),
         statistics=zeros,
         recipe=RECIPES["weighted"],
@@ -358,9 +359,9 @@ def test_unknown_layers_are_refused_with_the_nearest() -> None:
     with torch.device("meta"):
         net = Net(build_model(ModelConfig(backbone="resnet50", pretrained=False), TASKS), None)
     with pytest.raises(BenchError, match=r"'layer1\.0\.bn4'; did you mean layer1\.0\.bn\d"):
-        adapter(layers=("bn1", "layer1.0.bn4")).bind(net, {})
+        adapter(layers=("bn1", "layer1.0.bn4")).bind(net, {}, TARGET)
     with pytest.raises(BenchError, match=r"'skip:53' skips all 53 BatchNorm layers"):
-        adapter(layers="skip:53").bind(net, {})
+        adapter(layers="skip:53").bind(net, {}, TARGET)
     assert len(chosen_layers(net.model.backbone, "skip:26")) == 27
     names = list(chosen_layers(net.model.backbone, ["layer4.2.bn3", "bn1"]))  # type: ignore[arg-type]
     assert names == ["bn1", "layer4.2.bn3"], "in the backbone's order"
@@ -378,6 +379,7 @@ def test_layers_that_see_no_maps_or_are_not_run_are_left_out() -> None:
     session = Session(
         net,
         ActMAD(),
+        target=TARGET,
         optimiser=Optimiser(),
         statistics=found,
         recipe=RECIPES["weighted"],
@@ -402,7 +404,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
         images = torch.empty(2, 3, 64, 64)
         with torch.no_grad():
             statistics = method.source_statistics(net, [images], ctx)
-        moves = method.bind(net, statistics).moves
+        moves = method.bind(net, statistics, TARGET).moves
         method.step(net, images, ctx).losses["alignment"].backward()
     counts = count_parameters(net)
     assert (counts.total, counts.added) == (total, 0)
@@ -418,7 +420,7 @@ def test_requirements_and_source_pass() -> None:
     assert ActMAD().source_pass() == SourcePass(images=4096, batch=8, at_target_size=False)
     other = adapter(spatial="resize_source", stat_images=24, stat_batch=4)
     assert other.source_pass() == SourcePass(images=24, batch=4, at_target_size=True)
-    assert tuple(ActMAD().passes(8)) == (1, 1, 4)
+    assert tuple(ActMAD().passes(8)) == (8, 8, 4)
 
 
 @pytest.mark.parametrize(

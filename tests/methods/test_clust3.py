@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
 from support.settings import assert_settings
 from support.toy import ToyDataset, same, source_terms, values
@@ -134,6 +134,7 @@ def test_extract_stage_limits_the_moved_parameters_and_not_the_loss() -> None:
         session = Session(
             real_net(method),
             method,
+            target=TARGET,
             optimiser=Optimiser(lr=0.1),
             statistics={},
             recipe=RECIPES["weighted"],
@@ -168,12 +169,13 @@ def test_a_step_ends_at_the_deepest_projector(
     session = Session(
         net,
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=0.1),
         statistics={},
         recipe=RECIPES["weighted"],
         seed=0,
     )
-    assert method.passes(2) == (1, 1, last)
+    assert method.passes(2) == (2, 2, last)
     assert session.plan.moves == tuple(f"model.{name}" for name in net.model.upstream(moves))
     run = set()
     for name, module in net.model.backbone.named_modules():
@@ -181,7 +183,7 @@ def test_a_step_ends_at_the_deepest_projector(
     session.adapt(random_images(2, 64, 64).float())
     assert f"layer{last}" in run
     assert f"layer{last + 1}" not in run
-    assert adapter(**options, predict_norm="batch").passes(2) == (1, 1, 4), (
+    assert adapter(**options, predict_norm="batch").passes(2) == (2, 2, 4), (
         "the heads need every stage"
     )
 
@@ -294,7 +296,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
     assert (counts.total, counts.added) == (total, 38_440)
     for stage, wanted in ((4, 23_508_032), (3, 8_543_296), (2, 1_444_928)):
         method = ClusT3(ClusT3Options(extract_stage=stage))
-        moved = moved_parameters(net, method.bind(net, {}).moves, "clust3")
+        moved = moved_parameters(net, method.bind(net, {}, TARGET).moves, "clust3")
         assert sum(p.numel() for p in moved.values()) == wanted
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import EPS, MOMENTUM, PlainNet, assert_same_predictions
 from support.settings import assert_settings
 from support.toy import ToyDataset, source_terms, values
@@ -108,10 +108,10 @@ def real_net(method: NCTTT, backbone: str = "test_resnet", tasks: dict[str, int]
 def test_a_step_ends_at_the_tap_and_moves_the_layers_before_it(tap: Any, last: int) -> None:
     method = adapter(tap=tap)
     net = real_net(method)
-    plan = method.bind(net, {})
+    plan = method.bind(net, {}, TARGET)
     assert (plan.adapt, plan.predict, plan.exact) == (Norm.EMA, Norm.RUNNING, False)
     assert plan.moves == tuple(f"model.{name}" for name in net.model.upstream(last))
-    assert method.passes(2) == (1, 1, last)
+    assert method.passes(2) == (2, 2, last)
     run = set()
     for name, module in net.model.backbone.named_modules():
         module.register_forward_hook(lambda *_, name=name: run.add(name))
@@ -156,7 +156,7 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(
     # the same adapter is bound to several networks in turn
     other = tiny_net(method)
     other.extra.train(not moving)  # type: ignore[union-attr]
-    method.bind(other, {})
+    method.bind(other, {}, TARGET)
     assert other.extra.discriminator.training is moving  # type: ignore[union-attr]
 
 
@@ -289,7 +289,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
         net = real_net(method, "resnet50", tasks)
     counts = count_parameters(net)
     assert (counts.total, counts.added) == (total, 355_713)
-    moved = moved_parameters(net, method.bind(net, {}).moves, "nc_ttt")
+    moved = moved_parameters(net, method.bind(net, {}, TARGET).moves, "nc_ttt")
     assert sum(p.numel() for p in moved.values()) == 1_444_928
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.fakes import TASKS, random_images, tiny_net, tiny_session
+from support.fakes import TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import assert_same_predictions
 from support.plain_s4t import PlainS4T
 from support.settings import assert_settings
@@ -99,7 +99,7 @@ def test_published_numbers_of_parameters(
     counts = count_parameters(net, method.uncounted)
     assert (counts.total, counts.added) == (total, added)
     assert sum(p.numel() for name, p in net.named_parameters() if gets_gradient(name)) == gradients
-    moved = moved_parameters(net, method.bind(net, {}).moves, "s4t")
+    moved = moved_parameters(net, method.bind(net, {}, TARGET).moves, "s4t")
     assert {name for name in moved if name != "extra.uncertainties"} == {
         name for name, _ in net.named_parameters() if gets_gradient(name)
     }

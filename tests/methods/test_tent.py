@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
 from support.settings import assert_settings
 
@@ -104,7 +104,7 @@ def moved_numbers(backbone: str, options: TentOptions) -> int:
     with torch.device("meta"):
         net = Net(build_model(ModelConfig(backbone=backbone), {"semseg": 7}), None)
     adapter = Tent(options)
-    plan = adapter.bind(net, {})
+    plan = adapter.bind(net, {}, TARGET)
     assert plan.adapt is plan.predict is Norm.BATCH
     return sum(dict(net.named_parameters())[name].numel() for name in plan.moves)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
 from support.settings import assert_settings
 from torch import Tensor
@@ -142,7 +142,7 @@ def test_one_set_moves_once_and_the_other_twice_a_step() -> None:
 def test_the_second_set_is_that_of_the_weights_loaded_after_building() -> None:
     net = tiny_net(adapter())
     net.model.backbone.norms[1].running_var.fill_(7.0)
-    TIPI().bind(net, {})
+    TIPI().bind(net, {}, TARGET)
     assert (net.extra.get_buffer("backbone/norms/1/running_var") == 7).all()  # type: ignore[union-attr]
 
 
@@ -192,7 +192,7 @@ def test_passes(options: dict[str, Any], passes: tuple[int, int]) -> None:
     counter = Passes(session.net.model)
     session.adapt(random_images())
     assert (counter.forwards, counter.backwards) == passes
-    assert tuple(method.passes(2)) == (*passes, 4)
+    assert tuple(method.passes(2)) == (2 * passes[0], 2 * passes[1], 4)
 
 
 def adversarial_perturbation(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Tensor:
@@ -300,7 +300,7 @@ def test_the_authors_code_misses_layers_with_a_number_for_a_name(
     with torch.device("meta"):
         model = build_model(ModelConfig(backbone=backbone), TASKS)
         net = Net(model, method.build(model, TASKS))
-    moves = moved_parameters(net, method.bind(net, {}).moves, "tipi")
+    moves = moved_parameters(net, method.bind(net, {}, TARGET).moves, "tipi")
     assert sum(p.numel() for p in moves.values()) == moved
     extra = dict(net.extra.named_buffers())  # type: ignore[union-attr]
     assert sum(values.numel() for values in extra.values()) == moved
@@ -316,10 +316,10 @@ def test_subclasses_of_batch_norm_are_missed_and_layer_norms_are_found(backbone:
         model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
         net = Net(model, method.build(model, TASKS))
     if backbone == "test_convnext":
-        assert method.bind(net, {}).moves == adapter().bind(net, {}).moves
+        assert method.bind(net, {}, TARGET).moves == adapter().bind(net, {}, TARGET).moves
         return
     with pytest.raises(BenchError, match="layers = official finds no normalisation layer"):
-        method.bind(net, {})
+        method.bind(net, {}, TARGET)
 
 
 @pytest.mark.parametrize("size", [(61, 47), (33, 130)])
@@ -332,6 +332,7 @@ def test_any_size_and_backbone(backbone: str, size: tuple[int, int]) -> None:
     session = Session(
         Net(model, method.build(model, TASKS)),
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=0.1),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -361,7 +362,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
     with torch.device("meta"):
         model = build_model(ModelConfig(backbone="resnet50"), tasks)
         net = Net(model, method.build(model, tasks))
-    plan = method.bind(net, {})
+    plan = method.bind(net, {}, TARGET)
     assert (count_parameters(net).total, count_parameters(net).added) == (total, 0)
     assert sum(p.numel() for p in moved_parameters(net, plan.moves, "tipi").values()) == 53_120
     assert sum(values.numel() for values in net.extra.buffers()) == 53_120  # type: ignore[union-attr]

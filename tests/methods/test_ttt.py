@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions
 from support.settings import assert_settings
 from support.toy import ToyDataset, source_terms
@@ -234,9 +234,8 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
 
     def moved(method: TTT) -> int:
         net = network(method)
-        return sum(
-            p.numel() for p in moved_parameters(net, method.bind(net, {}).moves, "ttt").values()
-        )
+        moves = method.bind(net, {}, TARGET).moves
+        return sum(p.numel() for p in moved_parameters(net, moves, "ttt").values())
 
     counts = count_parameters(network(TTT()))
     assert (counts.total, counts.added) == (total, 3_937_284)
@@ -316,7 +315,7 @@ def test_passes_are_the_images_that_a_step_uses(
     )
     session.adapt(random_images(batch))
     assert seen == [images]
-    assert method.passes(batch) == Passes(images // batch, images // batch)
+    assert method.passes(batch) == Passes(images, images)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])
@@ -343,6 +342,7 @@ def test_any_backbone(backbone: str) -> None:
     session = Session(
         Net(model, method.build(model, TASKS)),
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=1e-2),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -410,5 +410,5 @@ def test_options_that_shape_the_source_model() -> None:
 def test_settings() -> None:
     assert_settings(TTT, lr=1e-3, steps=10, options={"copies": 0})
     original = TTT(TTTOptions(**TTT.original.options))
-    assert original.passes(8) == Passes(4, 4), "32 views share a batch of 8 images"
+    assert original.passes(8) == Passes(32, 32), "32 views share a batch of 8 images"
     assert original.passes(1) == Passes(32, 32)

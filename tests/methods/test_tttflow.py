@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, TASKS, random_images, tiny_net
+from support.fakes import CHANNELS, TARGET, TASKS, random_images, tiny_net
 from support.plain import PlainNet, assert_same_predictions
 from support.settings import assert_settings
 from support.toy import Toy, ToyDataset, source_terms, spec
@@ -64,6 +64,7 @@ def session_of(method: TTTFlow, optimiser: Optimiser, begin: bool = True) -> Ses
     session = Session(
         flow_net(method),
         method,
+        target=TARGET,
         optimiser=optimiser,
         statistics={},
         recipe=RECIPES["weighted"],
@@ -163,6 +164,7 @@ def resnet_session(method: TTTFlow) -> Session:
     return Session(
         net,
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=1e-3),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -383,6 +385,7 @@ def test_any_size_and_backbone(backbone: str, tap: int, size: tuple[int, int]) -
     session = Session(
         net,
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=1e-3),
         statistics={},
         recipe=RECIPES["weighted"],
@@ -430,10 +433,10 @@ def test_published_numbers_of_parameters(
         net = Net(model, method.build(model, tasks))
     counts = count_parameters(net)
     assert (counts.total, counts.added) == (total, added)
-    plan = method.bind(net, {})
+    plan = method.bind(net, {}, TARGET)
     assert sum(p.numel() for p in moved_parameters(net, plan.moves, "tttflow").values()) == moved
     assert (plan.adapt, plan.predict, plan.exact) == (Norm.EMA, Norm.RUNNING, False)
-    assert tuple(method.passes(8)) == (1, 1, tap)
+    assert tuple(method.passes(8)) == (8, 8, tap)
 
 
 def test_the_flow_is_frozen_and_in_eval_mode_at_test() -> None:

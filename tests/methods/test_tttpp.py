@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from support.fakes import CHANNELS, random_images, tiny_net, tiny_session
+from support.fakes import CHANNELS, TARGET, random_images, tiny_net, tiny_session
 from support.plain import PlainNet, assert_same_predictions, view_by_hand
 from support.settings import assert_settings
 from support.toy import ToyDataset, same, source_terms, values
@@ -312,7 +312,7 @@ def test_terms_and_passes(options: dict[str, Any], terms: list[str], seen: list[
     )
     assert list(one.adapt(random_images(3))) == terms
     assert counts == seen
-    assert method.passes(3) == Passes(sum(seen) // 3, sum(seen) // 3)
+    assert method.passes(3) == Passes(sum(seen), sum(seen))
     assert (method.source_pass() is None) == (terms == ["contrastive"])
 
 
@@ -364,7 +364,7 @@ def test_published_numbers_of_parameters(tasks: dict[str, int], total: int) -> N
         assert (
             sum(
                 p.numel()
-                for p in moved_parameters(net, method.bind(net, {}).moves, "tttpp").values()
+                for p in moved_parameters(net, method.bind(net, {}, TARGET).moves, "tttpp").values()
             )
             == moved
         )
@@ -386,6 +386,7 @@ def test_any_backbone_and_size_without_some_tasks(backbone: str, size: tuple[int
     one = Session(
         net,
         method,
+        target=TARGET,
         optimiser=Optimiser(lr=1e-4),
         statistics=statistics,
         recipe=RECIPES["weighted"],

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ttt_bench.adapter import Norm
@@ -118,7 +118,7 @@ def test_a_block_ends_as_it_began_even_after_an_error(
 
     with pytest.raises(RuntimeError, match="inside"):
         work()
-    assert inside == [inner is not Norm.RUNNING]
+    assert inside == [inner in (Norm.BATCH, Norm.EMA)]
     assert (layer.training, layer.track_running_stats) == before
     assert layer.running_mean is own
 
@@ -159,3 +159,69 @@ def test_only_batch_norm_layers_change_and_fused_ones_count() -> None:
         batch = model(images)[-1]
         controller.set(Norm.RUNNING)
         assert not torch.allclose(batch, model(images)[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("stats", [None, "second"])
+def test_mix_uses_stored_statistics_mixed_with_those_of_the_batch(
+    layer: nn.BatchNorm2d, x: Tensor, stats: str | None
+) -> None:
+    model = nn.Sequential(layer)
+    controller = NormController(model)
+    controller.share = 0.3
+    other = {name: tensor * 2 + 1 for name, tensor in running_statistics(model).items()}
+    stored = other if stats else {n: t.clone() for n, t in running_statistics(model).items()}
+    mean = 0.7 * stored["0.running_mean"] + 0.3 * x.mean((0, 2, 3))
+    var = 0.7 * stored["0.running_var"] + 0.3 * x.var((0, 2, 3), unbiased=True)
+    expected = F.batch_norm(x, mean, var, layer.weight, layer.bias, eps=layer.eps)
+    before = {name: tensor.clone() for name, tensor in running_statistics(model).items()}
+    with controller.within(Norm.MIX, other if stats else None):
+        assert torch.allclose(layer(x), expected, rtol=1e-12, atol=1e-12)
+    for name, tensor in running_statistics(model).items():
+        assert torch.equal(tensor, before[name])
+    assert not controller.moved_statistics
+
+
+def test_mixed_statistics_have_no_gradient(layer: nn.BatchNorm2d, x: Tensor) -> None:
+    controller = NormController(nn.Sequential(layer))
+    controller.share = 0.5
+    controller.set(Norm.MIX)
+    images = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(images).square().sum(), images)
+    mean = 0.5 * layer.running_mean + 0.5 * x.mean((0, 2, 3))
+    var = 0.5 * layer.running_var + 0.5 * x.var((0, 2, 3), unbiased=True)
+    scale = (layer.weight * (var + layer.eps).rsqrt()).view(1, -1, 1, 1)
+    made = (x - mean.view(1, -1, 1, 1)) * scale + layer.bias.view(1, -1, 1, 1)
+    assert torch.allclose(gradient, 2 * made * scale, rtol=1e-10)
+
+
+def test_robust_moves_first_and_its_statistics_have_a_gradient(
+    layer: nn.BatchNorm2d, x: Tensor
+) -> None:
+    controller = NormController(nn.Sequential(layer))
+    controller.set_momentum(0.05)
+    old = layer.running_mean.clone(), layer.running_var.clone()
+    images = x.clone().requires_grad_()
+    mean = 0.95 * old[0] + 0.05 * images.mean((0, 2, 3))
+    var = 0.95 * old[1] + 0.05 * images.var((0, 2, 3), unbiased=False)
+    shape = (1, -1, 1, 1)
+    expected = (images - mean.view(shape)) / (var.view(shape) + layer.eps).sqrt()
+    expected = expected * layer.weight.view(shape) + layer.bias.view(shape)
+    controller.set(Norm.ROBUST)
+    made = layer(images)
+    assert torch.allclose(made, expected, rtol=1e-10, atol=1e-10)
+    assert torch.allclose(layer.running_mean, mean)
+    assert torch.allclose(layer.running_var, var)
+    weights = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).view_as(x)
+    (found,) = torch.autograd.grad((made * weights).sum(), images)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), images)
+    assert torch.allclose(found, wanted, rtol=1e-8, atol=1e-10)
+    assert controller.moved_statistics
+
+
+def test_an_error_in_a_layer_puts_its_statistics_back(layer: nn.BatchNorm2d, x: Tensor) -> None:
+    controller = NormController(nn.Sequential(layer))
+    controller.set(Norm.ROBUST)
+    own = layer.running_mean
+    with pytest.raises(RuntimeError):
+        layer(x[:, :2])  # too few channels
+    assert layer.running_mean is own

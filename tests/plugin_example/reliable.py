@@ -60,7 +60,7 @@ class Reliable(Adapter):
                 importance[name] += gradient**2
         return importance
 
-    def bind(self, net, statistics):
+    def bind(self, net, statistics, target):
         own = dict(net.model.named_parameters())
         self.importance = statistics
         self.source = {name: own[name].detach().clone() for name in statistics}

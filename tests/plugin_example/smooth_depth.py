@@ -24,7 +24,7 @@ class Smooth(Adapter):
     def needs(self):
         return Needs(tasks=frozenset({"depth"}), batchnorm=True)
 
-    def bind(self, net, statistics):
+    def bind(self, net, statistics, target):
         moves = affine_parameters(net.model, BATCH_NORMS, prefix="model.")
         return Plan(moves=moves, adapt=Norm.BATCH, predict=Norm.BATCH, exact=True)
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Adapter, Optimiser
+from ttt_bench.adapter import Adapter, Optimiser, Target
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.network import Net
 
 TASKS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
 CHANNELS = (4, 6, 8, 10)
+TARGET = Target(batch=2, size=(64, 96))
 
 
 class TinyBackbone(nn.Module):
@@ -70,6 +71,7 @@ def tiny_session(
     session = Session(
         net,
         adapter,
+        target=TARGET,
         optimiser=optimiser,
         statistics=statistics or {},
         recipe=RECIPES[recipe],

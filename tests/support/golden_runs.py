@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 # all imports from ttt_bench
+from support.fakes import TARGET
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, SourceStep
@@ -305,6 +306,7 @@ def _check_adapting(
     session = Session(
         net,
         adapter,
+        target=TARGET,
         optimiser=Optimiser(**meta["optimiser"]),
         statistics=statistics,
         recipe=recipe,

@@ -14,6 +14,7 @@ UNSET: dict[str, Any] = {
     "beta1": 0.9,
     "beta2": 0.999,
     "lr_per_sample": False,
+    "rates": {},
 }
 """PyTorch's defaults of the settings that an author's script leaves out."""
 PAPER: dict[str, Any] = {**UNSET, "lr": 2e-5, "weight_decay": 1e-6, "steps": 40, "options": {}}

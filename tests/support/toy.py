@@ -22,6 +22,7 @@ from ttt_bench.adapter import (
     Plan,
     SourceStep,
     StepOut,
+    Target,
     option,
 )
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
@@ -105,13 +106,13 @@ class Toy(Adapter):
     name = "toy"
     card = CARD
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(
             moves=("model.heads.*.bias",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
         )
 
     def passes(self, batch: int) -> Passes:
-        return Passes(1, 0)
+        return Passes(batch, 0)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         predictions = net.model(images)
@@ -128,11 +129,11 @@ class Drifting(Toy):
     def needs(self) -> Needs:
         return Needs(tasks=frozenset({"depth"}))
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(moves=("model.*",), adapt=Norm.EMA, predict=Norm.RUNNING, exact=False)
 
     def passes(self, batch: int) -> Passes:
-        return Passes(1, 1)
+        return Passes(batch, batch)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         noisy = images + 0.1 * ctx.rand(*images.shape)

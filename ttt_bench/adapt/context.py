@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.optimiser import forget
 from ttt_bench.adapter import Context, Draws, Norm
 from ttt_bench.losses import Recipe
 from ttt_bench.model.batchnorm import NormController
@@ -57,7 +58,7 @@ class Streams:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._parts: tuple[object, ...] = ()
         self._hook = ""
         self._made: dict[str, Stream] = {}
@@ -82,7 +83,7 @@ class Streams:
     def _stream(self, name: str) -> Stream:
         if name not in self._made:
             own = ("stream", name) if name else ()
-            self._made[name] = Stream(self._device, derive_seed(*self._parts, *own))
+            self._made[name] = Stream(self.device, derive_seed(*self._parts, *own))
         return self._made[name]
 
     def state(self) -> dict[str, Tensor]:
@@ -111,10 +112,14 @@ class HarnessContext(Context):
 
     Attributes:
         streams: its random numbers.
+        optimiser: the optimiser that adapts the network, which a session sets.
     """
+
+    optimiser: torch.optim.Optimizer | None = None
 
     def __init__(self, net: Net, recipe: Recipe, source_recipe: Recipe | None = None) -> None:
         self.recipe, self.source_recipe = recipe, source_recipe or recipe
+        self.batch, self.valid = {}, None
         self.norms = NormController(net.model)
         self.streams = Streams(next(net.parameters()).device)
 
@@ -133,6 +138,10 @@ class HarnessContext(Context):
         self, mode: Norm, stats: Mapping[str, Tensor] | None = None
     ) -> AbstractContextManager[None]:
         return self.norms.within(mode, stats)
+
+    def reset_optimiser(self, when: Tensor) -> None:
+        if self.optimiser is not None:
+            forget(self.optimiser, when)
 
     def task_loss(self, task: str, prediction: Tensor, target: Tensor) -> Tensor:
         return self.recipe.losses[task](prediction, target)

@@ -11,7 +11,7 @@ from timm import is_model
 
 from ttt_bench.adapt.returned import checked_plan
 from ttt_bench.adapt.session import moved_parameters
-from ttt_bench.adapter import Adapter, Plan
+from ttt_bench.adapter import Adapter, Plan, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.model.backbone import build_model
@@ -85,14 +85,14 @@ def _forward_error(identity: _Identity, size: tuple[int, int]) -> str | None:
     return None
 
 
-def plan_of(net: Net, adapter: Adapter) -> Plan:
-    """Return what a method declares for test time on a network.
+def plan_of(net: Net, adapter: Adapter, target: Target) -> Plan:
+    """Return what a method declares for test time on a network and a target.
 
     Raises:
         BenchError: the method cannot adapt this network.
     """
     with watched(f"`bind` of method {adapter.name}"):
-        bound = adapter.bind(net, {})
+        bound = adapter.bind(net, {}, target)
     plan = checked_plan(bound, adapter.name)
     moved_parameters(net, plan.moves, adapter.name)
     return plan

@@ -87,18 +87,24 @@ class ProtocolRun(Actions):
 
     def batch(self, indices: list[int]) -> Batch:
         """Return these target images with the targets of the pair's tasks, on the device."""
-        batch = self.dataset.batch(indices)
-        targets = {task: batch.targets[task] for task in self.tasks}
-        return Batch(batch.images, targets).to(self.device)
+        return self._placed(indices)[0]
+
+    def _placed(self, indices: list[int]) -> tuple[Batch, Tensor | None]:
+        """Return `batch`, and where its pixels are not padding, as `PlacedBatch.valid` does."""
+        placed = self.dataset.placed(indices)
+        targets = {task: placed.batch.targets[task] for task in self.tasks}
+        valid = placed.valid()
+        batch = Batch(placed.batch.images, targets).to(self.device)
+        return batch, None if valid is None else valid.to(self.device)
 
     def reset(self) -> None:
         self.session.reset()
 
     def adapt_and_score(self, batch: int) -> None:
         indices = self.record.batches[batch]
-        data = self.batch(indices)
+        data, valid = self._placed(indices)
         with self._watched():
-            self.session.begin_batch(batch, data.images)
+            self.session.begin_batch(batch, data.images, valid)
             predictions = self._trajectory(batch, data) if self.adapts else self._still(batch, data)
         if self.keep_examples:
             self.record.add_examples(indices, data.images, data.targets, predictions)
@@ -137,22 +143,24 @@ class ProtocolRun(Actions):
         return scored.predictions
 
     def begin(self, batch: int) -> None:
-        self._take(batch)
+        valid = self._take(batch)
         with self._watched():
-            self.session.begin_batch(batch, self._images)
+            self.session.begin_batch(batch, self._images, valid)
 
-    def resume(self, batch: int, steps: int) -> None:
-        self._take(batch)
+    def resume(self, batch: int) -> None:
+        self.session.ctx.valid = self._take(batch)
         with self._watched():
-            self.session.replay(batch, self._images, steps)
             # the change of the next step is measured against these
             self._meter.look(self._images)
             self._signals(self._predicted_aside(self._images))
 
-    def _take(self, batch: int) -> None:
+    def _take(self, batch: int) -> Tensor | None:
+        """Take a batch, and return where its pixels are not padding."""
         self._number = batch
         self._meter.begin()
-        self._images = self.dataset.batch(self.record.batches[batch]).images.to(self.device)
+        data, valid = self._placed(self.record.batches[batch])
+        self._images = data.images
+        return valid
 
     def adapt(self, step: int) -> None:
         with self._watched():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ttt_bench.adapter import Plan, StepOut
+from ttt_bench.adapter import Norm, Plan, StepOut
 from ttt_bench.errors import BenchError
 
 
@@ -15,11 +16,16 @@ def checked_plan(plan: Any, method: str) -> Plan:
     """Return what `bind` returned.
 
     Raises:
-        BenchError: it is not a `Plan` whose `moves` is a tuple of names.
+        BenchError: it is not a `Plan` whose `moves` is a tuple of names, or its share is invalid.
     """
     if not isinstance(plan, Plan):
         raise BenchError(
             f"`bind` of {method} returns {_kind(plan)}; return a ttt_bench.adapter.Plan"
+        )
+    if Norm.MIX in (plan.adapt, plan.predict) and not (plan.share and 0 < plan.share <= 1):
+        raise BenchError(
+            f"the plan of {method} uses Norm.MIX with share={plan.share!r}; give the weight of the "
+            "batch, above 0 and at most 1"
         )
     if isinstance(plan.moves, str) or not all(isinstance(name, str) for name in plan.moves):
         raise BenchError(
@@ -36,9 +42,9 @@ def checked_step(out: Any, method: str) -> StepOut:
         BenchError: it is not a `StepOut`, or its losses are no scalar tensors or have no gradient.
     """
     hook = f"`step` of {method}"
-    if not (isinstance(out, tuple) and len(out) == 2):
+    if not isinstance(out, StepOut):
         raise BenchError(f"{hook} returns {_kind(out)}; return StepOut(losses, predictions)")
-    losses = checked_losses(out[0], hook)
+    losses = checked_losses(out.losses, hook)
     if not losses:
         raise BenchError(
             f"{hook} returns no losses; return at least one scalar tensor by name, such as "
@@ -49,7 +55,16 @@ def checked_step(out: Any, method: str) -> StepOut:
             f"no loss that {hook} returns has a gradient; compute one from the network's outputs "
             "by parameters that `moves` names, without detach() or no_grad()"
         )
-    return StepOut(losses, out[1])
+    if out.update is not None and not _is_flag(out.update):
+        raise BenchError(
+            f"{hook} returns {_kind(out.update)} as `update`; return None or a bool tensor of "
+            "shape (), such as mask.any()"
+        )
+    return out._replace(losses=losses)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.bool and value.dim() == 0
 
 
 def checked_losses(losses: Any, hook: str) -> dict[str, Tensor]:

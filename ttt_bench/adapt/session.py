@@ -13,7 +13,7 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.device import free_memory
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapt.returned import checked_plan, checked_predictions, checked_step
-from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut
+from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut, Target
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
 from ttt_bench.network import Net
@@ -34,6 +34,7 @@ class Session:
         adapter: the method.
         optimiser: settings of the optimiser.
         statistics: the method's source statistics.
+        target: the target's batches.
         recipe: the target's loss recipe.
         seed: seeds the method's randomness, with its name and the batch's number.
         source_recipe: the source's loss recipe; by default that of the target.
@@ -53,6 +54,7 @@ class Session:
         *,
         optimiser: Optimiser,
         statistics: Mapping[str, Tensor],
+        target: Target,
         recipe: Recipe,
         seed: int,
         source_recipe: Recipe | None = None,
@@ -61,26 +63,26 @@ class Session:
         self.ctx = HarnessContext(net, recipe, source_recipe)
         self.ctx.norms.set_momentum(adapter.options.norm_momentum)
         with watched(f"`bind` of method {adapter.name}"):
-            bound = adapter.bind(net, statistics)
+            bound = adapter.bind(net, statistics, target)
         self.plan: Plan = checked_plan(bound, adapter.name)
         if not self.plan.moves and self.plan.adapt is Norm.EMA:
             raise BenchError(
                 f"method {adapter.name} declares no `moves` but adapt=Norm.EMA. Without moves no "
                 "step runs: use predict=Norm.BATCH, or declare parameters in `moves`"
             )
+        self.ctx.norms.share = self.plan.share
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in self.moved)
         self._settings = optimiser
-        self.optimiser = (
-            make_optimiser(list(self.moved.values()), optimiser) if self.moved else None
-        )
+        self.optimiser = make_optimiser(self.moved, optimiser) if self.moved else None
+        self.ctx.optimiser = self.optimiser
         self._initial = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def reset(self) -> None:
         """Restore the source model in place: moved parameters, all buffers and the optimiser.
 
-        The method's streams are seeded again by `begin_batch`.
+        The values of the batch and the method's streams begin again with `begin_batch`.
 
         Raises:
             BenchError: the method added, removed or reshaped buffers after `bind`.
@@ -89,13 +91,19 @@ class Session:
         if self.optimiser is not None:
             self.optimiser.state.clear()
 
-    def begin_batch(self, number: int, images: Tensor) -> None:
+    def begin_batch(self, number: int, images: Tensor, valid: Tensor | None = None) -> None:
         """Seed the method's randomness for batch `number` and show the batch to the method.
 
         Random numbers depend on the batch's number, so they are independent of the order of batches
         and of the batches before.
+
+        Args:
+            number: the batch's number.
+            images: (B, 3, H, W).
+            valid: true where a pixel is not padding, (B, 1, H, W); None if all are.
         """
         self.ctx.seed(self.seed, self.adapter.name, number)
+        self.ctx.batch, self.ctx.valid = {}, valid
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad(), self.ctx.streams.within("begin_batch"):
             self.adapter.begin_batch(self.net, images, self.ctx)
@@ -126,7 +134,7 @@ class Session:
             if before is None:
                 before = step_predictions(out, self.adapter.name)
             yield k, before, _detached(out.losses)
-            self._descend(out.losses, len(images))
+            self._update(out, images)
         look()
         yield steps, self.predict(images), {}
 
@@ -145,7 +153,7 @@ class Session:
 
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
-        return self._updated(self.step(images), len(images))
+        return self._updated(self.step(images), images)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Return task -> (B, K, H, W), predicted by the current weights in the plan's mode.
@@ -182,7 +190,7 @@ class Session:
         """
         buffers = dict(self.net.named_buffers())
         before = {name: buffer.detach().clone() for name, buffer in buffers.items()}
-        streams = self.ctx.streams.state()
+        streams, batch = self.ctx.streams.state(), dict(self.ctx.batch)
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.ctx.norms.within(self.plan.predict):
             predictions = self.predict(images)
@@ -190,6 +198,7 @@ class Session:
             # the step's graph may have saved the buffer: `data` keeps its version
             buffers[name].data.copy_(values)
         self.ctx.streams.restore(streams)
+        self.ctx.batch = batch
         return predictions
 
     def end_batch(self, images: Tensor) -> None:
@@ -198,8 +207,9 @@ class Session:
             self.adapter.end_batch(self.net, images, self.ctx)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state that batches pass on to the next ones, as flat tensors."""
+        """Return everything that changes between steps and batches, as flat tensors."""
         state = tensor_file.with_prefix("net.", self._changing())
+        state |= tensor_file.with_prefix("batch.", self.ctx.batch)
         state |= tensor_file.with_prefix("stream.", self.ctx.streams.state())
         if self.optimiser is not None:
             state |= tensor_file.with_prefix(
@@ -214,6 +224,9 @@ class Session:
             BenchError: the method added, removed or reshaped buffers after `bind`.
         """
         self._overwrite(tensor_file.below_prefix("net.", state))
+        device = self.ctx.streams.device
+        batch = tensor_file.below_prefix("batch.", state)
+        self.ctx.batch = {name: tensor.to(device).clone() for name, tensor in batch.items()}
         self.ctx.streams.restore(tensor_file.below_prefix("stream.", state))
         if self.optimiser is not None:
             tensor_file.restore_optimiser(
@@ -225,23 +238,20 @@ class Session:
         hook = f"`{hook}` of {self.adapter.name}"
         return checked_predictions(predictions, hook, self.net.model.tasks, images)
 
-    def _updated(self, out: StepOut, images: int) -> dict[str, Tensor]:
-        """Update the weights by a step's losses on a number of images; return the losses."""
-        self._descend(out.losses, images)
+    def _updated(self, out: StepOut, images: Tensor) -> dict[str, Tensor]:
+        """Update the weights by a step's losses on a batch; return the losses."""
+        self._update(out, images)
         return _detached(out.losses)
 
-    def replay(self, number: int, images: Tensor, steps: int) -> None:
-        """Repeat an interrupted batch from its beginning, then take over the present state again.
+    def _update(self, out: StepOut, images: Tensor) -> None:
+        if out.update is None or bool(out.update):
+            self._descend(out.losses, len(images))
+        self.after_step(images)
 
-        The batch must be the first one. The state restored from a file has no attributes of the
-        adapter, such as those that `begin_batch` sets for one batch; the repetition sets them.
-        """
-        state = {name: tensor.detach().clone() for name, tensor in self.state().items()}
-        self.reset()
-        self.begin_batch(number, images)
-        for _ in range(steps):
-            self.adapt(images)
-        self.restore(state)
+    def after_step(self, images: Tensor) -> None:
+        """Tell the method that a step's update is done."""
+        with torch.no_grad(), self.ctx.streams.within("after_step"):
+            self.adapter.after_step(self.net, images, self.ctx)
 
     def _descend(self, losses: Mapping[str, Tensor], images: int) -> None:
         assert self.optimiser is not None
@@ -267,7 +277,8 @@ class Session:
     def _late_buffer(self, name: str) -> BenchError:
         return BenchError(
             f"method {self.adapter.name} added, removed or reshaped the buffer {name} after "
-            "`bind`; register it in `build` with its final shape, and write into it in place"
+            "`bind`; register it in `build` or `bind` with its final shape, and write into it in "
+            "place"
         )
 
 

@@ -25,18 +25,21 @@ score, and other normalisation statistics or images give more than 1e-2.
 TINY = 1e-30
 
 CALLS = 2
-"""Verified calls of `step` and of `predict`; every `begin_batch` and `end_batch` is verified."""
+"""Verified calls of `step`, `after_step` and `predict`.
+
+Every `begin_batch` and `end_batch` is verified.
+"""
 
 
 class VerifiedSession(Session):
     """A session that raises an error if the method does not do what its plan claims.
 
     - `bind` leaves the parameters of the model unchanged.
-    - Only declared parameters move. This is verified in the first calls of `step` and `predict`,
-      and at the beginning and end of every batch.
+    - Only declared parameters move. This is verified in the first calls of `step`, `after_step`
+      and `predict`, and at the beginning and end of every batch.
     - `predict` moves no parameter, in its first calls.
-    - The buffers of the model do not change, except BatchNorm's statistics under `Norm.EMA`. The
-      buffers of the method's modules may change.
+    - The buffers of the model do not change, except BatchNorm's statistics under `Norm.EMA` and
+      `Norm.ROBUST`. The buffers of the method's modules may change.
     - If the plan is exact, the predictions of the first and the last step on the first batch equal
       those of a separate prediction.
 
@@ -47,7 +50,7 @@ class VerifiedSession(Session):
     def __init__(self, net: Net, adapter: Adapter, **settings: Any) -> None:
         source = _copies(net.model.named_parameters(prefix="model"))
         super().__init__(net, adapter, **settings)
-        self._calls = {"step": CALLS, "predict": CALLS}
+        self._calls = {"step": CALLS, "after_step": CALLS, "predict": CALLS}
         self._exactness_known = not self.plan.exact
         self._where = "`bind`"
         found = dict(net.named_parameters())
@@ -66,8 +69,8 @@ class VerifiedSession(Session):
         super().restore(state)
         self._note_buffers()
 
-    def begin_batch(self, number: int, images: Tensor) -> None:
-        super().begin_batch(number, images)
+    def begin_batch(self, number: int, images: Tensor, valid: Tensor | None = None) -> None:
+        super().begin_batch(number, images, valid)
         self._where = f"batch {number}"
         self._verify("begin_batch")
 
@@ -90,7 +93,12 @@ class VerifiedSession(Session):
             made = step_predictions(out, self.adapter.name)
             self._verify_exact(images, made, "the first step")
             self._exactness_known = True
-        return self._updated(out, len(images))
+        return self._updated(out, images)
+
+    def _update(self, out: StepOut, images: Tensor) -> None:
+        super()._update(out, images)
+        if self._due("after_step"):
+            self._verify("after_step")
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         if not self._due("predict"):
@@ -137,7 +145,8 @@ class VerifiedSession(Session):
             self._fixed_buffers(),
             buffers,
             f"{{}} changed in or before `{call}`, but buffers of the model change only under "
-            "Norm.EMA; keep other state in buffers of the module that `build` returns",
+            "Norm.EMA and Norm.ROBUST; keep other state in buffers of the module that `build` "
+            "returns",
         )
 
     def _verify_exact(self, images: Tensor, made: Mapping[str, Tensor], when: str) -> None:
@@ -163,7 +172,7 @@ class VerifiedSession(Session):
 
     def _fixed_buffers(self) -> dict[str, Tensor]:
         """Return those of the kept buffers that the modes used so far leave unchanged."""
-        if not self.ctx.norms.ema_used:
+        if not self.ctx.norms.moved_statistics:
             return self._buffers
         layers = tuple(f"model.{name}." for name in self.ctx.norms.layers)
         return {

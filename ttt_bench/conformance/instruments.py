@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttt_bench.adapter import Passes
 from ttt_bench.metrics.base import Scoring
-from ttt_bench.network import Network
+from ttt_bench.network import STAGES, Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class _Call:
     """One call of `stages`.
 
     Attributes:
-        images: number of images.
+        images: number of images, each counted by its share of the target's area.
         last: the last stage that it computed.
         gradients: stage -> number of backward passes through it.
     """
 
-    images: int
+    images: float
     last: int
     gradients: dict[int, int] = field(default_factory=dict)
 
@@ -58,9 +58,11 @@ class PassCounter:
     """A counter of passes through a model's stages.
 
     Attributes:
+        area: pixels of a target image.
         calls: one entry per call of `stages`.
     """
 
+    area: int
     calls: list[_Call] = field(default_factory=list)
 
     @contextmanager
@@ -70,7 +72,7 @@ class PassCounter:
 
         def counted(images: Tensor, *args: Any, **kwargs: Any) -> list[Tensor]:
             found = stages(images, *args, **kwargs)
-            call = _Call(len(images), len(found))
+            call = _Call(len(images) * images.shape[-2:].numel() / self.area, len(found))
             self.calls.append(call)
             for number, stage in enumerate(found):
                 if stage.requires_grad:
@@ -84,17 +86,14 @@ class PassCounter:
     def _came_back(call: _Call, stage: int) -> None:
         call.gradients[stage] = call.gradients.get(stage, 0) + 1
 
-    def passes(self, batch: int) -> tuple[float, float, int]:
-        """Return (forwards, backwards, last stage), in passes of a whole batch as in `Passes`."""
-        forwards = sum(call.images for call in self.calls) / batch
-        backwards = (
-            sum(call.images * max(call.gradients.values(), default=0) for call in self.calls)
-            / batch
-        )
-        return (
-            forwards,
-            backwards,
-            max((call.last for call in self.calls), default=Passes(0, 0).stages),
+    def passes(self) -> Passes:
+        """Return the passes that were counted."""
+        return Passes(
+            forwards=sum(call.images for call in self.calls),
+            backwards=sum(
+                call.images * max(call.gradients.values(), default=0) for call in self.calls
+            ),
+            stages=max((call.last for call in self.calls), default=STAGES),
         )
 
 

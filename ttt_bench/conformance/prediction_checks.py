@@ -25,9 +25,12 @@ def shapes(subject: Subject) -> None:
 
 
 def batch_sizes(subject: Subject) -> None:
-    """The method works on the smallest batch that it declares, and on one image more."""
-    smallest = subject.adapter.needs().min_batch
-    for count in (smallest, smallest + 1):
+    """The method works on the smallest batch that it declares, and on one image more.
+
+    A method that needs batches of one size works on these.
+    """
+    needs = subject.adapter.needs()
+    for count in [needs.batch] if needs.batch else [needs.min_batch, needs.min_batch + 1]:
         images, where = subject.images(count), f"on batches of {count}"
         for _, predictions, _ in trajectory(subject.session(begin=images), images, 1):
             predictions_fit(predictions, subject.tasks, count, TARGET_SIZE, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from math import isclose
 
 from ttt_bench.conformance.expect import ViolationError, demand
 from ttt_bench.conformance.instruments import (
@@ -24,15 +25,19 @@ def passes(subject: Subject) -> None:
     session = subject.session(begin=images)
     if not session.moved:
         return
-    counter = PassCounter()
+    counter = PassCounter(area=images.shape[-2:].numel())
     with counter.watching(session.net.model):
         session.adapt(images)
-    stated, counted = session.adapter.passes(len(images)), counter.passes(len(images))
+    stated, counted = session.adapter.passes(len(images)), counter.passes()
+    equal = all(
+        isclose(one, other, rel_tol=1e-6) for one, other in zip(stated, counted, strict=True)
+    )
     demand(
-        tuple(stated) == counted,
-        f"states {stated.forwards} forward and {stated.backwards} backward passes up to stage "
-        f"{stated.stages}; counted {counted[0]:g} and {counted[1]:g} up to stage {counted[2]} "
-        "(through `net.model.stages`)",
+        equal,
+        f"for a batch of {len(images)} images, states passes of {stated.forwards:g} images forward "
+        f"and {stated.backwards:g} backward up to stage {stated.stages}; counted "
+        f"{counted.forwards:g} and {counted.backwards:g} up to stage {counted.stages} (through "
+        "`net.model.stages`)",
     )
 
 
@@ -66,18 +71,22 @@ def inputs(subject: Subject) -> None:
 
 
 def host(subject: Subject) -> None:
-    """A step needs no tensor values on the host.
+    """A step, and what follows it, need no tensor values on the host.
 
     It calls no `.item()`, does not branch on values, and makes no shape that depends on values.
     """
     images = subject.images()
-    session = subject.session(begin=images)
+    session, hook = subject.session(begin=images), "step"
     try:
         with NoHostDecisions():  # type: ignore[no-untyped-call]
             if session.moved:
                 session.step(images)
+                hook = "after_step"
+                session.after_step(images)
     except HostDecisionError as error:
-        raise ViolationError(f"a step needs values on the host (the operation {error})") from error
+        raise ViolationError(
+            f"`{hook}` needs values on the host (the operation {error})"
+        ) from error
 
 
 def descent(subject: Subject) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut
+from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut, Target
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.preset import ModelConfig, TrainingSettings, resolve_preset
 from ttt_bench.config.request import Request
@@ -105,8 +105,9 @@ class Subject:
 
     @property
     def batch(self) -> int:
-        """Return the images per batch: the method's minimum, but at least 2 for BatchNorm."""
-        return max(2, self.adapter.needs().min_batch)
+        """Return the images per batch that the method needs; at least 2 by default."""
+        needs = self.adapter.needs()
+        return needs.batch or max(2, needs.min_batch)
 
     @property
     def task_sets(self) -> list[dict[str, int]]:
@@ -166,11 +167,14 @@ class Subject:
         """
         _, statistics = self.trained(channels)
         optimiser = self.settings.optimiser
+        like = self.images() if begin is None else begin
+        height, width = like.shape[-2:]
         session = kind(
             self.network(channels),
             self.adapter,
             optimiser=optimiser.model_copy(update={"lr": 0.0}) if still else optimiser,
             statistics=statistics,
+            target=Target(batch=len(like), size=(height, width)),
             recipe=RECIPES["weighted"],
             seed=0,
         )
@@ -243,7 +247,7 @@ class _Supervised(Adapter):
 
     name = "base"
 
-    def bind(self, net: Net, statistics: Mapping[str, Tensor]) -> Plan:
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
         return Plan(moves=(), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True)
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ttt_bench.data.images.augment_batch import coin, hflip
 from ttt_bench.network import Batch
@@ -35,6 +36,14 @@ class PlacedBatch(NamedTuple):
 
     batch: Batch
     areas: Sequence[Area]
+
+    def valid(self) -> Tensor | None:
+        """Return where pixels are not padding, (B, 1, H, W) bool; None if no image is padded."""
+        images = self.batch.images
+        inside = torch.zeros(len(images), 1, *images.shape[-2:], dtype=torch.bool)
+        for mask, (rows, columns) in zip(inside, self.areas, strict=True):
+            mask[:, rows, columns] = True
+        return None if inside.all() else inside
 
 
 class Dataset(ABC):

@@ -8,7 +8,18 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from ttt_bench.adapt.meta import meta_net, plan_of
-from ttt_bench.adapter import Adapter, Hparams, Needs, Norm, Passes, Phase, Plan, Quirk, SourcePass
+from ttt_bench.adapter import (
+    Adapter,
+    Hparams,
+    Needs,
+    Norm,
+    Passes,
+    Phase,
+    Plan,
+    Quirk,
+    SourcePass,
+    Target,
+)
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import STAGES
@@ -17,12 +28,16 @@ from ttt_bench.tasks import TASKS, canonical, output_channels
 from ttt_bench.train.chain import trains_on_source, trains_own_source
 from ttt_bench.util.process import fixed_process
 
-CLASSES, BATCH = 7, 8
+CLASSES = 7
+TARGET = Target(batch=8, size=(448, 576))
+"""The target of the published protocol."""
 """Number of semantic classes and images per batch in the published main table."""
 _NORM_WORDS = {
     Norm.RUNNING: "running statistics, not updated",
     Norm.BATCH: "statistics of the batch; running statistics are not updated",
     Norm.EMA: "statistics of the batch; running statistics are updated",
+    Norm.MIX: "running statistics mixed with those of the batch; not updated",
+    Norm.ROBUST: "running statistics, which are updated first",
 }
 _OPTIMISER_WORDS = {
     "optimiser": "optimiser: sgd or adam",
@@ -32,6 +47,7 @@ _OPTIMISER_WORDS = {
     "weight_decay": "factor of the weight that is added to the gradient",
     "beta1": "decay of adam's mean of gradients",
     "beta2": "decay of adam's mean of squared gradients",
+    "rates": "factor of lr by name or pattern of parameters; the first that matches counts",
     "lr_per_sample": "whether lr is multiplied by the number of images of the current batch",
     "steps": "adaptation steps per batch",
 }
@@ -57,7 +73,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
         "moves at test": card.moves,
         "BatchNorm adapting": _NORM_WORDS[plan.adapt] if plan.moves else "no step",
         "BatchNorm predicting": _NORM_WORDS[plan.predict],
-        "passes per step": _passes_words(adapter.passes(BATCH), plan),
+        "passes per step": _passes_words(adapter.passes(TARGET.batch), plan),
         "sizes": card.sizes,
         "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
         "architecture": card.architecture,
@@ -119,7 +135,7 @@ def _option_words(field: FieldInfo, shaped: str) -> dict[str, str]:
 def _plan(adapter: Adapter) -> Plan:
     """Return the plan of a method that adapts the published network."""
     channels = output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES)
-    return plan_of(meta_net(_published_network(), channels, adapter), adapter)
+    return plan_of(meta_net(_published_network(), channels, adapter), adapter, TARGET)
 
 
 def _published_network() -> ModelConfig:
@@ -140,6 +156,10 @@ def _values(hparams: Hparams) -> dict[str, Any]:
 
 def _conditions(needs: Needs) -> Iterator[str]:
     yield from (f"the task {task}" for task in canonical(needs.tasks))
+    if needs.protocols:
+        yield f"the protocol {' or '.join(sorted(needs.protocols))}"
+    if needs.batch:
+        yield f"batches of {needs.batch} image{'s' if needs.batch > 1 else ''}"
     if needs.min_batch > 1:
         yield f"batches of at least {needs.min_batch} images"
     if needs.min_side > 1:
@@ -167,7 +187,11 @@ def _statistics_words(wanted: SourcePass | None) -> str:
 def _passes_words(passes: Passes, plan: Plan) -> str:
     if not plan.moves:
         return "no step; one forward pass per batch"
-    words = f"{passes.forwards} forward, {passes.backwards} backward"
+    batch = TARGET.batch
+    words = (
+        f"{passes.forwards / batch:g} forward and {passes.backwards / batch:g} backward of a batch "
+        f"of {batch}"
+    )
     words += f", up to stage {passes.stages}" if passes.stages < STAGES else ""
     if plan.exact:
         return f"{words}; predictions need no further pass"

@@ -11,6 +11,7 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.describe.card import TARGET
 from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
@@ -80,7 +81,7 @@ def _counts(
     own = adapter.own_tasks(tasks)
     net = meta_net(model, output_channels(own, classes), adapter)
     usable = adapter.needs().tasks <= set(own)
-    counts = parameter_counts(net, adapter, plan_of(net, adapter).moves if usable else None)
+    counts = parameter_counts(net, adapter, plan_of(net, adapter, TARGET).moves if usable else None)
     return {
         "millions": round(counts["total"] / 1e6, 2),
         **counts,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils.hooks import RemovableHandle
 
 from ttt_bench.adapter import Norm
 
@@ -47,9 +49,23 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def batch_statistics(x: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (C,) of x (B, C, ...) over all axes but the second.
+
+    Args:
+        x: features.
+        unbiased: whether the variance of n values is divided by n - 1 in place of n.
+    """
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    return x.mean(axes), x.var(axes, correction=int(unbiased))
+
+
 def set_norm(model: nn.Module, mode: Norm) -> None:
-    """Set the mode of every BatchNorm layer of a model."""
-    _set_mode(_batch_norm_layers(model).values(), mode)
+    """Set every BatchNorm layer of a model to running, batch or moved statistics.
+
+    `Norm.MIX` and `Norm.ROBUST` need a `NormController`.
+    """
+    _set_flags(_batch_norm_layers(model).values(), mode)
 
 
 class NormController:
@@ -57,21 +73,26 @@ class NormController:
 
     Attributes:
         layers: name in the model -> layer, subclasses of PyTorch's batch norm included.
-        ema_used: whether the layers' own running statistics were ever under `Norm.EMA`.
+        share: weight of the batch under `Norm.MIX`.
+        moved_statistics: whether the layers' own running statistics were ever under `Norm.EMA` or
+            `Norm.ROBUST`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.layers = _batch_norm_layers(model)
-        self.ema_used = False
+        self.share: float | None = None
+        self.moved_statistics = False
+        self._hooked: Norm | None = None
+        self._handles: list[RemovableHandle] = []
 
     def set(self, mode: Norm) -> None:
         """Set the mode of every layer."""
-        self.ema_used |= mode is Norm.EMA
-        _set_mode(self.layers.values(), mode)
+        self.moved_statistics |= mode in _MOVING
+        self._set(mode)
 
     def set_momentum(self, momentum: float) -> None:
-        """Set the weight of a batch in the running statistics that `Norm.EMA` moves."""
+        """Set the weight of a batch in the statistics that `Norm.EMA` and `Norm.ROBUST` move."""
         for layer in self.layers.values():
             layer.momentum = momentum
 
@@ -84,16 +105,44 @@ class NormController:
         before = {
             name: (layer.training, layer.track_running_stats) for name, layer in self.layers.items()
         }
+        hooked = self._hooked
         own = self._exchange(stats) if stats is not None else None
-        self.ema_used |= mode is Norm.EMA and own is None
-        _set_mode(self.layers.values(), mode)
+        self.moved_statistics |= mode in _MOVING and own is None
+        self._set(mode)
         try:
             yield
         finally:
             if own is not None:
                 self._exchange(own)
+            self._hook(hooked)
             for name, layer in self.layers.items():
                 layer.training, layer.track_running_stats = before[name]
+
+    def _set(self, mode: Norm) -> None:
+        self._hook(mode if mode in (Norm.MIX, Norm.ROBUST) else None)
+        _set_flags(self.layers.values(), mode)
+
+    def _hook(self, mode: Norm | None) -> None:
+        """Register the hooks of a mode that PyTorch's layers do not have; None for no hooks."""
+        if mode is self._hooked:
+            return
+        for handle in self._handles:
+            handle.remove()
+        self._hooked, self._handles = mode, []
+        if mode is not None:
+            before = self._mix if mode is Norm.MIX else _move_first
+            for layer in self.layers.values():
+                self._handles.append(layer.register_forward_pre_hook(before))
+                # also after an error: the layer's own statistics return
+                self._handles.append(layer.register_forward_hook(_put_back, always_call=True))
+
+    def _mix(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        """Let a layer normalise with its statistics mixed with those of its inputs (B, C, ...)."""
+        assert self.share is not None
+        own = _own_statistics(layer)
+        found = batch_statistics(inputs[0].detach(), unbiased=True)
+        mixed = [one.lerp(new, self.share) for one, new in zip(own, found, strict=True)]
+        _replace(layer, mixed[0], mixed[1])
 
     def _exchange(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace the running statistics by `stats`; return the previous ones."""
@@ -104,14 +153,55 @@ class NormController:
         return own
 
 
+_MOVING = (Norm.EMA, Norm.ROBUST)
+"""The modes that move the running statistics."""
+_KEPT = "_statistics_of_layer"
+
+
+def _move_first(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Move a layer's statistics by its inputs (B, C, ...); return them normalised with these.
+
+    PyTorch's layer has no gradient through running statistics. So the inputs are normalised here,
+    and the layer itself normalises with mean 0 and variance 1.
+    """
+    assert isinstance(layer, _BatchNorm)
+    assert layer.momentum is not None
+    own = _own_statistics(layer)
+    found = batch_statistics(inputs[0], unbiased=False)
+    mean, var = (one.lerp(new, layer.momentum) for one, new in zip(own, found, strict=True))
+    with torch.no_grad():
+        own[0].copy_(mean)
+        own[1].copy_(var)
+    _replace(layer, torch.zeros_like(own[0]), torch.full_like(own[1], 1 - layer.eps))
+    shape = (1, -1, *[1] * (inputs[0].dim() - 2))  # (C,) -> (1, C, 1, ...)
+    scale = (var + layer.eps).rsqrt()
+    return ((inputs[0] - mean.view(shape)) * scale.view(shape),)
+
+
+def _own_statistics(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    return layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+
+
+def _replace(layer: nn.Module, mean: Tensor, var: Tensor) -> None:
+    """Let a layer normalise with other statistics until `_put_back`."""
+    setattr(layer, _KEPT, _own_statistics(layer))
+    layer._buffers["running_mean"], layer._buffers["running_var"] = mean, var
+
+
+def _put_back(layer: nn.Module, inputs: object, output: object) -> None:
+    own = layer.__dict__.pop(_KEPT, None)
+    if own is not None:
+        layer._buffers["running_mean"], layer._buffers["running_var"] = own
+
+
 def _batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
     return {
         name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)
     }
 
 
-def _set_mode(layers: Iterable[_BatchNorm], mode: Norm) -> None:
+def _set_flags(layers: Iterable[_BatchNorm], mode: Norm) -> None:
     for layer in layers:
-        layer.training = mode is not Norm.RUNNING
+        layer.training = mode in (Norm.BATCH, Norm.EMA)
         # with `training` and without tracking, PyTorch normalises with the batch, without buffers
         layer.track_running_stats = mode is not Norm.BATCH

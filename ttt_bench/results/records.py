@@ -9,7 +9,6 @@ from typing import Any, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
-    StrictBool,
     StrictInt,
     StrictStr,
     model_validator,
@@ -55,7 +54,7 @@ class Manifest(BaseModel):
     classes: list[StrictStr] = []
     notices: list[StrictStr] = []
     scoring: dict[str, Any] = {}
-    optimiser: dict[str, StrictInt | float | StrictStr | StrictBool | None] | None = None
+    optimiser: dict[str, Any] | None = None
     options: dict[str, Any] = {}
     tuned: dict[str, Any] | None = None
     configuration: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.fit import PairFit
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
+from ttt_bench.sweep.settings import protocols_of
 from ttt_bench.sweep.variant import Source, Variant, make_variant
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -174,7 +175,7 @@ def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
                     protocol=protocol,
                     hash=variant.hash(source, protocol),
                 )
-                for protocol in request.protocol
+                for protocol in protocols_of(variant.settings.adapter, request.protocol)
             ]
     return found
 

@@ -23,7 +23,7 @@ from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import channels_of, source_spec
+from ttt_bench.sweep.settings import channels_of, protocols_of, source_spec, target_of
 from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
 from ttt_bench.train.chain import training_chain, trains_on_source
@@ -121,12 +121,27 @@ def fit_methods(
     backbone, names = opened.preset.model.backbone, [one.adapter.name for one in settings]
     equal = "norm" in names and not network.batchnorm
     notice = [f"{backbone} has no BatchNorm layers: norm will equal base"] if equal else []
+    notice += _protocol_notices(methods, resolved.request)
     return PairFit(
         opened=opened,
         methods=methods,
         notices=(*network.notices, *notice),
         problems=(*network.problems, *refused),
     )
+
+
+def _protocol_notices(methods: Sequence[MethodFit], request: Request) -> list[str]:
+    """Return which methods run under a part of the requested protocols only."""
+    found: list[str] = []
+    for fit in methods:
+        adapter = fit.settings.adapter
+        own = protocols_of(adapter, request.protocol)
+        left_out = [one for one in request.protocol if one not in own]
+        if left_out and fit.reason is None:
+            found.append(
+                f"{adapter.name} is left out under {', '.join(left_out)}: not defined there"
+            )
+    return found
 
 
 def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequest) -> list[str]:
@@ -169,7 +184,7 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
         if reason:
             return MethodFit(settings=settings, reason=reason)
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
-        moves = plan_of(net, adapter).moves
+        moves = plan_of(net, adapter, target_of(opened)).moves
         parameters = parameter_counts(net, adapter, moves)
         training_chain(source_spec(opened, 0, adapter), adapter)
         adapter.source_pass()
@@ -249,7 +264,16 @@ def _has_batchnorm(network: nn.Module) -> bool:
 
 
 def _smallest_batch(opened: OpenedPair) -> int:
-    return min(map(len, target_batches(opened.target_data, opened.preset.batch)))
+    return min(_batch_sizes(opened))
+
+
+def _other_batch(opened: OpenedPair, size: int) -> int | None:
+    """Return the number of images of a batch that has not `size` images; None if all have."""
+    return next((one for one in _batch_sizes(opened) if one != size), None)
+
+
+def _batch_sizes(opened: OpenedPair) -> list[int]:
+    return [len(batch) for batch in target_batches(opened.target_data, opened.preset.batch)]
 
 
 def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str | None:
@@ -257,6 +281,12 @@ def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str |
     missing = [task for task in canonical(needs.tasks) if task not in opened.tasks]
     if missing:
         return f"needs {', '.join(missing)}, which the pair does not have"
+    if not protocols_of(adapter, request.protocol):
+        allowed = " or ".join(sorted(needs.protocols))
+        return f"needs the protocol {allowed} (--protocol {sorted(needs.protocols)[0]})"
+    if needs.batch is not None and (wrong := _other_batch(opened, needs.batch)):
+        images = f"{needs.batch} image{'s' if needs.batch > 1 else ''}"
+        return f"needs batches of {images}, and one has {wrong} (--set batch={needs.batch})"
     smallest, side = _smallest_batch(opened), min(opened.target_data.size)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"

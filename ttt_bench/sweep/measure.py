@@ -30,7 +30,7 @@ from ttt_bench.results.schema import AGREEMENT
 from ttt_bench.results.timed_work import Stopwatch
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
-from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of
+from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of, target_of
 from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.train.chain import trains_own_source
 from ttt_bench.train.net import build_net
@@ -232,6 +232,7 @@ class CellRun:
             cell.settings.adapter,
             optimiser=cell.settings.optimiser,
             statistics=statistics,
+            target=target_of(cell.opened),
             recipe=recipe_of(pair.target, variant),
             seed=cell.seed,
             source_recipe=recipe_of(pair.source, variant),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ttt_bench.adapter import Adapter
+from collections.abc import Sequence
+
+from ttt_bench.adapter import Adapter, Target
 from ttt_bench.config.request import KERNELS
 from ttt_bench.data.domains import Domain
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.metrics.base import Scoring
+from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.tasks import output_channels
 from ttt_bench.train.chain import SourceSpec
@@ -54,6 +57,18 @@ def channels_of(opened: OpenedPair, adapter: Adapter | None = None) -> dict[str,
     """Return task -> output channels of the shared network, or of a method's with fewer tasks."""
     tasks = adapter.own_tasks(opened.tasks) if adapter else opened.tasks
     return output_channels(tasks, len(opened.classes))
+
+
+def target_of(opened: OpenedPair) -> Target:
+    """Return what methods may know of the target before adapting."""
+    batches = target_batches(opened.target_data, opened.preset.batch)
+    return Target(batch=max(map(len, batches)), size=opened.target_data.size)
+
+
+def protocols_of(adapter: Adapter, requested: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the requested protocols that a method is defined for."""
+    allowed = adapter.needs().protocols
+    return tuple(one for one in requested if one in allowed or not allowed)
 
 
 def source_spec(

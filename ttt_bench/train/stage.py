@@ -44,13 +44,14 @@ class StageRun:
         self.ctx = HarnessContext(net, RECIPES[spec.recipe])
         self.uncertainties = nn.Parameter(torch.ones(len(spec.tasks), device=device))
         self._prepare_modules()
-        parameters = [
-            parameter
-            for module in self._modules().values()
-            for parameter in module.parameters()
+        parameters = {
+            f"{name}.{own}": parameter
+            for name, module in self._modules().items()
+            for own, parameter in module.named_parameters()
             if parameter.requires_grad
-        ]
-        self.optimiser = make_optimiser([*parameters, self.uncertainties], stage.optimiser)
+        }
+        parameters["uncertainties"] = self.uncertainties
+        self.optimiser = make_optimiser(parameters, stage.optimiser)
         set_batch(self.optimiser, stage.optimiser, spec.training.batch)
         self.first_rates = [group["lr"] for group in self.optimiser.param_groups]
 

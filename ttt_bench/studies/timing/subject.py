@@ -14,7 +14,7 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Adapter, Norm
+from ttt_bench.adapter import Adapter, Norm, Target
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.pair import Pair
@@ -48,6 +48,11 @@ class Sizes:
     def size(self) -> tuple[int, int]:
         """(H, W) of the images."""
         return self.preset.data.size(self.pair.target.name, "target")
+
+    @property
+    def target(self) -> Target:
+        """The batches of images."""
+        return Target(batch=self.preset.batch, size=self.size)
 
     def channels(self, adapter: Adapter) -> dict[str, int]:
         """Return task -> output channels of a method's network."""
@@ -110,7 +115,7 @@ def counts(settings: MethodSettings, sizes: Sizes) -> dict[str, Any]:
     """Return the numbers of trainable parameters, as `ttt-bench params` does."""
     adapter = settings.adapter
     net = meta_net(sizes.preset.model, sizes.channels(adapter), adapter)
-    return parameter_counts(net, adapter, plan_of(net, adapter).moves)
+    return parameter_counts(net, adapter, plan_of(net, adapter, sizes.target).moves)
 
 
 def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -> Subject:
@@ -126,6 +131,7 @@ def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -
         adapter,
         optimiser=settings.optimiser,
         statistics=_statistics(net, adapter, sizes, device),
+        target=sizes.target,
         recipe=RECIPES[target.recipe],
         seed=0,
         source_recipe=RECIPES[source.recipe],
