@@ -116,6 +116,14 @@ def changed(record: Recorded, **provenance: Any) -> Recorded:
     return replace(record, manifest=stated)
 
 
+def test_a_source_model_is_trained_on_as_many_devices(record: Recorded, tmp_path: Path) -> None:
+    here = Here(results=tmp_path, device="cpu")
+    two = changed(record, train_devices=2)
+    assert plan_repeat(two, here, Silent()).request.train_devices == 2
+    one = replace(here, train_devices=1)
+    assert plan_repeat(two, one, Silent()).request.train_devices == 1
+
+
 def test_a_cell_is_computed_again_bit_for_bit(
     record: Recorded, swept: Path, tmp_path: Path
 ) -> None:

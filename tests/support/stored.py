@@ -12,7 +12,9 @@ import torch
 
 from ttt_bench.config.toml_text import toml_text
 from ttt_bench.designs.declared_studies import declared
+from ttt_bench.errors import DivergedError
 from ttt_bench.results import measurements, schema, store
+from ttt_bench.results.checkpoints.diverged import write_diverged
 from ttt_bench.results.checkpoints.trained_data import write_trained_data
 from ttt_bench.results.study_files import ArmFile, StudyFile, write_study
 from ttt_bench.results.timed_work import Work, timed_now, write_time
@@ -102,6 +104,7 @@ def put_everything(root: Path) -> dict[str, Path]:
     checkpoint = put_checkpoint(root)
     cell = put_cell(root, provenance={"checkpoints": [checkpoint.stem]})
     write_trained_data(root / "checkpoints", {"some data": "0123"})
+    write_diverged(checkpoint, DivergedError("it diverged at iteration 3", 3))
     partial = cell.with_name(".norm-decade.partial.safetensors")
     shard = partial.with_name(".norm-decade.shard-1-of-2.partial.safetensors")
     for path in (partial, shard):
@@ -131,6 +134,7 @@ def put_everything(root: Path) -> dict[str, Path]:
         "study": put_study(root, "c0ffee"),
         "checkpoint": checkpoint,
         "time": checkpoint.with_suffix(".times.json"),
+        "diverged": checkpoint.with_suffix(".diverged.json"),
         "data": root / "checkpoints" / "data.json",
         "unfinished": partial,
         "shard": shard,

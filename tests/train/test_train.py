@@ -16,7 +16,7 @@ from support.toy import TASKS, Joint, Toy, ToyDataset, same, spec, values
 
 from ttt_bench.adapter import Adapter, SourcePass, SourceStep
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, DivergedError
 from ttt_bench.losses import RECIPES
 from ttt_bench.results.timed_work import read_times
 from ttt_bench.train import net as training
@@ -271,6 +271,25 @@ def test_a_diverged_training_is_not_repeated(tmp_path: Path) -> None:
         with pytest.raises(BenchError, match="diverged"):
             one.source_model(spec(), Toy(), data)
     assert data.reads == 4
+
+
+def test_a_training_that_diverged_in_another_process_is_not_repeated(tmp_path: Path) -> None:
+    data, key = ToyDataset(), training_chain(spec(), Toy())[0].key
+    data.targets["depth"].fill_(float("nan"))
+    errors = []
+    for _ in range(2):  # a second trainer knows what is stored alone
+        with pytest.raises(DivergedError) as caught:
+            trainer(tmp_path).source_model(spec(), Toy(), data)
+        errors.append((str(caught.value), caught.value.step))
+    assert errors[0] == errors[1]
+    assert data.reads == 4
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert [path.name for path in tmp_path.glob("*.json")] == [f"{key}.diverged.json"]
+    path = tmp_path / f"{key}.diverged.json"
+    path.write_text(path.read_text().replace("diverged at", "converged at"))
+    with pytest.raises(DivergedError, match="diverged at"):
+        trainer(tmp_path).source_model(spec(), Toy(), data)
+    assert data.reads == 8, "a damaged file does not count"
 
 
 def test_the_second_stage_has_no_influence_on_the_shared_one(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
+    train_devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Devices that train a source model. Default: as many as the record states.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: DataRoot = None,
     source_weights: Annotated[Path | None, field_option("source_weights")] = None,
     as_json: Json = False,
@@ -84,6 +93,7 @@ def reproduce(
             results=Path(folder),
             device=device,
             threads=threads,
+            train_devices=train_devices,
             data_root=data_root,
             source_weights=source_weights,
         )

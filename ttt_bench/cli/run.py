@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,7 +66,7 @@ def run(
         show_plan(sweep, as_json=as_json)
         return
     if dry_run:
-        show_launch(sweep)
+        show_launch(sweep, as_json=as_json)
         return
     outcome = _computed(sweep, display)
     wanted = [cell.hash for cell in sweep.cells]
@@ -101,11 +103,12 @@ def _say_outcome(outcome: Outcome, results: Path) -> None:
         say(line)
 
 
-def show_launch(sweep: Sweep) -> None:
-    """Print what the launcher would start."""
+def show_launch(sweep: Sweep, *, as_json: bool) -> None:
+    """Print what the launcher would start: its script, or all of it as JSON."""
     from ttt_bench.sweep.launchers.drive import dry_run
 
-    print(dry_run(sweep))
+    found = dry_run(sweep)
+    print(json.dumps([asdict(found)], indent=1) if as_json else found.script)
 
 
 def show_plan(sweep: Sweep, *, as_json: bool) -> None:

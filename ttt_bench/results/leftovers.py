@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
+from ttt_bench.results.checkpoints.diverged import SUFFIX as DIVERGED
 from ttt_bench.results.compacted.scan import COMPACTED
 from ttt_bench.util.atomic import remove_leftovers
 from ttt_bench.util.claims import CLAIMS, Claims
@@ -43,5 +44,5 @@ def _finished(folder: Path) -> Iterator[Path]:
 def is_finished(partial: Path) -> bool:
     """Return whether the work of a file of unfinished work was finished since."""
     name = partial.name.removesuffix(PARTIAL).removeprefix(".").partition(SHARD)[0]
-    done = (f"{name}.safetensors", f"{name}/rows.parquet")
+    done = (f"{name}.safetensors", f"{name}{DIVERGED}", f"{name}/rows.parquet")
     return any((partial.parent / one).exists() for one in done)

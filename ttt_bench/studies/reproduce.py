@@ -58,6 +58,7 @@ class Here:
         results: the results folder of the repeated cells.
         device: the device; None for that of the record.
         threads: number of threads; None for that of the record.
+        train_devices: number of devices that train a source model; None for that of the record.
         data_root: the folder that contains the data sets' folders.
         source_weights: the file of --source-weights; None for that of the record.
     """
@@ -65,6 +66,7 @@ class Here:
     results: Path
     device: str | None = None
     threads: int | None = None
+    train_devices: int | None = None
     data_root: Path | None = None
     source_weights: Path | None = None
 
@@ -229,6 +231,7 @@ def _request(recorded: Recorded, here: Here) -> Request:
         "results": here.results,
         "device": here.device,
         "threads": here.threads or manifest["provenance"].get("threads"),
+        "train_devices": here.train_devices or manifest["provenance"].get("train_devices"),
         "data_root": here.data_root,
         "source_weights": here.source_weights,
     }

@@ -9,8 +9,8 @@ losses. So all models have seen the same images in the same order, and equally m
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from torch import Tensor
 from ttt_bench.adapt.device import device_name, training_devices
 from ttt_bench.adapter import Adapter
 from ttt_bench.data.base import Dataset
-from ttt_bench.errors import BenchError, DamagedError
+from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.network import Net
+from ttt_bench.results.checkpoints.diverged import diverged_path, read_diverged, write_diverged
 from ttt_bench.results.timed_work import Stopwatch, Work, timed_now, write_time
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -100,7 +101,7 @@ class Trainer:
             until: key of the last stage to train; by default, all stages are trained.
 
         Raises:
-            DivergedError: the training diverged, now or earlier with this trainer.
+            DivergedError: the training diverged, now or earlier.
             BenchError: initial weights are not available, or a checkpoint cannot be read.
         """
         chain = _chain_until(training_chain(spec, adapter), until)
@@ -125,7 +126,7 @@ class Trainer:
             workers: number of worker processes that decode images.
 
         Raises:
-            DivergedError: the training diverged, now or earlier with this trainer.
+            DivergedError: the training diverged, now or earlier.
         """
         self._train_once(StageRun(net, stage, spec, self.device), dataset, workers)
 
@@ -210,8 +211,14 @@ class Trainer:
 
     def _save(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Write a checkpoint; on failure give a notice only, because the run does not need it."""
-        try:
+        with self._without_file():
             tensor_file.save(path, tensors, about)
+
+    @contextmanager
+    def _without_file(self) -> Iterator[None]:
+        """Turn the error of a file that cannot be written into a notice."""
+        try:
+            yield
         except BenchError as error:
             self._notice(f"{error}. The run continues without this file")
 
@@ -228,7 +235,7 @@ class Trainer:
         self._notice(f"{error}. It is now {kept}")
 
     def _train_once(self, run: StageRun, dataset: Dataset, workers: int) -> None:
-        """Train a stage, unless it has already failed with this trainer."""
+        """Train a stage, unless it has diverged before or has failed with this trainer."""
         key = run.stage.key
         if key in self._failed:
             raise self._failed[key]
@@ -245,22 +252,45 @@ class Trainer:
 
     def _train(self, run: StageRun, dataset: Dataset, workers: int) -> None:
         stage, net = run.stage, run.net
-        trained = self._stored(checkpoint_path(self.folder, stage.key), stage.dependencies)
+        path = checkpoint_path(self.folder, stage.key)
+        trained = self._stored(path, stage.dependencies)
         if trained is not None:  # by another process meanwhile
             net.load_state_dict({**net.state_dict(), **trained})
             return
+        self._refuse_diverged(path)
         partial = self.folder / f"{stage.key}.partial.safetensors"
         if self._exists(partial):
             self._resume(run, partial)
-        with on_devices(run, training_devices(self.device, self.train_devices)) as updates:
-            self._iterate(updates, dataset, workers, partial)
-        path = checkpoint_path(self.folder, stage.key)
+        try:
+            with on_devices(run, training_devices(self.device, self.train_devices)) as updates:
+                self._iterate(updates, dataset, workers, partial)
+        except DivergedError as error:
+            with self._without_file():
+                write_diverged(path, error)
+            mirror.remove(partial)
+            raise
         self._save(path, run.weights(), stage.dependencies)
         work = training_work(
             run.spec, stage, dataset, device_name(self.device), devices=self.train_devices
         )
         self._save_time(path, work, run.seconds)
         mirror.remove(partial)
+
+    def _refuse_diverged(self, checkpoint: Path) -> None:
+        """Raise the stored error of a training that diverged; a damaged file is set aside.
+
+        Raises:
+            DivergedError: the training diverged, in this process or another one.
+        """
+        path = diverged_path(checkpoint)
+        if not self._exists(path):
+            return
+        try:
+            error = read_diverged(path)
+        except DamagedError as damaged:
+            self._set_aside(path, damaged)
+            return
+        raise error
 
     def _resume(self, run: StageRun, partial: Path) -> None:
         """Restore the state of an unfinished stage; a damaged one is set aside."""

@@ -123,6 +123,31 @@ def test_damaged_copies_are_left_out_or_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "into" / "quarantine" / "cells" / "a+b" / "base-decade").is_dir()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_cell_is_kept_without_its_damaged_history(tmp_path: Path, order: tuple[int, int]) -> None:
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for part in parts:
+        cell = put_cell(part)
+        flip(cell / "attempts.json", 8)
+    merged = merge([parts[n] for n in order], tmp_path / "into", Silent())
+    assert merged.complete
+    assert "attempts.json is damaged" in merged.notes[0]
+    joined = tmp_path / "into" / cell.relative_to(parts[1])
+    names = {path.name for path in cell.iterdir()} - {"attempts.json"}
+    assert {path.name for path in joined.iterdir()} == names
+    assert (joined / "rows.parquet").read_bytes() == (cell / "rows.parquet").read_bytes()
+    assert store.read_attempts(joined)["attempts"] == []
+
+
+def test_a_whole_history_is_taken_before_a_damaged_one(tmp_path: Path) -> None:
+    flip(put_cell(tmp_path / "a") / "attempts.json", 8)
+    whole = put_cell(tmp_path / "b") / "attempts.json"
+    merged = merge([tmp_path / "b", tmp_path / "a"], tmp_path / "into", Silent())
+    joined = tmp_path / "into" / whole.relative_to(tmp_path / "b")
+    assert merged.complete
+    assert joined.read_bytes() == whole.read_bytes()
+
+
 def test_studies_are_joined_and_the_newest_time_is_taken(tmp_path: Path) -> None:
     parts = [tmp_path / "a", tmp_path / "b"]
     paths = [put_study(part, cell) for part, cell in zip(parts, ("one", "two"), strict=True)]

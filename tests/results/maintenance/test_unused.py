@@ -6,12 +6,16 @@ import json
 import os
 from pathlib import Path
 
-from support.command import call
+import pyarrow as pa
+import pytest
+from support.command import call, refused
 from support.stored import contents_of, flip, put_cell, put_checkpoint, put_everything
 
 from ttt_bench.results.checkpoints.named import named_checkpoints, statistics_name
+from ttt_bench.results.compacted.parts import Part, write_part
 from ttt_bench.results.maintenance.unused import Why, remove, unused
 from ttt_bench.results.maintenance.verify import set_findings_aside, verify
+from ttt_bench.results.rows import ALL
 from ttt_bench.util import tensor_file
 from ttt_bench.util.claims import Claims
 from ttt_bench.util.progress import Silent
@@ -58,6 +62,34 @@ def test_what_ended_processes_left_is_listed_and_removed_on_demand(tmp_path: Pat
         name: content for name, content in everything.items() if name in needed or name in base
     }
     assert call("results", "gc", tmp_path).stdout.startswith("0 not needed")
+
+
+def test_rows_that_no_file_of_the_compacted_copy_names_are_listed_when_old(tmp_path: Path) -> None:
+    put_everything(tmp_path)
+    (new,) = (tmp_path / "compacted").iterdir()
+    rows = pa.table({name: pa.array([], pa.string()) for name in ALL})
+    cells, named = write_part(tmp_path, Part(cells=pa.table({"name": ["a"]}), rows=rows))
+    old = new.with_name("rows-0.parquet")
+    for path in (old, cells, named):
+        path.touch()
+        os.utime(path, (0, 0))
+    listed = {item.path for item in unused(tmp_path).items if item.why is Why.UNREFERENCED}
+    assert listed == {old}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "s3://bucket/run"),
+        ("gc", "s3://bucket/run"),
+        ("merge", "{here}", "--into", "s3://bucket/run"),
+        ("export", "{here}", "--to", "gs://bucket/run.zip"),
+    ],
+)
+def test_urls_are_refused_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    message = refused("results", *(one.format(here=tmp_path) for one in arguments))
+    assert "need a folder on this machine" in message
+    assert "\n" not in message
 
 
 def test_checkpoints_are_kept_while_a_process_computes(tmp_path: Path) -> None:

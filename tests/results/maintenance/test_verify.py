@@ -18,7 +18,18 @@ from ttt_bench.util.progress import Silent
 
 KINDS = [
     *("rows", "manifest", "attempts", "examples", "measurement", "measured"),
-    *("study", "checkpoint", "time", "data", "unfinished", "shard", "order", "tuned", "copy"),
+    *(
+        "study",
+        "checkpoint",
+        "time",
+        "diverged",
+        "data",
+        "unfinished",
+        "shard",
+        "order",
+        "tuned",
+        "copy",
+    ),
 ]
 
 
@@ -34,7 +45,7 @@ def test_a_whole_folder_is_whole_and_is_only_read(made: tuple[Path, dict[str, Pa
     before = contents_of(root)
     found = verify(root, Silent())
     assert found.findings == found.leftovers == found.others == ()
-    assert sum(found.checked.values()) == 11
+    assert sum(found.checked.values()) == 12
     assert contents_of(root) == before
 
 

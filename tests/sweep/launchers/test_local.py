@@ -106,8 +106,11 @@ def test_a_worker_with_other_code_packages_or_data_refuses(
     tmp_path: Path, field: str, value: object, said: str
 ) -> None:
     options = ["run", "--preset", "smoke", "--methods", "tent", "--device", "cpu"]
-    call(*options, "--results", str(tmp_path), "--workers", "2", "--dry-run")
+    shown = call(*options, "--results", str(tmp_path), "--workers", "2", "--dry-run", "--json")
     (order,) = tmp_path.glob("launched/*/order.json")
+    (launch,) = json.loads(shown.stdout)
+    assert launch == {**launch, "launcher": "local", "workers": 2, "cells": 1, "order": str(order)}
+    assert [f"work {order} --worker {n}" in launch["script"] for n in (0, 1)] == [True, True]
     values = json.loads(order.read_text())
     sealed.write(order, {**values, field: value})
     result = call("work", str(order))

@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -17,9 +18,10 @@ from ttt_bench.config.merging import make_request
 from ttt_bench.errors import BenchError
 from ttt_bench.sweep.launchers.base import Job
 from ttt_bench.sweep.launchers.registry import find_launcher
-from ttt_bench.sweep.launchers.slurm import queue
+from ttt_bench.sweep.launchers.slurm import launcher, queue
 from ttt_bench.sweep.launchers.slurm import task as task_module
 from ttt_bench.sweep.launchers.slurm.array import WorkerArray
+from ttt_bench.sweep.launchers.slurm.launcher import Slurm
 from ttt_bench.sweep.launchers.slurm.options import Options, minutes
 from ttt_bench.sweep.launchers.slurm.task import WorkerTask
 
@@ -222,6 +224,50 @@ def test_options_of_the_command_line_may_look_like_numbers(tmp_path: Path) -> No
     job = Job(order=tmp_path / "order.json", workers=3, cells=5)
     found = directives(find_launcher(request).script(job))
     assert (found["time"], found["account"], found["array"]) == ("90", "123", "0-2%3")
+
+
+def test_a_worker_gets_as_many_gpus_as_it_trains_on(tmp_path: Path) -> None:
+    job = Job(order=tmp_path / "order.json", workers=1, cells=1, devices=4)
+    assert directives(Slurm(Options()).script(job))["gpus-per-node"] == "4"
+    assert directives(Slurm(Options(gpus=8)).script(job))["gpus-per-node"] == "8"
+    assert "gpus-per-node" not in directives(Slurm(Options(gpus=0)).script(job))
+    with pytest.raises(BenchError, match=r"gpus=1 is less than --train-devices 4"):
+        Slurm(Options(gpus=1)).script(job)
+
+
+def test_a_controller_that_does_not_answer_for_a_minute_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, notices = [0.0], []
+    running, done = queue.Task("RUNNING"), queue.Task("COMPLETED")
+    lost = BenchError("squeue failed (Unable to contact slurm controller)")
+    answers = iter([running, *[lost] * 4, running, *[lost] * 3, done])
+
+    def read_states(ids: Sequence[str]) -> dict[str, queue.Task]:
+        answer = next(answers)
+        if isinstance(answer, BenchError):
+            raise answer
+        return dict.fromkeys(ids, answer)
+
+    def wait(seconds: float, watch: object) -> None:
+        clock[0] += 25
+
+    class Told:
+        def look(self) -> None:
+            pass
+
+        def notice(self, message: str) -> None:
+            notices.append(message)
+
+    monkeypatch.setattr(launcher, "_look_for", wait)
+    monkeypatch.setattr(launcher.queue, "read_states", read_states)
+    monkeypatch.setattr(launcher, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    job = Job(order=tmp_path / "order.json", workers=1, cells=1)
+    tasks = launcher._wait(launcher._Array(job=job, ids=["7"]), Told())
+    assert tasks == {"7": done}
+    silent = [notice for notice in notices if "Unable to contact" in notice]
+    assert len(silent) == 2, "an answer came between two silences"
+    assert "for 60 seconds" in silent[0]
 
 
 def test_unknown_options_are_refused_by_name() -> None:

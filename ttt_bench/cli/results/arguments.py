@@ -9,11 +9,31 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_bench.cli.options import AS_PATH
 from ttt_bench.cli.output import say
+from ttt_bench.errors import BenchError
+from ttt_bench.util.store.address import results_path, url_of
+
+
+def _local_path(written: str) -> Path:
+    """Return a path on this machine.
+
+    Raises:
+        BenchError: it is the URL of a store.
+    """
+    path = results_path(written)
+    if url_of(path) is not None:
+        raise BenchError(
+            f"{written}: the commands of `ttt-bench results` need a folder on this machine; copy "
+            "the store to one with its own tools first, such as `aws s3 sync`"
+        )
+    return path
+
+
+AS_LOCAL: dict[str, Any] = {"parser": _local_path}
+"""Arguments of `typer.Option` and `typer.Argument` for files and folders on this machine."""
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The results folder.", show_default=False, **AS_PATH)
+    Path, typer.Argument(metavar="PATH", help="The results folder.", show_default=False, **AS_LOCAL)
 ]
 
 INCOMPLETE = 1

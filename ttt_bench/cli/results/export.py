@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.options import AS_PATH, Json
+from ttt_bench.cli.options import Json
 from ttt_bench.cli.output import Display
-from ttt_bench.cli.results.arguments import INCOMPLETE, Folder, print_json, say_all
+from ttt_bench.cli.results.arguments import AS_LOCAL, INCOMPLETE, Folder, print_json, say_all
 from ttt_bench.util.text import format_bytes
 
 
@@ -20,7 +20,9 @@ def export(
     to: Annotated[
         Path,
         typer.Option(
-            help="The archive, whose name ends with .zip or .tar.gz.", show_default=False, **AS_PATH
+            help="The archive, whose name ends with .zip or .tar.gz.",
+            show_default=False,
+            **AS_LOCAL,
         ),
     ],
     checkpoints: Annotated[

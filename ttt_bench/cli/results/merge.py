@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from ttt_bench.cli.options import AS_PATH, Json
+from ttt_bench.cli.options import Json
 from ttt_bench.cli.output import Display
-from ttt_bench.cli.results.arguments import INCOMPLETE, counted, print_json, say_all
+from ttt_bench.cli.results.arguments import AS_LOCAL, INCOMPLETE, counted, print_json, say_all
 
 
 def merge(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE...", help="The results folders to join.", show_default=False, **AS_PATH
+            metavar="SOURCE...", help="The results folders to join.", show_default=False, **AS_LOCAL
         ),
     ],
     *,
@@ -26,7 +26,7 @@ def merge(
         typer.Option(
             help="The joined results folder; it is created if it is missing.",
             show_default=False,
-            **AS_PATH,
+            **AS_LOCAL,
         ),
     ],
     as_json: Json = False,

@@ -137,6 +137,18 @@ def stored_part(path: Path, columns: Sequence[str] | None) -> Part | None:
         return None
 
 
+def unreferenced(folder: Path) -> list[Path]:
+    """Return the files of rows in a folder of a compacted copy that no file of cells names.
+
+    Those of a part that is being written are among them: its file of cells follows.
+    """
+    named: set[str] = set()
+    for path in folder.glob("cells-*.parquet"):
+        with suppress(OSError, LookupError, TypeError, pa.ArrowException):
+            named.add(parquet.read_schema(path).metadata[ROWS_FILE].decode())
+    return sorted(path for path in folder.glob("rows-*.parquet") if path.name not in named)
+
+
 def remove(paths: Sequence[Path]) -> None:
     """Remove files of parts, as far as that is allowed."""
     for path in paths:

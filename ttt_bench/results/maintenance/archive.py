@@ -30,7 +30,7 @@ SUMS = "SHA256SUMS"
 """The file of the archive that `sha256sum -c` reads."""
 README = "README.md"
 RESULTS = (Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED)
-MODELS = (Kind.CHECKPOINT, Kind.TIME, Kind.DATA)
+MODELS = (Kind.CHECKPOINT, Kind.TIME, Kind.DIVERGED, Kind.DATA)
 YEAR = (1980, 1, 1, 0, 0, 0)
 """The time of all entries of a .zip file, the first that it can state."""
 LEVEL = 6

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ttt_bench.errors import DamagedError
 from ttt_bench.results import measurements, store
 from ttt_bench.results.checkpoints.trained_data import read_trained_data, trained_data_content
 from ttt_bench.results.maintenance.contents import Kind
@@ -41,6 +42,15 @@ def choose(kind: Kind, copies: Sequence[Path]) -> Choice:
     return _CHOICES[kind](copies)
 
 
+def damaged_history(cell: Path) -> str:
+    """Return why the history of a cell is damaged; empty if it is whole or missing."""
+    try:
+        store.read_attempts(cell)
+    except DamagedError as error:
+        return str(error)
+    return ""
+
+
 def _cell(copies: Sequence[Path]) -> Choice:
     """Keep a finished cell: that with most files, and of these the newest."""
     states = {path: str(store.read_placed(path)["state"]) for path in copies}
@@ -60,6 +70,9 @@ def _cell(copies: Sequence[Path]) -> Choice:
 
 
 def _cell_rank(folder: Path) -> tuple[int, str, str]:
+    """Rank cells by their number of whole files, then by the end of the last attempt."""
+    if damaged_history(folder):
+        return len(list(folder.iterdir())) - 1, "", _identity(folder)
     finished = store.read_attempts(folder).get("finished") or ""
     return len(list(folder.iterdir())), finished, _identity(folder)
 
@@ -95,6 +108,10 @@ def _tuned(copies: Sequence[Path]) -> Choice:
 
 def _time(copies: Sequence[Path]) -> Choice:
     return Choice(path=_last(copies, lambda path: (read_time(path).finished, hash_file(path))))
+
+
+def _diverged(copies: Sequence[Path]) -> Choice:
+    return Choice(path=_last(copies, hash_file))
 
 
 def _data(copies: Sequence[Path]) -> Choice:
@@ -142,6 +159,7 @@ _CHOICES: dict[Kind, Callable[[Sequence[Path]], Choice]] = {
     Kind.STUDY: _study,
     Kind.CHECKPOINT: _checkpoint,
     Kind.TIME: _time,
+    Kind.DIVERGED: _diverged,
     Kind.TUNED: _tuned,
     Kind.DATA: _data,
 }

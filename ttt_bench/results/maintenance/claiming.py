@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ttt_bench.results.checkpoints.diverged import SUFFIX as DIVERGED
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.results.maintenance.contents import CHECKPOINTS, TENSORS
 from ttt_bench.results.records import ATTEMPTS
@@ -22,7 +23,7 @@ def claims(root: Path) -> list[Claims]:
 def claim_name(unit: Path) -> str:
     """Return the name under which runs claim the unit of a file or folder."""
     name = unit.parent.name if unit.name == ATTEMPTS else unit.name
-    for end in (PARTIAL, TENSORS, TIMES):
+    for end in (PARTIAL, TENSORS, TIMES, DIVERGED):
         name = name.removesuffix(end)
     return name.removeprefix(".")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ttt_bench.designs.rates import FILE as TUNED
 from ttt_bench.errors import BenchError
+from ttt_bench.results.checkpoints.diverged import SUFFIX as DIVERGED
 from ttt_bench.results.checkpoints.trained_data import NAME as DATA
 from ttt_bench.results.compacted.scan import CELLS, COMPACTED
 from ttt_bench.results.leftovers import PARTIAL
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     STUDY = "study"
     CHECKPOINT = "checkpoint"
     TIME = "time"
+    DIVERGED = "diverged training"
     DATA = "data"
     TUNED = "tuned settings"
     COPY = "compacted copy"
@@ -51,7 +53,8 @@ class Kind(StrEnum):
 
 STORED = (
     *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED),
-    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA, Kind.COPY, Kind.ORDER, Kind.UNFINISHED),
+    *(Kind.CHECKPOINT, Kind.TIME, Kind.DIVERGED, Kind.DATA),
+    *(Kind.COPY, Kind.ORDER, Kind.UNFINISHED),
 )
 """Kinds with a digest."""
 
@@ -161,6 +164,8 @@ def _checkpoints(folder: Path) -> Iterator[Part]:
             yield Part(_odd(path), path)
         elif path.name.endswith(TIMES):
             yield Part(Kind.TIME, path)
+        elif path.name.endswith(DIVERGED):
+            yield Part(Kind.DIVERGED, path)
         elif path.name == DATA:
             yield Part(Kind.DATA, path)
         elif path.name.endswith(TENSORS) and not path.name.endswith(PARTIAL):

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
-from ttt_bench.results.maintenance.choosing import Choice, choose
+from ttt_bench.results.maintenance.choosing import Choice, choose, damaged_history
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import Kind, Part, contents, require_results
 from ttt_bench.results.maintenance.verify import findings
-from ttt_bench.results.records import MANIFEST
+from ttt_bench.results.records import ATTEMPTS, MANIFEST
 from ttt_bench.util.atomic import atomic_file, atomic_folder, require_writable
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.quarantine import set_aside
 
 JOINED = (
-    *(Kind.CHECKPOINT, Kind.TIME, Kind.DATA),
+    *(Kind.CHECKPOINT, Kind.TIME, Kind.DIVERGED, Kind.DATA),
     *(Kind.CELL, Kind.MEASUREMENT, Kind.STUDY, Kind.TUNED),
 )
 """Kinds that are joined, in this order; unfinished work stays where it is."""
@@ -167,7 +167,7 @@ def _merge_unit(kind: Kind, relative: Path, sources: Sequence[Path], into: Path)
         copied = _write(choice, into / relative)
         for finding in findings(Part(kind, into / relative)) if copied else ():
             raise BenchError(f"{finding.problem}. It changed while it was copied; merge again")
-        notes = (*notes, *([choice.note] if choice.note else []))
+        notes = (*notes, *([choice.note] if choice.note else []), *_lost_history(choice.path))
         equal = len(whole) - 1 if not choice.note else 0
         return _Unit(copied=copied, equal=equal, notes=notes, left_out=left_out)
 
@@ -185,15 +185,24 @@ def _set_aside_damaged(kind: Kind, path: Path, into: Path) -> tuple[str, ...]:
 def _copies(
     kind: Kind, relative: Path, folders: Sequence[Path]
 ) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the whole copies of a unit, each folder's once, and a line per damaged one."""
+    """Return the whole copies of a unit, each folder's once, and a line per damaged one.
+
+    A cell of which only the history is damaged is whole.
+    """
     whole: list[Path] = []
     problems: list[str] = []
     for path in dict.fromkeys(folder / relative for folder in folders):
         if path.exists():
-            found = findings(Part(kind, path))
+            found = [one for one in findings(Part(kind, path)) if not one.of_history]
             problems += [finding.problem for finding in found]
             whole += [] if found else [path]
     return whole, tuple(problems)
+
+
+def _lost_history(cell: Path) -> tuple[str, ...]:
+    """Return a note if the history of the chosen cell is damaged, so that it is not copied."""
+    history = damaged_history(cell)
+    return (f"{history}. The cell was copied without its history",) if history else ()
 
 
 def _write(choice: Choice, target: Path) -> bool:
@@ -212,6 +221,8 @@ def _write(choice: Choice, target: Path) -> bool:
     elif choice.path.is_dir():
         with atomic_folder(target, HINT, commit=MANIFEST) as draft:
             for path in _files(choice.path):
+                if path.name == ATTEMPTS and damaged_history(choice.path):
+                    continue
                 shutil.copyfile(path, draft / path.name)
     else:
         with atomic_file(target, HINT) as temporary:

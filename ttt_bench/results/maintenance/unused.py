@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.results.checkpoints.named import named_checkpoints
+from ttt_bench.results.compacted.parts import unreferenced
+from ttt_bench.results.compacted.scan import COMPACTED
 from ttt_bench.results.leftovers import is_finished
 from ttt_bench.results.maintenance.claiming import claim_name, claimed
 from ttt_bench.results.maintenance.contents import Kind, Part, contents, require_results
@@ -17,6 +19,8 @@ from ttt_bench.results.records import read_manifest
 from ttt_bench.util.atomic import age, is_left_over
 from ttt_bench.util.claims import CLAIM, STALE_SECONDS, Claims
 from ttt_bench.util.os_errors import explained
+
+MODELS = (Kind.CHECKPOINT, Kind.TIME, Kind.DIVERGED)
 
 
 class Why(StrEnum):
@@ -26,6 +30,7 @@ class Why(StrEnum):
     FINISHED = "a save of work that was finished since"
     LEFTOVER = "temporary content of an ended process"
     STALE = "the claim of an ended process"
+    UNREFERENCED = "rows that no file of the compacted copy names"
     QUARANTINE = "damaged files that were set aside"
 
 
@@ -77,7 +82,7 @@ def unused(root: Path, *, quarantine: bool = False) -> Unused:
     kept: list[str] = []
     named, unreadable = _named(parts)
     live = [part.path for part in parts if part.kind is Kind.CLAIM and not _is_stale(part.path)]
-    models = [part for part in parts if part.kind in (Kind.CHECKPOINT, Kind.TIME)]
+    models = [part for part in parts if part.kind in MODELS]
     spare = [part for part in models if claim_name(part.path) not in named]
     if spare and (live or unreadable):
         why = f"{len(live)} units are claimed by running processes" if live else unreadable
@@ -85,6 +90,7 @@ def unused(root: Path, *, quarantine: bool = False) -> Unused:
         spare = []
     items = [_item(Why.UNUSED, part) for part in spare]
     items += [item for part in parts if (item := _small(part)) is not None]
+    items += _unreferenced(root, parts)
     if quarantine:
         items += [_item(Why.QUARANTINE, part) for part in parts if part.kind is Kind.QUARANTINE]
     return Unused(items=tuple(items), kept=tuple(kept))
@@ -152,6 +158,12 @@ def _small(part: Part) -> Item | None:
     if part.kind is Kind.CLAIM and _is_stale(path):
         return _item(Why.STALE, part)
     return None
+
+
+def _unreferenced(root: Path, parts: Sequence[Part]) -> list[Item]:
+    """Return the rows of the compacted copy that nothing names; a writer may name new ones soon."""
+    paths = {path for path in unreferenced(root / COMPACTED) if age(path) > STALE_SECONDS}
+    return [_item(Why.UNREFERENCED, part) for part in parts if part.path in paths]
 
 
 def _item(why: Why, part: Part) -> Item:

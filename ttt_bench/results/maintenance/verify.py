@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from ttt_bench.errors import BenchError, DamagedError
 from ttt_bench.results import measurements, store
+from ttt_bench.results.checkpoints.diverged import read_diverged
 from ttt_bench.results.checkpoints.trained_data import read_trained_data
 from ttt_bench.results.integrity import damages
 from ttt_bench.results.leftovers import PARTIAL
@@ -47,6 +48,11 @@ class Finding:
     unit: Path
     problem: str
     damaged: bool = True
+
+    @property
+    def of_history(self) -> bool:
+        """Whether it is the history of a cell, on which no number depends."""
+        return self.damaged and self.unit.name == ATTEMPTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +206,7 @@ CHECKS: dict[Kind, Callable[[Path], list[DamagedError]]] = {
     Kind.STUDY: partial(_read, read_study),
     Kind.CHECKPOINT: _checkpoint,
     Kind.TIME: partial(_read, read_time),
+    Kind.DIVERGED: partial(_read, read_diverged),
     Kind.DATA: partial(_read, lambda path: read_trained_data(path.parent)),
     Kind.TUNED: partial(_read, partial(sealed.check_toml, remedy="run `ttt-bench tune` again")),
     Kind.COPY: _copy,

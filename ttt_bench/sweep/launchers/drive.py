@@ -24,6 +24,7 @@ from ttt_bench.sweep.shared.units import pending_units
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Bar, Progress
 from ttt_bench.util.store import mirror
+from ttt_bench.util.store.address import shown
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,40 @@ def launch(sweep: Sweep, progress: Progress) -> Outcome:
     return _outcome(sweep, pending, problems, progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a launcher would start.
+
+    Attributes:
+        launcher: its name.
+        workers: the number of workers.
+        cells: the number of cells that are left.
+        order: the file of the work order.
+        script: the commands of the workers, or the job script.
+    """
+
+    launcher: str
+    workers: int
+    cells: int
+    order: str
+    script: str
+
+
 @fixed_process()
-def dry_run(sweep: Sweep) -> str:
+def dry_run(sweep: Sweep) -> DryRun:
     """Return what the request's launcher would start; write the work order, and start nothing.
 
     Raises:
         BenchError: an option of the launcher is invalid, or the order cannot be written.
     """
-    launcher = find_launcher(sweep.request)
-    return launcher.script(_job(sweep, _pending(sweep)))
+    launcher, job = find_launcher(sweep.request), _job(sweep, _pending(sweep))
+    return DryRun(
+        launcher=launcher.name,
+        workers=job.workers,
+        cells=job.cells,
+        order=shown(job.order),
+        script=launcher.script(job),
+    )
 
 
 def _pending(sweep: Sweep) -> _Pending:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
+from ttt_bench.results.checkpoints.diverged import diverged_path
 from ttt_bench.results.schema import FINISHED
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.shared.shards import Shard
@@ -56,8 +57,11 @@ class Ended:
         if unit.shard is not None:
             return self._shard_state(unit.cell, unit.shard)
         path = checkpoint_path(self.checkpoints, unit.name)
-        mirror.fetch(path)
-        return "done" if path.exists() else None
+        for end, state in ((path, "done"), (diverged_path(path), "diverged")):
+            mirror.fetch(end)
+            if end.exists():
+                return state
+        return None
 
     def _shard_state(self, cell: Cell, shard: Shard) -> str | None:
         try:

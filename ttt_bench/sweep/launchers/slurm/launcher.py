@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 ASK_SECONDS = 10.0
 """Seconds between two questions to Slurm's controller, which all users of a cluster share."""
+SILENT_SECONDS = 60.0
+"""Seconds without an answer of the controller after which a notice says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ class Slurm(Launcher[Options]):
         _import_submitit()
         from ttt_bench.sweep.launchers.slurm.array import WorkerArray
 
-        return WorkerArray(_folder(job), self.settings.parameters())
+        return WorkerArray(_folder(job), self.settings.parameters(job.devices))
 
     def _running(self, job: Job, watch: Watch) -> _Array | None:
         """Return the array that an earlier command submitted, if it has not ended."""
@@ -129,7 +131,7 @@ class Slurm(Launcher[Options]):
 
 def _wait(array: _Array, watch: Watch) -> Mapping[str, queue.Task]:
     """Wait until all tasks have ended; return their states."""
-    tasks, shown = queue.read_states(array.ids), ""
+    tasks, shown, silent = queue.read_states(array.ids), "", _Silence()
     while any(task.is_live for task in tasks.values()):
         if (news := f"Slurm job {array.name}: {queue.summary(tasks)}") != shown:
             shown = news
@@ -137,10 +139,30 @@ def _wait(array: _Array, watch: Watch) -> Mapping[str, queue.Task]:
         _look_for(ASK_SECONDS, watch)
         _cancel_needless(tasks)
         # controllers are restarted from time to time
-        with suppress(BenchError):
-            tasks = queue.read_states(array.ids)
+        try:
+            tasks, silent = queue.read_states(array.ids), _Silence()
+        except BenchError as error:
+            silent.tell(error, watch)
     watch.look()
     return tasks
+
+
+@dataclass
+class _Silence:
+    """The time since Slurm's last answer."""
+
+    since: float = field(default_factory=lambda: time.monotonic())
+    told: bool = False
+
+    def tell(self, error: BenchError, watch: Watch) -> None:
+        """Give a notice if Slurm has not answered for `SILENT_SECONDS`, once."""
+        if self.told or time.monotonic() - self.since < SILENT_SECONDS:
+            return
+        self.told = True
+        watch.notice(
+            f"no answer from Slurm's controller for {SILENT_SECONDS:.0f} seconds: {error}; it is "
+            f"asked again every {ASK_SECONDS:.0f} seconds, and the tasks may continue meanwhile"
+        )
 
 
 def _cancel_needless(tasks: Mapping[str, queue.Task]) -> None:

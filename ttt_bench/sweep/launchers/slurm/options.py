@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from ttt_bench.errors import BenchError
 from ttt_bench.sweep.launchers.base import Settings
 
 Text = Annotated[str, BeforeValidator(str)]
@@ -58,7 +59,9 @@ class Options(Settings):
         "or DAYS-HOURS. A task that reaches it saves its work and is queued again.",
     )
     cpus: int = Field(1, gt=0, description="Cores per worker.")
-    gpus: int = Field(0, ge=0, description="GPUs per worker.")
+    gpus: int | None = Field(
+        None, ge=0, description="GPUs per worker. Default: --train-devices if above 1, otherwise 0."
+    )
     memory: Text | None = Field(
         None, description="Memory per worker, such as 16G. Default: the cluster's."
     )
@@ -83,11 +86,26 @@ class Options(Settings):
             )
         return self
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of `submitit.SlurmExecutor`."""
+    def parameters(self, devices: int = 1) -> dict[str, Any]:
+        """Return the parameters of `submitit.SlurmExecutor`.
+
+        Args:
+            devices: the number of GPUs that a worker trains a source model on.
+
+        Raises:
+            BenchError: fewer GPUs are given than a worker trains on.
+        """
+        gpus = self.gpus
+        if gpus is None:
+            gpus = devices if devices > 1 else 0
+        elif 0 < gpus < devices:
+            raise BenchError(
+                f"launcher slurm: gpus={gpus} is less than --train-devices {devices}; change "
+                "--launcher-option"
+            )
         given = {
             "partition": self.partition,
-            "gpus_per_node": self.gpus or None,
+            "gpus_per_node": gpus or None,
             "mem": self.memory,
             "account": self.account,
             "qos": self.qos,
