@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from ttt_bench import open_results, read_results
 from ttt_bench.config.merging import make_request
 from ttt_bench.config.preset import resolve_preset
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.results import store
 from ttt_bench.sweep.plan import Sweep, plan_sweep
 from ttt_bench.sweep.resolve import resolve

@@ -1,8 +1,9 @@
 """What the harness hands to a method: a batch of images, the shared network, a method's modules.
 
 `Network` is the interface of the shared network: its stages' features, their fusion (the
-hypercolumn) and its heads, each separately. `ttt_bench.model` builds the networks that implement
-it; a method that uses no more than this interface works with every one of them.
+hypercolumn) and its heads, each separately. A method that uses no more than this interface works
+with every network. Networks derive from `ttt_bench.model.StagedNetwork`, which implements all of it
+but the heads; docs/adding-a-network.md has an example.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
@@ -33,23 +35,62 @@ class Batch:
         return Batch(self.images.to(device), targets)
 
 
+class NetworkOptions(BaseModel):
+    """Options of a network. They are frozen, and an undeclared name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+OptionsT = TypeVar("OptionsT", bound=NetworkOptions, default=Any)
+
+
 class Network(nn.Module, ABC):
     """RGB in [0, 1] to the output of every task, at the size of the images.
 
+    The constructor takes `backbone`, `channels`, `tasks` and `options`.
+
     Attributes:
-        backbone: the layers that compute the stages.
-        heads: one module per task.
+        name: the name in `model.architecture`, equal to that of the entry point.
+        summary: a short description for listings.
+        Options: the options, which `model.architecture_args` sets.
+        head_tasks: the tasks that it can have heads for; None for every task.
+        own_backbone: name of the backbone if `make_backbone` always makes the same one, instead of
+            that in `model.backbone`; empty otherwise.
+        options: the values of the options.
+        backbone: the layers that compute the stages, and no others.
+        heads: everything behind the stages.
         tasks: task -> output channels, in canonical order.
         channels: number of channels of each stage.
         mean, std: (1, 3, 1, 1), the statistics that images are normalised with.
     """
 
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    Options: ClassVar[type[NetworkOptions]] = NetworkOptions
+    head_tasks: ClassVar[frozenset[str] | None] = None
+    own_backbone: ClassVar[str] = ""
+    options: Any
     backbone: nn.Module
-    heads: nn.ModuleDict
+    heads: nn.Module
     tasks: dict[str, int]
     channels: tuple[int, ...]
     mean: Tensor
     std: Tensor
+
+    @classmethod
+    @abstractmethod
+    def make_backbone(cls, config: Any, options: Any) -> tuple[nn.Module, Sequence[int]]:
+        """Return a new backbone and the number of channels of each of its four stages.
+
+        The backbone takes normalised images (B, 3, H, W) and returns the list of stages.
+
+        Args:
+            config: the settings `model.*` (`ttt_bench.config.ModelConfig`).
+            options: the network's options.
+
+        Raises:
+            BenchError: the network cannot be built on this backbone.
+        """
 
     @abstractmethod
     def normalise_by(self, normalisation: str) -> None:
@@ -96,6 +137,16 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         """Return the raw output of every task, (B, K, H, W) at `size` = (H, W)."""
+
+    def supervised_outputs(
+        self, stages: Sequence[Tensor], size: Sequence[int]
+    ) -> list[dict[str, Tensor]]:
+        """Return the outputs that source training compares with the targets; `outputs` first.
+
+        The loss of a task is the sum of its losses over the list, each with weight 1. A network
+        with intermediate predictions appends them, (B, K, H, W) at `size` = (H, W).
+        """
+        return [self.outputs(stages, size)]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return task -> (B, K, H, W) for images (B, 3, H, W).

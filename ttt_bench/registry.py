@@ -1,4 +1,4 @@
-"""The registered methods."""
+"""The registered methods and networks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ttt_bench.util.code.plugins import Registry
 
 if TYPE_CHECKING:
     from ttt_bench.adapter import Adapter
+    from ttt_bench.network import Network
 
 
 def unchanged_process(what: str) -> AbstractContextManager[Any]:
@@ -57,3 +58,32 @@ METHODS: Registry[type[Adapter]] = Registry(
     guard=unchanged_process,
 )
 """The registered methods, in the order of the papers' tables."""
+
+
+def _network_problems(loaded: Any, name: str) -> Iterator[str]:
+    """Yield the reasons why an entry point's object is not a valid network."""
+    from ttt_bench.network import Network, NetworkOptions
+
+    if not (isinstance(loaded, type) and issubclass(loaded, Network)):
+        yield "must be a subclass of ttt_bench.model.StagedNetwork"
+        return
+    if getattr(loaded, "name", None) != name:
+        yield (
+            f"has the name {getattr(loaded, 'name', None)!r}; "
+            "the name must be that of its entry point"
+        )
+    missing = sorted(getattr(loaded, "__abstractmethods__", ()))
+    if missing:
+        yield f"does not define {', '.join(missing)}"
+    if not (isinstance(loaded.Options, type) and issubclass(loaded.Options, NetworkOptions)):
+        yield "has `Options` that do not derive from ttt_bench.network.NetworkOptions"
+
+
+NETWORKS: Registry[type[Network]] = Registry(
+    "network",
+    group="ttt_bench.networks",
+    problems=_network_problems,
+    order=("hypercolumn",),
+    guard=unchanged_process,
+)
+"""The registered networks, that of the papers first."""

@@ -19,7 +19,7 @@ from ttt_bench.data.batching import split_batches
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.base import Scoring
 from ttt_bench.metrics.measure.base import measurement_of
-from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.network import StagedNetwork
 from ttt_bench.network import Batch
 from ttt_bench.protocols import PROTOCOLS, protocol_of
 from ttt_bench.train.net import build_net
@@ -128,9 +128,9 @@ def test_changes_cost_no_forward_pass_and_agreement_costs_one_per_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     passes = []
-    forward = MultiTaskModel.forward
+    forward = StagedNetwork.forward
     monkeypatch.setattr(
-        MultiTaskModel, "forward", lambda self, x: (passes.append(1), forward(self, x))[1]
+        StagedNetwork, "forward", lambda self, x: (passes.append(1), forward(self, x))[1]
     )
     recorded(Toy(), "online")
     batches = 2

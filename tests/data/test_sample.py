@@ -11,7 +11,7 @@ from ttt_bench.data.images import augment_sample
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.augment_sample import augmented_sample, random_crop, streams_of
 from ttt_bench.data.images.sample import Placement, Sample, placement
-from ttt_bench.model.network import NORMALISATIONS
+from ttt_bench.model.normalisation import NORMALISATIONS
 
 DRAW = np.random.default_rng(0)
 

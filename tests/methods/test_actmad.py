@@ -32,7 +32,7 @@ from ttt_bench.methods.actmad import (
     chosen_layers,
     source_statistics,
 )
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 

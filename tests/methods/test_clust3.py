@@ -23,7 +23,7 @@ from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods.clust3 import ClusT3, ClusT3Options, information_loss
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 

@@ -24,7 +24,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import nc_ttt
 from ttt_bench.methods.nc_ttt import NCTTT, NCTTTOptions
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.util.seeding import derive_seed

@@ -24,7 +24,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.methods import _s4t_network, s4t
 from ttt_bench.methods.s4t import S4T, S4TOptions, Synchronizer
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 

@@ -14,7 +14,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.norm import NormAdapt
 from ttt_bench.methods.tent import Tent, TentOptions, softmax_entropy
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.network import Net
 
 

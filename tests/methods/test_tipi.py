@@ -22,7 +22,7 @@ from ttt_bench.losses import RECIPES, softmax_entropy
 from ttt_bench.methods import tipi
 from ttt_bench.methods.tipi import TIPI, TIPIOptions
 from ttt_bench.model import running_statistics
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.util.seeding import derive_seed

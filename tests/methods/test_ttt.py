@@ -30,8 +30,8 @@ from ttt_bench.methods.ttt import (
     rotate_batch_expand,
     square_side,
 )
-from ttt_bench.model.backbone import build_model
-from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.architecture import build_model
+from ttt_bench.model.network import StagedNetwork
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Batch, Net
 from ttt_bench.util.seeding import derive_seed
@@ -338,7 +338,7 @@ def test_any_size_and_any_tasks(size: tuple[int, int], tasks: dict[str, int]) ->
 def test_any_backbone(backbone: str) -> None:
     method = adapter()
     model = build_model(ModelConfig(backbone=backbone, pretrained=False), TASKS)
-    assert isinstance(model, MultiTaskModel)
+    assert isinstance(model, StagedNetwork)
     session = Session(
         Net(model, method.build(model, TASKS)),
         method,

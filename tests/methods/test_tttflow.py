@@ -26,7 +26,7 @@ from ttt_bench.losses import RECIPES
 from ttt_bench.methods import tttflow
 from ttt_bench.methods._realnvp import cached_mask
 from ttt_bench.methods.tttflow import RealNVP, TTTFlow, TTTFlowOptions
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Batch, Net
 from ttt_bench.train.chain import training_chain

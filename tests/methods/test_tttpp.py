@@ -23,7 +23,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods import _tttpp_features, tttpp
 from ttt_bench.methods.tttpp import TTTPlusPlus, TTTPlusPlusOptions
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Batch, Net
 from ttt_bench.util.seeding import derive_seed

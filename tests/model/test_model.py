@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
 from ttt_bench.methods.base import Base
-from ttt_bench.model.backbone import build_model
-from ttt_bench.model.network import NORMALISATIONS, MultiTaskModel
+from ttt_bench.model.architecture import build_model
+from ttt_bench.model.network import StagedNetwork
+from ttt_bench.model.normalisation import NORMALISATIONS, normalisation_notice
 from ttt_bench.model.parameters import count_parameters
-from ttt_bench.model.weights import initial_weights, load_weights, normalisation_notice
+from ttt_bench.model.weights import initial_weights, load_weights
 from ttt_bench.network import Net
 
 TASKS = {"semseg": 4, "depth": 1, "normals": 3}
@@ -31,7 +32,7 @@ SMALL = ModelConfig(backbone="test_resnet")
 
 
 @pytest.fixture(scope="module")
-def model() -> MultiTaskModel:
+def model() -> StagedNetwork:
     torch.manual_seed(0)
     return build_model(SMALL, TASKS).eval()
 
@@ -61,7 +62,7 @@ def test_counts_leave_out_what_is_frozen_or_belongs_to_the_recipe() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (61, 47)])
 def test_projection_equals_the_convolution_of_the_built_hypercolumn(
-    model: MultiTaskModel, size: tuple[int, int]
+    model: StagedNetwork, size: tuple[int, int]
 ) -> None:
     stages = model.stages(torch.rand(2, 3, *size))
     width = sum(model.channels)
@@ -81,7 +82,7 @@ def test_projection_equals_the_convolution_of_the_built_hypercolumn(
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 70), (61, 47)])
 def test_outputs_have_the_images_size_and_follow_the_definition(
-    model: MultiTaskModel, size: tuple[int, int]
+    model: StagedNetwork, size: tuple[int, int]
 ) -> None:
     images = torch.rand(2, 3, *size)
     outputs = model(images)
@@ -96,7 +97,7 @@ def test_outputs_have_the_images_size_and_follow_the_definition(
         torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_the_first_stages_are_a_prefix_and_nothing_behind_them_runs(model: MultiTaskModel) -> None:
+def test_the_first_stages_are_a_prefix_and_nothing_behind_them_runs(model: StagedNetwork) -> None:
     images = torch.rand(1, 3, 64, 64)
     ran: list[str] = []
     hooks = [
@@ -126,7 +127,7 @@ def test_other_backbones_give_four_stages_too(backbone: str) -> None:
     assert len(other.stages(torch.rand(1, 3, 64, 96), last=2)) == 2
 
 
-def test_the_network_normalises_its_own_input(model: MultiTaskModel) -> None:
+def test_the_network_normalises_its_own_input(model: StagedNetwork) -> None:
     images = torch.rand(1, 3, 32, 32)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in NORMALISATIONS["imagenet"])
     wanted = model.backbone((images - mean) / std)
@@ -142,11 +143,11 @@ def test_unscaled_statistics_take_black_to_minus_one_and_white_to_one() -> None:
     assert torch.equal(other.normalise(ends)[0, :, 0], torch.tensor([-1.0, -0.5, 1.0]).expand(3, 3))
 
 
-def test_no_activation_overwrites_its_input(model: MultiTaskModel) -> None:
+def test_no_activation_overwrites_its_input(model: StagedNetwork) -> None:
     assert not any(getattr(module, "inplace", False) for module in model.modules())
 
 
-def test_saved_weights_come_back(model: MultiTaskModel, tmp_path: Path) -> None:
+def test_saved_weights_come_back(model: StagedNetwork, tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "source.safetensors")
     torch.manual_seed(9)
     other = build_model(SMALL, TASKS).eval()
@@ -156,7 +157,7 @@ def test_saved_weights_come_back(model: MultiTaskModel, tmp_path: Path) -> None:
     assert torch.equal(other(images)["depth"], model(images)["depth"])
 
 
-def test_weights_that_do_not_fit_are_refused_by_name(model: MultiTaskModel, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_refused_by_name(model: StagedNetwork, tmp_path: Path) -> None:
     path = tmp_path / "source.safetensors"
     with pytest.raises(BenchError, match="no such file"):
         load_weights(model, path)
@@ -192,7 +193,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(model: MultiTaskModel, tmp_
     ],
 )
 def test_weights_that_would_be_changed_or_are_broken_are_refused(
-    model: MultiTaskModel,
+    model: StagedNetwork,
     tmp_path: Path,
     change: Callable[[torch.Tensor], torch.Tensor],
     message: str,
@@ -205,14 +206,14 @@ def test_weights_that_would_be_changed_or_are_broken_are_refused(
         load_weights(model, path)
 
 
-def test_a_prefix_of_every_name_is_pointed_out(model: MultiTaskModel, tmp_path: Path) -> None:
+def test_a_prefix_of_every_name_is_pointed_out(model: StagedNetwork, tmp_path: Path) -> None:
     path = tmp_path / "source.safetensors"
     save_file({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, path)
     with pytest.raises(BenchError, match=r"module\. \(remove it from every name"):
         load_weights(model, path)
 
 
-def test_half_precision_weights_are_loaded_exactly(model: MultiTaskModel, tmp_path: Path) -> None:
+def test_half_precision_weights_are_loaded_exactly(model: StagedNetwork, tmp_path: Path) -> None:
     halves = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()

@@ -13,8 +13,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from ttt_bench.adapt.optimiser import make_optimiser
 from ttt_bench.adapter import Optimiser
 from ttt_bench.config.preset import resolve_preset
-from ttt_bench.model.backbone import build_model
-from ttt_bench.model.network import NORMALISATIONS
+from ttt_bench.model.architecture import build_model
+from ttt_bench.model.normalisation import NORMALISATIONS
 
 MODEL = resolve_preset("paper", {}).model
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Optimiser, Target
 from ttt_bench.losses import RECIPES
-from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.networks.hypercolumn import Hypercolumn
 from ttt_bench.network import Net
 
 TASKS = {"semseg": 3, "depth": 1, "normals": 3, "edge": 1}
@@ -50,7 +50,7 @@ def tiny_net(adapter: Adapter, tasks: dict[str, int] = TASKS, seed: int = 0) -> 
             norm.running_var.uniform_(0.5, 2.0)
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.2, 0.2)
-        model = MultiTaskModel(backbone, CHANNELS, tasks)
+        model = Hypercolumn(backbone, CHANNELS, tasks)
         return Net(model, adapter.build(model, tasks)).double()
 
 

@@ -15,7 +15,7 @@ from support.files import data_roots, nyud_files
 import ttt_bench
 from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.config.preset import ModelConfig
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.report.render import summary_rows
 from ttt_bench.results import store
 from ttt_bench.util import tensor_file

@@ -12,7 +12,7 @@ from support.runs import plan, run
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 from ttt_bench.train.chain import trains_on_source

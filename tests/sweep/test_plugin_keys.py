@@ -158,11 +158,12 @@ def test_a_row_of_old_code_is_computed_again_and_its_packages_are_named(
         "method": "ks-mine",
         "source": "ttt-bench",
         "target": "ttt-bench",
+        "network": "ttt-bench",
         "backbone": "ks-net",
     }
     assert plugins["method"]["version"] == plugins["backbone"]["version"] == "1.0"
     assert plugins["method"]["code"] == config["code"]
-    assert plugins["backbone"]["code"] == config["model"]["code"]
+    assert plugins["backbone"]["code"] == config["model"]["backbone_code"]
     assert plugins["target"]["code"] == harness_hash()
 
 

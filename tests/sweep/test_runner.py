@@ -23,7 +23,7 @@ from ttt_bench.data.label_spaces import LABEL_SPACES
 from ttt_bench.data.rooms.dataset import Rooms
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.metrics.base import all_metrics
-from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.network import StagedNetwork
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.report.notes.run import run_notes
 from ttt_bench.results import schema, store
@@ -146,13 +146,13 @@ def test_a_finished_run_repeats_no_forward_pass(
     swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    forward, stages = MultiTaskModel.forward, MultiTaskModel.stages
+    forward, stages = StagedNetwork.forward, StagedNetwork.stages
     # the plan inspects shapes on the meta device, which computes nothing
     monkeypatch.setattr(
-        MultiTaskModel, "forward", lambda s, x: (passes.append(x.device.type), forward(s, x))[1]
+        StagedNetwork, "forward", lambda s, x: (passes.append(x.device.type), forward(s, x))[1]
     )
     monkeypatch.setattr(
-        MultiTaskModel,
+        StagedNetwork,
         "stages",
         lambda s, x, *a, **k: (passes.append(x.device.type), stages(s, x, *a, **k))[1],
     )

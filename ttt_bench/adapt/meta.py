@@ -7,16 +7,14 @@ from copy import deepcopy
 from functools import lru_cache
 
 import torch
-from timm import is_model
 
 from ttt_bench.adapt.returned import checked_plan
 from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter, Plan, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
-from ttt_bench.model.backbone import build_model
-from ttt_bench.model.network import MultiTaskModel
-from ttt_bench.model.weights import backbone_code
+from ttt_bench.model.architecture import backbone_code, build_model, network_code
+from ttt_bench.model.network import StagedNetwork
 from ttt_bench.network import Net
 from ttt_bench.util.process import watched
 
@@ -32,7 +30,7 @@ def meta_net(
         adapter: the method; None for the network alone.
 
     Raises:
-        BenchError: the backbone cannot be built.
+        BenchError: the network cannot be built.
     """
     model = deepcopy(_meta_model(*_identity(config, channels)))
     if adapter is None:
@@ -52,24 +50,25 @@ def forward_error(
         size: (H, W) of the images.
 
     Raises:
-        BenchError: the backbone cannot be built.
+        BenchError: the network cannot be built.
     """
     return _forward_error(_identity(config, channels), size)
 
 
-_Identity = tuple[str, tuple[tuple[str, int], ...], str]
-"""Configuration of a network in JSON, output channels, and hash of the code of its backbone."""
+_Identity = tuple[str, tuple[tuple[str, int], ...], tuple[str, str]]
+"""Configuration of a network in JSON, output channels, and hashes of its code."""
 
 
 def _identity(config: ModelConfig, channels: Mapping[str, int]) -> _Identity:
-    known = is_model(config.architecture)  # `build_model` names the nearest ones otherwise
-    code = backbone_code(config) if known else ""
+    code = (network_code(config), backbone_code(config))
     return config.untrained().model_dump_json(), tuple(channels.items()), code
 
 
 @lru_cache(maxsize=16)
-def _meta_model(config: str, channels: tuple[tuple[str, int], ...], code: str) -> MultiTaskModel:
-    """Return the shared network; a backbone whose code has changed is built again."""
+def _meta_model(
+    config: str, channels: tuple[tuple[str, int], ...], code: tuple[str, str]
+) -> StagedNetwork:
+    """Return the shared network; one whose code has changed is built again."""
     with torch.device("meta"):
         return build_model(ModelConfig.model_validate_json(config), dict(channels))
 

@@ -31,22 +31,32 @@ class ModelConfig(Strict):
     """The shared network.
 
     Attributes:
-        backbone: a timm model that supports `features_only`; `ARCHITECTURE.TAG` also names the
-            weights to start from.
-        backbone_args: further arguments of timm's `create_model`, such as `channels` of a ResNet.
+        architecture: the network on the stages of the backbone, by its name in `networks list`.
+        architecture_args: options of the network.
+        backbone: a timm model that supports `features_only`; `NAME.TAG` also names the weights to
+            start from.
+        backbone_args: further arguments of timm's `create_model`, such as `channels` of a ResNet,
+            or `out_indices`, the feature maps that are the four stages.
         pretrained: start from timm's ImageNet weights: those of the tag, by default timm's first.
         weights: a local file with the backbone's weights, instead of timm's download.
     """
 
+    architecture: str = "hypercolumn"
+    architecture_args: dict[str, Any] = Field(default_factory=dict)
     backbone: str = "resnet50"
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = False
     weights: UserPath | None = None
 
     @property
-    def architecture(self) -> str:
+    def backbone_name(self) -> str:
         """Name of the backbone without the tag of its weights."""
         return self.backbone.partition(".")[0]
+
+    @property
+    def label(self) -> str:
+        """The network in words: architecture and backbone."""
+        return f"{self.architecture} on {self.backbone}"
 
     def untrained(self) -> ModelConfig:
         """Return the same network without weights to load."""

@@ -30,7 +30,7 @@ class Conditions(Strict):
         source: name of the source domain.
         protocol: name of the protocol.
         preset: name of the preset.
-        model: the backbone, with a hash of its settings.
+        model: the network, with a hash of its settings.
         batch: target images per batch.
         weights: hash of the file of --source-weights; empty if the source model is trained.
     """
@@ -196,7 +196,7 @@ def conditions_of(
         source=source,
         protocol=protocol,
         preset=preset_name,
-        model=f"{model.backbone} ({hash_of(model.model_dump(mode='json'), 6)})",
+        model=f"{model.label} ({hash_of(model.model_dump(mode='json'), 6)})",
         batch=preset.batch,
         weights=weights or "",
     )

@@ -146,7 +146,7 @@ def _published_network() -> ModelConfig:
 def _network_words(model: ModelConfig) -> str:
     """Name a network and the weights that it starts from."""
     weights = initial_weights(model)["weights"] or "random"
-    return f"{model.architecture}, initial weights: {weights} (--preset paper)"
+    return f"{model.backbone_name}, initial weights: {weights} (--preset paper)"
 
 
 def _values(hparams: Hparams) -> dict[str, Any]:

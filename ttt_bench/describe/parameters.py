@@ -49,7 +49,7 @@ def parameter_rows(
         BenchError: A backbone or task is unknown, or a setting is invalid.
     """
     names, model = canonical(tasks), ModelConfig(backbone=backbone)
-    published = published_parameters(model.architecture, names)
+    published = published_parameters(model.backbone_name, names)
     rows = [
         {"method": adapter.name, "published": published.get(adapter.name)}
         | _counts(adapter, model, names, classes)

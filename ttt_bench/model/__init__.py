@@ -1,6 +1,7 @@
 """The shared multi-task network, its weights, BatchNorm modes and parameter counts."""
 
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
+from ttt_bench.model.backbone import timm_backbone
 from ttt_bench.model.batchnorm import (
     AFFINE_NORMS,
     BATCH_NORMS,
@@ -9,10 +10,12 @@ from ttt_bench.model.batchnorm import (
     running_statistics,
     set_norm,
 )
-from ttt_bench.model.network import NORMALISATIONS, MultiTaskModel, linear_weights, resize
+from ttt_bench.model.network import StagedNetwork, linear_weights, resize
+from ttt_bench.model.networks.hypercolumn import Hypercolumn
+from ttt_bench.model.normalisation import NORMALISATIONS
 from ttt_bench.model.parameters import Counts, count_parameters
 from ttt_bench.model.weights import initial_weights, load_weights
-from ttt_bench.network import STAGES, Net, Network
+from ttt_bench.network import STAGES, Net, Network, NetworkOptions
 
 __all__ = [
     "AFFINE_NORMS",
@@ -20,10 +23,12 @@ __all__ = [
     "NORMALISATIONS",
     "STAGES",
     "Counts",
-    "MultiTaskModel",
+    "Hypercolumn",
     "Net",
     "Network",
+    "NetworkOptions",
     "NormController",
+    "StagedNetwork",
     "affine_parameters",
     "build_model",
     "count_parameters",
@@ -33,4 +38,5 @@ __all__ = [
     "resize",
     "running_statistics",
     "set_norm",
+    "timm_backbone",
 ]

@@ -1,8 +1,8 @@
-"""Networks from a configuration: a timm backbone with one head per task."""
+"""Backbones of timm with four stages, from a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -14,64 +14,85 @@ from torch import nn
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.model.network import MultiTaskModel
 from ttt_bench.model.weights import existing_weights, pretrained_tag
 from ttt_bench.network import STAGES
 from ttt_bench.util.text import listed
 
+ELSEWHERE = {
+    "features_only": "it is always set",
+    "pretrained": "use --set model.pretrained=true",
+    "pretrained_cfg": "use --set model.weights=FILE",
+    "pretrained_cfg_overlay": "use --set model.weights=FILE",
+    "checkpoint_path": "use --set model.weights=FILE",
+}
+"""Arguments of timm's `create_model` that other settings give -> what to do."""
 
-def build_model(config: ModelConfig, tasks: Mapping[str, int]) -> MultiTaskModel:
-    """Return the shared network of a configuration.
 
-    Heads, and a backbone without weights, are initialised from the global random state.
+def timm_backbone(config: ModelConfig) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return the timm backbone of a configuration, and the channels of its four stages.
 
-    Args:
-        config: the configuration.
-        tasks: task -> output channels, in canonical order.
+    Without `out_indices` in `backbone_args`, the stages are the backbone's last four feature maps.
+    A backbone without weights is initialised from the global random state.
 
     Raises:
-        BenchError: the backbone is unknown or has fewer than four stages, or its weights are not
-            available.
+        BenchError: the backbone is unknown or has fewer than four feature maps, an argument is not
+            allowed, or the weights are not available.
     """
     _check_known(config.backbone)
-    backbone = _create_backbone(config)
-    reductions = backbone.feature_info.reduction()
-    if len(reductions) < STAGES:
-        raise BenchError(
-            f"backbone {config.backbone} has feature maps at strides {reductions}, but four are "
-            "needed; use a pyramidal backbone such as a ResNet, ConvNeXt or HRNet"
-        )
-    for module in backbone.modules():
-        # a method may read a layer's output in a hook; an in-place activation would overwrite it
-        if hasattr(module, "inplace"):
-            module.inplace = False
-    return MultiTaskModel(backbone, backbone.feature_info.channels(), tasks)
+    _check_arguments(config)
+    backbone = _create_backbone(config, _stage_indices(config))
+    return backbone, tuple(backbone.feature_info.channels())
 
 
 def _check_known(backbone: str) -> None:
-    architecture, _, tag = backbone.partition(".")
-    if timm.is_model(architecture):
-        tags = get_arch_pretrained_cfgs(architecture)
+    name, _, tag = backbone.partition(".")
+    if timm.is_model(name):
+        tags = get_arch_pretrained_cfgs(name)
         if tag and backbone not in tags:
-            names = [name.partition(".")[2] for name in tags]
-            raise unknown(f"tag of {architecture}'s weights", tag, filter(None, names))
+            known = [own.partition(".")[2] for own in tags]
+            raise unknown(f"tag of {name}'s weights", tag, filter(None, known))
         return
     near = get_close_matches(backbone, timm.list_models(), n=5, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     raise BenchError(f"unknown backbone {backbone!r}; {hint}(timm.list_models() returns all names)")
 
 
-def _create_backbone(config: ModelConfig) -> Any:  # timm's feature networks have no common type
-    """Return the backbone with its last four stages and its initial weights."""
+def _check_arguments(config: ModelConfig) -> None:
+    for name, remedy in ELSEWHERE.items():
+        if name in config.backbone_args:
+            raise BenchError(f"model.backbone_args cannot have {name!r}; {remedy}")
+
+
+def _stage_indices(config: ModelConfig) -> Sequence[int]:
+    """Return the positions of the four stages in the backbone's list of feature maps."""
+    reductions, given = _reductions(config), config.backbone_args.get("out_indices")
+    if given is not None and (len(reductions) != STAGES or list(given) != sorted(set(given))):
+        raise BenchError(
+            f"model.backbone_args: out_indices must name {STAGES} feature maps of "
+            f"{config.backbone} in ascending order, got {given}"
+        )
+    if len(reductions) < STAGES:
+        raise BenchError(
+            f"backbone {config.backbone} has feature maps at strides {reductions}, but four are "
+            "needed; use a pyramidal backbone such as a ResNet, ConvNeXt or HRNet, or name four "
+            "blocks of a plain ViT (--set 'model.backbone_args={out_indices=[2, 5, 8, 11]}')"
+        )
+    return given or range(len(reductions))[-STAGES:]
+
+
+def _create_backbone(config: ModelConfig, indices: Sequence[int]) -> Any:
+    """Return the backbone with stages at these positions and its initial weights.
+
+    The feature networks of timm have no common type.
+    """
     weights = existing_weights(config.weights) if config.weights else None
     create = partial(
         timm.create_model,
         config.backbone,
         features_only=True,
-        out_indices=tuple(range(_feature_maps(config)))[-STAGES:],
         pretrained=config.pretrained or weights is not None,
         pretrained_cfg_overlay={"file": str(weights)} if weights else None,
-        **config.backbone_args,
+        **{**config.backbone_args, "out_indices": tuple(indices)},
     )
     try:
         backbone = create()
@@ -84,8 +105,8 @@ def _create_backbone(config: ModelConfig) -> Any:  # timm's feature networks hav
     return backbone
 
 
-def _feature_maps(config: ModelConfig) -> int:
-    """Return the number of feature maps of the backbone."""
+def _reductions(config: ModelConfig) -> list[int]:
+    """Return the strides of the backbone's feature maps; `out_indices` may choose among them."""
     try:
         full: Any = timm.create_model(config.backbone, features_only=True, **config.backbone_args)
     except Exception as error:  # timm's models raise various errors, assertions among them
@@ -95,7 +116,7 @@ def _feature_maps(config: ModelConfig) -> int:
         raise BenchError(
             f"backbone {config.backbone} cannot be built{arguments}: {_one_line(error)}"
         ) from error
-    return len(full.feature_info.channels())
+    return list(full.feature_info.reduction())
 
 
 def _check_all_loaded(
@@ -124,7 +145,7 @@ def _weights_message(config: ModelConfig, error: Exception) -> str:
             f"{_one_line(error)}; use a file saved by timm from this backbone"
         )
     return (
-        f"the ImageNet weights of {config.architecture} with timm's tag {pretrained_tag(config)} "
+        f"the ImageNet weights of {config.backbone_name} with timm's tag {pretrained_tag(config)} "
         f"could not be loaded ({_one_line(error)}). Without a network, give a local file of these "
         "weights (--set model.weights=FILE, as saved by timm or downloaded from its page), or "
         "train from scratch (--set model.pretrained=false)"

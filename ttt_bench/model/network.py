@@ -1,4 +1,4 @@
-"""The shared multi-task network: a timm backbone, a hypercolumn, one 1x1 convolution per task."""
+"""The base class of networks: a backbone, its four stages and their fusion, without heads."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ from timm.layers.format import Format
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
+from ttt_bench.config.preset import ModelConfig
+from ttt_bench.model.backbone import timm_backbone
+from ttt_bench.model.normalisation import NORMALISATIONS
 from ttt_bench.model.split import BatchSplit
-from ttt_bench.network import STAGES, Network
-
-NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "unscaled": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-"""Name -> (mean, standard deviation) that images in [0, 1] are normalised with.
-
-"imagenet" has the statistics of ImageNet; "unscaled" maps images to [-1, 1].
-"""
+from ttt_bench.network import STAGES, Network, OptionsT
 
 
-class MultiTaskModel(Network):
-    """The network of the papers: RGB in [0, 1] to the output of every task at the image's size.
+class StagedNetwork(Network):
+    """A network on the four stages of a backbone: everything but the heads.
 
-    The four stages s1..s4 (B, C_l, H/2^(l+1), W/2^(l+1)) are resized to the size of s1 (bilinear)
-    and concatenated to the hypercolumn (B, sum C_l, H/4, W/4). A head is a 1x1 convolution of the
-    hypercolumn; its output is resized to (H, W). A 1x1 convolution commutes with bilinear resizing,
-    so `project` convolves stage by stage and does not build the hypercolumn, which would take 2 GB
-    for eight images of 448x576 with ResNet-50.
+    The stages s1..s4 (B, C_l, h_l, w_l) of most backbones have the sizes H/2^(l+1), W/2^(l+1). They
+    are resized to the size of s1 (bilinear) and concatenated to the hypercolumn (B, sum C_l, h_1,
+    w_1). A 1x1 convolution commutes with bilinear resizing, so `project` convolves stage by stage
+    and does not build the hypercolumn, which would take 2 GB for eight images of 448x576 with
+    ResNet-50.
+
+    A subclass sets `heads` in its constructor, after calling that of this class, and defines
+    `outputs`.
 
     Args:
-        backbone: the layers that compute the stages, a feature network of timm.
+        backbone: the layers that compute the stages.
         channels: number of channels of each stage.
         tasks: task -> output channels, in canonical order.
+        options: the network's options; None for the defaults.
 
     Attributes:
         split: how several devices share the images of `stages` in source training; None for one
@@ -49,21 +47,29 @@ class MultiTaskModel(Network):
     split: BatchSplit | None = None
 
     def __init__(
-        self, backbone: nn.Module, channels: Sequence[int], tasks: Mapping[str, int]
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        tasks: Mapping[str, int],
+        options: OptionsT | None = None,
     ) -> None:
         super().__init__()
+        self.options = options if options is not None else cast(OptionsT, type(self).Options())
         self.backbone = backbone
         # some transformers of timm return (B, H, W, C)
         self._channels_last = getattr(backbone, "output_fmt", Format.NCHW) == Format.NHWC
         self.channels = tuple(channels)
         self.tasks = dict(tasks)
-        width = sum(self.channels)
-        self.heads = nn.ModuleDict(
-            {task: nn.Conv2d(width, outputs, 1) for task, outputs in self.tasks.items()}
-        )
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in NORMALISATIONS["imagenet"])
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+    @classmethod
+    def make_backbone(
+        cls, config: ModelConfig, options: OptionsT
+    ) -> tuple[nn.Module, Sequence[int]]:
+        """Return the timm backbone of a configuration, and the channels of its four stages."""
+        return timm_backbone(config)
 
     def normalise_by(self, normalisation: str) -> None:
         """Normalise images from now on with these statistics, a name in `NORMALISATIONS`."""
@@ -147,15 +153,6 @@ class MultiTaskModel(Network):
         for stage, part in zip(stages[1:], rest, strict=True):
             fused = fused + resize(F.conv2d(stage, part), size)
         return fused
-
-    def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
-        """Return the raw output of every task, (B, K, H, W) at `size` = (H, W)."""
-        heads = [cast(nn.Conv2d, self.heads[task]) for task in self.tasks]
-        weight = torch.cat([head.weight for head in heads])
-        bias = torch.cat([cast(Tensor, head.bias) for head in heads])
-        fused = resize(self.project(stages, weight, bias), size)
-        # (B, sum K, H, W) -> one (B, K, H, W) per task
-        return dict(zip(self.tasks, fused.split(list(self.tasks.values()), dim=1), strict=True))
 
 
 def _first_features(backbone: FeatureListNet, x: Tensor, last: int) -> list[Tensor]:

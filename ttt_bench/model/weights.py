@@ -4,37 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import model_entrypoint
 from torch import Tensor
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
-from ttt_bench.model.network import NORMALISATIONS
 from ttt_bench.network import Network
-from ttt_bench.util.hashing import code_hash, hash_file, with_code
+from ttt_bench.util.hashing import hash_file
 from ttt_bench.util.os_errors import file_bytes
 from ttt_bench.util.text import listed
 
 OPTIONAL = ("mean", "std")
 """Buffers that a file may lack: the statistics that images are normalised with."""
-
-
-def network_fields(config: ModelConfig) -> dict[str, Any]:
-    """Return everything that a network depends on besides its initial weights."""
-    fields = config.model_dump(mode="json", exclude={"weights"})
-    return {**fields, **with_code(backbone_code(config))}
-
-
-def backbone_code(config: ModelConfig) -> str:
-    """Return a hash of the code of a backbone that another package registered; empty for timm's."""
-    build = model_entrypoint(config.architecture)
-    own = build.__module__.partition(".")[0] == "timm"
-    return "" if own else code_hash(build)
 
 
 def initial_weights(config: ModelConfig) -> dict[str, str | None]:
@@ -57,18 +41,6 @@ def pretrained_tag(config: ModelConfig) -> str | None:
         return None
     found = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
     return str(found.tag) if found else None
-
-
-def normalisation_notice(config: ModelConfig) -> str | None:
-    """Return a sentence if timm's weights were trained on images of another normalisation."""
-    used = config.pretrained and not config.weights
-    card = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True) if used else None
-    if card is None or (tuple(card.mean), tuple(card.std)) == NORMALISATIONS["imagenet"]:
-        return None
-    return (
-        f"the weights of {config.backbone} were trained on images normalised with mean "
-        f"{card.mean} and standard deviation {card.std}, but here images have ImageNet's"
-    )
 
 
 def existing_weights(path: Path) -> Path:

@@ -15,10 +15,11 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.model.normalisation import normalisation_notice
 from ttt_bench.model.split import random_layer
-from ttt_bench.model.weights import load_weights, normalisation_notice
+from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
@@ -118,9 +119,9 @@ def fit_methods(
         for fit in methods
         if fit.reason and resolved.named
     ]
-    backbone, names = opened.preset.model.backbone, [one.adapter.name for one in settings]
+    label, names = opened.preset.model.label, [one.adapter.name for one in settings]
     equal = "norm" in names and not network.batchnorm
-    notice = [f"{backbone} has no BatchNorm layers: norm will equal base"] if equal else []
+    notice = [f"{label} has no BatchNorm layers: norm will equal base"] if equal else []
     notice += _protocol_notices(methods, resolved.request)
     return PairFit(
         opened=opened,
@@ -193,22 +194,22 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
     except BenchError as error:
         return MethodFit(settings=settings, reason=f"does not fit: {error}")
     except Exception as error:  # a plugin may raise anything, and must not stop the others
-        backbone = opened.preset.model.backbone
+        label = opened.preset.model.label
         return MethodFit(
             settings=settings,
-            reason=f"cannot be bound to {backbone}: {describe(error, type(adapter))}",
+            reason=f"cannot be bound to {label}: {describe(error, type(adapter))}",
         )
-    reason = _missing_layers(adapter, net.model, opened.preset.model.backbone)
+    reason = _missing_layers(adapter, net.model, opened.preset.model.label)
     return MethodFit(settings=settings, reason=reason, moves=bool(moves), parameters=parameters)
 
 
-def _missing_layers(adapter: Adapter, model: Network, backbone: str) -> str | None:
+def _missing_layers(adapter: Adapter, model: Network, label: str) -> str | None:
     """Return the layers that a method needs and the network does not have, in words."""
     needs = adapter.needs()
     if needs.batchnorm and not affine_parameters(model, BATCH_NORMS):
-        return f"needs BatchNorm layers, which {backbone} does not have"
+        return f"needs BatchNorm layers, which {label} does not have"
     if needs.affine and not affine_parameters(model, AFFINE_NORMS):
-        return f"needs normalisation layers with scale and shift, which {backbone} does not have"
+        return f"needs normalisation layers with scale and shift, which {label} does not have"
     return None
 
 
@@ -233,8 +234,8 @@ def _size_problems(opened: OpenedPair, role: str, size: tuple[int, int]) -> list
     if error is None:
         return []
     return [
-        f"{opened.pair.name}: {model.backbone} cannot take the {role}'s images of "
-        f"{size[0]}x{size[1]} ({error}); use another backbone or other sizes "
+        f"{opened.pair.name}: {model.label} cannot take the {role}'s images of "
+        f"{size[0]}x{size[1]} ({error}); use another network or other sizes "
         f"(--set data.sizes.{role}=[H, W])"
     ]
 
@@ -252,9 +253,9 @@ def _sharing_problems(opened: OpenedPair, network: Network, resolved: ResolvedRe
         )
     if random := random_layer(network):
         problems.append(
-            f"{opened.pair.name}: {opened.preset.model.backbone} draws random numbers in {random}, "
+            f"{opened.pair.name}: {opened.preset.model.label} draws random numbers in {random}, "
             "which would be others on several devices; use --train-devices 1 or set the rate to 0 "
-            "in model.backbone_args"
+            "in model.backbone_args or model.architecture_args"
         )
     return problems
 

@@ -15,6 +15,7 @@ from ttt_bench.data.pair import Pair
 from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
+from ttt_bench.model.architecture import resolved_model
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import TASKS, canonical
 from ttt_bench.util.hashing import hash_of
@@ -196,7 +197,7 @@ def _opened(
     return OpenedPair(
         pair=one.pair,
         preset_name=one.preset_name,
-        preset=one.preset,
+        preset=one.preset.model_copy(update={"model": resolved_model(one.preset.model)}),
         variant=resolved.variant,
         source_data=source,
         target_data=stream,

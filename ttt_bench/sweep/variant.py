@@ -11,7 +11,7 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.config.changed_settings import describe_changes
 from ttt_bench.config.method_settings import MethodSettings, controlled
 from ttt_bench.config.request_record import request_record
-from ttt_bench.model.weights import network_fields
+from ttt_bench.model.architecture import network_fields
 from ttt_bench.results import schema, store
 from ttt_bench.results.schema import AGREEMENT, CHANGE
 from ttt_bench.sweep.batches import segments

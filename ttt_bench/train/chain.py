@@ -11,7 +11,8 @@ from typing import Any
 from ttt_bench.adapter import SHARED, Adapter, Optimiser, Phase
 from ttt_bench.config.preset import ModelConfig, TrainingSettings
 from ttt_bench.config.request import KERNELS
-from ttt_bench.model.weights import initial_weights, network_fields
+from ttt_bench.model.architecture import network_fields
+from ttt_bench.model.weights import initial_weights
 from ttt_bench.results.checkpoints.named import statistics_name
 from ttt_bench.util.hashing import code_hash, hash_of, with_code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ttt_bench.adapter import Adapter
-from ttt_bench.model.backbone import build_model
+from ttt_bench.model.architecture import build_model
 from ttt_bench.network import Net
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.util.process import watched

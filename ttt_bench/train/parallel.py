@@ -29,7 +29,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
 from ttt_bench.errors import BenchError
-from ttt_bench.model.network import MultiTaskModel
+from ttt_bench.model.network import StagedNetwork
 from ttt_bench.model.split import BatchSplit, average_gradients
 from ttt_bench.network import Batch
 from ttt_bench.train.chain import SourceSpec, TrainingStage
@@ -288,7 +288,7 @@ def _joined(order: _Order) -> StageRun:
         world_size=len(order.devices),
     )
     net = build_net(order.spec, order.stage.adapter, pretrained=False).to(order.device)
-    cast(MultiTaskModel, net.model).split = BatchSplit()
+    cast(StagedNetwork, net.model).split = BatchSplit()
     run = StageRun(net, order.stage, order.spec, order.device)
     run.optimiser.register_step_pre_hook(average_gradients)
     return run

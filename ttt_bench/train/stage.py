@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,12 +97,10 @@ class StageRun:
 
     def objective(self, batch: Batch) -> Tensor:
         """Return the joint loss: the recipe's sum of the task losses and the auxiliary terms."""
-        stages, predictions = self.forward(batch)
-        task_losses = {
-            task: self.ctx.task_loss(task, prediction, batch.targets[task])
-            for task, prediction in predictions.items()
-        }
+        stages, outputs = self.forward(batch)
+        task_losses = self.task_losses(outputs, batch.targets)
         plain: list[Tensor] = []
+        predictions = outputs[0] if outputs else {}
         for name, term in self.auxiliary_terms(batch, stages, predictions).items():
             _, slash, task = name.rpartition("/")
             if slash and self.stage.phase.supervised:
@@ -112,17 +110,32 @@ class StageRun:
         joint = [self.ctx.recipe.combine(task_losses, self.uncertainties)] if task_losses else []
         return torch.stack([*joint, *plain]).sum()
 
-    def forward(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return the stages and the predictions of a batch; both empty in an unsupervised phase."""
+    def forward(self, batch: Batch) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """Return the stages and the supervised outputs; both empty in an unsupervised phase.
+
+        The first of the outputs are the network's predictions.
+        """
         if not self.stage.phase.supervised:
-            return [], {}
-        stages = self.net.model.stages(batch.images)
-        return stages, self.net.model.outputs(stages, batch.images.shape[-2:])
+            return [], []
+        model = self.net.model
+        stages = model.stages(batch.images)
+        return stages, model.supervised_outputs(stages, batch.images.shape[-2:])
+
+    def task_losses(
+        self, outputs: Sequence[Mapping[str, Tensor]], targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return each task's loss, summed over the supervised outputs."""
+        losses: dict[str, Tensor] = {}
+        for predictions in outputs:
+            for task, prediction in predictions.items():
+                loss = self.ctx.task_loss(task, prediction, targets[task])
+                losses[task] = losses[task] + loss if task in losses else loss
+        return losses
 
     def auxiliary_terms(
         self, batch: Batch, stages: list[Tensor], predictions: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return the method's auxiliary losses, given what `forward` returned.
+        """Return the method's auxiliary losses, given the main forward pass.
 
         Raises:
             BenchError: the method's `source_loss` returns something else than scalar tensors.

@@ -12,7 +12,7 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.data.base import Dataset
 from ttt_bench.errors import BenchError
-from ttt_bench.model.weights import network_fields
+from ttt_bench.model.architecture import network_fields
 from ttt_bench.results.timed_work import TIMES, Work, read_time
 from ttt_bench.train.chain import SourceSpec, TrainingStage, source_options
 

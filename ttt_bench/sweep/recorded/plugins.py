@@ -1,17 +1,19 @@
-"""The method, data sets and backbone that a cell uses, as its manifest states them."""
+"""The method, data sets, network and backbone that a cell uses, as its manifest states them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from timm import is_model
 from timm.models import model_entrypoint
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.data.registry import DATASETS
+from ttt_bench.model.architecture import network_class
 from ttt_bench.model.weights import initial_weights
-from ttt_bench.registry import METHODS
+from ttt_bench.registry import METHODS, NETWORKS
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.util.code.files import package_of
 from ttt_bench.util.code.plugins import Entry
@@ -23,7 +25,8 @@ def plugin_records(
 ) -> dict[str, dict[str, str | None]]:
     """Return what a cell used: role -> name, package, version and hash of the code.
 
-    `code` is the harness's hash for built-in data sets, and None for backbones of timm.
+    `code` is the harness's hash for built-in data sets, and None for backbones that timm or a
+    network makes.
 
     Args:
         opened: the pair.
@@ -39,7 +42,8 @@ def plugin_records(
         "method": _method_record(adapter, config["code"]),
         "source": _dataset_record(source, opened.source_code),
         "target": _dataset_record(target, opened.target_code),
-        "backbone": _backbone_record(model, config["model"].get("code")) | weights,
+        "network": _network_record(model, config["model"]["network_code"]),
+        "backbone": _backbone_record(model, config["model"].get("backbone_code")) | weights,
     }
 
 
@@ -54,8 +58,16 @@ def _dataset_record(name: str, code: str) -> dict[str, Any]:
     return _record(name, *_package(entry, module), code=code or harness_hash())
 
 
+def _network_record(model: ModelConfig, code: str) -> dict[str, Any]:
+    entry, module = NETWORKS.entry(model.architecture), network_class(model).__module__
+    return _record(model.architecture, *_package(entry, module), code=code)
+
+
 def _backbone_record(model: ModelConfig, code: str | None) -> dict[str, Any]:
-    package = package_of(model_entrypoint(model.architecture).__module__)
+    """Return the record of a backbone of timm; one that a network makes is in the same package."""
+    known = is_model(model.backbone_name)
+    maker = model_entrypoint(model.backbone_name) if known else network_class(model)
+    package = package_of(maker.__module__)
     return _record(model.backbone, *package, code=code)
 
 

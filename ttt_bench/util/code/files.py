@@ -3,7 +3,7 @@
 These are the files of the installed distribution that provides a module, or else those of its
 top-level package on disk, or its single file. In addition, modules that are imported from outside
 installed packages are followed, such as a helper in the same project folder. Of `ttt_bench`, only
-its methods are followed, each one with the method modules that it imports.
+its methods and networks are followed, each one with those of their modules that it imports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from ttt_bench.util.code.digest import digest_of
 
-OWN_METHODS = "ttt_bench.methods."
+OWN_PLUGINS = ("ttt_bench.methods.", "ttt_bench.model.networks.")
+"""Prefixes of the modules of `ttt_bench` that are plugins."""
 LIBRARIES = frozenset(
     {
         "ttt_bench",
@@ -137,14 +138,14 @@ def _module(name: str, file: str) -> Module | None:
 def _is_library(module: Module) -> bool:
     """Return whether a module is not followed."""
     top = module.name.partition(".")[0]
-    if module.name.startswith(OWN_METHODS):
+    if module.name.startswith(OWN_PLUGINS):
         return False
     return top in LIBRARIES or top in sys.stdlib_module_names - {"__main__"}
 
 
 def _files_of(module: Module) -> dict[str, Path]:
     """Return the files of a module's distribution or package: name -> path."""
-    if module.name.startswith(OWN_METHODS) or module.archived:
+    if module.name.startswith(OWN_PLUGINS) or module.archived:
         return {module.path: module.file}
     distribution = provider(module)
     if distribution is not None:
@@ -207,9 +208,10 @@ def _absolute(imported: str, package: str) -> str:
 
 
 def _locate(name: str) -> Module | None:
-    """Return the module of that name if it is a method of ours or no installed package has it."""
-    if name.startswith(OWN_METHODS):
-        return find_module(".".join(name.split(".")[:3]))
+    """Return the module of that name if it is a plugin of ours or no installed package has it."""
+    for prefix in OWN_PLUGINS:
+        if name.startswith(prefix):
+            return find_module(".".join(name.split(".")[: prefix.count(".") + 1]))
     top = name.partition(".")[0]
     if not top or top in LIBRARIES or top in sys.stdlib_module_names:
         return None
