@@ -14,12 +14,12 @@ from support.toy import Toy
 
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.errors import BenchError, ProcessError
-from ttt_bench.registry import METHODS
-from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.registry import METHODS, members
 from ttt_bench.util.code.files import code_files
 from ttt_bench.util.hashing import code_hash, hash_of, hash_source
 
 Plugins = Callable[[str, str, str], None]
+OWN = (*members("all"), *members("more"))
 GOOD = "from support.toy import Toy\nclass Method(Toy):\n    name = 'mine'\n"
 
 
@@ -45,7 +45,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Plugins
 
 def test_a_new_entry_point_is_enough(plugins: Plugins) -> None:
     plugins("mine", "a_plugin", GOOD)
-    assert METHODS.names() == (*METHOD_ORDER, "mine"), "the papers' rows come first"
+    assert METHODS.names() == (*OWN, "mine"), "the papers' rows come first"
     assert METHODS.load("mine").name == "mine"
     entry = METHODS.entry("mine")
     assert (entry.origin, entry.location) == ("a_plugin 1.0", "a_plugin:Method")
@@ -111,7 +111,7 @@ def test_a_name_registered_in_this_process_is_checked_too() -> None:
 
 def test_a_clash_names_both_sides_and_leaves_the_others(plugins: Plugins) -> None:
     plugins("tent", "rival_plugin", GOOD)
-    assert METHODS.names() == METHOD_ORDER
+    assert METHODS.names() == OWN
     assert [entry.package for entry in METHODS.entries() if entry.name == "tent"] == [
         "rival_plugin",
         "ttt-bench",
@@ -136,7 +136,7 @@ def test_a_registry_can_be_extended_for_a_while() -> None:
         assert METHODS.load("toy") is Toy
         with METHODS.extended({"tent": Toy}), pytest.raises(BenchError, match="in this process"):
             METHODS.load("tent")
-    assert METHODS.names() == METHOD_ORDER
+    assert METHODS.names() == OWN
 
 
 def test_code_is_hashed_without_comments_and_docstrings() -> None:

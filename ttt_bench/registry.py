@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.config.preset import SECTIONS
-from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.results.method_order import METHOD_ORDER, MORE, PAPERS
 from ttt_bench.util.code.plugins import Registry
 
 if TYPE_CHECKING:
@@ -49,15 +49,40 @@ def _method_problems(loaded: Any, name: str) -> Iterator[str]:
             yield f"has a `{attribute}` that is not a ttt_bench.adapter.Hparams"
 
 
+GROUPS = {
+    "all": "the papers' methods",
+    "more": "further methods of this package",
+    "everything": "all installed methods",
+}
+"""Name of a group of methods -> what it contains; a name in `--methods`."""
+
+
 METHODS: Registry[type[Adapter]] = Registry(
     "method",
     group="ttt_bench.methods",
     problems=_method_problems,
     order=METHOD_ORDER,
-    reserved=("all", "batch", *SECTIONS),
+    reserved=(*GROUPS, "batch", *SECTIONS),
     guard=unchanged_process,
 )
 """The registered methods, in the order of the papers' tables."""
+
+
+def members(group: str) -> tuple[str, ...]:
+    """Return the registered methods of a group, in listing order."""
+    own = {"all": PAPERS, "more": MORE}.get(group)
+    return tuple(name for name in METHODS.names() if own is None or name in own)
+
+
+def group_of(method: str) -> str:
+    """Return the smallest group that contains a method."""
+    return next((group for group in ("all", "more") if method in members(group)), "everything")
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the methods of a list of methods and groups, each once."""
+    several = [members(name) if name in GROUPS else (name,) for name in names]
+    return tuple(dict.fromkeys(name for group in several for name in group))
 
 
 def _network_problems(loaded: Any, name: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ def test_installing_it_suffices(installed: Path, tmp_path: Path) -> None:
     }
     assert listed["smooth"]["package"] == "smooth-depth"
     planned = json.loads(
-        call(*RUN, "--methods", "all", "--plan", "--json", "--results", str(tmp_path)).stdout
+        call(*RUN, "--methods", "everything", "--plan", "--json", "--results", str(tmp_path)).stdout
     )
     assert "smooth" in {record["method"] for record in planned}
     assert "chosen on the tune split" in call("methods", "show", "smooth", COLUMNS="160").stdout
@@ -140,8 +140,8 @@ def test_a_broken_one_is_refused_by_name_and_the_others_work(broken: str, tmp_pa
 
 
 @pytest.mark.parametrize("broken", ["no_import"], indirect=True)
-def test_all_methods_means_all_but_a_broken_one(broken: str, tmp_path: Path) -> None:
-    notices = notices_of_plan("all", tmp_path)
+def test_everything_means_all_but_a_broken_one(broken: str, tmp_path: Path) -> None:
+    notices = notices_of_plan("everything", tmp_path)
     assert broken in notices
     assert "package broken-method" in notices
 

@@ -12,7 +12,7 @@ from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.registry import METHODS
-from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.results.method_order import PAPERS
 from ttt_bench.results.published.hyperparameters import departures, published_settings
 
 FILE = Path(package.__file__).with_name("hyperparameters.csv")
@@ -30,7 +30,7 @@ def test_every_line_of_the_file_is_read() -> None:
     assert [",".join(vars(one).values()) for one in published_settings()] == lines
 
 
-@pytest.mark.parametrize("method", METHOD_ORDER)
+@pytest.mark.parametrize("method", PAPERS)
 def test_a_method_has_the_published_hyperparameters(method: str) -> None:
     own = of_preset(method)
     for one in published_settings():

@@ -11,7 +11,7 @@ from ttt_bench.cli.options import Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, show, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import METHODS
+from ttt_bench.registry import GROUPS, METHODS, group_of
 from ttt_bench.sweep.resolve import resolve
 
 if TYPE_CHECKING:
@@ -31,14 +31,18 @@ def list_methods(as_json: Json = False) -> None:
     rows = [
         {
             "method": entry.name,
+            "group": group_of(entry.name),
             "package": entry.package,
             "version": entry.version,
             "location": entry.location,
         }
         for entry in METHODS.entries()
     ]
-    columns = ("method", "package", "version", "location")
+    columns = ("method", "group", "package", "version", "location")
     show(rows, columns, title="methods", as_json=as_json)
+    if not as_json:
+        for group, meaning in GROUPS.items():
+            stdout.print(f"--methods {group}: {meaning}", markup=False)
 
 
 @app.command("show")

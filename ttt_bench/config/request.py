@@ -39,7 +39,10 @@ class Request(Strict):
     """
 
     methods: tuple[str, ...] = Field(
-        ("all",), min_length=1, description="Methods: all, or names joined by commas (base,tent)."
+        ("all",),
+        min_length=1,
+        description="Methods: names joined by commas (base,tent), or groups: all (the papers' "
+        "eleven), more (further ones of this package), everything (all installed).",
     )
     pair: tuple[str, ...] = Field(
         ("rooms:rooms-mix",),

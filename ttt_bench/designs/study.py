@@ -155,9 +155,9 @@ class Study(Strict):
         return self.arms or (Arm(label="default"),)
 
     def methods_of(self, arm: Arm) -> tuple[str, ...]:
-        """Return the methods of an arm, Base first unless they are all methods."""
+        """Return the methods and groups of an arm, Base first unless they are all methods."""
         own = arm.methods or self.methods
-        return own if "all" in own else tuple(dict.fromkeys((BASE, *own)))
+        return own if own == ("all",) else tuple(dict.fromkeys((BASE, *own)))
 
 
 def study_from(name: str, entries: Mapping[str, Any], place: str) -> Study:

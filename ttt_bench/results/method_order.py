@@ -1,6 +1,6 @@
-"""The order of the methods in tables and listings."""
+"""The order and the groups of the methods in tables and listings."""
 
-METHOD_ORDER = (
+PAPERS = (
     "base",
     "norm",
     "tent",
@@ -13,4 +13,8 @@ METHOD_ORDER = (
     "nc_ttt",
     "s4t",
 )
-"""Names in the order of the rows of the papers' tables. Other methods follow, sorted by name."""
+"""Names in the order of the rows of the papers' tables."""
+MORE = ("eata", "sar", "cotta", "memo", "rotta")
+"""Further methods of this package, which the papers do not compare."""
+METHOD_ORDER = (*PAPERS, *MORE)
+"""The order in tables. Methods of other packages follow, sorted by name."""

@@ -123,8 +123,7 @@ def plan_affinity(request: Request, study: Study, progress: Progress) -> Affinit
             f"remove --protocol {','.join(request.protocol)}"
         )
     named = request.methods if request.methods != ("all",) else study.methods
-    methods = named if "all" in named else tuple(dict.fromkeys((BASE, *named)))
-    wanted = request.model_copy(update={"methods": methods, "control": ("none",)})
+    wanted = request.model_copy(update={"methods": (BASE, *named), "control": ("none",)})
     sweep = plan_sweep(resolve(wanted), progress)
     cells = [cell for cell in sweep.cells if cell.reason is None]
     bases = {(cell.opened.pair.name, cell.seed): cell for cell in cells if cell.method == BASE}

@@ -73,10 +73,9 @@ def study_request(request: Request, steps: Sequence[int]) -> Request:
         )
     if len(request.protocol) > 1:
         raise BenchError("--protocol: study rate takes one protocol; run it once per protocol")
-    named = "all" not in request.methods
     return request.model_copy(
         update={
-            "methods": tuple(dict.fromkeys((BASE, *request.methods))) if named else request.methods,
+            "methods": (BASE, *request.methods),
             "steps": max(steps, default=None),
         }
     )

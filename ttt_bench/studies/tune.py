@@ -74,13 +74,12 @@ def tuning_request(request: Request, *, source: str, shift: str, seed: int) -> R
     if source not in DATASETS.names():
         raise unknown("source", source, DATASETS.names())
     shifts = "+".join(map(str, parse_shifts(shift)))
-    named = "all" not in request.methods
     return request.model_copy(
         update={
             "pair": (f"{source}:{source}+{shifts}",),
             "seeds": (seed,),
             "set": {**request.set, SPLIT_SETTING: SPLIT},
-            "methods": tuple(dict.fromkeys((BASE, *request.methods))) if named else request.methods,
+            "methods": (BASE, *request.methods),
         }
     )
 

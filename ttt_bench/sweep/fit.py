@@ -117,7 +117,7 @@ def fit_methods(
     refused = [
         f"{opened.pair.name}: {fit.settings.adapter.name} {fit.reason}"
         for fit in methods
-        if fit.reason and resolved.named
+        if fit.reason and fit.settings.adapter.name in resolved.named
     ]
     label, names = opened.preset.model.label, [one.adapter.name for one in settings]
     equal = "norm" in names and not network.batchnorm

@@ -27,7 +27,7 @@ class RequestedMethods:
 def requested_methods(resolved: ResolvedRequest) -> tuple[RequestedMethods, list[str]]:
     """Return the settings of all methods in the presets of all pairs."""
     classes, broken = _load_methods(resolved)
-    problems = broken if resolved.named else []
+    problems = [problem for name, problem in broken if name in resolved.named]
     settings: dict[str, list[MethodSettings]] = {}
     for name, preset in {one.preset_name: one.preset for one in resolved.pairs}.items():
         found = [
@@ -37,7 +37,7 @@ def requested_methods(resolved: ResolvedRequest) -> tuple[RequestedMethods, list
         settings[name] = [value for value, _ in found if value is not None]
         problems = [*problems, *(problem for _, new in found for problem in new)]
     problems = [*problems, *_unused_problems(resolved)]
-    notices = [] if resolved.named else [f"left out: {problem}" for problem in broken]
+    notices = [f"left out: {problem}" for name, problem in broken if name not in resolved.named]
     return RequestedMethods(settings=settings, notices=notices), problems
 
 
@@ -54,8 +54,10 @@ def _unused_problems(resolved: ResolvedRequest) -> list[str]:
     return problems
 
 
-def _load_methods(resolved: ResolvedRequest) -> tuple[list[type[Adapter]], list[str]]:
-    """Return the classes of the methods, and the problems of those that cannot be loaded."""
-    found = [attempt(METHODS.load, name) for name in resolved.methods]
-    classes = [method for method, _ in found if method is not None]
-    return classes, [problem for _, new in found for problem in new]
+def _load_methods(
+    resolved: ResolvedRequest,
+) -> tuple[list[type[Adapter]], list[tuple[str, str]]]:
+    """Return the classes of the methods, and name and problem of those that cannot be loaded."""
+    found = {name: attempt(METHODS.load, name) for name in resolved.methods}
+    classes = [method for method, _ in found.values() if method is not None]
+    return classes, [(name, problem) for name, (_, new) in found.items() for problem in new]

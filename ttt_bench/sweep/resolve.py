@@ -16,7 +16,7 @@ from ttt_bench.data.shifts.streams import Stream, parse_stream
 from ttt_bench.data.variants import DataVariant, find_variant
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.protocols import PROTOCOLS, protocol_of
-from ttt_bench.registry import METHODS
+from ttt_bench.registry import GROUPS, METHODS, expanded
 from ttt_bench.sweep.launchers.registry import find_launcher
 from ttt_bench.util.hashing import hash_file
 from ttt_bench.util.os_errors import explained_reading, file_bytes
@@ -51,7 +51,8 @@ class ResolvedRequest:
         stream: the order of the target images.
         variant: the data handling.
         methods: names of the methods.
-        named: whether the user named the methods. If not, those that do not apply are skipped.
+        named: the methods that the user named. Others, members of a group that do not apply, are
+            skipped.
         weights: hash of the file of --source-weights; None if source models are trained here.
         tuned: the file of --tuned; None if it is not used.
     """
@@ -61,7 +62,7 @@ class ResolvedRequest:
     stream: Stream
     variant: DataVariant
     methods: tuple[str, ...]
-    named: bool
+    named: frozenset[str]
     weights: str | None
     tuned: TunedFile | None = None
 
@@ -103,14 +104,13 @@ def resolve(request: Request) -> ResolvedRequest:
     )
     assert stream is not None
     mirror.synchronise(request.results)
-    named = request.methods != ("all",)
     return ResolvedRequest(
         request=request,
         pairs=tuple(pairs),
         stream=stream,
         variant=find_variant(request.data_variant),
-        methods=request.methods if named else METHODS.names(),
-        named=named,
+        methods=expanded(request.methods),
+        named=frozenset(request.methods) - GROUPS.keys(),
         weights=weights,
         tuned=tuned,
     )
@@ -147,13 +147,8 @@ def _split_problems(pairs: list[ResolvedPair]) -> list[str]:
 
 
 def _method_problems(request: Request) -> list[str]:
-    known = [*METHODS.names(), "all"]
-    problems = [
-        str(unknown("method", name, known)) for name in request.methods if name not in known
-    ]
-    if "all" in request.methods and len(request.methods) > 1:
-        problems.append("--methods all means every method; do not combine it with other names")
-    return problems
+    known = [*METHODS.names(), *GROUPS]
+    return [str(unknown("method", name, known)) for name in request.methods if name not in known]
 
 
 def _pairs(request: Request) -> tuple[list[Pair], list[str]]:

@@ -15,7 +15,7 @@ from ttt_bench.config.preset import default_preset, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.data.pair import find_pair
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.registry import METHODS
+from ttt_bench.registry import GROUPS, METHODS, expanded
 from ttt_bench.results import measurements
 from ttt_bench.results.timings import KIND, NSTEPS, PREDICT, RESET, STEP
 from ttt_bench.studies.timing.machine import machine, product_speed
@@ -82,9 +82,9 @@ def plan_timings(request: Request) -> TimingPlan:
 
 
 def _methods(request: Request, sizes: Sizes) -> list[MethodSettings]:
-    names = METHODS.names() if request.methods == ("all",) else request.methods
+    names = expanded(request.methods)
     problems = [
-        str(unknown("method", name, (*METHODS.names(), "all")))
+        str(unknown("method", name, (*METHODS.names(), *GROUPS)))
         for name in names
         if name not in METHODS.names()
     ]
