@@ -26,8 +26,8 @@ def test_predictions_by_hand(adapter: Any, mode: str) -> None:
     )
 
 
-def test_mixed_statistics_move_once_a_batch_and_are_predicted_with() -> None:
-    adapter = NormAdapt(NormOptions(mix=True))
+def test_accumulated_statistics_move_once_a_batch_and_are_predicted_with() -> None:
+    adapter = NormAdapt(NormOptions(accumulate=True))
     first, second = random_images(seed=1), random_images(seed=2)
     session = tiny_session(adapter, Optimiser(), images=first)
     plain = PlainNet(tiny_net(adapter))
@@ -40,6 +40,37 @@ def test_mixed_statistics_move_once_a_batch_and_are_predicted_with() -> None:
     plain.assert_equal(session.net)
     session.reset()
     PlainNet(tiny_net(adapter)).assert_equal(session.net)
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [({"share": 0.3}, 0.3), ({"prior": 6}, 2 / 8), ({"prior": 0}, 1.0)],
+)
+def test_alpha_bn_predicts_with_mixed_statistics_by_hand(
+    options: dict[str, Any], share: float
+) -> None:
+    adapter = NormAdapt(NormOptions(**options))
+    first, second = random_images(seed=1), random_images(seed=2)
+    session = tiny_session(adapter, Optimiser(), images=first)
+    assert session.plan.share == share
+    plain = PlainNet(tiny_net(adapter))
+    for number, images in enumerate((first, second)):
+        session.begin_batch(number, images)
+        assert_same_predictions(session.predict(images), plain.predict(images, "mix", share))
+    plain.assert_equal(session.net)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"share": 0.1, "prior": 16}, "give one of them"),
+        ({"share": 0.1, "accumulate": True}, "norm.norm_momentum"),
+        ({"prior": 16, "accumulate": True}, "norm.norm_momentum"),
+    ],
+)
+def test_two_ways_to_mix_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NormOptions(**options)
 
 
 @pytest.mark.parametrize("adapter", [Base(), NormAdapt()])

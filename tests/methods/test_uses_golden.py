@@ -22,6 +22,7 @@ FUNCTIONS = sorted(
     c.removeprefix(PREFIX).rsplit(".", 1) for c in CONTRACTS.values() if c.startswith(PREFIX)
 )
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("norm", "mixed_statistics"): {"share": 0.1},
     ("ttt", "rotate_batch_expand"): {"rotation": "expand"},
     ("tipi", "gaussian_kl"): {"tasks": "all"},
     ("nc_ttt", "batch_summed_noise"): {"noise": "batch_summed"},
@@ -65,7 +66,8 @@ def used(method: str, options: tuple[tuple[str, Any], ...]) -> set[str]:
     with counting(method, names) as calls:
         subject = Subject.create(METHODS.load(method), dict(options), BACKBONE, torch.device("cpu"))
         images = subject.images()
-        subject.session(begin=images).adapt(images)
+        session = subject.session(begin=images)
+        _ = session.adapt(images) if session.moved else session.predict(images)
     return calls
 
 
@@ -73,12 +75,12 @@ def used(method: str, options: tuple[tuple[str, Any], ...]) -> set[str]:
 def counting(method: str, names: Iterable[str]) -> Iterator[set[str]]:
     """Yield a set that gets the name of every function or class of a method that is called.
 
-    A function is replaced in each module of the methods that uses it. Of a class its construction
-    counts, or its `add` if it is one of `FOLDS`.
+    A function is replaced in each module of the package that uses it: some are the harness's. Of a
+    class its construction counts, or its `add` if it is one of `FOLDS`.
     """
     calls: set[str] = set()
     module = importlib.import_module(f"{PREFIX}{method}")
-    users = [user for name, user in sys.modules.items() if name.startswith(PREFIX)]
+    users = [user for name, user in sys.modules.items() if name.startswith("ttt_bench.")]
     with pytest.MonkeyPatch.context() as patch:
         for user in users:
             for value in vars(user).values():

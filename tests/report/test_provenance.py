@@ -38,14 +38,14 @@ def test_shared_and_other_entries_are_the_manifest(manifests: list[dict[str, Any
 def test_entries_are_stated_once(tmp_path: Path) -> None:
     for seed in (0, 1):
         add_cell(tmp_path, "tent", gains(0, 1), config=f"t{seed}", seed=seed)
-    add_cell(tmp_path, "norm", gains(0, 1), config="n0", manifest={"options": {"mix": True}})
+    add_cell(tmp_path, "norm", gains(0, 1), config="n0", manifest={"options": {"accumulate": True}})
     (comparison,) = compared(tmp_path)
     found = provenance(comparison.cells)
     assert found.count == 3
     assert json.loads(found.shared)["preset"] == "quick"
     norm, tent = found.rows
     assert (norm.label, tent.label) == ("norm", "tent")
-    assert json.loads(norm.shared)["options"] == {"mix": True}
+    assert json.loads(norm.shared)["options"] == {"accumulate": True}
     assert json.loads(tent.shared) == {"method": "tent"}
     assert [json.loads(text) for text in tent.cells.values()] == [{"seed": 0}, {"seed": 1}]
     assert list(norm.cells) == ["norm, seed 0: done, configuration n0"]

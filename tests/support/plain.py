@@ -58,15 +58,18 @@ class PlainNet:
         mode: str,
         last: int = 4,
         statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+        share: float = 0.0,
     ) -> list[Tensor]:
         """Return s1..s`last`: normalised image, then convolution, BatchNorm, ReLU per stage.
 
         Args:
-            mode: "running", "batch" or "ema", as `Norm` names them; "ema" moves the running
+            mode: "running", "batch", "ema" or "mix", as `Norm` names them; "ema" moves the running
             statistics in place.
             statistics: a second set of them, by layer, in place of the network's own.
+            share: weight of the batch under "mix".
         """
-        return [outputs.relu() for outputs in self.norm_outputs(images, mode, last, statistics)]
+        found = self.norm_outputs(images, mode, last, statistics, share)
+        return [outputs.relu() for outputs in found]
 
     def norm_outputs(
         self,
@@ -74,6 +77,7 @@ class PlainNet:
         mode: str,
         last: int = 4,
         statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+        share: float = 0.0,
     ) -> list[Tensor]:
         """Return every BatchNorm layer's output before the ReLU; arguments as of `stages`."""
         x = (images - self.b["model.mean"]) / self.b["model.std"]
@@ -89,10 +93,16 @@ class PlainNet:
                 count = x[:, 0].numel()
                 batch_mean = x.sum(dim=(0, 2, 3)) / count
                 batch_var = ((x - batch_mean.view(1, -1, 1, 1)) ** 2).sum(dim=(0, 2, 3)) / count
+                unbiased = batch_var.detach() * count / (count - 1)
                 if mode == "ema":
                     mean.mul_(1 - MOMENTUM).add_(MOMENTUM * batch_mean.detach())
-                    var.mul_(1 - MOMENTUM).add_(MOMENTUM * batch_var.detach() * count / (count - 1))
+                    var.mul_(1 - MOMENTUM).add_(MOMENTUM * unbiased)
                 used = batch_mean, batch_var
+                if mode == "mix":
+                    used = (
+                        (1 - share) * mean + share * batch_mean.detach(),
+                        (1 - share) * var + share * unbiased,
+                    )
             else:
                 used = mean.clone(), var.clone()
             unit = (x - used[0].view(1, -1, 1, 1)) / (used[1].view(1, -1, 1, 1) + EPS) ** 0.5
@@ -127,10 +137,11 @@ class PlainNet:
             for task in tasks
         }
 
-    def predict(self, images: Tensor, mode: str) -> dict[str, Tensor]:
-        """Return every task's output on images."""
+    def predict(self, images: Tensor, mode: str, share: float = 0.0) -> dict[str, Tensor]:
+        """Return every task's output on images; arguments as of `stages`."""
         with torch.no_grad():
-            return self.outputs(self.stages(images, mode), (images.shape[2], images.shape[3]))
+            stages = self.stages(images, mode, share=share)
+            return self.outputs(stages, (images.shape[2], images.shape[3]))
 
     def descend(
         self, loss: Tensor, moves: Callable[[str], bool], lr: float, weight_decay: float = 0.0

@@ -7,6 +7,7 @@ from ttt_bench.model.batchnorm import (
     BATCH_NORMS,
     NormController,
     affine_parameters,
+    mixed_statistics,
     running_statistics,
     set_norm,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "initial_weights",
     "linear_weights",
     "load_weights",
+    "mixed_statistics",
     "resize",
     "running_statistics",
     "set_norm",

@@ -60,6 +60,23 @@ def batch_statistics(x: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
     return x.mean(axes), x.var(axes, correction=int(unbiased))
 
 
+def mixed_statistics(
+    features: Tensor, mean: Tensor, var: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Return a layer's statistics mixed with those of its inputs, without gradients.
+
+    They are (1 - alpha) stored + alpha batch, with the unbiased variance of the batch.
+
+    Args:
+        features: inputs of the layer (B, C, ...).
+        mean: stored mean (C,).
+        var: stored variance (C,).
+        alpha: weight of the batch in [0, 1].
+    """
+    batch_mean, batch_var = batch_statistics(features.detach(), unbiased=True)
+    return mean.lerp(batch_mean, alpha), var.lerp(batch_var, alpha)
+
+
 def set_norm(model: nn.Module, mode: Norm) -> None:
     """Set every BatchNorm layer of a model to running, batch or moved statistics.
 
@@ -139,10 +156,8 @@ class NormController:
     def _mix(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
         """Let a layer normalise with its statistics mixed with those of its inputs (B, C, ...)."""
         assert self.share is not None
-        own = _own_statistics(layer)
-        found = batch_statistics(inputs[0].detach(), unbiased=True)
-        mixed = [one.lerp(new, self.share) for one, new in zip(own, found, strict=True)]
-        _replace(layer, mixed[0], mixed[1])
+        mixed = mixed_statistics(inputs[0], *_own_statistics(layer), self.share)
+        _replace(layer, *mixed)
 
     def _exchange(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Replace the running statistics by `stats`; return the previous ones."""
