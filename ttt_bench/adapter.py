@@ -324,6 +324,8 @@ class Adapter(ABC, Generic[OptionsT, ExtraT]):
     original: ClassVar[Hparams] = PAPER
     uncounted: ClassVar[tuple[str, ...]] = ()
     """Parameters of `extra` that belong to the training recipe and are left out of counts."""
+    depends_on: ClassVar[tuple[type, ...]] = ()
+    """Classes of other packages whose code belongs to the keys of cells, as the method's own."""
     check_options: ClassVar[Mapping[str, Any]] = {}
     """Options that `methods check` uses in place of the defaults.
 

@@ -52,7 +52,16 @@ class _Case:
     @property
     def path(self) -> Path:
         """The file of the verdict."""
-        key = hash_of([self.name, code_hash(self.method), kit(), versions(), self.options], 16)
+        key = hash_of(
+            [
+                self.name,
+                code_hash(self.method, *self.method.depends_on),
+                kit(),
+                versions(),
+                self.options,
+            ],
+            16,
+        )
         return cache_folder() / FOLDER / f"{key}.json"
 
 

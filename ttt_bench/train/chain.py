@@ -225,7 +225,7 @@ def _stage(
 
 def method_code(adapter: Adapter) -> str:
     """Return the hash of a method's code."""
-    return code_hash(type(adapter), type(adapter.options))
+    return code_hash(type(adapter), type(adapter.options), *adapter.depends_on)
 
 
 def _method(adapter: Adapter) -> dict[str, Any]:
