@@ -1,7 +1,7 @@
 """Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, scale,
 demo, example.
 
-`nox -s NAME` runs one.
+`nox -s NAME` runs one. With `uv`, environments are made in seconds instead of minutes.
 """
 
 from __future__ import annotations
@@ -14,34 +14,38 @@ import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "uv|virtualenv"
+
+SUITE = ("pip", "-e", ".[dev]")
+"""What the test suite needs; some tests install packages with pip, which uv leaves out."""
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the test suite."""
-    session.install("-e", ".[dev]")
+    session.install(*SUITE)
     session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """Run the test suite with the lowest version of every direct dependency; needs `uv`."""
-    session.install("pip")  # some tests install packages
+    session.install("pip")  # not its lowest version
     session.install("--resolution", "lowest-direct", "-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="uv")
 def newest(session: nox.Session) -> None:
-    """Run the test suite with the newest version of every dependency."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    """Run the test suite with the newest version of every dependency; needs `uv`."""
+    session.install("--upgrade", *SUITE)
     session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that the suite leaves out: every method on more backbones."""
-    session.install("-e", ".[dev]")
+    session.install(*SUITE)
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
 
 
