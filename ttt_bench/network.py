@@ -9,7 +9,7 @@ but the heads; docs/adding-a-network.md has an example.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
@@ -51,11 +51,13 @@ class Network(nn.Module, ABC):
 
     Attributes:
         name: the name in `model.architecture`, equal to that of the entry point.
-        summary: a short description for listings.
+        summary: a short description for `networks show`.
         Options: the options, which `model.architecture_args` sets.
         head_tasks: the tasks that it can have heads for; None for every task.
         own_backbone: name of the backbone if `make_backbone` always makes the same one, instead of
             that in `model.backbone`; empty otherwise.
+        check_model: settings `model.*` that `networks check` builds it with, by key without
+            `model.`; by default the backbone is timm's `test_resnet`.
         options: the values of the options.
         backbone: the layers that compute the stages, and no others.
         heads: everything behind the stages.
@@ -69,6 +71,7 @@ class Network(nn.Module, ABC):
     Options: ClassVar[type[NetworkOptions]] = NetworkOptions
     head_tasks: ClassVar[frozenset[str] | None] = None
     own_backbone: ClassVar[str] = ""
+    check_model: ClassVar[Mapping[str, Any]] = {}
     options: Any
     backbone: nn.Module
     heads: nn.Module

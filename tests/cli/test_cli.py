@@ -84,6 +84,10 @@ def test_version_and_help() -> None:
         (("data", "show", "rooms", "--size", "64"), "--size takes HEIGHTxWIDTH"),
         (("params", "--tasks", "depht"), "unknown task 'depht'; did you mean depth"),
         (("params", "--backbone", "resnet51"), "unknown backbone 'resnet51'; did you mean resnet5"),
+        (
+            ("params", "--set", "model.architecture=hypercolum"),
+            "unknown network 'hypercolum'; did you mean hypercolumn",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_names(
@@ -204,7 +208,7 @@ def test_params_are_the_papers_at_resnet_50(tmp_path: Path) -> None:
     table = call("params", "--backbone", "resnet50", "--out", str(tmp_path)).stdout
     for name in ("parameters.md", "parameters.tex", "parameters.csv"):
         assert "29.24" in (tmp_path / name).read_text(encoding="utf-8"), name
-    assert "trainable parameters, resnet50, " in table
+    assert "trainable parameters, hypercolumn on resnet50, " in table
     assert "29.24" in table, "published for any weights of the architecture"
     records = {record["method"]: record for record in json.loads(call("params", "--json").stdout)}
     assert records["base"] == {
@@ -246,7 +250,7 @@ def test_a_card_describes_a_method() -> None:
         for record in json.loads(call("methods", "show", "s4t", "--json").stdout)
     }
     assert fields["own source model"] == "yes"
-    assert "resnet50, initial weights: timm tv_in1k" in fields["published network"]
+    assert "hypercolumn on resnet50.tv_in1k, initial weights: timm tv_in1k" in fields["network"]
     assert fields["option lambda_tp"]["paper"] == "1.0"
     assert fields["option lambda_tp"]["original"] == "official"
     assert "every method" in fields["--hparams paper"]

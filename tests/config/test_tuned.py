@@ -123,7 +123,7 @@ def test_a_run_that_differs_is_refused_with_the_difference(tmp_path: Path) -> No
     assert tuned_problems(file, conditions(), [("tent", 3)]) == []
     other = resolve_preset("smoke", {"model.backbone": "resnet18"})
     for changed, part in (
-        ({"preset": other}, "model test_resnet"),
+        ({"preset": other}, "model hypercolumn on test_resnet"),
         ({"preset_name": "quick"}, "preset smoke, but the run has quick"),
         ({"protocol": "episodic"}, "protocol online, but the run has episodic"),
         ({"source": "nyud"}, "source rooms, but the run has nyud"),

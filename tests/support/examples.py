@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 
 def pip_install(package: Path, folder: Path) -> None:
@@ -17,6 +19,13 @@ def pip_install(package: Path, folder: Path) -> None:
     options = ["-q", "--no-deps", "--no-build-isolation", "--target", str(folder)]
     command = [sys.executable, "-m", "pip", "install", *options, str(package)]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def unpack_wheel(package: Path, folder: Path) -> None:
+    """Build a package's wheel and unpack it into a folder, which takes less time than pip."""
+    (wheel,) = WheelBuilder(str(package)).build(directory=str(folder / "wheels"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
 
 
 @contextmanager

@@ -75,13 +75,16 @@ def _meta_model(
 
 @lru_cache(maxsize=64)
 def _forward_error(identity: _Identity, size: tuple[int, int]) -> str | None:
+    model = deepcopy(_meta_model(*identity))
     try:
-        deepcopy(_meta_model(*identity))(torch.empty(2, 3, *size, device="meta"))
+        outputs = model(torch.empty(2, 3, *size, device="meta"))
     except BenchError:
         raise
     except Exception as error:  # timm's networks of fixed size raise various errors
         return str(error)
-    return None
+    found = {task: tuple(output.shape) for task, output in outputs.items()}
+    wanted = {task: (2, outputs, *size) for task, outputs in model.tasks.items()}
+    return None if found == wanted else f"its outputs for 2 images have the shapes {found}"
 
 
 def plan_of(net: Net, adapter: Adapter, target: Target) -> Plan:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ttt_bench import __version__
-from ttt_bench.cli import methods, results, study
+from ttt_bench.cli import methods, networks, results, study
 from ttt_bench.cli.compare import compare
 from ttt_bench.cli.datasets import data, pairs
 from ttt_bench.cli.output import stderr
@@ -55,6 +55,7 @@ app.command("params")(params)
 app.command("time")(time_methods)
 app.command("work", hidden=True)(work)
 app.add_typer(methods.app, name="methods")
+app.add_typer(networks.app, name="networks")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")

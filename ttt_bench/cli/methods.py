@@ -47,12 +47,16 @@ def list_methods(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_method(
-    name: Annotated[str, typer.Argument(help="Name of the method.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of the method.")],
+    sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
     """Describe a method: its source training, its updates, its cost and its options."""
     from ttt_bench.describe.card import card_rows, option_rows
 
-    card, options = card_rows(name), option_rows(name)
+    settings = parse_settings(sets)
+    resolve(Request(set=settings))
+    card, options = card_rows(name, settings), option_rows(name)
     if as_json:
         extra = [{"field": f"option {row['option']}", "value": row} for row in options]
         show([*card, *extra], ("field", "value"), title="", as_json=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +10,9 @@ import typer
 
 from ttt_bench.cli.options import AS_PATH, Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
-from ttt_bench.config.preset import resolve_preset
+from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.results.published import STRONG_BASELINE
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.atomic import require_writable
@@ -34,7 +35,10 @@ def params(
     *,
     backbone: Annotated[
         str | None,
-        typer.Option(help="timm backbone. Default: that of the preset paper.", show_default=False),
+        typer.Option(
+            help="timm backbone, as --set model.backbone. Default: that of the preset paper.",
+            show_default=False,
+        ),
     ] = None,
     classes: Annotated[
         int,
@@ -62,12 +66,12 @@ def params(
     """Count the trainable parameters of every method, in total and per part."""
     from ttt_bench.describe.parameters import parameter_rows
 
-    settings = parse_settings(sets)
-    backbone = backbone or resolve_preset("paper", {}).model.backbone
+    settings = parse_settings(sets) | ({"model.backbone": backbone} if backbone else {})
     resolve(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
-    rows = parameter_rows(backbone, names, classes=classes, settings=settings, progress=Display())
-    network = f"{backbone}, tasks {tasks}, {classes} classes"
+    model = resolve_preset("paper", settings).model
+    rows = parameter_rows(model, names, classes=classes, settings=settings, progress=Display())
+    network = f"{model.label}, tasks {tasks}, {classes} classes"
     if out is not None:
         _write(rows, network, out)
     show(
@@ -79,11 +83,25 @@ def params(
     )
     if as_json:
         return
-    say("published: millions, from S4T's supplement, Table 6")
+    for line in _published_lines(model, rows):
+        say(line)
     say("moved: parameters that the method updates at test time")
     for row in rows:
         if row["added"]:
             say(f"{row['method']}'s modules: {row['architecture']}")
+
+
+def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield where the published numbers come from, and each number of the strong baseline."""
+    if (model.architecture, model.backbone_name) != STRONG_BASELINE:
+        yield "published: millions, from S4T's supplement, Table 6 (ResNet-50)"
+        return
+    for row in rows:
+        if row["published"] is not None:
+            yield (
+                f"{row['method']}: {row['millions']} M (published {row['published']} M in S4T's "
+                "supplement, Table 3; backbone HRNet-W48 inferred)"
+            )
 
 
 def _write(rows: Sequence[Mapping[str, Any]], network: str, out: Path) -> None:

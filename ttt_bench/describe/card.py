@@ -20,7 +20,10 @@ from ttt_bench.adapter import (
     SourcePass,
     Target,
 )
+from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
+from ttt_bench.config.request import Request
+from ttt_bench.model.architecture import resolved_model
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import STAGES
 from ttt_bench.registry import METHODS
@@ -54,15 +57,21 @@ _OPTIMISER_WORDS = {
 
 
 @fixed_process()
-def card_rows(name: str) -> list[dict[str, str]]:
-    """Return a method's card under its default options: one row per field, with its value.
+def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
+    """Return a method's card: one row per field, with its value.
+
+    Args:
+        name: The method.
+        settings: `model.key` or `method.key` -> value, changes of the preset `paper` and of the
+            method's options.
 
     Raises:
-        BenchError: The method is unknown or invalid.
+        BenchError: The method is unknown or invalid, or does not fit the network.
     """
-    method = METHODS.load(name)
-    card, adapter = method.card, method()
-    plan = _plan(adapter)
+    method, preset = METHODS.load(name), resolve_preset("paper", settings or {})
+    model = resolved_model(preset.model)
+    card, adapter = method.card, resolve_method(method, preset, Request(set=settings or {})).adapter
+    plan = _plan(adapter, model)
     fields = {
         "method": card.title,
         "paper": card.paper,
@@ -79,7 +88,7 @@ def card_rows(name: str) -> list[dict[str, str]]:
         "architecture": card.architecture,
         "--hparams paper": method.paper.citation,
         "--hparams original": method.original.citation,
-        "published network": _network_words(_published_network()),
+        "network": _network_words(model),
         "code": METHODS.entry(name).location,
     }
     quirks = [{"field": "quirk", "value": _quirk_words(name, quirk)} for quirk in card.quirks]
@@ -132,21 +141,16 @@ def _option_words(field: FieldInfo, shaped: str) -> dict[str, str]:
     return {"meaning": f"{field.description}{shapes}", "citation": extra.get("citation", "")}
 
 
-def _plan(adapter: Adapter) -> Plan:
-    """Return the plan of a method that adapts the published network."""
+def _plan(adapter: Adapter, model: ModelConfig) -> Plan:
+    """Return the plan of a method that adapts a network."""
     channels = output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES)
-    return plan_of(meta_net(_published_network(), channels, adapter), adapter, TARGET)
-
-
-def _published_network() -> ModelConfig:
-    """Return the network of the published protocol."""
-    return resolve_preset("paper", {}).model
+    return plan_of(meta_net(model, channels, adapter), adapter, TARGET)
 
 
 def _network_words(model: ModelConfig) -> str:
     """Name a network and the weights that it starts from."""
     weights = initial_weights(model)["weights"] or "random"
-    return f"{model.backbone_name}, initial weights: {weights} (--preset paper)"
+    return f"{model.label}, initial weights: {weights} (as in --preset paper and --set)"
 
 
 def _values(hparams: Hparams) -> dict[str, Any]:

@@ -13,16 +13,18 @@ from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.describe.card import TARGET
 from ttt_bench.errors import BenchError
+from ttt_bench.model.architecture import resolved_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
 from ttt_bench.tasks import canonical, output_channels
+from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
 
 
 @fixed_process()
 def parameter_rows(
-    backbone: str,
+    model: ModelConfig,
     tasks: Sequence[str],
     *,
     classes: int,
@@ -34,7 +36,7 @@ def parameter_rows(
     A method that does not load is omitted with a notice.
 
     Args:
-        backbone: A timm backbone; the tag of its weights makes no difference.
+        model: The network.
         tasks: Names of tasks.
         classes: Number of semantic classes.
         settings: `method.key` -> value.
@@ -42,17 +44,17 @@ def parameter_rows(
 
     Returns:
         Rows with the total and its parts (`backbone`, `heads`, `added` by the method), the number
-        that the method updates (`moved`; None if a task is missing that the method needs), and
-        `published`: millions in S4T's supplement, Table 6, for ResNet-50 and four tasks.
+        that the method updates (`moved`; None if it cannot adapt this network), and `published`:
+        millions in S4T's supplement (`published_parameters`).
 
     Raises:
-        BenchError: A backbone or task is unknown, or a setting is invalid.
+        BenchError: A network, backbone or task is unknown, or a setting is invalid.
     """
-    names, model = canonical(tasks), ModelConfig(backbone=backbone)
-    published = published_parameters(model.backbone_name, names)
+    names, model = canonical(tasks), resolved_model(model)
+    published = published_parameters(model.architecture, model.backbone, names)
     rows = [
         {"method": adapter.name, "published": published.get(adapter.name)}
-        | _counts(adapter, model, names, classes)
+        | _counts(adapter, model, output_channels(adapter.own_tasks(names), classes), progress)
         for adapter in _adapters(settings, progress)
     ]
     if not rows:
@@ -75,13 +77,15 @@ def _adapters(settings: Mapping[str, Any], progress: Progress) -> list[Adapter]:
 
 
 def _counts(
-    adapter: Adapter, model: ModelConfig, tasks: tuple[str, ...], classes: int
+    adapter: Adapter, model: ModelConfig, channels: Mapping[str, int], progress: Progress
 ) -> dict[str, Any]:
-    """Return one method's numbers on a network for these tasks."""
-    own = adapter.own_tasks(tasks)
-    net = meta_net(model, output_channels(own, classes), adapter)
-    usable = adapter.needs().tasks <= set(own)
-    counts = parameter_counts(net, adapter, plan_of(net, adapter, TARGET).moves if usable else None)
+    """Return one method's numbers on a network with these output channels."""
+    net = meta_net(model, channels, adapter)
+    usable = adapter.needs().tasks <= channels.keys()
+    plan, problems = attempt(plan_of, net, adapter, TARGET) if usable else (None, [])
+    for problem in problems:
+        progress.notice(f"{adapter.name} does not fit {model.label}: {problem}")
+    counts = parameter_counts(net, adapter, plan.moves if plan else None)
     return {
         "millions": round(counts["total"] / 1e6, 2),
         **counts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from timm import is_model
@@ -14,8 +14,10 @@ from ttt_bench.model.network import StagedNetwork
 from ttt_bench.network import Network, NetworkOptions
 from ttt_bench.registry import NETWORKS
 from ttt_bench.tasks import canonical
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.hashing import code_hash, with_code
 from ttt_bench.util.input.validation import validated
+from ttt_bench.util.process import watched
 
 
 def build_model(config: ModelConfig, tasks: Mapping[str, int]) -> StagedNetwork:
@@ -31,11 +33,27 @@ def build_model(config: ModelConfig, tasks: Mapping[str, int]) -> StagedNetwork:
         BenchError: the network is unknown, an option is not allowed, it has no head for a task, or
             its backbone or weights are not available.
     """
-    kind, options = network_class(config), network_options(config)
+    return build_network(network_class(config), config, tasks)
+
+
+def build_network(
+    kind: type[Network], config: ModelConfig, tasks: Mapping[str, int]
+) -> StagedNetwork:
+    """Return a network of a class; the name in the configuration does not matter."""
     _check_heads(kind, tasks)
-    backbone, channels = kind.make_backbone(resolved_model(config), options)
-    network = kind(backbone, channels, tasks, options)
-    for module in network.modules():
+    config, options = _with_own_backbone(kind, config), _options(kind, config)
+    try:
+        with watched(f"network {kind.name}"):
+            backbone, channels = kind.make_backbone(config, options)
+            network = kind(backbone, channels, tasks, options)
+    except BenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise BenchError(
+            f"network {config.label} cannot be built: {describe(error, kind)}"
+        ) from error
+    modules: Iterator[Any] = network.modules()
+    for module in modules:
         # a method may read a layer's output in a hook; an in-place activation would overwrite it
         if hasattr(module, "inplace"):
             module.inplace = False
@@ -60,34 +78,34 @@ def network_class(config: ModelConfig) -> type[Network]:
     return NETWORKS.load(config.architecture)
 
 
-def network_options(config: ModelConfig) -> NetworkOptions:
-    """Return the options of a configuration's network.
+def _options(kind: type[Network], config: ModelConfig) -> NetworkOptions:
+    place = "setting model.architecture_args.{}".format
+    return validated(kind.Options, config.architecture_args, place)
 
-    Raises:
-        BenchError: an option is unknown (with the nearest names), or a value is not allowed.
-    """
-    kind = network_class(config)
-    return validated(
-        kind.Options, config.architecture_args, "setting model.architecture_args.{}".format
-    )
+
+def _with_own_backbone(kind: type[Network], config: ModelConfig) -> ModelConfig:
+    own = kind.own_backbone
+    return config.model_copy(update={"backbone": own}) if own else config
 
 
 def resolved_model(config: ModelConfig) -> ModelConfig:
     """Return the configuration with the backbone that is used: a network may have its own.
 
     Raises:
-        BenchError: the network is unknown, or an option is not allowed.
+        BenchError: the network is unknown, an option is unknown (with the nearest names), or its
+            value is not allowed.
     """
-    network_options(config)
-    own = network_class(config).own_backbone
-    return config.model_copy(update={"backbone": own}) if own else config
+    kind = network_class(config)
+    _options(kind, config)
+    return _with_own_backbone(kind, config)
 
 
 def network_fields(config: ModelConfig) -> dict[str, Any]:
     """Return everything that a network depends on besides its initial weights."""
+    options = _options(network_class(config), config)
     return {
         **resolved_model(config).model_dump(mode="json", exclude={"weights"}),
-        "architecture_args": network_options(config).model_dump(mode="json"),
+        "architecture_args": options.model_dump(mode="json"),
         "network_code": network_code(config),
         **with_code(backbone_code(config), "backbone_code"),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Generic, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ttt_bench.model.split import BatchSplit
 from ttt_bench.network import STAGES, Network, OptionsT
 
 
-class StagedNetwork(Network):
+class StagedNetwork(Network, Generic[OptionsT]):
     """A network on the four stages of a backbone: everything but the heads.
 
     The stages s1..s4 (B, C_l, h_l, w_l) of most backbones have the sizes H/2^(l+1), W/2^(l+1). They
@@ -29,7 +29,7 @@ class StagedNetwork(Network):
     ResNet-50.
 
     A subclass sets `heads` in its constructor, after calling that of this class, and defines
-    `outputs`.
+    `outputs`. The type parameter, the class of the options, is optional and serves type checkers.
 
     Args:
         backbone: the layers that compute the stages.
@@ -42,6 +42,7 @@ class StagedNetwork(Network):
             device.
     """
 
+    options: OptionsT
     mean: Tensor
     std: Tensor
     split: BatchSplit | None = None

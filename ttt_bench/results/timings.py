@@ -17,7 +17,10 @@ PHASES = {
 }
 """Phases of a batch: name -> meaning."""
 
-CONDITIONS = ("device", "processor", "threads", "precision", "preset", "backbone", "batch", "image")
+CONDITIONS = (
+    *("device", "processor", "threads", "precision"),
+    *("preset", "architecture", "backbone", "batch", "image"),
+)
 """Entries of a manifest that timings in one table share."""
 
 

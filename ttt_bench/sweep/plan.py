@@ -9,6 +9,7 @@ from ttt_bench.adapt.device import find_device, training_devices
 from ttt_bench.config.request import Request
 from ttt_bench.config.tuned import Conditions, conditions_of, tuned_problems
 from ttt_bench.designs.study import Study
+from ttt_bench.model.architecture import resolved_model
 from ttt_bench.sweep.cell import Cell, make_cells
 from ttt_bench.sweep.fit import PairFit, fit_pair
 from ttt_bench.sweep.methods import requested_methods
@@ -68,6 +69,7 @@ def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
     """
     refuse_replaced_code()
     methods, problems = requested_methods(resolved)
+    problems += _network_problems(resolved)
     raise_problems(problems)  # before data are opened, which may take minutes
     _require_training_devices(resolved.request)
     pairs, problems = open_pairs(resolved, progress)
@@ -79,6 +81,13 @@ def fit_pairs(resolved: ResolvedRequest, progress: Progress) -> list[PairFit]:
     problems += [problem for fit in fits for problem in _tuned_problems(fit, resolved)]
     raise_problems(problems)
     return fits
+
+
+def _network_problems(resolved: ResolvedRequest) -> list[str]:
+    """Return the problems of the networks' names and options."""
+    models = {one.preset_name: one.preset.model for one in resolved.pairs}.values()
+    found = (attempt(resolved_model, model)[1] for model in models)
+    return list(dict.fromkeys(problem for problems in found for problem in problems))
 
 
 def _require_training_devices(request: Request) -> None:

@@ -100,8 +100,7 @@ class StageRun:
         stages, outputs = self.forward(batch)
         task_losses = self.task_losses(outputs, batch.targets)
         plain: list[Tensor] = []
-        predictions = outputs[0] if outputs else {}
-        for name, term in self.auxiliary_terms(batch, stages, predictions).items():
+        for name, term in self.auxiliary_terms(batch, stages, outputs).items():
             _, slash, task = name.rpartition("/")
             if slash and self.stage.phase.supervised:
                 task_losses[task] = task_losses[task] + term
@@ -133,9 +132,9 @@ class StageRun:
         return losses
 
     def auxiliary_terms(
-        self, batch: Batch, stages: list[Tensor], predictions: dict[str, Tensor]
+        self, batch: Batch, stages: list[Tensor], outputs: Sequence[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Return the method's auxiliary losses, given the main forward pass.
+        """Return the method's auxiliary losses, given what `forward` returned.
 
         Raises:
             BenchError: the method's `source_loss` returns something else than scalar tensors.
@@ -146,7 +145,7 @@ class StageRun:
             net=self.net,
             batch=batch,
             stages=stages,
-            predictions=predictions,
+            predictions=outputs[0] if outputs else {},
             phase=self.stage.phase,
             ctx=self.ctx,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
-from ttt_bench.results.published import published_parameters
+from ttt_bench.results.published import ARCHITECTURE, published_parameters
 from ttt_bench.stats.comparison import Comparison
 
 MILLION = 1e6
@@ -77,9 +77,9 @@ def _counted(comparison: Comparison) -> list[Counted]:
 def _published(cell: Any) -> float | None:
     """Return the published total of a cell with default settings on the published network."""
     configuration = cell.manifest.get("configuration") or {}
-    backbone = (configuration.get("model") or {}).get("backbone", "")
-    tasks = configuration.get("tasks") or ()
-    published = published_parameters(backbone.partition(".")[0], tasks)
+    model = configuration.get("model") or {}
+    network = model.get("architecture", ARCHITECTURE), model.get("backbone", "")
+    published = published_parameters(*network, configuration.get("tasks") or ())
     return None if cell.own else published.get(cell.method)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ttt_bench.report.formats.sections import FurtherSection, Part
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.report.timing.shape import REFERENCE, Shape, ratios, seconds_of, shapes
 from ttt_bench.results.measurements import Measurement
-from ttt_bench.results.published import TIMING_DEVICE, published_seconds
+from ttt_bench.results.published import ARCHITECTURE, TIMING_DEVICE, published_seconds
 from ttt_bench.results.timings import (
     NSTEPS,
     PHASES,
@@ -59,9 +60,14 @@ def _subtitle(one: Measurement) -> str:
     height, width = about["image"]
     return (
         f"{about['processor'] or about['device']}, {about['threads']} threads, "
-        f"{about['precision']}; {about['backbone']}, batches of {about['batch']} images of "
+        f"{about['precision']}; {_network(about)}, batches of {about['batch']} images of "
         f"{height}x{width}, {len(about['channels'])} tasks"
     )
+
+
+def _network(about: Mapping[str, Any]) -> str:
+    """Return architecture and backbone; the former is missing in timings of earlier versions."""
+    return f"{about.get('architecture', ARCHITECTURE)} on {about['backbone']}"
 
 
 def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:

@@ -1,6 +1,8 @@
 """The published numbers: the tables of TR-TTT (the earlier version of S4T) and S4T, with checks."""
 
 from ttt_bench.results.published.numbers import (
+    ARCHITECTURE,
+    STRONG_BASELINE,
     PublishedNumber,
     numbers,
     published_parameters,
@@ -17,8 +19,10 @@ from ttt_bench.results.published.tables import (
 )
 
 __all__ = [
+    "ARCHITECTURE",
     "IMAGES",
     "STEPS",
+    "STRONG_BASELINE",
     "TIMING_DEVICE",
     "PublishedNumber",
     "PublishedRow",

@@ -19,6 +19,10 @@ from ttt_bench.tasks import TASKS
 FILE = "published.csv"
 BACKBONE = "resnet50"
 """The backbone of the published runs, by its name in timm."""
+ARCHITECTURE = "hypercolumn"
+"""The network of the published runs, and of results without an entry for it."""
+STRONG_BASELINE = ("mti_net", "hrnet_w48")
+"""Architecture and backbone of S4T's supplement, Table 3; the backbone is inferred."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,25 @@ def numbers() -> pd.DataFrame:
     )
 
 
-def published_parameters(architecture: str, tasks: Collection[str]) -> dict[str, float]:
-    """Return method -> parameters in millions, as S4T's supplement prints them (Table 6).
+def published_parameters(
+    architecture: str, backbone: str, tasks: Collection[str]
+) -> dict[str, float]:
+    """Return method -> parameters in millions, as S4T's supplement prints them.
 
-    It prints those of ResNet-50 with four tasks; the result is empty for others.
+    Table 6 has those of ResNet-50 with four tasks, and Table 3 those of NC-TTT on MTI-Net, whose
+    backbone is inferred. The result is empty for other networks.
 
     Args:
-        architecture: name of the backbone in timm, without the tag of its weights.
+        architecture: name of the network.
+        backbone: name of the backbone in timm, with or without the tag of its weights.
         tasks: the tasks of the network.
     """
-    if architecture != BACKBONE or set(tasks) != set(TASKS):
+    network = (architecture, backbone.partition(".")[0])
+    if set(tasks) != set(TASKS):
         return {}
-    return _of_methods("params_m")
+    if network == STRONG_BASELINE:
+        return {"nc_ttt": _of_methods("params_m", table="Table 3")["nc_ttt+mti_net"]}
+    return _of_methods("params_m") if network == (ARCHITECTURE, BACKBONE) else {}
 
 
 @cache
@@ -94,11 +105,11 @@ def published_seconds() -> dict[str, float]:
     return _of_methods("inference_s")
 
 
-def _of_methods(metric: str) -> dict[str, float]:
-    """Return method -> a metric of S4T's Table 6."""
+def _of_methods(metric: str, table: str = "Table 6") -> dict[str, float]:
+    """Return method -> a metric of one of S4T's tables."""
     frame = numbers()
-    table = (frame["paper"] == "S4T") & (frame["table"] == "Table 6")
-    chosen = frame[table & (frame["metric"] == metric)]
+    printed_there = (frame["paper"] == "S4T") & (frame["table"] == table)
+    chosen = frame[printed_there & (frame["metric"] == metric)]
     return {
         str(method): float(value)
         for method, value in zip(chosen["method"], chosen["value"], strict=True)

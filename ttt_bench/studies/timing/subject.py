@@ -19,6 +19,7 @@ from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.pair import Pair
 from ttt_bench.losses import RECIPES
+from ttt_bench.model.architecture import network_fields
 from ttt_bench.network import Net
 from ttt_bench.tasks import output_channels
 from ttt_bench.train.chain import SourceSpec
@@ -63,8 +64,9 @@ class Sizes:
         return {
             "preset": self.preset_name,
             "pair": self.pair.name,
+            "architecture": self.preset.model.architecture,
             "backbone": self.preset.model.backbone,
-            "model": self.preset.model.model_dump(mode="json"),
+            "model": network_fields(self.preset.model),
             "batch": self.preset.batch,
             "image": list(self.size),
             "channels": self.channels(adapter),
