@@ -250,7 +250,7 @@ class HiddenState(Tiny):
 
 class ReadsValues(Tiny):
     def outputs(self, stages: Sequence[Tensor], size: Sequence[int]) -> dict[str, Tensor]:
-        sign = 1 if float(stages[0].sum()) > 0 else -1
+        sign = 1 if float(stages[0].detach().sum()) > 0 else -1
         return {task: sign * x for task, x in super().outputs(stages, size).items()}
 
 
