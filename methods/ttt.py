@@ -249,6 +249,7 @@ class TTT(Adapter[TTTOptions, nn.Module]):
     # -- test time
 
     def bind(self, net: Net[nn.Module], statistics: Mapping[str, Tensor], target: Target) -> Plan:
+        self._size = target.size
         head = () if self.options.fix_head else ("extra.*",)
         return Plan(
             moves=("model.backbone.*", *head),
@@ -259,7 +260,10 @@ class TTT(Adapter[TTTOptions, nn.Module]):
 
     def passes(self, batch: int) -> Passes:
         views = self._copies(batch) * (ANGLES if self.options.rotation == "expand" else 1)
-        return Passes(views * batch, views * batch)
+        # a view is a square in an image (H, W)
+        height, width = self._size
+        images = views * batch * square_side(height, width) ** 2 / (height * width)
+        return Passes(images, images)
 
     def step(self, net: Net[nn.Module], images: Tensor, ctx: Context) -> StepOut:
         # (B, 3, H, W) -> (copies B, 3, H, W)

@@ -136,14 +136,22 @@ def _repaired(calm: Calm, place: Place, path: Path, fault: str) -> Outcome:
     ended = calm.sweep.run(place)
     found = differing(place.results, calm.content)
     wrong = [one for one in found if not Path(one).name.startswith(COPY)]  # no run reads such files
-    outcome, detail = judge(ended, same=not wrong)
+    unread = wrong == [str(path.relative_to(place.results))] and _verified(place, path)
+    outcome, detail = judge(ended, same=not wrong or unread)
     if outcome == MESSAGE and not _named(ended, path):
         outcome, detail = DEFECT, f"the file is not named: {ended.text[-800:]}"
+    elif outcome == SAME and unread:
+        fault = f"{fault} (not read by the run; named by `results verify`)"
     elif outcome == SAME and _named(ended, path):
         fault = f"{fault} (named)"
     return Outcome(
         campaign=f"{CAMPAIGN}: run", fault=fault, outcome=outcome, detail=f"{path} {wrong} {detail}"
     )
+
+
+def _verified(place: Place, path: Path) -> bool:
+    """Return whether `results verify` names a damaged file, such as one that no run reads."""
+    return _named(call("results", "verify", str(place.results)), path)
 
 
 def _named(ended: Ended, path: Path) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session, moved_parameters
-from ttt_bench.adapter import Norm, Optimiser, Passes
+from ttt_bench.adapter import Norm, Optimiser, Passes, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods.ttt import (
@@ -315,7 +315,8 @@ def test_passes_are_the_images_that_a_step_uses(
     )
     session.adapt(random_images(batch))
     assert seen == [images]
-    assert method.passes(batch) == Passes(images, images)
+    area = 64 * 64 / (64 * 96)  # of a square view, in images
+    assert method.passes(batch) == pytest.approx((images * area, images * area, 4))
 
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])
@@ -410,5 +411,6 @@ def test_options_that_shape_the_source_model() -> None:
 def test_settings() -> None:
     assert_settings(TTT, lr=1e-3, steps=10, options={"copies": 0})
     original = TTT(TTTOptions(**TTT.original.options))
+    original.bind(tiny_net(original), {}, Target(batch=8, size=(64, 64)))
     assert original.passes(8) == Passes(32, 32), "32 views share a batch of 8 images"
     assert original.passes(1) == Passes(32, 32)

@@ -176,9 +176,10 @@ def test_a_successor_that_ended_does_not_block_the_claim(tmp_path: Path) -> None
         assert other is None
 
 
-def test_a_damaged_claim_is_in_use_until_it_is_old(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "[" * 100_000])
+def test_a_damaged_claim_is_in_use_until_it_is_old(tmp_path: Path, text: str) -> None:
     path = claim_file(tmp_path, Owner())
-    path.write_text("{")
+    path.write_text(text)
     with claims(tmp_path).attempt("unit") as other:
         assert "unknown" in str(other)
     os.utime(path, (0, 0))

@@ -220,5 +220,5 @@ def _parsed(text: str) -> Owner:
     try:
         record = json.loads(text)
         return Owner(**{**record, "pid": int(record["pid"])})
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return UNKNOWN
