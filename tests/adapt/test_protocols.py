@@ -167,14 +167,15 @@ class Anchored(Drifting):
     name = "anchored"
 
     def begin_batch(self, net: Any, images: Any, ctx: Any) -> None:
-        self.anchor, self.noise = net.model(images)["depth"], ctx.rand(*images.shape)
-        self.before = torch.zeros(())
+        ctx.batch["anchor"] = net.model(images)["depth"]
+        ctx.batch["noise"] = ctx.rand(*images.shape)
+        ctx.batch["before"] = torch.zeros(())
 
     def step(self, net: Any, images: Any, ctx: Any) -> StepOut:
-        losses, _ = super().step(net, images + 0.1 * self.noise, ctx)
-        distance = (net.model(images)["depth"] - self.anchor).square().mean()
-        loss = losses["size"] + distance + self.before
-        self.before = loss.detach()
+        losses = super().step(net, images + 0.1 * ctx.batch["noise"], ctx).losses
+        distance = (net.model(images)["depth"] - ctx.batch["anchor"]).square().mean()
+        loss = losses["size"] + distance + ctx.batch["before"]
+        ctx.batch["before"] = loss.detach()
         return StepOut({"size": loss}, None)
 
 

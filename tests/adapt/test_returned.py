@@ -219,11 +219,11 @@ def test_losses_whose_names_change_are_recorded_under_the_names_of_their_step() 
         count = 0
 
         def step(self, *args: Any) -> StepOut:
-            losses, predictions = super().step(*args)
+            out = super().step(*args)
             self.count += 1
-            named = {f"step{self.count}": losses["size"]}
-            extra = {"more": losses["size"] * 0 + 7.0} if self.count == 2 else {}
-            return StepOut({**named, **extra}, predictions)
+            named = {f"step{self.count}": out.losses["size"]}
+            extra = {"more": out.losses["size"] * 0 + 7.0} if self.count == 2 else {}
+            return StepOut({**named, **extra}, out.predictions)
 
     found = [row[:3] for row in online(Alternating(), ToyDataset()).losses]
     assert found == [

@@ -148,7 +148,7 @@ class ProtocolRun(Actions):
             self.session.begin_batch(batch, self._images, valid)
 
     def resume(self, batch: int) -> None:
-        self.session.ctx.valid = self._take(batch)
+        self.session.resume_batch(batch, self._take(batch))
         with self._watched():
             # the change of the next step is measured against these
             self._meter.look(self._images)

@@ -108,6 +108,20 @@ class Session:
         with torch.no_grad(), self.ctx.streams.within("begin_batch"):
             self.adapter.begin_batch(self.net, images, self.ctx)
 
+    def resume_batch(self, number: int, valid: Tensor | None = None) -> None:
+        """Continue with a batch within which the restored state was saved.
+
+        Random numbers that are first used after that are those of an undisturbed run.
+
+        Args:
+            number: the batch's number.
+            valid: as for `begin_batch`.
+        """
+        used = self.ctx.streams.state()
+        self.ctx.seed(self.seed, self.adapter.name, number)
+        self.ctx.streams.restore(used)
+        self.ctx.valid = valid
+
     def trajectory(
         self, images: Tensor, steps: int, look: Callable[[], None] | None = None
     ) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Tensor]]]:
