@@ -86,7 +86,8 @@ def check_methods(
 ) -> None:
     """Check that methods follow the rules of `ttt_bench.adapter.Adapter`.
 
-    Runs each method on a small network and random images, which takes seconds.
+    Runs each method on a small network and random images, which takes seconds. --set model.*
+    chooses another network.
 
     The exit code is 1 if a check fails, and 2 if a method cannot be loaded or a setting is invalid.
     """
@@ -96,7 +97,8 @@ def check_methods(
     found = _run_checks(wanted, settings, backbone, device)
     if not as_json:
         columns = ("method", "checks", "failed", "not_run")
-        title = f"conformance ({backbone}, {device})"
+        network = settings.get("model.architecture"), settings.get("model.backbone", backbone)
+        title = f"conformance ({' on '.join(filter(None, network))}, {device})"
         show(_check_counts(found), columns, title=title, as_json=False)
     rows = [row for name, results in found.items() for row in _check_rows(name, results)]
     failed = [row for row in rows if not row["passed"]]
@@ -121,7 +123,8 @@ def _run_checks(
     found: dict[str, list[Result]] = {}
     with Display().bar("checking", len(names)) as bar:
         for name in names:
-            own = {key: value for key, value in settings.items() if key.startswith(f"{name}.")}
+            kept = (f"{name}.", "model.")
+            own = {key: value for key, value in settings.items() if key.startswith(kept)}
             try:
                 found[name] = check_method(METHODS.load(name), own, backbone, find_device(device))
             except BenchError as error:

@@ -70,7 +70,8 @@ def check_method(
 
     Args:
         method: the class.
-        settings: options to check it with, `option` -> value.
+        settings: options to check it with, `option` -> value; and `model.key` -> value for the
+            network.
         backbone: a timm model that supports `features_only`.
         device: the device to run on.
 

@@ -25,6 +25,7 @@ from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source
 from ttt_bench.train.net import build_net
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
+from ttt_bench.util.input.validation import validated
 from ttt_bench.util.progress import Silent
 
 CHANNELS = output_channels(TASKS, classes=3)
@@ -44,6 +45,9 @@ TRAINING = TrainingSettings(
 LEARNING_RATE = 1e-4
 """Large enough to see parameters move within a few steps, small enough for losses of any scale."""
 
+MODEL = "model."
+"""Prefix of the settings of the network."""
+
 State = dict[str, Tensor]
 
 
@@ -54,14 +58,14 @@ class Subject:
     Attributes:
         method: the class.
         settings: its options under the smoke preset, and an optimiser with `LEARNING_RATE`.
-        backbone: a timm model.
+        model: the configuration of the shared network.
         device: the device to run on.
         shared: the class attributes and globals of the method's package before it ran.
     """
 
     method: type[Adapter]
     settings: MethodSettings
-    backbone: str
+    model: ModelConfig
     device: torch.device
     shared: Shared
     _trained: dict[tuple[str, ...], tuple[Net, State]] = field(
@@ -76,15 +80,17 @@ class Subject:
 
         Args:
             method: the class.
-            settings: `option` or `method.option` -> value; they replace `check_options`.
+            settings: `option` or `method.option` -> value, which replace `check_options`; and
+                `model.key` -> value for the network.
             backbone: a timm model.
             device: the device to run on.
 
         Raises:
             BenchError: an option is invalid.
         """
-        prefix = f"{method.name}."
-        wanted = {**method.check_options, **settings}
+        prefix, network = f"{method.name}.", model_settings(settings)
+        options = {key: value for key, value in settings.items() if not key.startswith(MODEL)}
+        wanted = {**method.check_options, **options}
         given = {f"{prefix}{key.removeprefix(prefix)}": value for key, value in wanted.items()}
         resolved = resolve_method(method, resolve_preset("smoke", {}), Request(set=given))
         optimiser = resolved.optimiser.model_copy(
@@ -93,7 +99,7 @@ class Subject:
         return cls(
             method=method,
             settings=replace(resolved, optimiser=optimiser),
-            backbone=backbone,
+            model=validated(ModelConfig, {"backbone": backbone, **network}, f"{MODEL}{{}}".format),
             device=device,
             shared=Shared.of(method),
         )
@@ -129,7 +135,7 @@ class Subject:
 
     def spec(self, channels: Mapping[str, int]) -> SourceSpec:
         """Return the source training for a pair with these tasks."""
-        return _spec(self.backbone, self.own(channels))
+        return _spec(self.model, self.own(channels))
 
     def images(
         self, count: int | None = None, size: tuple[int, int] = TARGET_SIZE, seed: int = 7
@@ -198,8 +204,8 @@ class Subject:
         if trains_on_source(adapter):
             _train_briefly(net, spec, adapter, self.device)
         else:
-            tasks = tuple(spec.tasks.items())
-            net.model.load_state_dict(_supervised_weights(self.backbone, tasks, self.device))
+            model, tasks = self.model.model_dump_json(), tuple(spec.tasks.items())
+            net.model.load_state_dict(_supervised_weights(model, tasks, self.device))
         wanted = adapter.source_pass()
         images = STATISTICS_BATCHES * wanted.batch if wanted else 0
         statistics = measure_source(
@@ -219,10 +225,16 @@ def words(channels: Mapping[str, int]) -> str:
     return f"pairs without {left_out[0]}" if left_out else "pairs with every task"
 
 
-def _spec(backbone: str, tasks: Mapping[str, int]) -> SourceSpec:
+def model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the network without their prefix `model.`."""
+    own = {key: value for key, value in settings.items() if key.startswith(MODEL)}
+    return {key.removeprefix(MODEL): value for key, value in own.items()}
+
+
+def _spec(model: ModelConfig, tasks: Mapping[str, int]) -> SourceSpec:
     return SourceSpec(
         domain="random",
-        model=ModelConfig(backbone=backbone),
+        model=model,
         tasks=tasks,
         recipe="weighted",
         training=TRAINING,
@@ -256,10 +268,10 @@ class _Supervised(Adapter):
 
 @cache
 def _supervised_weights(
-    backbone: str, tasks: tuple[tuple[str, int], ...], device: torch.device
+    model: str, tasks: tuple[tuple[str, int], ...], device: torch.device
 ) -> State:
-    """Return the weights that all methods without source training share."""
-    spec = _spec(backbone, dict(tasks))
+    """Return the weights that all methods without source training share; `model` is in JSON."""
+    spec = _spec(ModelConfig.model_validate_json(model), dict(tasks))
     net = build_net(spec, _Supervised()).to(device)
     _train_briefly(net, spec, _Supervised(), device)
     return net.model.state_dict()

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from ttt_bench.config.preset import ModelConfig
-from ttt_bench.conformance.subject import CHANNELS, TARGET_SIZE
+from ttt_bench.conformance import BACKBONE
+from ttt_bench.conformance.subject import CHANNELS, MODEL, TARGET_SIZE, model_settings
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import build_network
 from ttt_bench.network import Network
 from ttt_bench.util.input.validation import validated
-
-BACKBONE = "test_resnet"
-PREFIX = "model."
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,11 @@ class NetworkSubject:
         Raises:
             BenchError: a setting is invalid.
         """
-        foreign = [key for key in settings if not key.startswith(PREFIX)]
-        if foreign:
-            raise BenchError(f"setting {foreign[0]}: a network has settings model.* only")
-        given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
+        given = model_settings(settings)
+        if foreign := [key for key in settings if not key.startswith(MODEL)]:
+            raise BenchError(f"setting {foreign[0]}: a network has settings {MODEL}* only")
         values = {"backbone": BACKBONE, **kind.check_model, **given, "architecture": kind.name}
-        return cls(kind, validated(ModelConfig, values, "setting model.{}".format), device)
+        return cls(kind, validated(ModelConfig, values, f"setting {MODEL}{{}}".format), device)
 
     @property
     def channels(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ from ttt_bench.config.preset import default_preset, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.data.pair import find_pair
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.model.architecture import resolved_model
 from ttt_bench.registry import GROUPS, METHODS, expanded
 from ttt_bench.results import measurements
 from ttt_bench.results.timings import KIND, NSTEPS, PREDICT, RESET, STEP
@@ -72,6 +73,7 @@ def plan_timings(request: Request) -> TimingPlan:
     pair = find_pair(request.pair[0] if named else PAIR)
     preset_name = request.preset or default_preset(embedded=pair.embedded)
     preset = resolve_preset(preset_name, request.set)
+    preset = preset.model_copy(update={"model": resolved_model(preset.model)})
     labels = pair.label_space(request.label_space, {})
     classes = len(labels.classes) if labels is not None else 0
     sizes = Sizes(pair=pair, preset_name=preset_name, preset=preset, classes=classes)
