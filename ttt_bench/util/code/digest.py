@@ -73,17 +73,32 @@ def _read(path: Path) -> FileDigest:
 @cache
 def _parsed(source: str) -> FileDigest:
     tree = ast.parse(source)
-    imports = tuple(dict.fromkeys(_imports(tree)))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    blocks = [*_blocks(tree)]
+    imports = tuple(dict.fromkeys(name for block in blocks for name in _imports(block)))
+    for block in blocks:
+        if _is_text(block[0]):
+            block[:1] = [] if block[1:] else [ast.Pass()]
     return FileDigest(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports)
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Yield the lists of statements of a module or statement; expressions contain none.
+
+    To visit the statements alone takes a tenth of the time of visiting every node.
+    """
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        parts = getattr(node, field, None)
+        if not isinstance(parts, list) or not parts:
+            continue
+        if field not in ("handlers", "cases"):
+            yield parts
+        for part in parts:
+            yield from _blocks(part)
+
+
+def _imports(block: list[ast.stmt]) -> Iterator[str]:
     """Yield the dotted names of import statements; a relative one begins with dots."""
-    for node in ast.walk(tree):
+    for node in block:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
