@@ -305,7 +305,7 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
     named = dict(net.named_parameters())
     matched: set[str] = set()
     for pattern in moves:
-        found = {name for name in named if fnmatchcase(name, pattern)}
+        found = {pattern} & named.keys() or {name for name in named if fnmatchcase(name, pattern)}
         if not found:
             raise BenchError(
                 f"method {method} declares {pattern!r} in `moves`, which matches no parameter of "

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from types import FunctionType, ModuleType
 from typing import Any
@@ -113,6 +113,18 @@ class Code:
         """
         return list(chain.from_iterable(self.live)) == self.values
 
+    @cached_property
+    def foreign(self) -> list[str]:
+        """Functions and classes of PyTorch and timm that other packages replaced."""
+        owners: dict[Any, Mapping[str, Any]] = {**self.classes, **self.modules}
+        found = [
+            Replaced(owner, name, value)
+            for owner, values in owners.items()
+            for name, value in values.items()
+            if _is_foreign(owner, name, value)
+        ]
+        return [f"{one} (by {_package(one.before) or 'generated code'})" for one in found]
+
     def replaced(self) -> list[Replaced]:
         """Return the attributes that have been replaced since, but for harmless changes."""
         if self._is_unchanged():
@@ -133,15 +145,7 @@ def foreign() -> list[str]:
 
     They were replaced before a run began, so the original is not known.
     """
-    code = Code.now()
-    owners: dict[Any, Mapping[str, Any]] = {**code.classes, **code.modules}
-    found = [
-        Replaced(owner, name, value)
-        for owner, values in owners.items()
-        for name, value in values.items()
-        if _is_foreign(owner, name, value)
-    ]
-    return [f"{one} (by {_package(one.before) or 'generated code'})" for one in found]
+    return Code.now().foreign
 
 
 def _is_foreign(owner: type | ModuleType, name: str, value: Any) -> bool:
