@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -19,10 +20,10 @@ from ttt_bench.conformance.attributes import Shared
 from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
-from ttt_bench.network import Net
+from ttt_bench.network import Net, Network
 from ttt_bench.tasks import TASKS, output_channels
 from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source
-from ttt_bench.train.net import build_net
+from ttt_bench.train.net import build_net, with_modules
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
 from ttt_bench.util.input.validation import validated
@@ -71,6 +72,7 @@ class Subject:
     _trained: dict[tuple[str, ...], tuple[Net, State]] = field(
         default_factory=dict, init=False, repr=False
     )
+    _untouched: dict[tuple[str, ...], Network] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def create(
@@ -147,11 +149,16 @@ class Subject:
     def network(self, channels: Mapping[str, int] = CHANNELS) -> Net:
         """Return a new network with the trained weights.
 
-        It is built and filled, not copied: a copy would contain the hooks of earlier sessions.
+        The shared network is a copy of one that no method has seen, since a copy of another one
+        would contain the hooks of earlier sessions. The method's modules are built.
         """
         trained, _ = self.trained(channels)
+        spec, key = self.spec(channels), tuple(channels)
+        if key not in self._untouched:
+            self._untouched[key] = build_net(spec, None).model
+        model = deepcopy(self._untouched[key])
         with WithoutInitialisation():
-            net = build_net(self.spec(channels), self.adapter).to(self.device)
+            net = with_modules(model, spec, self.adapter).to(self.device)
         net.load_state_dict(trained.state_dict())
         return net
 

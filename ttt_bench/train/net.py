@@ -6,7 +6,7 @@ import torch
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.model.architecture import build_model
-from ttt_bench.network import Net
+from ttt_bench.network import Net, Network
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.util.process import watched
 from ttt_bench.util.seeding import derive_seed
@@ -29,8 +29,17 @@ def build_net(spec: SourceSpec, adapter: Adapter | None, *, pretrained: bool = T
         torch.manual_seed(derive_seed(spec.seed, "model"))
         model = build_model(config, spec.tasks)
         model.normalise_by(spec.normalisation)
-        if adapter is None:
-            return Net(model, None)
+    return Net(model, None) if adapter is None else with_modules(model, spec, adapter)
+
+
+def with_modules(model: Network, spec: SourceSpec, adapter: Adapter) -> Net:
+    """Return a network with the modules that a method adds, which are initialised.
+
+    Args:
+        model: the shared network.
+        spec: the source training.
+        adapter: the method.
+    """
+    with torch.random.fork_rng(devices=[]), watched(f"`build` of method {adapter.name}"):
         torch.manual_seed(derive_seed(spec.seed, "extra", adapter.name))
-        with watched(f"`build` of method {adapter.name}"):
-            return Net(model, adapter.build(model, spec.tasks))
+        return Net(model, adapter.build(model, spec.tasks))
