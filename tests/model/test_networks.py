@@ -24,7 +24,6 @@ from ttt_bench.model.architecture import build_model, network_fields, resolved_m
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import NetworkOptions
 from ttt_bench.registry import NETWORKS
-from ttt_bench.results import store
 from ttt_bench.train.chain import training_chain
 from ttt_bench.train.net import build_net
 from ttt_bench.train.stage import StageRun
@@ -175,12 +174,27 @@ def test_dpt_needs_a_plain_vit_and_has_no_batchnorm(tmp_path: Any) -> None:
 
 def test_tent_and_tipi_move_the_layer_norms_of_dpt(tmp_path: Any) -> None:
     settings = {f"model.{key}": value for key, value in VIT.items()} | {"tent.affine": "any"}
-    run(tmp_path, methods=("tent", "tipi"), steps=1, set=settings)
+    cells = plan(tmp_path, methods=("tent", "tipi"), set=settings).cells
     network = build_model(ModelConfig(**VIT), TASKS)
     norms = [layer for layer in network.modules() if isinstance(layer, nn.LayerNorm)]
     moved = sum(p.numel() for layer in norms for p in layer.parameters())
-    done = {m["method"]: m["parameters"]["moved"] for _, m in store.cells(tmp_path)}
-    assert done == {"tent": moved, "tipi": moved}
+    counts = {cell.method: cell.variant.parameters for cell in cells}
+    assert {name: (count or {})["moved"] for name, count in counts.items()} == {
+        "tent": moved,
+        "tipi": moved,
+    }
+
+
+@pytest.mark.slow
+def test_methods_run_on_dpt_with_vit_tiny(tmp_path: Any) -> None:
+    settings = {
+        "model.architecture": "dpt",
+        "model.backbone": "vit_tiny_patch16_224",
+        "model.architecture_args": {"width": 16},
+        "tent.affine": "any",
+    }
+    outcome = run(tmp_path, methods=("base", "tent", "tipi", "s4t"), steps=1, set=settings)
+    assert outcome.computed == {"done": 4}
 
 
 def test_the_built_in_networks_conform() -> None:

@@ -13,9 +13,10 @@ from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter, Plan, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError
-from ttt_bench.model.architecture import backbone_code, build_model, network_code
+from ttt_bench.model.architecture import build_model, network_fields
 from ttt_bench.model.network import StagedNetwork
 from ttt_bench.network import Net
+from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.process import watched
 
 
@@ -55,19 +56,17 @@ def forward_error(
     return _forward_error(_identity(config, channels), size)
 
 
-_Identity = tuple[str, tuple[tuple[str, int], ...], tuple[str, str]]
-"""Configuration of a network in JSON, output channels, and hashes of its code."""
+_Identity = tuple[str, tuple[tuple[str, int], ...], str]
+"""Configuration of a network in JSON, output channels, and a hash that covers its code."""
 
 
 def _identity(config: ModelConfig, channels: Mapping[str, int]) -> _Identity:
-    code = (network_code(config), backbone_code(config))
-    return config.untrained().model_dump_json(), tuple(channels.items()), code
+    fields = hash_of(network_fields(config))
+    return config.untrained().model_dump_json(), tuple(channels.items()), fields
 
 
 @lru_cache(maxsize=16)
-def _meta_model(
-    config: str, channels: tuple[tuple[str, int], ...], code: tuple[str, str]
-) -> StagedNetwork:
+def _meta_model(config: str, channels: tuple[tuple[str, int], ...], code: str) -> StagedNetwork:
     """Return the shared network; one whose code has changed is built again."""
     with torch.device("meta"):
         return build_model(ModelConfig.model_validate_json(config), dict(channels))

@@ -102,27 +102,21 @@ def resolved_model(config: ModelConfig) -> ModelConfig:
 
 def network_fields(config: ModelConfig) -> dict[str, Any]:
     """Return everything that a network depends on besides its initial weights."""
-    options = _options(network_class(config), config)
+    kind = network_class(config)
+    used = _with_own_backbone(kind, config)
     return {
-        **resolved_model(config).model_dump(mode="json", exclude={"weights"}),
-        "architecture_args": options.model_dump(mode="json"),
-        "network_code": network_code(config),
-        **with_code(backbone_code(config), "backbone_code"),
+        **used.model_dump(mode="json", exclude={"weights"}),
+        "architecture_args": _options(kind, config).model_dump(mode="json"),
+        "network_code": code_hash(kind, kind.Options),
+        **with_code(_backbone_code(used.backbone_name), "backbone_code"),
     }
 
 
-def network_code(config: ModelConfig) -> str:
-    """Return a hash of the code of a configuration's network."""
-    kind = network_class(config)
-    return code_hash(kind, kind.Options)
-
-
-def backbone_code(config: ModelConfig) -> str:
+def _backbone_code(name: str) -> str:
     """Return a hash of the code of a backbone that another package registered with timm.
 
     It is empty for backbones of timm, and for those that a network makes itself.
     """
-    name = resolved_model(config).backbone_name
     if not is_model(name):
         return ""
     build = model_entrypoint(name)
