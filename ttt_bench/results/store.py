@@ -122,15 +122,22 @@ def write_cell(folder: Path, files: CellFiles) -> None:
 
 def write_table(path: Path, table: pd.DataFrame, encodings: dict[str, str] | None = None) -> None:
     """Write a table as Parquet with checksums of its pages."""
-    table.to_parquet(
-        path,
-        index=False,
-        compression="zstd",
-        compression_level=9,
-        use_dictionary=[name for name in table if name not in MEASURED],
-        column_encoding=encodings,
-        write_page_checksum=True,
-    )
+    from pyarrow import Array, OSFile
+    from pyarrow import table as arrow_table
+    from pyarrow.parquet import write_table as write_parquet
+
+    # half the time of DataFrame.to_parquet, whose description of the frame nothing reads
+    columns = {str(name): Array.from_pandas(table[name]) for name in table}
+    with OSFile(str(path), "wb") as file:
+        write_parquet(
+            arrow_table(columns),
+            file,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=[name for name in columns if name not in MEASURED],
+            column_encoding=encodings,
+            write_page_checksum=True,
+        )
 
 
 def update_manifest(folder: Path, changes: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ttt_bench.errors import BenchError
-from ttt_bench.util.os_errors import explained
+from ttt_bench.util.os_errors import explained, explained_reading
 from ttt_bench.util.owner import is_gone, machine, start_of
 from ttt_bench.util.store.leases import leases_in
 from ttt_bench.util.text import short_name
@@ -74,6 +74,11 @@ UNKNOWN = Owner(host="an unknown host", machine="", pid=0, token="unknown")
 """The owner of a claim that is being written, or damaged."""
 
 
+def claim_file(name: str) -> str:
+    """Return the name of the file by which a unit of work is claimed."""
+    return f"{short_name(name)}{CLAIM}"
+
+
 class Claims:
     """The claims in one folder.
 
@@ -101,6 +106,17 @@ class Claims:
         self._leases = leases_in(folder)
         self._beat_seconds, self._stale_seconds = beat_seconds, stale_seconds
 
+    def files(self) -> frozenset[str]:
+        """Return the `claim_file` of every unit that is claimed, and names of other files.
+
+        The owner of a claim may have ended; `attempt` finds that out.
+
+        Raises:
+            BenchError: the claims cannot be listed.
+        """
+        with explained_reading(self.folder):
+            return self._leases.names()
+
     @contextmanager
     def attempt(self, name: str) -> Iterator[Owner | None]:
         """Claim a unit of work for the block, and yield None; or yield the owner who has it.
@@ -111,7 +127,7 @@ class Claims:
         Raises:
             BenchError: the claim cannot be written.
         """
-        claim = f"{short_name(name)}{CLAIM}"
+        claim = claim_file(name)
         own = Owner(started=start_of(os.getpid()), run=self.run)
         with explained(self.folder / claim, self.hint):
             other = self._take(claim, own)

@@ -17,7 +17,7 @@ from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.shared.claiming import Ended, Shared, attempts_at, share
 from ttt_bench.sweep.shared.states import Appeared
 from ttt_bench.sweep.shared.units import Kind, Unit
-from ttt_bench.util.claims import Claims
+from ttt_bench.util.claims import Claims, Owner, claim_file
 
 FORK = multiprocessing.get_context("fork")
 
@@ -93,7 +93,7 @@ def test_a_run_waits_for_the_cells_of_another_and_names_it(
 
     shared = _share(tmp_path, cells, "diverged", told)
     assert [unit.cell for unit, _ in shared.own] == [cell for cell in cells if cell is not taken]
-    assert [state for _, state in shared.others] == ["diverged"]
+    assert [unit.cell for unit in shared.skipped] == [taken]
     assert len(notices) == 1
     assert "waiting for work of process" in notices[0]
 
@@ -147,3 +147,24 @@ def test_a_unit_waits_for_those_that_it_needs(tmp_path: Path, cells: list[Cell])
         stored=lambda cell: False,
     )
     assert order == [third.name, first.name, "training", second.name]
+
+
+def test_a_claim_that_is_listed_is_tried_only_if_nothing_else_is_left(
+    tmp_path: Path, cells: list[Cell]
+) -> None:
+    gone = Owner(host="here", pid=2**22 + 1)  # no process has this number
+    (tmp_path / ".claims").mkdir()
+    (tmp_path / ".claims" / claim_file(cells[0].name)).write_text(gone.text)
+    shared = _share(tmp_path, cells, "diverged")
+    assert [unit.cell for unit, _ in shared.own] == [*cells[1:], cells[0]]
+
+
+def test_cells_that_appear_are_stored_before_a_new_listing(
+    tmp_path: Path, cells: list[Cell]
+) -> None:
+    _compute(tmp_path, cells[0], "failed")
+    stored = Appeared(tmp_path).has
+    assert not stored(cells[1])
+    _compute(tmp_path, cells[0], "failed")
+    _compute(tmp_path, cells[1], "failed")
+    assert [stored(cell) for cell in cells[:3]] == [False, True, False]

@@ -19,6 +19,7 @@ from ttt_bench.sweep.outcome import Outcome, failed_cells
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.sweep.shared.claiming import attempts_at
 from ttt_bench.sweep.shared.order import make_order, write_order
+from ttt_bench.sweep.shared.pace import Pace
 from ttt_bench.sweep.shared.states import cell_states
 from ttt_bench.sweep.shared.units import pending_units
 from ttt_bench.util.process import fixed_process
@@ -119,7 +120,11 @@ def _job(sweep: Sweep, pending: _Pending) -> Job:
 
 @dataclass(kw_only=True)
 class _Watch:
-    """The progress of a job: the cells whose files have changed since it began."""
+    """The progress of a job: the cells whose files have changed since it began.
+
+    A look at 100,000 cells takes about a second, so the cells of large sweeps are looked at less
+    often than `look` is called.
+    """
 
     results: Path
     cells: Sequence[Cell]
@@ -127,20 +132,26 @@ class _Watch:
     bar: Bar
     progress: Progress
     _waiting: dict[Path, int | None] = field(init=False)
+    _pace: Pace = field(default_factory=lambda: Pace(seconds=0.0), init=False)
 
     def __post_init__(self) -> None:
         folders = [cell.folder(self.results) for cell in self.cells]
         self._waiting = {folder: store.written_at(folder) for folder in folders}
 
     def look(self) -> None:
-        """Show the cells that have ended since the last call, and new notices of workers."""
+        """Show the cells that have ended since the last look, and new notices of workers."""
+        if self._pace.due:
+            with self._pace.timed():
+                self._show_ended()
+        for notice in self.logs.new_notices():
+            self.notice(notice)
+
+    def _show_ended(self) -> None:
         ended = [one for one, before in self._waiting.items() if store.written_at(one) != before]
         for folder in ended:
             del self._waiting[folder]
         if ended:
             self.bar.advance(len(ended))
-        for notice in self.logs.new_notices():
-            self.notice(notice)
 
     def notice(self, message: str) -> None:
         """Show a message."""

@@ -16,7 +16,7 @@ from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.shared.shards import Shard
 from ttt_bench.sweep.shared.units import Kind, Unit
 from ttt_bench.train.chain import checkpoint_path
-from ttt_bench.util.claims import Claims
+from ttt_bench.util.claims import Claims, claim_file
 from ttt_bench.util.store import mirror
 
 
@@ -109,40 +109,80 @@ def share(
     Raises:
         BenchError: the results folder cannot be written.
     """
-    shared = Shared()
+    work = _Work(claims=claims, ended=ended, compute=compute, stored=stored)
     open_names = {unit.name for unit in units}
     told: set[str] = set()
     waiting = list(units)
     while waiting:
-        busy: set[str] = set()
-        left: list[Unit] = []
-        for unit in waiting:
-            if not open_names.isdisjoint(unit.needs):
-                left.append(unit)
-                continue
-            if unit.kind is Kind.CELL and stored(unit.cell):
-                shared.skipped.append(unit)
-                open_names.remove(unit.name)
-                continue
-            with claims.attempt(unit.name) as owner:
-                if owner is not None:
-                    if not claims.run or owner.run != claims.run:
-                        busy.add(str(owner))
-                    left.append(unit)
-                    continue
-                state = ended(unit)
-                if state is None:
-                    shared.own.append((unit, compute(unit)))
-                else:
-                    shared.others.append((unit, state))
-                open_names.remove(unit.name)
+        left = work.walk(waiting, open_names, all_claims=False)
         if len(left) == len(waiting):
-            for name in sorted(busy - told):
+            work.owners.clear()
+            left = work.walk(waiting, open_names, all_claims=True)
+        if len(left) == len(waiting):
+            for name in sorted(work.owners - told):
                 notice(f"waiting for work of {name}")
-            told |= busy
+            told |= work.owners
             time.sleep(claims.poll_seconds)
         waiting = left
-    return shared
+    return work.shared
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """The work of one process on the units of a sweep; the first four fields are as for `share`.
+
+    Attributes:
+        shared: how the units ended.
+        owners: the processes of other runs whose claims were in the way.
+    """
+
+    claims: Claims
+    ended: Callable[[Unit], str | None]
+    compute: Callable[[Unit], str]
+    stored: Callable[[Cell], bool]
+    shared: Shared = field(default_factory=Shared)
+    owners: set[str] = field(default_factory=set)
+
+    def walk(self, units: Sequence[Unit], open_names: set[str], *, all_claims: bool) -> list[Unit]:
+        """Try units in their order, and return those that are left.
+
+        Args:
+            units: the units.
+            open_names: the names of all units that are left, from which those that end are removed.
+            all_claims: whether to try units that a listing shows as claimed. That finds claims of
+                ended processes, but each takes several operations on files.
+        """
+        left: list[Unit] = []
+        taken = self._taken(all_claims)
+        for unit in units:
+            if not open_names.isdisjoint(unit.needs):
+                left.append(unit)
+            elif unit.kind is Kind.CELL and self.stored(unit.cell):
+                self.shared.skipped.append(unit)
+                open_names.remove(unit.name)
+            elif claim_file(unit.name) not in taken and self._try(unit):
+                open_names.remove(unit.name)
+                taken = self._taken(all_claims)
+            else:
+                left.append(unit)
+        return left
+
+    def _taken(self, all_claims: bool) -> frozenset[str]:
+        return frozenset() if all_claims else self.claims.files()
+
+    def _try(self, unit: Unit) -> bool:
+        """Compute a unit, unless another process computes it or has; return whether it ended."""
+        with self.claims.attempt(unit.name) as owner:
+            if owner is not None:
+                if not self.claims.run or owner.run != self.claims.run:
+                    self.owners.add(str(owner))
+                return False
+            state = self.ended(unit)
+            if state is None:
+                self.shared.own.append((unit, self.compute(unit)))
+            else:
+                self.shared.others.append((unit, state))
+            return True
 
 
 def from_another_place(units: Sequence[Unit]) -> list[Unit]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttt_bench.results.compacted.dataset import known_states
-from ttt_bench.results.compacted.scan import paths
+from ttt_bench.results.compacted.scan import CELLS, paths
 from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.shared.pace import Pace
 
 LOOK_SECONDS = 1.0
 """Least seconds between two listings of the cells."""
-LOOK_SHARE = 0.05
-"""Largest share of the time that listings take."""
 
 
 def cell_states(cells: Iterable[Cell], results: Path) -> dict[str, str]:
@@ -41,18 +40,23 @@ def _state(cell: Cell, results: Path, *, present: frozenset[str]) -> str:
 
 @dataclass
 class Appeared:
-    """The cells that were stored since this object was made, by a listing that is seldom renewed.
+    """The cells that were stored since this object was made.
+
+    A listing, which is seldom renewed, answers for most of them. The file system is asked about
+    each of the others.
 
     Attributes:
         results: the results folder.
     """
 
     results: Path
+    _cells: str = field(init=False, repr=False)
     _before: frozenset[str] = field(init=False, repr=False)
     _new: frozenset[str] = field(default=frozenset(), init=False, repr=False)
-    _next: float = field(default=0.0, init=False, repr=False)
+    _pace: Pace = field(default_factory=lambda: Pace(LOOK_SECONDS), init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._cells = str(self.results / CELLS)
         self._before = paths(self.results)
 
     def has(self, cell: Cell) -> bool:
@@ -61,9 +65,10 @@ class Appeared:
         Raises:
             DataError: the folder cannot be read.
         """
-        started = time.monotonic()
-        if started >= self._next:
-            self._new = paths(self.results) - self._before
-            ended = time.monotonic()
-            self._next = ended + max(LOOK_SECONDS, (ended - started) / LOOK_SHARE)
-        return cell.path in self._new
+        if self._pace.due:
+            with self._pace.timed():
+                self._new = paths(self.results) - self._before
+        path = cell.path
+        if path in self._new or path in self._before:
+            return path in self._new
+        return os.path.isdir(f"{self._cells}/{path}")  # the folder appears as a whole

@@ -19,6 +19,9 @@ CLOCK_SECONDS = 600.0
 class Leases(Protocol):
     """Small text files in one folder; names are names of files."""
 
+    def names(self) -> frozenset[str]:
+        """Return the names of the files."""
+
     def create(self, name: str, text: str) -> bool:
         """Create a file; return False if it exists. Of several callers, one succeeds."""
 
@@ -52,6 +55,12 @@ class FileLeases:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def names(self) -> frozenset[str]:
+        try:
+            return frozenset(os.listdir(self.folder))
+        except FileNotFoundError:
+            return frozenset()
 
     def create(self, name: str, text: str) -> bool:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +115,9 @@ class StoreLeases:
     @property
     def _remote(self) -> Remote:
         return remote(self._url)
+
+    def names(self) -> frozenset[str]:
+        return frozenset(name.rpartition("/")[2] for name in self._remote.listing(self._folder))
 
     def create(self, name: str, text: str) -> bool:
         return self._remote.create(self._name(name), text)
