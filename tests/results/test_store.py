@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pyarrow import parquet
 from support.paths import HISTORIC, ROOT
 
 import ttt_bench
@@ -94,7 +93,7 @@ def test_a_write_that_fails_leaves_the_previous_cell(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parquet, "write_table", full)
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
     with pytest.raises(BenchError, match=r"cannot be written .*No space left"):
         written(tmp_path, value=9)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

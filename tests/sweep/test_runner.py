@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pyarrow import parquet
 from safetensors.torch import save_file
 from support.notices import Notices
 from support.runs import LINE, interrupt, plan, primary, run
@@ -372,7 +371,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parquet, "write_table", full)
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
     with pytest.raises(BenchError, match=r"cannot be written.*No space left"):
         run(tmp_path, methods="base")
     assert not [path for path in (tmp_path / "cells").rglob("*") if path.is_file()]
