@@ -174,7 +174,8 @@ def test_an_unwritable_results_folder_fails_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "columns"),
     [
-        (("methods", "list"), ["method", "package", "version", "location"]),
+        (("methods", "list"), ["method", "group", "package", "version", "location"]),
+        (("networks", "list"), ["network", "package", "version", "location"]),
         (("pairs", "list"), ["pair", "tasks", "label_space", "data", "preset"]),
         (("data", "list"), ["name", "description", "tasks", "label_spaces", "data", "package"]),
         (
