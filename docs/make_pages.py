@@ -21,7 +21,7 @@ from ttt_bench import Results, open_results
 from ttt_bench.analysis.verdicts import BETTER, WORSE, verdicts
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.stats.step_rules import DELTA
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -85,10 +85,12 @@ def smallest_run() -> str:
     table = example().select(seeds=0).scores().set_index("label")
     plain = table[~table.index.str.contains("(", regex=False)]
     lines = [
-        f"{'method':<12}" + "".join(f"{HEADS[task]:>16}" for task in TASKS) + f"{'Delta_TTT %':>14}"
+        f"{'method':<12}"
+        + "".join(f"{HEADS[task]:>16}" for task in PAPER_TASKS)
+        + f"{'Delta_TTT %':>14}"
     ]
     for label, row in plain.iterrows():
-        cells = "".join(f"{row[task]:>16.{_more(task)}f}" for task in TASKS)
+        cells = "".join(f"{row[task]:>16.{_more(task)}f}" for task in PAPER_TASKS)
         lines.append(f"{label:<12}{cells}{row[DELTA]:>14.2f}")
     return "\n".join(f"    {line}" for line in lines)
 
@@ -153,7 +155,7 @@ def shifts() -> str:
         own = found[found["pair"] == f"rooms:rooms{shift}"]
         own = own[own["reference"].isna()].set_index(["label", "quantity"])
         base, norm = own.loc["base"], own.loc["norm"]
-        cells = [_mean(base, task) for task in TASKS]
+        cells = [_mean(base, task) for task in PAPER_TASKS]
         rows.append([f"`rooms{shift}`", *cells, _interval(norm.loc[DELTA])])
     return _table(["target", *HEADS.values(), "`norm`: Delta_TTT"], rows)
 
@@ -178,8 +180,10 @@ def rates() -> str:
     rows = []
     for method, own in last.groupby("method", sort=False):
         best = own[own["quantity"] == DELTA].set_index("rate")["mean"].idxmax()
-        rows.append([f"`{method}`", f"{best:.0e}", *(_best_rate(own, task) for task in TASKS)])
-    return _table(["method", "best rate for Delta_TTT", *TASKS], rows)
+        rows.append(
+            [f"`{method}`", f"{best:.0e}", *(_best_rate(own, task) for task in PAPER_TASKS)]
+        )
+    return _table(["method", "best rate for Delta_TTT", *PAPER_TASKS], rows)
 
 
 def version() -> str:
@@ -221,7 +225,7 @@ def _scores(estimates: pd.DataFrame, differences: pd.DataFrame) -> str:
     for label in _plain(estimates["label"]):
         own = estimates[estimates["label"] == label].set_index("quantity")
         against = delta[delta["label"] == label].set_index("reference")
-        cells = [_mean(own, task) for task in TASKS]
+        cells = [_mean(own, task) for task in PAPER_TASKS]
         cells += [_interval(own.loc[DELTA]), _cell(against, "norm"), _cell(against, "frozen")]
         rows.append([f"`{label}`", *cells])
     return _table(["method", *HEADS.values(), "Delta_TTT %", "− `norm`", "− frozen"], rows)

@@ -125,8 +125,12 @@ TASKONOMY_ORDER = ("depth", "edge", "normals", "semseg")
 
 
 def official_order(recipe: Recipe) -> tuple[str, ...]:
-    """Return the order of tasks in the authors' code for a domain with this recipe."""
-    return TASKONOMY_ORDER if recipe.uncertainty else tuple(TASKS)
+    """Return the order of tasks in the authors' code for a domain with this recipe.
+
+    Tasks that the authors' code does not have come last.
+    """
+    first = TASKONOMY_ORDER if recipe.uncertainty else ()
+    return tuple(dict.fromkeys([*first, *TASKS]))
 
 
 def cut_by_position(

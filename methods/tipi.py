@@ -22,7 +22,7 @@ normalises them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, Self
@@ -54,6 +54,7 @@ from ttt_bench.losses import softmax_entropy
 from ttt_bench.methods._tipi_statistics import SecondStatistics, found_by_authors, layer_of
 from ttt_bench.model import AFFINE_NORMS, affine_parameters, running_statistics
 from ttt_bench.network import Net, Network
+from ttt_bench.tasks import TASKS
 
 LARGE_BATCH = 64
 """Batch size above which the authors' CIFAR code predicts with batch statistics."""
@@ -80,17 +81,22 @@ def gaussian_kl(prediction_clean: Tensor, prediction_adv: Tensor, sigma: float =
 
 
 def mixed_divergence(
-    clean: Tensor, adversarial: Tensor, *, classes: int, reverse: bool, sigma: float
+    clean: Tensor, adversarial: Tensor, *, classes: Sequence[int], reverse: bool, sigma: float
 ) -> Tensor:
     """Return the divergence of outputs (N, K, H, W) at each pixel, (N, H, W).
 
-    It is `kl_divergence` of the first `classes` channels (may be 0) plus `gaussian_kl` of the
-    other channels.
+    It is `kl_divergence` of each task with classes, whose channels come first, plus `gaussian_kl`
+    of the other channels.
+
+    Args:
+        classes: number of classes of each task with classes; may be empty.
     """
-    divergence = gaussian_kl(clean[:, classes:], adversarial[:, classes:], sigma)
-    if classes:
-        kl = kl_divergence(clean[:, :classes], adversarial[:, :classes], reverse=reverse)
-        divergence = divergence + kl
+    # (N, K, H, W) -> (N, K_t, H, W) per task with classes, and (N, rest, H, W)
+    widths = [*classes, clean.shape[1] - sum(classes)]
+    *pairs, rest = zip(clean.split(widths, dim=1), adversarial.split(widths, dim=1), strict=True)
+    divergence = gaussian_kl(*rest, sigma)
+    for logits in pairs:
+        divergence = divergence + kl_divergence(*logits, reverse=reverse)
     return divergence
 
 
@@ -178,8 +184,8 @@ class TIPIOptions(EmaOptions):
     )
     tasks: Literal["semseg", "all", "regression"] = option(
         "semseg",
-        "compared outputs: semseg (the regressions' if the pair has no segmentation), all, or "
-        "regression",
+        "compared outputs: semseg (all others if the pair has no segmentation), all, or "
+        "regression (tasks without classes)",
         citation="this project: the authors' networks classify",
     )
     large_batch_bn: bool = option(
@@ -322,13 +328,14 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
 
     def step(self, net: Net[SecondStatistics], images: Tensor, ctx: Context) -> StepOut:
         options, model, second = self.options, net.model, net.extra.of(net.model)
-        classes = model.tasks["semseg"] if "semseg" in self.bound.tasks else 0
+        compared = self.bound.tasks
+        classes = [model.tasks[task] for task in compared if TASKS[task].labelled]
         epsilon = self._epsilon(model)
 
         def forward_clean(x: Tensor) -> Tensor:
             outputs = model(x)
             # each (B, K_t, H, W) -> (B, sum K_t, H, W)
-            return torch.cat([outputs[task] for task in self.bound.tasks], dim=1)
+            return torch.cat([outputs[task] for task in compared], dim=1)
 
         def forward_adv(x: Tensor) -> Tensor:
             with ctx.norm(Norm.EMA, stats=second):
@@ -345,7 +352,7 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
             divergence=partial(
                 mixed_divergence, classes=classes, reverse=options.reverse, sigma=options.sigma
             ),
-            entropy=lambda outputs: softmax_entropy(outputs[:, :classes]),
+            entropy=lambda outputs: softmax_entropy(outputs[:, : classes[0]]),
         )
         return StepOut({"invariance": loss}, None)
 
@@ -368,17 +375,19 @@ class TIPI(Adapter[TIPIOptions, SecondStatistics]):
 
 
 def _compared(option: str, tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return the network's tasks that the option `tasks` selects, segmentation first."""
-    semseg = tuple(task for task in tasks if task == "semseg")
-    regressions = tuple(task for task in tasks if task != "semseg")
-    found = {
-        "semseg": semseg or regressions,
-        "all": semseg + regressions,
-        "regression": regressions,
-    }[option]
+    """Return the network's tasks that the option `tasks` selects.
+
+    Segmentation comes first, then the other tasks with classes.
+    """
+    ordered = sorted(tasks, key=lambda task: not TASKS[task].labelled)
+    found = tuple(ordered)
+    if option == "semseg" and "semseg" in ordered:
+        found = ("semseg",)
+    if option == "regression":
+        found = tuple(task for task in ordered if not TASKS[task].labelled)
     if not found:
         raise BenchError(
-            "tipi.tasks = regression needs depth, normals or edge, but the network has only "
-            "semseg; use tipi.tasks = semseg"
+            "tipi.tasks = regression needs a task without classes, such as depth, but the network "
+            f"has only {', '.join(ordered)}; use tipi.tasks = all"
         )
     return found

@@ -2,6 +2,7 @@
 
 Every loss is 0, not NaN, if no pixel is valid. The value 255 marks an ignored pixel, in class
 targets and in every channel of real-valued targets. The losses are those of S4T's public code.
+Those of `human_parts` and `saliency`, with their weights, are those of MTI-Net's public code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ttt_bench.tasks import IGNORE, TASKONOMY, WEIGHTED
+from ttt_bench.tasks import IGNORE, TASKONOMY, TASKS, WEIGHTED
 
 
 def _valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
@@ -170,8 +171,17 @@ RECIPES = {
                 "depth": l1_loss,
                 "normals": partial(l1_loss, normalize=True),
                 "edge": partial(balanced_binary_cross_entropy, pos_weight=0.95),
+                "human_parts": cross_entropy,
+                "saliency": balanced_binary_cross_entropy,
             },
-            weights={"semseg": 1.0, "depth": 1.0, "normals": 10.0, "edge": 50.0},
+            weights={
+                "semseg": 1.0,
+                "depth": 1.0,
+                "normals": 10.0,
+                "edge": 50.0,
+                "human_parts": 2.0,
+                "saliency": 5.0,
+            },
             uncertainty=False,
         ),
         Recipe(
@@ -181,8 +191,10 @@ RECIPES = {
                 "depth": l1_loss,
                 "normals": partial(cosine_normal_loss, dim=1),
                 "edge": l1_loss,
+                "human_parts": cross_entropy,
+                "saliency": balanced_binary_cross_entropy,
             },
-            weights={"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            weights=dict.fromkeys(TASKS, 1.0),
             uncertainty=True,
             across_width=TASKONOMY_OFFICIAL,
         ),
@@ -193,8 +205,10 @@ RECIPES = {
                 "depth": l1_loss,
                 "normals": partial(cosine_normal_loss, dim=-1),
                 "edge": l1_loss,
+                "human_parts": cross_entropy,
+                "saliency": balanced_binary_cross_entropy,
             },
-            weights={"semseg": 1.0, "depth": 1.0, "normals": 1.0, "edge": 1.0},
+            weights=dict.fromkeys(TASKS, 1.0),
             uncertainty=True,
         ),
     )

@@ -6,7 +6,7 @@ Everything that is sliced by task is sliced in `TASKS` order, by name, on source
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ttt_bench.errors import unknown
@@ -18,6 +18,10 @@ A real-valued target has it in every channel.
 """
 
 
+HUMAN_PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
+"""The classes of `human_parts`: the six parts of ASTMT's public code, after the background."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A dense-prediction task.
@@ -25,15 +29,22 @@ class Task:
     Attributes:
         name: the task's name in rows, options and targets.
         channels: output channels; None if the label space decides (semantic segmentation).
+        classes: names of the classes of a task whose classes are fixed; empty for others.
     """
 
     name: str
     channels: int | None
+    classes: tuple[str, ...] = ()
 
     @property
     def needs_labels(self) -> bool:
         """Whether a label space decides on its output channels."""
         return self.channels is None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its targets are class indices, and its outputs one logit per class."""
+        return self.needs_labels or bool(self.classes)
 
 
 TASKS: dict[str, Task] = {
@@ -43,9 +54,14 @@ TASKS: dict[str, Task] = {
         Task("depth", 1),
         Task("normals", 3),
         Task("edge", 1),
+        Task("human_parts", len(HUMAN_PARTS), HUMAN_PARTS),
+        Task("saliency", 1),
     )
 }
 """Every task in canonical order."""
+
+PAPER_TASKS = ("semseg", "depth", "normals", "edge")
+"""The tasks of the papers. A pair has no other ones unless the setting `data.tasks` names them."""
 
 WEIGHTED, TASKONOMY = "weighted", "taskonomy"
 RECIPES = (WEIGHTED, TASKONOMY)
@@ -72,3 +88,13 @@ def output_channels(names: Iterable[str], classes: int) -> dict[str, int]:
         classes: number of classes of the label space.
     """
     return {name: TASKS[name].channels or classes for name in canonical(names)}
+
+
+def labelled(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the names that are tasks whose targets are class indices."""
+    return tuple(name for name in names if name in TASKS and TASKS[name].labelled)
+
+
+def class_names(name: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a task's classes; `classes` are those of the label space."""
+    return TASKS[name].classes or tuple(classes)

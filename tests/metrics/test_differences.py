@@ -12,9 +12,9 @@ from torch import Tensor
 from ttt_bench.data.images.augment_batch import hflip
 from ttt_bench.metrics.measure.base import measurement_of
 from ttt_bench.network import Batch
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import TASKS, output_channels
 
-CHANNELS = {"semseg": 5, "depth": 1, "normals": 3, "edge": 1}
+CHANNELS = output_channels(TASKS, classes=5)
 
 
 def drawn(task: str, seed: int) -> Tensor:
@@ -31,7 +31,7 @@ def worked_out(task: str, one: Tensor, other: Tensor) -> np.ndarray:
     """Return the differences in plain NumPy, image by image."""
     found = []
     for p, q in zip(one.double().numpy(), other.double().numpy(), strict=True):
-        if task == "semseg":
+        if TASKS[task].labelled:
             p, q = (np.exp(x) / np.exp(x).sum(0) for x in (p, q))
             found.append(0.5 * np.abs(p - q).sum(0).mean())
         elif task == "normals":

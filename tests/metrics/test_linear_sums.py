@@ -14,11 +14,20 @@ BATCH = np.array([0, 0, 0, 1, 1, 2])
 
 def image_sums(task: str, rng: np.random.Generator) -> np.ndarray:
     """Return made sums of six images, (6, S)."""
-    if task == "semseg":
+    if TASKS[task].labelled:
         return rng.integers(0, 50, (6, 16)).astype(float)
+    if task == "saliency":
+        return np.stack([_thresholded(rng) for _ in range(6)])
     if task == "normals":
         return np.stack([rng.integers(1, 90, 6), rng.uniform(1, 900, 6)], axis=1).astype(float)
     return np.stack([_aligned(rng) for _ in range(6)])
+
+
+def _thresholded(rng: np.random.Generator) -> np.ndarray:
+    p, salient = rng.random(50), rng.random(50) < 0.4
+    reached = [p >= k / 20 for k in range(1, 20)]
+    right = [(one & salient).sum() for one in reached]
+    return np.array([50, salient.sum(), *[one.sum() for one in reached], *right], dtype=float)
 
 
 def _aligned(rng: np.random.Generator) -> np.ndarray:
@@ -57,9 +66,9 @@ def test_an_image_keeps_the_alignment_of_its_batch() -> None:
     assert squared_errors(sums, np.array([0, 0])) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("task", ["depth", "normals", "edge"])
+@pytest.mark.parametrize("task", ["depth", "normals", "edge", "saliency"])
 def test_no_pixel_gives_no_score(task: str) -> None:
     metrics = metrics_of(task)
-    sums = np.zeros((2, {"normals": 2}.get(task, 6)))
+    sums = np.zeros((2, {"normals": 2, "saliency": 40}.get(task, 6)))
     total = metrics.linear_sums(sums, np.array([0, 0])).sum(axis=0)
     assert np.isnan(metrics.score_of_sums(total))

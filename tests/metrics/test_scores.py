@@ -14,7 +14,7 @@ from ttt_bench.metrics.delta import delta_ttt
 from ttt_bench.metrics.edge import ods_f
 from ttt_bench.metrics.normals import ANGLE_BINS, median_angle, share_below
 from ttt_bench.metrics.semseg import class_iou
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import HUMAN_PARTS, TASKS, class_names
 
 CLASSES = 4
 
@@ -171,7 +171,12 @@ def test_each_metric_is_declared_once_and_each_score_has_its_metric() -> None:
         "normals": np.ones(ANGLE_BINS),
         "edge": np.ones(300),
     }
-    statistics = {"semseg": np.ones((2, CLASSES**2)), "normals": np.ones((2, 2))}
+    statistics = {
+        "semseg": np.ones((2, CLASSES**2)),
+        "normals": np.ones((2, 2)),
+        "human_parts": np.ones((2, len(HUMAN_PARTS) ** 2)),
+        "saliency": np.ones((2, 40)),
+    }
     for task in map(metrics_of, TASKS):
         assert [metric.primary for metric in task.metrics] == [
             True,
@@ -180,7 +185,8 @@ def test_each_metric_is_declared_once_and_each_score_has_its_metric() -> None:
         found = task.scores([statistics.get(task.name, np.ones((2, 6)))], totals.get(task.name))
         assert found.keys() == {metric.name for metric in task.metrics}
         for metric in task.metrics:
-            assert np.shape(found[metric.name]) == ((CLASSES,) if metric.per_class else ())
+            classes = len(class_names(task.name, "abcd"))
+            assert np.shape(found[metric.name]) == ((classes,) if metric.per_class else ())
 
 
 def test_scores_of_classes_by_hand() -> None:

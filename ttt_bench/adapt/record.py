@@ -22,7 +22,7 @@ from ttt_bench.results.schema import (
     STATISTICS_COLUMNS,
     TOTALS_COLUMNS,
 )
-from ttt_bench.tasks import canonical
+from ttt_bench.tasks import canonical, class_names
 
 EXAMPLES = 4
 """Largest number of example images of a cell."""
@@ -102,7 +102,7 @@ class Record:
 
         Args:
             identity: fills the other columns.
-            classes: the semantic classes' names, in order.
+            classes: the names of the label space's classes, in order.
         """
         rows = [
             {**identity, **score, "step": step, "task": task, "n": self.images}
@@ -126,7 +126,7 @@ class Record:
         found = metrics_of(task).scores(self._groups(task, step), set_sums)
         for metric in metrics_of(task).metrics:
             if metric.name in found:
-                labels = classes if metric.per_class else ("",)
+                labels = class_names(task, classes) if metric.per_class else ("",)
                 values = np.atleast_1d(found[metric.name]).tolist()
                 for label, value in zip(labels, values, strict=True):
                     yield {"metric": metric.name, "class": label, "value": value}

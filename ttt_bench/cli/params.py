@@ -14,7 +14,7 @@ from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.results.published import STRONG_BASELINE
 from ttt_bench.sweep.resolve import resolve
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS, TASKS
 from ttt_bench.util.atomic import require_writable
 
 COLUMNS = (
@@ -51,7 +51,7 @@ def params(
     ] = 7,
     tasks: Annotated[
         str, typer.Option(help=f"Tasks joined by commas: {', '.join(TASKS)}.")
-    ] = ",".join(TASKS),
+    ] = ",".join(PAPER_TASKS),
     sets: Sets = None,
     out: Annotated[
         Path | None,

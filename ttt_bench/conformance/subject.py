@@ -21,7 +21,7 @@ from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.losses import RECIPES
 from ttt_bench.network import Net, Network
-from ttt_bench.tasks import TASKS, output_channels
+from ttt_bench.tasks import PAPER_TASKS, output_channels
 from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source
 from ttt_bench.train.net import build_net, with_modules
 from ttt_bench.train.source_statistics import measure_source
@@ -29,8 +29,8 @@ from ttt_bench.train.stage import StageRun
 from ttt_bench.util.input.validation import validated
 from ttt_bench.util.progress import Silent
 
-CHANNELS = output_channels(TASKS, classes=3)
-"""Task -> output channels of a pair with every task."""
+CHANNELS = output_channels(PAPER_TASKS, classes=3)
+"""Task -> output channels of a pair with every task of the papers."""
 SOURCE_SIZE, TARGET_SIZE = (64, 64), (64, 96)
 SIZES = (TARGET_SIZE, (96, 64), (61, 47), (33, 70))
 """Sizes (H, W) of target images that a method has to work on."""

@@ -10,6 +10,9 @@ Conventions of all batches:
   point towards the camera; 255 in all three channels marks a pixel without a target.
 * `edge` (B, 1, H, W) float32, 0 or 1 (a real value for Taskonomy); 255 marks a pixel without a
   target.
+* `human_parts` (B, H, W) int64, an index of `ttt_bench.tasks.HUMAN_PARTS`; 255 marks a pixel
+  without a target, such as every pixel of an image without people.
+* `saliency` (B, 1, H, W) float32, 0 or 1; 255 marks a pixel without a target.
 """
 
 from __future__ import annotations

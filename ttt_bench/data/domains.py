@@ -10,7 +10,7 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.rooms.looks import LOOKS
 from ttt_bench.data.taskonomy import depth as taskonomy_depth
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.tasks import RECIPES, TASKS
+from ttt_bench.tasks import PAPER_TASKS, RECIPES
 
 __all__ = ["BUILT_IN", "METRES", "RECIPES", "Domain", "shared_labels"]
 
@@ -75,13 +75,13 @@ class Domain:
 BUILT_IN: dict[str, Domain] = {
     # the embedded rooms use NYUD-v2's encodings, losses, masks and scoring
     **{
-        name: Domain(name=name, description=look.description, tasks=tuple(TASKS), labels="rooms")
+        name: Domain(name=name, description=look.description, tasks=PAPER_TASKS, labels="rooms")
         for name, look in LOOKS.items()
     },
     "taskonomy": Domain(
         name="taskonomy",
         description="Taskonomy (tiny): real rooms with measured depth and normals",
-        tasks=tuple(TASKS),
+        tasks=PAPER_TASKS,
         recipe="taskonomy",
         edge_sigmoid=False,
         depth_nonnegative=False,
@@ -96,7 +96,7 @@ BUILT_IN: dict[str, Domain] = {
     "nyud": Domain(
         name="nyud",
         description="NYUD-v2, multi-task form: rooms seen by a Kinect",
-        tasks=tuple(TASKS),
+        tasks=PAPER_TASKS,
         folder="nyud",
         opener="ttt_bench.data.nyud.dataset:NYUD.open",
     ),

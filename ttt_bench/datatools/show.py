@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset
 from ttt_bench.metrics import colours
-from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.base import LegendEntry, metrics_of
 from ttt_bench.tasks import IGNORE
 from ttt_bench.util.atomic import replacing
 from ttt_bench.util.os_errors import explained
@@ -41,8 +41,8 @@ def contact_sheet(
         BenchError: the sheet cannot be written.
     """
     figure = _sheet(dataset, indices)
-    has_classes = any(metrics_of(task).has_classes for task in dataset.tasks)
-    _legend(figure, class_names if has_classes else ())
+    entries = [entry for task in dataset.tasks for entry in metrics_of(task).legend(class_names)]
+    _legend(figure, entries)
     with explained(path, "choose another file with --out"), replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -81,12 +81,11 @@ def _show(axis: Axes, picture: colours.Picture, title: str) -> None:
     axis.set_axis_off()
 
 
-def _legend(figure: Figure, class_names: Sequence[str]) -> None:
-    entries = [(colours.class_colour(index), name) for index, name in enumerate(class_names)]
-    entries.append((colours.NO_TARGET, "no target"))
+def _legend(figure: Figure, classes: Sequence[LegendEntry]) -> None:
+    entries = [*classes, ("no target", colours.NO_TARGET)]
     figure.legend(
         handles=[
-            Patch(color=(r / 255, g / 255, b / 255), label=name) for (r, g, b), name in entries
+            Patch(color=(r / 255, g / 255, b / 255), label=name) for name, (r, g, b) in entries
         ],
         loc="outside lower center",
         ncols=min(len(entries), 5),

@@ -27,7 +27,7 @@ from ttt_bench.model.architecture import resolved_model
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import STAGES
 from ttt_bench.registry import METHODS
-from ttt_bench.tasks import TASKS, canonical, output_channels
+from ttt_bench.tasks import PAPER_TASKS, canonical, output_channels
 from ttt_bench.train.chain import trains_on_source, trains_own_source
 from ttt_bench.util.process import fixed_process
 
@@ -143,7 +143,7 @@ def _option_words(field: FieldInfo, shaped: str) -> dict[str, str]:
 
 def _plan(adapter: Adapter, model: ModelConfig) -> Plan:
     """Return the plan of a method that adapts a network."""
-    channels = output_channels(adapter.own_tasks(tuple(TASKS)), CLASSES)
+    channels = output_channels(adapter.own_tasks(PAPER_TASKS), CLASSES)
     return plan_of(meta_net(model, channels, adapter), adapter, TARGET)
 
 

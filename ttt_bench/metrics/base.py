@@ -16,12 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.metrics.colours import Picture
+from ttt_bench.metrics.colours import Colour, Picture
 from ttt_bench.tasks import TASKS, canonical
 
 Array = NDArray[np.float64]
 Scores = dict[str, "float | Array"]
 """Metric name -> a float, or an array (K,) for a per-class metric."""
+LegendEntry = tuple[str, Colour]
+"""A class's name and its RGB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Metric:
         about: its definition in words.
         primary: the task's published metric: main tables, Delta_TTT, curves and synchronisation
             use it.
-        per_class: one value per semantic class.
+        per_class: one value per class of the task.
     """
 
     task: str
@@ -140,11 +142,6 @@ class TaskMetrics(ABC):
         """The direction of the primary metric."""
         return not self.primary.higher_is_better
 
-    @property
-    def has_classes(self) -> bool:
-        """Whether it has scores per semantic class."""
-        return any(metric.per_class for metric in self.metrics)
-
     @abstractmethod
     def score(self, groups: Sequence[Array]) -> float:
         """Return the primary score, in the metric's unit; NaN if no pixel is valid.
@@ -221,6 +218,14 @@ class TaskMetrics(ABC):
             truth: one image's target, (H, W) or (K, H, W), 255 where a pixel has none.
         """
         return None
+
+    def legend(self, classes: Sequence[str]) -> list[LegendEntry]:
+        """Return the names and colours of its classes; empty for a task without classes.
+
+        Args:
+            classes: the names of the label space's classes.
+        """
+        return []
 
     @abstractmethod
     def picture(self, truth: NDArray[Any], prediction: NDArray[Any] | None = None) -> Picture:

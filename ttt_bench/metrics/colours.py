@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from ttt_bench.tasks import IGNORE
 
 Picture = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255."""
 
-NO_TARGET: tuple[int, int, int] = (221, 221, 221)
+NO_TARGET: Colour = (221, 221, 221)
 
-CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
+CLASS_COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
     (230, 159, 0),
     (0, 158, 115),
@@ -37,7 +39,7 @@ _VIRIDIS = (
 )  # fmt: skip
 
 
-def class_colour(index: int) -> tuple[int, int, int]:
+def class_colour(index: int) -> Colour:
     """Return the RGB of a class index; `NO_TARGET` for 255."""
     return NO_TARGET if index == IGNORE else CLASS_COLOURS[index % len(CLASS_COLOURS)]
 

@@ -56,7 +56,12 @@ def metric_key(metric: Metric) -> str:
 
 def class_key(metric: Metric, label: str) -> str:
     """Return the key of a metric of one class: metric, unit and class."""
-    return _joined(metric.name, metric.unit, label)
+    return _joined(metric.name, metric.unit, _class_words(metric, label))
+
+
+def _class_words(metric: Metric, label: str) -> str:
+    """Return the name of a class; with its task if the label space does not decide on it."""
+    return label if TASKS[metric.task].needs_labels else f"{metric.task} {label}"
 
 
 def task_key(task: str) -> str:
@@ -90,7 +95,7 @@ def class_column(metric: Metric, label: str) -> Column:
     """Return the column of a metric of one class."""
     return Column(
         key=class_key(metric, label),
-        head=(label, metric.printed),
+        head=(_class_words(metric, label), metric.printed),
         higher_is_better=metric.higher_is_better,
         secondary=True,
     )

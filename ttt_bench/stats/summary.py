@@ -166,7 +166,7 @@ def class_pixels(statistics: pd.DataFrame) -> np.ndarray:
         statistics: `schema.STATISTICS_COLUMNS` of one step of any done cell: only the truth counts.
     """
     for task, values in statistics.groupby("task", sort=False)["values"]:
-        if metrics_of(str(task)).has_classes:
+        if TASKS[str(task)].needs_labels:
             # n images: (n, S) -> (S,)
             return metrics_of(str(task)).class_pixels(np.sum(np.stack(list(values)), axis=0))
     return np.zeros(0)

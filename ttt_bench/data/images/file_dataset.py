@@ -21,7 +21,7 @@ from ttt_bench.data.images.augment_sample import augmented_sample, streams_of
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
-from ttt_bench.tasks import IGNORE, TASKS
+from ttt_bench.tasks import IGNORE, TASKS, labelled
 from ttt_bench.util.code.error_place import where
 from ttt_bench.util.os_errors import cause
 from ttt_bench.util.parallel import map_in_threads
@@ -203,11 +203,13 @@ def value_problems(sample: Sample, expected: ExpectedValues = ExpectedValues()) 
     These are values that are not finite, class indices out of range, depth that is negative or not
     in metres, and normals of other lengths.
     """
-    for name in sample.keys() - {IMAGE, "semseg"}:
+    for name in sample.keys() - {IMAGE}:
         if not np.isfinite(sample[name]).all():
             yield f"{name} has values that are not finite; 255 marks a pixel without a target"
-    if "semseg" in sample and expected.classes is not None:
-        yield from _class_problems(sample["semseg"], expected.classes)
+    for task in labelled(sample):
+        classes = TASKS[task].channels or expected.classes
+        if classes is not None:
+            yield from _class_problems(task, sample[task], classes)
     if "depth" in sample:
         yield from _depth_problems(sample["depth"], in_metres=expected.depth_in_metres)
     if "normals" in sample:
@@ -221,13 +223,14 @@ def value_problems(sample: Sample, expected: ExpectedValues = ExpectedValues()) 
             )
 
 
-def _class_problems(labels: NDArray[Any], classes: int) -> Iterator[str]:
+def _class_problems(task: str, labels: NDArray[Any], classes: int) -> Iterator[str]:
     wrong = np.unique(labels[(labels >= classes) & (labels != IGNORE)])
     if wrong.size:
         values = listed([str(value) for value in wrong])
+        hint = "; convert the file's numbers with `space.table`" if task == "semseg" else ""
         yield (
-            f"semseg holds {values}, expected 0..{classes - 1} or 255, which marks a pixel without "
-            "a target; convert the file's numbers with `space.table`"
+            f"{task} holds {values}, expected 0..{classes - 1} or 255, which marks a pixel without "
+            f"a target{hint}"
         )
 
 
@@ -259,8 +262,8 @@ def batched(sized: Sequence[Sample]) -> Batch:
     for name in sized[0]:
         arrays = [sample[name] for sample in sized]
         stacked[name] = torch.from_numpy(np.stack(arrays))  # (B, ...)
-    if "semseg" in stacked:
-        stacked["semseg"] = stacked["semseg"].long()
+    for task in labelled(stacked):
+        stacked[task] = stacked[task].long()
     return Batch(stacked.pop(IMAGE), stacked)
 
 
@@ -268,5 +271,5 @@ def _layout(name: str) -> tuple[tuple[int, ...], type[np.generic]]:
     """Return the axes before rows and columns, and the type, of the image or a task's target."""
     if name == IMAGE:
         return (3,), np.uint8
-    channels = TASKS[name].channels
-    return ((), np.uint8) if channels is None else ((channels,), np.float32)
+    task = TASKS[name]
+    return ((), np.uint8) if task.labelled else ((task.channels or 1,), np.float32)

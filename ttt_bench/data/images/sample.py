@@ -1,9 +1,9 @@
 """One image with its targets as arrays, and geometric changes of all of them. Imports no torch.
 
 A `Sample` maps the names of the image and the tasks to arrays: `image` (3, H, W) uint8 RGB;
-`semseg` (H, W) uint8 class indices; `depth` and `edge` (1, H, W) float32; `normals` (3, H, W)
-float32. Targets follow `ttt_bench.data.base`: 255 marks pixels without a target, and the axes of
-normals are right / down / forward.
+`semseg` and `human_parts` (H, W) uint8 class indices; `depth`, `edge` and `saliency` (1, H, W)
+float32; `normals` (3, H, W) float32. Targets follow `ttt_bench.data.base`: 255 marks pixels without
+a target, and the axes of normals are right / down / forward.
 """
 
 from __future__ import annotations

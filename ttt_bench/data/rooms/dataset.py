@@ -12,7 +12,7 @@ from ttt_bench.data.rooms.cache import decode, fingerprint, open_or_render
 from ttt_bench.data.rooms.looks import LOOKS, SPLITS
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.network import Batch
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS
 from ttt_bench.util.progress import Progress, Silent
 
 
@@ -48,7 +48,7 @@ class Rooms(Dataset):
             )
         self.domain = domain
         self.size = size
-        self.tasks = tuple(TASKS)
+        self.tasks = PAPER_TASKS
         self.fingerprint = fingerprint(LOOKS[domain], SPLITS[split], size, count)
         self._split, self._count, self._cache = split, count, cache
         self._arrays: Stored | None = None

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ttt_bench.data.file_system import contents_of, folders_in
 from ttt_bench.data.taskonomy.splits import KNOWN
 from ttt_bench.errors import DataError, printable
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS
 from ttt_bench.util.atomic import TEMPORARY_MARK
 from ttt_bench.util.os_errors import explained_reading
 from ttt_bench.util.progress import Progress
@@ -160,7 +160,7 @@ class Frames:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that any frame has a target for, in canonical order."""
-        return tuple(task for task in TASKS if self.has(task).any())
+        return tuple(task for task in PAPER_TASKS if self.has(task).any())
 
     def counts(self) -> dict[str, int]:
         """Return the number of frames of each building."""

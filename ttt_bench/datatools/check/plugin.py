@@ -41,7 +41,7 @@ from ttt_bench.datatools.check.findings import Finding, Results
 from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.values import metres_finding
 from ttt_bench.errors import BenchError
-from ttt_bench.tasks import IGNORE
+from ttt_bench.tasks import IGNORE, labelled
 from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.progress import Progress
 
@@ -173,9 +173,8 @@ def _sample(dataset: Dataset, index: int) -> Sample:
     batch = dataset.batch([index])
     image = np.rint(batch.images[0].numpy() * 255).astype(np.uint8)
     targets = {task: values[0].numpy() for task, values in batch.targets.items()}
-    if "semseg" in targets:
-        targets["semseg"] = targets["semseg"].astype(np.uint8)
-    return {IMAGE: image, **targets}
+    classes = {task: targets[task].astype(np.uint8) for task in labelled(targets)}
+    return {IMAGE: image, **targets, **classes}
 
 
 def _failed(split: str, index: int, error: Exception) -> Finding:

@@ -54,7 +54,7 @@ from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
 from ttt_bench.datatools.check.labels.steps import LabelSteps
 from ttt_bench.datatools.check.values import DepthValues, NormalValues
 from ttt_bench.errors import BenchError, DataError
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS
 from ttt_bench.util.progress import Progress, Silent
 
 _HINT = "Download the file again, or delete it; its frame is then omitted"
@@ -277,13 +277,13 @@ def _check_frames(frames: Frames) -> Iterator[Finding]:
 
 
 def _absent_domains(frames: Frames) -> Iterator[Finding]:
-    absent = [task for task in TASKS if task not in frames.tasks]
+    absent = [task for task in PAPER_TASKS if task not in frames.tasks]
     for task in absent:
         message = (
             f"no {PARTS[task][0]} files, so the task {task} cannot run; download that domain to "
             "run it"
         )
-        if len(absent) == len(TASKS):
+        if len(absent) == len(PAPER_TASKS):
             yield Finding.error("frames", message)
         else:
             yield Finding.warning("frames", message)

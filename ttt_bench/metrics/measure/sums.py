@@ -65,3 +65,19 @@ def histogram(bins: Tensor, count: int) -> Tensor:
     counts = torch.zeros(len(places), count + 1, dtype=torch.float64, device=bins.device)
     # one row per image: (B, count + 1) -> (count,)
     return counts.scatter_add_(1, places, one.expand_as(places)).sum(0)[:count]
+
+
+def image_histograms(bins: Tensor, count: int) -> Tensor:
+    """Return how often 0, 1, ... count - 1 occur in each image, (B, count) float64.
+
+    Args:
+        bins: (B, H, W) int64 in 0..count; `count` itself is not counted.
+        count: number of bins.
+    """
+    # (B, H, count + 1): one histogram per row of pixels, so that few additions of a GPU meet in one
+    # place
+    counts = torch.zeros(*bins.shape[:2], count + 1, dtype=torch.float64, device=bins.device)
+    counts.scatter_add_(2, bins, torch.ones_like(bins, dtype=torch.float64))
+    # (B, H, count + 1) -> (B, count)
+    found: Tensor = counts.sum(1)[:, :-1]
+    return found

@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ttt_bench.metrics.base import metrics_of
-from ttt_bench.metrics.colours import class_colour
+from ttt_bench.metrics.base import LegendEntry, metrics_of
 from ttt_bench.results import store
 from ttt_bench.results.integrity import EXAMPLES, damages
 from ttt_bench.results.records import is_file
@@ -102,7 +101,7 @@ class _Layout:
         images: number of images.
         height: height of a tile.
         width: width of a tile.
-        classes: names of the classes in the legend.
+        classes: names and colours of the classes in the legend.
         legend: (left edge, line) of each class in the legend.
     """
 
@@ -111,7 +110,7 @@ class _Layout:
     images: int
     height: int
     width: int
-    classes: Sequence[str]
+    classes: Sequence[LegendEntry]
     legend: Sequence[tuple[int, int]]
 
     @property
@@ -143,7 +142,7 @@ class _Layout:
 def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit: int) -> _Layout:
     tasks = [task for task in TASKS if f"truth_{task}" in first]
     height, width = _tile_size(first["image"].shape[1:3])
-    shown = classes if any(metrics_of(task).has_classes for task in tasks) else ()
+    shown = [entry for task in tasks for entry in metrics_of(task).legend(classes)]
     return _Layout(
         heads=[_wrapped(head, width) for head in heads],
         tasks=tasks,
@@ -151,7 +150,7 @@ def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit
         height=height,
         width=width,
         classes=shown,
-        legend=_legend(shown, _MARGIN + len(heads) * (width + _GAP)),
+        legend=_legend([name for name, _ in shown], _MARGIN + len(heads) * (width + _GAP)),
     )
 
 
@@ -218,10 +217,9 @@ def _draw_heads(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
-    entries = zip(layout.legend, layout.classes, strict=True)
-    for index, ((left, line), name) in enumerate(entries):
+    for (left, line), (name, colour) in zip(layout.legend, layout.classes, strict=True):
         top = layout.below + line * _HEAD + 2
-        draw.rectangle((left, top, left + _BOX, top + _BOX), fill=class_colour(index))
+        draw.rectangle((left, top, left + _BOX, top + _BOX), fill=colour)
         _draw_text(draw, (left + 16, top), name)
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from ttt_bench.tasks import TASKS
+from ttt_bench.tasks import PAPER_TASKS
 
 FILE = "published.csv"
 BACKBONE = "resnet50"
@@ -92,7 +92,7 @@ def published_parameters(
         tasks: the tasks of the network.
     """
     network = (architecture, backbone.partition(".")[0])
-    if set(tasks) != set(TASKS):
+    if set(tasks) != set(PAPER_TASKS):
         return {}
     if network == STRONG_BASELINE:
         return {"nc_ttt": _of_methods("params_m", table="Table 3")["nc_ttt+mti_net"]}
