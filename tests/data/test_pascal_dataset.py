@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from PIL import Image
 from scipy import ndimage
@@ -17,10 +18,12 @@ from support.files.pascal_files import (
     SIZES,
     UNTRUSTED,
     VOC,
+    annotation,
     bordered,
     file_of,
     view,
     write,
+    write_extras,
     write_labels,
 )
 from support.notices import Notices
@@ -108,6 +111,40 @@ def test_saliency_parts_and_other_lists_are_not_needed(tree: Path) -> None:
         (tree / name).exists() for name in ("sal_distill", "human_parts", "ImageSets/Parts")
     )
     opened(tree).prepare(Silent())
+
+
+def test_parts_of_people_and_saliency_are_read_if_they_are_asked_for(tree: Path) -> None:
+    plain = opened(tree)
+    write_extras(tree)
+    assert opened(tree).fingerprint == plain.fingerprint
+    data = opened(tree, tasks=("human_parts", "saliency"))
+    assert data.tasks == ("human_parts", "saliency")
+    data.prepare(Silent())
+    batch = data.batch([0, 1, 2])
+    people = batch.targets["human_parts"]
+    assert people.dtype == torch.int64
+    assert (people[0] == 255).all(), "an image without people has no target"
+    for index in (1, 2):
+        size = SIZES[(index + 2) % 2]
+        expected = np.zeros(size, int)
+        for column in range(6):
+            for person in range(index):
+                expected[8 * person : 8 * person + 4, 5 * column : 5 * column + 4] = column + 1
+        assert (inner(people[index].numpy(), size) == expected).all()
+    salient = inner(batch.targets["saliency"][0, 0].numpy(), SIZES[0])
+    assert (salient == (np.arange(100) < 50)).all()
+    assert not (batch.targets["saliency"][0, 0, 0] != 255).any(), "padding has no target"
+
+
+def test_a_file_of_parts_with_another_structure_is_named(tree: Path) -> None:
+    write_extras(tree)
+    path = tree / "human_parts" / f"{IDS['val'][1]}.mat"
+    anno = annotation(SIZES[1], 1)
+    anno["objects"][0, 1]["parts"][0, 0]["part_name"] = "wing"
+    scipy.io.savemat(path, {"anno": anno})
+    data = opened(tree, tasks=("human_parts",))
+    with pytest.raises(DataError, match=f"{path}: not a file of PASCAL-Part's.*wing"):
+        data.prepare(Silent())
 
 
 def test_an_image_without_any_semantic_map_is_an_error(tree: Path) -> None:

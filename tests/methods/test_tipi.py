@@ -48,7 +48,7 @@ class ByHand:
         total = torch.zeros((), dtype=torch.float64)
         for task in self.compared:
             a, b = clean[task].detach(), adversarial[task]
-            if task == "semseg":
+            if task in ("semseg", "human_parts"):
                 p, q = (x.exp() / x.exp().sum(dim=1, keepdim=True) for x in (a, b))
                 each = q * (q / p).log() if self.options.get("reverse", True) else p * (p / q).log()
             else:
@@ -89,6 +89,7 @@ class ByHand:
             {"tasks": "all", "sigma": 0.5, "reverse": False, "tent_coeff": 0.3, "epsilon": 0.05},
             tuple(TASKS),
         ),
+        ({**TASKS, "human_parts": 7}, {"tasks": "all"}, ("semseg", "human_parts", *REGRESSIONS)),
         (TASKS, {"tasks": "regression", "sigma": 2.0}, tuple(REGRESSIONS)),
         (REGRESSIONS, {}, tuple(REGRESSIONS)),
         ({"semseg": 3, "depth": 1}, {"tent_coeff": 0.0}, ("semseg",)),
@@ -414,7 +415,7 @@ def test_options_that_do_not_fit_are_refused_with_what_is_allowed(
 
 
 def test_regressions_of_a_network_without_any_are_refused() -> None:
-    with pytest.raises(BenchError, match="needs depth, normals or edge"):
+    with pytest.raises(BenchError, match="needs a task without classes"):
         tiny_session(adapter(tasks="regression"), Optimiser(), {"semseg": 3})
 
 

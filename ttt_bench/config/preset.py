@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ttt_bench.errors import BenchError, unknown
-from ttt_bench.util.input.validation import Strict, UserPath, validated
+from ttt_bench.tasks import TASKS
+from ttt_bench.util.input.validation import OneOf, Strict, UserPath, validated
 
 PRESETS = ("smoke", "quick", "paper")
 SECTIONS = ("model", "data", "training")
@@ -22,6 +23,7 @@ Count = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed as the results' tables can store it: 0 to 2**63 - 1."""
 Size = tuple[int, int]
+TaskName = Annotated[str, OneOf("task", tuple(TASKS))]
 TestSubset = Literal["first_tenth", "stride10", "all"]
 """Subsets of a target's test images: as published, every tenth, or all of them."""
 """(H, W) in pixels."""
@@ -78,6 +80,8 @@ class DataSettings(Strict):
         seed: seeds the target's shifts and its stream; the same for every seed of a run.
         workers: number of worker processes that decode real images while training.
         sizes: (H, W) by name of a domain, else by role: "source" or "target".
+        tasks: the tasks of the pairs, as a list or joined by commas; None for those of the papers
+            that both data sets of a pair have.
     """
 
     rendered_train: Count
@@ -88,6 +92,12 @@ class DataSettings(Strict):
     seed: Seed = 0
     workers: int = Field(0, ge=0)
     sizes: dict[str, Size]
+    tasks: tuple[TaskName, ...] | None = Field(None, min_length=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _split_tasks(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

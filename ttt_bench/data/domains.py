@@ -37,11 +37,15 @@ class Domain:
         opener: `module:object`, a callable that opens a split and returns a `Dataset`. It is called
             with (folder, split, size, progress, space=, variant=), as `open_domain` describes
             them; `space` is None if the pair shares no classes. Empty for an embedded domain.
-        open_options: further keyword arguments of the opener; supported: "subset".
+        open_options: further keyword arguments of the opener; supported: "subset",
+            and "tasks", the tasks that the data set gives, or None for those of `PAPER_TASKS`.
         to_metres: decodes tensors of depth targets to metres; None if they are in metres.
         labels: the name under which label spaces list the domain's native ids; its own by default.
         label_ids: native ids for label spaces of the harness: name of the space -> one tuple of
             ids per class.
+        class_ids: native ids of each class by its name, for classes that are found by their names:
+            data sets that share names share these classes, and label spaces with such names have
+            its ids.
         unscaled: whether the data variant `official` normalises images to [-1, 1] instead of by
             ImageNet's statistics.
     """
@@ -60,7 +64,13 @@ class Domain:
     to_metres: Callable[[Any], Any] | None = None
     labels: str = ""
     label_ids: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    class_ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unscaled: bool = False
+
+    @property
+    def own_code(self) -> bool:
+        """Whether the code that reads it is part of the harness."""
+        return self.embedded or self.opener.startswith("ttt_bench.")
 
     @property
     def embedded(self) -> bool:
@@ -69,7 +79,11 @@ class Domain:
 
     def ids_of(self, space: LabelSpace) -> tuple[tuple[int, ...], ...] | None:
         """Return the native ids of each class of a label space, or None if it has none."""
-        return self.label_ids.get(space.name, space.native.get(self.labels or self.name))
+        found = self.label_ids.get(space.name, space.native.get(self.labels or self.name))
+        if found is not None or not self.class_ids:
+            return found
+        named = tuple(self.class_ids.get(label, ()) for label in space.classes)
+        return named if sum(map(bool, named)) > 1 else None
 
 
 BUILT_IN: dict[str, Domain] = {
@@ -103,9 +117,10 @@ BUILT_IN: dict[str, Domain] = {
     "pascal": Domain(
         name="pascal",
         description="PASCAL-Context, multi-task form: photographs of everything, without depth",
-        tasks=("semseg", "normals", "edge"),
+        tasks=("semseg", "normals", "edge", "human_parts", "saliency"),
         folder="pascal",
         opener="ttt_bench.data.pascal.dataset:PascalContext.open",
+        open_options=("tasks",),
     ),
 }
 """The domains of the harness by name."""
@@ -115,6 +130,9 @@ def shared_labels(
     domains: Sequence[Domain], name: str | None, own: Mapping[str, LabelSpace]
 ) -> LabelSpace | None:
     """Return the label space of a name, or the first one with ids for all of these domains.
+
+    Without a name, the names of classes that all domains have come before the label spaces of the
+    harness.
 
     Args:
         name: the label space that is asked for; None for the first one that fits.
@@ -131,7 +149,8 @@ def shared_labels(
     spaces = {**LABEL_SPACES, **own}
     if name is not None and name not in spaces:
         raise unknown("label space", name, spaces)
-    for space in [spaces[name]] if name is not None else LABEL_SPACES.values():
+    named = [*_shared_names(domains), *LABEL_SPACES.values()]
+    for space in [spaces[name]] if name is not None else named:
         found = [(domain, domain.ids_of(space)) for domain in domains]
         lacking = [domain.name for domain, ids in found if ids is None]
         if not lacking:
@@ -146,6 +165,17 @@ def shared_labels(
                 f"{' and '.join(lacking)}, only for {', '.join(space.native)}"
             )
     return None
+
+
+def _shared_names(domains: Sequence[Domain]) -> list[LabelSpace]:
+    """Return the label space of the class names that all domains have; none below two classes."""
+    classes = [
+        label for label in domains[0].class_ids if all(label in one.class_ids for one in domains)
+    ]
+    if len(classes) < 2:
+        return []
+    native = {one.name: tuple(one.class_ids[label] for label in classes) for one in domains}
+    return [LabelSpace(name="+".join(native), classes=tuple(classes), native=native)]
 
 
 def _check_classes(space: LabelSpace, dataset: str) -> None:

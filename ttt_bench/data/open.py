@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt_bench.data.domains import BUILT_IN, METRES, Domain
+from ttt_bench.data.domains import METRES, Domain
 from ttt_bench.data.file_system import is_folder
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace
 from ttt_bench.data.registry import DATASETS
@@ -65,6 +65,7 @@ def open_domain(
     variant: DataVariant,
     space: LabelSpace | None = None,
     subset: str = "first_tenth",
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     """Return a split of a domain at one size.
 
@@ -77,6 +78,8 @@ def open_domain(
         variant: the data handling.
         space: the label space of `semseg`; None for the data set's default.
         subset: the subset of the test images, for domains that have several.
+        tasks: the tasks to give targets for, for domains with files of tasks outside `PAPER_TASKS`;
+            None for the tasks of `PAPER_TASKS`.
 
     Raises:
         BenchError: files are missing or damaged; names them.
@@ -84,11 +87,11 @@ def open_domain(
     if domain.embedded:
         return _rendered(domain, split, size, count, cache=cache, space=space)
     folder = folder_of(domain, data_root)
-    offered = {"subset": subset}
+    offered = {"subset": subset, "tasks": tasks}
     options: dict[str, Any] = {name: offered[name] for name in domain.open_options}
     options |= {"space": space, "variant": variant}
     opened = partial(_opened, domain, (folder, split, size, progress), options)
-    return opened() if domain.name in BUILT_IN else _foreign(domain, opened)
+    return opened() if domain.own_code else _foreign(domain, opened)
 
 
 def _opened(domain: Domain, arguments: Sequence[Any], options: Mapping[str, Any]) -> Dataset:
@@ -132,7 +135,7 @@ def _expect(dataset: Dataset, domain: Domain, space: LabelSpace | None) -> None:
 
 
 def dataset_code(domain: Domain, dataset: Dataset) -> str:
-    """Return a hash of the code of a data set of another package; empty for a built-in one.
+    """Return a hash of the code of a data set of another package; empty for code of the harness.
 
     Args:
         domain: the domain.
@@ -141,7 +144,7 @@ def dataset_code(domain: Domain, dataset: Dataset) -> str:
     Raises:
         BenchError: a file of the package cannot be read.
     """
-    if domain.name in BUILT_IN:
+    if domain.own_code:
         return ""
     point = DATASETS.entry(domain.name).point
     modules = [point.module] if point else []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LabelSpace
-from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.registry import domain_names, find_domain
 from ttt_bench.data.shifts.kinds import Shift, parse_target
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.tasks import PAPER_TASKS, canonical
 
 LISTED_PAIRS = (
     "rooms:rooms-mix",
@@ -39,18 +41,40 @@ class Pair:
         """Whether the images of both domains are rendered by the harness."""
         return self.source.embedded and self.target.embedded
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks of both domains, in canonical order; a data root may have files for fewer."""
-        return tuple(task for task in self.source.tasks if task in self.target.tasks)
+    def tasks(self, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return the pair's tasks, in canonical order; a data root may have files for fewer.
+
+        Args:
+            wanted: the tasks that are asked for; None for those of `PAPER_TASKS` that both domains
+                have.
+
+        Raises:
+            BenchError: a domain lacks a task that is asked for.
+        """
+        shared = tuple(task for task in self.source.tasks if task in self.target.tasks)
+        if wanted is None:
+            return tuple(task for task in shared if task in PAPER_TASKS)
+        for domain in (self.source, self.target):
+            lacking = [task for task in canonical(wanted) if task not in domain.tasks]
+            if lacking:
+                raise BenchError(
+                    f"{self.name}: data.tasks names {', '.join(lacking)}, which {domain.name} does "
+                    f"not have (it has {', '.join(domain.tasks)}); leave it out, or use another "
+                    "pair"
+                )
+        return canonical(wanted)
 
     def label_space(self, name: str | None, own: Mapping[str, LabelSpace]) -> LabelSpace | None:
         """Return the label space that both domains share; see `shared_labels`."""
         return shared_labels((self.source, self.target), name, own)
 
 
-def find_pair(text: str) -> Pair:
+def find_pair(text: str, data_root: Path | None = None) -> Pair:
     """Return the pair `source:target`, or `source:target+shift@strength`.
+
+    Args:
+        text: the pair.
+        data_root: the folder that may declare further data sets.
 
     Raises:
         BenchError: the text has another form, or a domain or a shift is invalid.
@@ -61,10 +85,9 @@ def find_pair(text: str) -> Pair:
             f"a pair is written source:target (such as {LISTED_PAIRS[0]}), got {text!r}"
         )
     target, shifts = parse_target(rest)
+    known = domain_names(data_root)
     for name in (source, target):
-        if name not in DATASETS.names():
-            pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in DATASETS.names())]
-            raise unknown(
-                "pair", f"{source}:{target}", pairs if source in DATASETS.names() else LISTED_PAIRS
-            )
-    return Pair(DATASETS.load(source), DATASETS.load(target), shifts)
+        if name not in known:
+            pairs = [*LISTED_PAIRS, *(f"{source}:{other}" for other in known)]
+            raise unknown("pair", f"{source}:{target}", pairs if source in known else LISTED_PAIRS)
+    return Pair(find_domain(source, data_root), find_domain(target, data_root), shifts)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from ttt_bench.data.declared.declaration import FILE
+from ttt_bench.data.declared.domains import declared_domain, declared_names
 from ttt_bench.data.domains import BUILT_IN, RECIPES, Domain
 from ttt_bench.data.label_spaces import LABEL_SPACES
-from ttt_bench.errors import unknown
+from ttt_bench.errors import BenchError, unknown
 from ttt_bench.registry import unchanged_process
 from ttt_bench.tasks import TASKS
 from ttt_bench.util.code.plugins import Registry
@@ -49,3 +52,24 @@ DATASETS: Registry[Domain] = Registry(
     guard=unchanged_process,
 )
 """The registered data sets, the built-in ones first."""
+
+
+def domain_names(data_root: Path | None) -> tuple[str, ...]:
+    """Return the names of the registered data sets, then of those that a data root declares."""
+    return tuple(dict.fromkeys([*DATASETS.names(), *declared_names(data_root)]))
+
+
+def find_domain(name: str, data_root: Path | None) -> Domain:
+    """Return the registered data set of a name, or the one that a data root declares.
+
+    Raises:
+        BenchError: the name is unknown, or the data set is invalid.
+    """
+    if data_root is not None and name in declared_names(data_root):
+        if name in DATASETS.names():
+            raise BenchError(
+                f"{data_root / name} has the name of an installed data set; rename the folder, or "
+                f"remove its {FILE}"
+            )
+        return declared_domain(data_root / name)
+    return DATASETS.load(name)

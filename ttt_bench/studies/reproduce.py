@@ -9,11 +9,11 @@ from typing import Any
 
 from ttt_bench.analysis.comparing.cell_differences import Difference, cell_differences
 from ttt_bench.api import compute
-from ttt_bench.config.merging import make_request
+from ttt_bench.config.merging import default_data_root, make_request
 from ttt_bench.config.request import Request
 from ttt_bench.config.request_record import TUNED, recorded_fields
 from ttt_bench.config.tuned import Tuned
-from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.registry import domain_names
 from ttt_bench.errors import BenchError
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
@@ -137,7 +137,7 @@ def plan_repeat(recorded: Recorded, here: Here, progress: Progress) -> Sweep:
     Raises:
         BenchError: a plugin is missing, the data differ, or the request cannot be run here.
     """
-    _require_plugins(recorded)
+    _require_plugins(recorded, here.data_root or default_data_root())
     sweep = plan_sweep(resolve(_request(recorded, here)), progress)
     if len(sweep.cells) != 1:
         raise BenchError(f"{recorded.title}: its request does not give one cell in this version")
@@ -208,11 +208,12 @@ def _conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _require_plugins(recorded: Recorded) -> None:
+def _require_plugins(recorded: Recorded, data_root: Path | None) -> None:
     plugins = recorded.manifest["provenance"]["plugins"]
-    for role, registry in (("method", METHODS), ("source", DATASETS), ("target", DATASETS)):
+    datasets = domain_names(data_root)
+    for role, known in (("method", METHODS.names()), ("source", datasets), ("target", datasets)):
         plugin = plugins[role]
-        if plugin["name"] not in registry.names():
+        if plugin["name"] not in known:
             raise BenchError(
                 f"{recorded.title}: the {role} {plugin['name']} is not installed here; its package "
                 f"is {plugin['package']} {plugin['version']}".rstrip()

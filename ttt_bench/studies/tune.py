@@ -9,7 +9,7 @@ from typing import Any
 from ttt_bench import __version__
 from ttt_bench.config.request import Request
 from ttt_bench.config.tuned import Record, Trial, Tuned, TunedMethod
-from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.registry import domain_names
 from ttt_bench.data.shifts.kinds import parse_shifts
 from ttt_bench.designs.rates import RULE, TRIALS, choose_rate, rate_grid
 from ttt_bench.errors import BenchError, unknown
@@ -71,8 +71,9 @@ def tuning_request(request: Request, *, source: str, shift: str, seed: int) -> R
         )
     if len(request.protocol) > 1:
         raise BenchError("--protocol: tune takes one protocol; run it once per protocol")
-    if source not in DATASETS.names():
-        raise unknown("source", source, DATASETS.names())
+    known = domain_names(request.data_root)
+    if source not in known:
+        raise unknown("source", source, known)
     shifts = "+".join(map(str, parse_shifts(shift)))
     return request.model_copy(
         update={

@@ -17,7 +17,7 @@ from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import resolved_model
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
-from ttt_bench.tasks import TASKS, canonical
+from ttt_bench.tasks import PAPER_TASKS, TASKS, canonical
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.problems import attempt
@@ -116,6 +116,7 @@ class Split:
             space=self.labels,
             variant=self.variant,
             subset=data.test_subset,
+            tasks=data.tasks,
         )
 
 
@@ -178,21 +179,24 @@ def _splits(one: ResolvedPair, variant: DataVariant) -> tuple[Split, Split]:
 def _opened(
     one: ResolvedPair, resolved: ResolvedRequest, source: Dataset, target: Dataset
 ) -> OpenedPair:
-    shared = set(source.tasks) & set(target.tasks)
+    shared = set(source.tasks) & set(target.tasks) & set(one.tasks)
     tasks = canonical(task for task in shared if one.labels or not TASKS[task].needs_labels)
     if not tasks:
         raise BenchError(
             f"{one.pair.name}: source and target share no task; source has "
-            f"{', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another pair"
+            f"{', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another pair, or "
+            f"name tasks other than {', '.join(PAPER_TASKS)} with --set data.tasks=..."
         )
     if one.pair.source.name == one.pair.target.name:
         _require_disjoint(one.pair.name, source, target)
     stream = _streamed(one, resolved, target)
     missing = [
         f"{one.pair.name}: {task} is left out, {_missing(task, one.pair, source, target)}"
-        for task in one.pair.tasks
+        for task in one.tasks
         if task not in tasks
     ]
+    if missing and one.preset.data.tasks is not None:
+        raise BenchError(f"{missing[0]}; leave it out of data.tasks, or complete the files")
     notices = [*missing, *source.notices, *stream.notices, *_footnotes(one.labels, tasks)]
     return OpenedPair(
         pair=one.pair,

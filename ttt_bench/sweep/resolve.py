@@ -40,6 +40,11 @@ class ResolvedPair:
     preset_name: str
     preset: Preset
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the pair, of which a data root may have files for fewer."""
+        return self.pair.tasks(self.preset.data.tasks)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRequest:
@@ -95,6 +100,7 @@ def resolve(request: Request) -> ResolvedRequest:
             *choice_problems,
             *_folder_problems(found, request),
             *_split_problems(pairs),
+            *_task_problems(pairs),
             *_setting_problems(request),
             *attempt(find_launcher, request)[1],
             *_shard_problems(request),
@@ -146,6 +152,13 @@ def _split_problems(pairs: list[ResolvedPair]) -> list[str]:
     ]
 
 
+def _task_problems(pairs: list[ResolvedPair]) -> list[str]:
+    """Return the pairs that lack a task that is asked for."""
+    return [
+        problem for one in pairs for problem in attempt(one.pair.tasks, one.preset.data.tasks)[1]
+    ]
+
+
 def _method_problems(request: Request) -> list[str]:
     known = [*METHODS.names(), *GROUPS]
     return [str(unknown("method", name, known)) for name in request.methods if name not in known]
@@ -156,7 +169,7 @@ def _pairs(request: Request) -> tuple[list[Pair], list[str]]:
     found: dict[str, Pair] = {}
     problems: list[str] = []
     for name in request.pair:
-        pair, new = attempt(find_pair, name)
+        pair, new = attempt(find_pair, name, request.data_root)
         problems += new
         if pair is not None:
             found[pair.name] = pair

@@ -104,6 +104,65 @@ def write_labels(root: Path, name: str, ids: NDArray[np.uint8], voc: bool) -> No
     picture.save(path)
 
 
+def write_extras(root: Path, ids: Mapping[str, Sequence[str]] = IDS) -> Path:
+    """Write parts of people and saliency next to the files of `write`.
+
+    The first image of each list has no person, the second one a person and a chair, and further
+    ones two people. Saliency is 128 in the left half, else 127.
+    """
+    for number, name in enumerate(name for listed in ids.values() for name in listed):
+        size = SIZES[number % 2]
+        for folder, suffix in (("human_parts", ".mat"), ("sal_distill", ".png")):
+            (root / folder).mkdir(exist_ok=True)
+            path = root / folder / f"{name}{suffix}"
+            if suffix == ".mat":
+                place = next(listed.index(name) for listed in ids.values() if name in listed)
+                scipy.io.savemat(path, {"anno": annotation(size, place)})
+            else:
+                grey = np.full(size, 127, np.uint8)
+                grey[:, : size[1] // 2] = 128
+                Image.fromarray(grey).save(path)
+    return root
+
+
+def annotation(size: tuple[int, int], people: int) -> dict[str, object]:
+    """Return the structure of PASCAL-Part's annotations: a chair, and people with six parts each.
+
+    A person's parts are squares of 4 pixels in a row, 5 pixels apart: `PARTS` from left to right.
+    """
+    objects = [_object(size, 9, [])]
+    for person in range(people):
+        places = [(name, 8 * person, 5 * column) for column, name in enumerate(PARTS)]
+        objects.append(_object(size, 15, places))
+    return {"imname": "x", "objects": _structures(objects)}
+
+
+PARTS = ("lear", "torso", "ruarm", "lhand", "luleg", "rfoot")
+"""A part of each class of `HUMAN_PARTS` but the background, in its order."""
+
+
+def _object(
+    size: tuple[int, int], class_ind: int, places: Sequence[tuple[str, int, int]]
+) -> dict[str, object]:
+    parts = []
+    for name, row, column in places:
+        mask = np.zeros(size, np.uint8)
+        mask[row : row + 4, column : column + 4] = 1
+        parts.append({"part_name": name, "mask": mask})
+    mask = sum((part["mask"] for part in parts), np.zeros(size, np.uint8))
+    return {"class": "x", "class_ind": class_ind, "mask": mask, "parts": _structures(parts)}
+
+
+def _structures(records: Sequence[Mapping[str, object]]) -> NDArray[np.void] | list[object]:
+    """Return records as MATLAB's array of structures; empty if there are none."""
+    if not records:
+        return []
+    array = np.empty((1, len(records)), dtype=[(name, object) for name in records[0]])
+    for place, record in enumerate(records):
+        array[0, place] = tuple(record.values())
+    return array
+
+
 def bordered(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the map with a void border of two pixels."""
     framed = np.full_like(ids, 255)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,12 @@ from ttt_bench.cli.output import Display, about_root, say, show, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.data.declared.declaration import FILE
+from ttt_bench.data.declared.domains import declared_names
 from ttt_bench.data.domains import Domain, shared_labels
 from ttt_bench.data.label_spaces import LABEL_SPACES, LabelSpace, label_space_from
 from ttt_bench.data.open import is_there, open_domain
-from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.registry import DATASETS, find_domain
 from ttt_bench.data.shifts.kinds import parse_target
 from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import find_variant
@@ -42,6 +44,7 @@ def list_domains(data_root: DataRoot = None, as_json: Json = False) -> None:
     """List every data set, whether its files are present, and the label spaces."""
     root = data_root or default_data_root()
     rows = [_domain_row(entry, root) for entry in DATASETS.entries()]
+    rows += [_declared_row(name, root) for name in declared_names(root) if root is not None]
     show(
         rows,
         ("name", "description", "tasks", "data", "package"),
@@ -67,26 +70,36 @@ def _space_row(space: LabelSpace, rows: Sequence[Mapping[str, Any]]) -> dict[str
     }
 
 
+def _declared_row(name: str, root: Path) -> dict[str, Any]:
+    """Return the row of a data set that a data root declares."""
+    return _row(name, f"{name}/{FILE}", root, lambda: find_domain(name, root))
+
+
 def _domain_row(entry: Entry, root: Path | None) -> dict[str, Any]:
+    """Return the row of a registered data set."""
+    return _row(entry.name, entry.origin, root, lambda: DATASETS.load(entry.name))
+
+
+def _row(name: str, origin: str, root: Path | None, load: Callable[[], Domain]) -> dict[str, Any]:
     """Return the row of a data set; if it is invalid, the row gives the reason."""
     try:
-        domain = DATASETS.load(entry.name)
+        domain = load()
     except BenchError as error:
         return {
-            "name": entry.name,
+            "name": name,
             "description": f"broken: {error}",
             "label_spaces": [],
-            "package": entry.origin,
+            "package": origin,
         }
     return {
-        "name": entry.name,
+        "name": name,
         "description": domain.description,
         "tasks": ", ".join(domain.tasks),
         "label_spaces": [
             space.name for space in LABEL_SPACES.values() if domain.ids_of(space) is not None
         ],
         "data": _presence(domain, root),
-        "package": entry.origin,
+        "package": origin,
     }
 
 
@@ -144,7 +157,7 @@ def _open_split(
         count: Number of images to render if the data set is embedded.
     """
     plain, shifts = parse_target(name)
-    domain = DATASETS.load(plain)
+    domain = find_domain(plain, request.data_root)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     own = {space: label_space_from(space, table) for space, table in request.label_spaces.items()}
@@ -166,6 +179,7 @@ def _open_split(
         space=labels,
         variant=find_variant(request.data_variant),
         subset=settings.test_subset,
+        tasks=settings.tasks,
     )
     if domain.embedded:  # files are checked when they are read, and only those that are drawn
         dataset.prepare(display)

@@ -68,7 +68,7 @@ def _pair_row(name: str, root: Path | None) -> dict[str, Any]:
     present = "embedded" if pair.embedded else "present"
     return {
         "pair": name,
-        "tasks": ", ".join(pair.tasks),
+        "tasks": ", ".join(pair.tasks()),
         "label_space": labels.name if labels else "",
         "data": f"missing {', '.join(missing)}" if missing else present,
         "preset": "quick" if pair.embedded else "paper",

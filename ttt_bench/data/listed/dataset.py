@@ -35,6 +35,7 @@ from ttt_bench.data.listed.manifest import Manifest, read_manifest
 from ttt_bench.data.splits import SPLITS
 from ttt_bench.data.variants import CORRECTED, DataVariant
 from ttt_bench.errors import DataError
+from ttt_bench.tasks import PAPER_TASKS
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
 
@@ -105,6 +106,7 @@ class ListedDataset(SampledDataset):
         space: LabelSpace | None = None,
         *,
         variant: DataVariant = CORRECTED,
+        tasks: Sequence[str] | None = None,
     ) -> Self:
         """Find the files of a split.
 
@@ -113,6 +115,7 @@ class ListedDataset(SampledDataset):
             split: train, val, test or tune; `layout.LIST_OF` gives the list of each.
             size: (H, W) of images and targets.
             space: the label space of `semseg`; None for the data set's default.
+            tasks: the tasks to give targets for; None for those of `PAPER_TASKS`.
 
         Raises:
             DataError: the folder does not exist or has another form of the data set, or an image of
@@ -125,8 +128,8 @@ class ListedDataset(SampledDataset):
         listing = find_listing(cls.layout, root, split)
         require_disjoint(cls.layout, listing.root)
         manifest = read_manifest(listing.root)
-        tasks, missing = cls.tasks_of(listing, space)
-        parts = cls.parts_of(tasks, listing, space)
+        found, missing = cls.tasks_of(listing, space, tasks or PAPER_TASKS)
+        parts = cls.parts_of(found, listing, space)
         for part in parts:
             listing.require(part)
         headers, title = _image_headers(listing, progress), cls.layout.title
@@ -139,11 +142,11 @@ class ListedDataset(SampledDataset):
             *_about_size(title, sizes, size),
         ]
         state = files_state(listing.root, listing, parts, title, progress)
-        notices += [*_about_targets(title, tasks, manifest, state.fingerprint), *state.notices]
+        notices += [*_about_targets(title, found, manifest, state.fingerprint), *state.notices]
         dataset = cls(
             listing,
             size,
-            tasks,
+            found,
             files_fingerprint=state.fingerprint,
             space=space,
             variant=variant,
@@ -213,14 +216,16 @@ class ListedDataset(SampledDataset):
         return tuple(dict.fromkeys([IMAGE, *needed]))
 
     @classmethod
-    def tasks_of(cls, listing: Listing, space: LabelSpace) -> FoundTasks:
-        """Return the tasks that have files.
+    def tasks_of(
+        cls, listing: Listing, space: LabelSpace, wanted: Sequence[str] = PAPER_TASKS
+    ) -> FoundTasks:
+        """Return those of the wanted tasks that have files.
 
         Raises:
             DataError: no task has files.
         """
         tasks, notices = [], []
-        for task in cls.layout.tasks:
+        for task in (task for task in cls.layout.tasks if task in wanted):
             why = cls._missing(task, listing, space)
             if why is None:
                 tasks.append(task)

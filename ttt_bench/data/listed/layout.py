@@ -54,6 +54,7 @@ class ListedLayout:
         other_form: returns a message if a folder has another form of the data set, else None.
         missing_notes: messages for parts that no image has, if the default message says too little.
         hints: what to do if an image lacks a file of a part, if not completing the archive.
+        extra: parts that only tasks outside `PAPER_TASKS` need, so that archives may lack them.
     """
 
     title: str
@@ -66,6 +67,7 @@ class ListedLayout:
     other_form: Callable[[Path], str | None]
     missing_notes: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
 
     def places(self, part: str) -> str:
         """Return the folders of a part's files, in words."""

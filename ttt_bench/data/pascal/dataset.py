@@ -25,7 +25,10 @@ _LABELS = {"pascal": "semseg", "pascal_context": CONTEXT}
 
 
 class PascalContext(ListedDataset):
-    """PASCAL-Context: semantic classes, predicted normals of indoor objects, edges of labels."""
+    """PASCAL-Context: semantic classes, predicted normals of indoor objects, edges of labels.
+
+    If they are asked for, also the parts of people, and saliency that a network has predicted.
+    """
 
     domain = "pascal"
     layout = LAYOUT
@@ -38,6 +41,8 @@ class PascalContext(ListedDataset):
             return tuple(part for ids, part in _LABELS.items() if ids in space.native)
         if task == "normals":
             return ("normals", CONTEXT)
+        if task != "edge":
+            return (task,)
         return (CONTEXT,) if listing.lacking("edge") else ("edge",)
 
     @staticmethod
@@ -46,14 +51,14 @@ class PascalContext(ListedDataset):
 
     @classmethod
     def about(cls, listing: Listing, parts: Sequence[str], sizes: Sequence[Size]) -> Iterable[str]:
-        if CONTEXT in parts:
+        if {CONTEXT, "human_parts"} & set(parts):
             import_optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
-            if "edge" not in parts:
-                import_optional("skimage.morphology", "making PASCAL-Context's edges from labels")
-                yield (
-                    "PASCAL-Context: edges are made from the labels each time an image is read; "
-                    "`ttt-bench data prepare pascal` makes and stores them once"
-                )
+        if CONTEXT in parts and "edge" not in parts:
+            import_optional("skimage.morphology", "making PASCAL-Context's edges from labels")
+            yield (
+                "PASCAL-Context: edges are made from the labels each time an image is read; "
+                "`ttt-bench data prepare pascal` makes and stores them once"
+            )
 
     def sample(self, index: int) -> Sample:
         native = self.read(index)
@@ -74,5 +79,9 @@ class PascalContext(ListedDataset):
             return unit_normals(
                 targets.trusted(samples.resized_vectors(vectors, size), context), self.axes
             )
+        if task == "human_parts":
+            return targets.human_parts(native[task], size)
+        if task == "saliency":
+            return targets.binary(samples.nearest(native[task], size))
         edges = native["edge"] if "edge" in native else label_edges(native[CONTEXT])
-        return targets.edge(samples.nearest(edges, size))
+        return targets.binary(samples.nearest(edges, size))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import GREY, LABELS, PHOTO_AS_STORED, RGB, read_bytes, read_image
+from ttt_bench.data.images.files import GREY, LABELS, PHOTO_AS_STORED, RGB, read_image
 from ttt_bench.data.images.sample import IMAGE
+from ttt_bench.data.pascal import matlab, parts
 from ttt_bench.data.pascal.ids import CONTEXT_OF_VOC, MAX_CONTEXT, VOC_VOID
 from ttt_bench.data.pascal.index import CONTEXT
 from ttt_bench.errors import DataError
-from ttt_bench.util.extras import import_optional
 
 VARIABLE = "LabelMap"
 """The name of the Context label maps in their files."""
+SALIENT = 127
+"""A pixel is salient if its value of 0..255 is larger, as in ASTMT's public code."""
 
 
 def read(path: Path, part: str) -> NDArray[Any]:
@@ -26,14 +27,21 @@ def read(path: Path, part: str) -> NDArray[Any]:
     Returns:
         `image` and `normals` (H, W, 3) uint8; `semseg` (H, W) uint8 VOC ids, 0..20 and 255 (the
         indices of a palette image); `context` (H, W) uint16, 0..459; `edge` (H, W) bool, as stored
-        by `edges.keep`.
+        by `edges.keep`; `human_parts` as `parts.read` returns them; `saliency` (H, W) bool.
 
     Raises:
         DataError: the file is missing, damaged, of the wrong kind or out of range.
     """
     if part in (IMAGE, "normals"):
         return read_image(path, PHOTO_AS_STORED if part == IMAGE else RGB)
-    return {"semseg": _labels, CONTEXT: _context, "edge": _edge}[part](path)
+    readers = {
+        "semseg": _labels,
+        CONTEXT: _context,
+        "edge": _edge,
+        "human_parts": parts.read,
+        "saliency": _saliency,
+    }
+    return readers[part](path)
 
 
 def _labels(path: Path) -> NDArray[Any]:
@@ -48,15 +56,7 @@ def _labels(path: Path) -> NDArray[Any]:
 
 
 def _context(path: Path) -> NDArray[Any]:
-    io = import_optional("scipy.io", "reading PASCAL-Context's labels (.mat)")
-    raw = BytesIO(read_bytes(path))
-    try:
-        content = io.loadmat(raw, variable_names=[VARIABLE])
-    except Exception as error:  # scipy and zlib raise various errors for damaged files
-        raise DataError(f"{path}: not a MATLAB 5 file, or truncated ({error})") from error
-    if VARIABLE not in content:
-        raise DataError(f"{path}: has no variable {VARIABLE}")
-    labels = np.asarray(content[VARIABLE])
+    labels = np.asarray(matlab.variable(path, VARIABLE))
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "uif":
         raise DataError(
             f"{path}: {VARIABLE} is {labels.dtype} of shape {labels.shape}, "
@@ -77,3 +77,7 @@ def _edge(path: Path) -> NDArray[Any]:
             f"{path}: edges other than 0 and 255; delete the file, to make edges from labels"
         )
     return np.asarray(edges > 0)
+
+
+def _saliency(path: Path) -> NDArray[Any]:
+    return np.asarray(read_image(path, GREY) > SALIENT)

@@ -20,6 +20,21 @@ CONTEXT_OF_VOC: tuple[int, ...] = (
 )  # fmt: skip
 """The Context id of each of the 21 VOC classes; all other Context ids are background, 0."""
 
+PERSON = 15
+"""The VOC id of people, and the class of people in the files of parts."""
+
+_SIDES = ("l", "r")
+PART_OF: dict[str, str] = {
+    **dict.fromkeys(("hair", "head", "mouth", "nose"), "head"),
+    **{f"{side}{name}": "head" for side in _SIDES for name in ("ear", "ebrow", "eye")},
+    **dict.fromkeys(("neck", "torso"), "torso"),
+    **{f"{side}uarm": "upper arm" for side in _SIDES},
+    **{f"{side}{name}": "lower arm" for side in _SIDES for name in ("larm", "hand")},
+    **{f"{side}uleg": "upper leg" for side in _SIDES},
+    **{f"{side}{name}": "lower leg" for side in _SIDES for name in ("lleg", "foot")},
+}
+"""The class of `HUMAN_PARTS` that each of PASCAL-Part's 24 parts of a person belongs to."""
+
 NORMALS_VALID: tuple[int, ...] = (
     3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50,
     51, 53, 55, 56, 59, 61, 62, 65, 66, 68, 69, 72, 73, 78, 83, 84, 85, 87, 88, 95, 96, 101, 104,

@@ -46,8 +46,10 @@ LAYOUT = ListedLayout(
         CONTEXT: (PartFolder("pascal-context/trainval", (".mat",)),),
         "normals": (PartFolder("normals_distill", (".png",)),),
         "edge": (EDGES,),
+        "human_parts": (PartFolder("human_parts", (".mat",)),),
+        "saliency": (PartFolder("sal_distill", (".png",)),),
     },
-    tasks=("semseg", "normals", "edge"),
+    tasks=("semseg", "normals", "edge", "human_parts", "saliency"),
     published={"train": 4_998, "val": 5_105},
     other_form=other_form,
     missing_notes={
@@ -57,6 +59,7 @@ LAYOUT = ListedLayout(
         ),
         CONTEXT: "no Context labels (looked for pascal-context/trainval/ID.mat)",
     },
+    extra=("human_parts", "saliency"),
     hints={
         "semseg": (
             "`ttt-bench data prepare pascal` makes semseg/pascal-context from the Context labels, "

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt_bench.data.images.files import Size
 from ttt_bench.data.images.normals import Floats
+from ttt_bench.data.images.sample import nearest
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.pascal.ids import normals_valid
 from ttt_bench.tasks import IGNORE
@@ -34,6 +36,18 @@ def trusted(vectors: Floats, context: NDArray[Any]) -> Floats:
     return np.where(normals_valid()[context], vectors, np.float32(0.0))
 
 
-def edge(edges: NDArray[np.bool_]) -> Floats:
-    """Return (1, H, W) edges, 0 or 1, of (H, W); every pixel is valid."""
-    return edges.astype(np.float32)[None]
+def human_parts(parts: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Return (H, W) indices of `HUMAN_PARTS`; 255 everywhere if the image has no part of a person.
+
+    This excludes images without people, as the evaluation of ASTMT and its successors does.
+
+    Args:
+        parts: as `parts.read` returns them.
+        size: (H, W) of the image.
+    """
+    return nearest(parts, size) if parts.any() else np.full(size, IGNORE, dtype=np.uint8)
+
+
+def binary(values: NDArray[np.bool_]) -> Floats:
+    """Return (1, H, W) edges or saliency, 0 or 1, of (H, W); every pixel is valid."""
+    return values.astype(np.float32)[None]

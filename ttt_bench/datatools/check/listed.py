@@ -28,6 +28,7 @@ from ttt_bench.datatools.check.frameset import Frameset
 from ttt_bench.datatools.check.labels.classes import LabelMaps, check_classes
 from ttt_bench.datatools.check.values import Values
 from ttt_bench.errors import DataError
+from ttt_bench.tasks import PAPER_TASKS
 from ttt_bench.util.progress import Progress
 
 _HINT = "Take the file from the archive again"
@@ -66,18 +67,21 @@ class CheckedSet:
         names = [name for name, space in LABEL_SPACES.items() if space.native.keys() & self.labels]
         return sorted(names, key=lambda name: name != self.dataset.labels)
 
-    def parts(self, listing: Listing, space: str) -> tuple[str, ...]:
+    def parts(
+        self, listing: Listing, space: str, tasks: Sequence[str] = PAPER_TASKS
+    ) -> tuple[str, ...]:
         """Return the parts that a label space's targets are made of; empty without any target."""
         found = find_label_space(space)
         try:
-            tasks = self.dataset.tasks_of(listing, found).tasks
+            present = self.dataset.tasks_of(listing, found, tasks).tasks
         except DataError:
             return ()
-        return self.dataset.parts_of(tasks, listing, found)
+        return self.dataset.parts_of(present, listing, found)
 
     def frameset(self, listing: Listing) -> Frameset:
-        """Return the frames of a list with the parts, present for all, that any space needs."""
-        needed = [part for space in self.spaces() for part in self.parts(listing, space)]
+        """Return the frames of a list with the parts, present for all, that any target needs."""
+        tasks = self.dataset.layout.tasks
+        needed = [part for space in self.spaces() for part in self.parts(listing, space, tasks)]
         return Frameset(
             name=listing.list_name,
             frames=listing,

@@ -1,4 +1,4 @@
-"""Check the data sets of other packages: what their samples contain."""
+"""Check data sets of other packages, and declared ones: what their samples contain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt_bench.data.base import Dataset
+from ttt_bench.data.declared.declaration import FILE
+from ttt_bench.data.declared.domains import declared_domain, declared_names
 from ttt_bench.data.domains import BUILT_IN, Domain, shared_labels
 from ttt_bench.data.images.file_dataset import (
     ExpectedValues,
@@ -50,7 +52,7 @@ _FRAMES = 48  # samples of a split that are read, unless all are requested
 
 
 class InstalledSet(NamedTuple):
-    """A data set of another package whose folder is in a data root."""
+    """A data set of another package, or a declared one, whose folder is in a data root."""
 
     domain: Domain
     origin: str
@@ -82,8 +84,22 @@ def installed_sets(root: Path) -> list[InstalledSet]:
         for data_root in (root, root.parent):
             folder = data_root / (domain.folder or "")
             if folder.is_dir() and (data_root == root or folder == root):
-                found.append(InstalledSet(domain, f"{entry.origin} ({entry.location})", data_root))
+                origin = f"the package {entry.origin} ({entry.location})"
+                found.append(InstalledSet(domain, origin, data_root))
     return found
+
+
+def declared_sets(root: Path) -> Iterator[InstalledSet | Finding]:
+    """Yield the declared data sets whose folder is `root`, or is in it.
+
+    An invalid `dataset.toml` is a finding.
+    """
+    inside = [root / name for name in declared_names(root)]
+    for folder in [root] if (root / FILE).is_file() else inside:
+        try:
+            yield InstalledSet(declared_domain(folder), f"its {FILE}", folder.parent)
+        except BenchError as error:
+            yield Finding.error("layout", str(error), folder / FILE)
 
 
 def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> Results:
@@ -94,7 +110,7 @@ def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> R
     """
     domain = found.domain
     folder = found.data_root / (domain.folder or "")
-    yield Finding.ok("layout", f"the data set {domain.name} of the package {found.origin}", folder)
+    yield Finding.ok("layout", f"the data set {domain.name} of {found.origin}", folder)
     opened, problems = 0, []
     for split in SPLITS:
         try:
@@ -127,6 +143,7 @@ def _open(found: InstalledSet, split: str, space: LabelSpace | None, progress: P
         progress=progress,
         variant=CORRECTED,
         space=space,
+        tasks=found.domain.tasks,
     )
 
 

@@ -16,7 +16,7 @@ from ttt_bench.datatools.check.archives import check_archives
 from ttt_bench.datatools.check.conventions import check_map
 from ttt_bench.datatools.check.findings import Finding, Measured, Results, collect
 from ttt_bench.datatools.check.listed import CheckedSet, check_listed
-from ttt_bench.datatools.check.plugin import check_installed, installed_sets
+from ttt_bench.datatools.check.plugin import check_installed, declared_sets, installed_sets
 from ttt_bench.datatools.check.taskonomy import check_taskonomy
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.util.os_errors import explained_reading
@@ -91,8 +91,11 @@ def check(
 
 
 def _check_installed(root: Path, progress: Progress, *, full: bool) -> Iterator[Finding]:
-    """Yield the findings on the data sets of other packages, with their names."""
-    for each in installed_sets(root):
+    """Yield the findings on data sets of other packages and declared ones, with their names."""
+    for each in (*installed_sets(root), *declared_sets(root)):
+        if isinstance(each, Finding):
+            yield each
+            continue
         result = collect(check_installed(each, progress, full=full), root)
         yield from (_prefixed(finding, f"{each.domain.name}: ") for finding in result.findings)
 

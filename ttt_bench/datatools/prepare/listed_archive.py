@@ -77,6 +77,8 @@ def report_missing(
             progress.notice(f"{where} lists {len(listing)} images, the published list {expected}")
         for part in parts:
             absent = listing.lacking(part)
+            if len(absent) == len(listing) and part in layout.extra:
+                continue
             if part == IMAGE and len(absent) == len(listing):
                 listing.require(part)
             if len(absent) == len(listing) and part in layout.missing_notes:

@@ -70,7 +70,7 @@ def plan_timings(request: Request) -> TimingPlan:
     named = "pair" in request.model_fields_set
     if named and len(request.pair) > 1:
         raise BenchError("--pair: give one pair, whose tasks and sizes are timed")
-    pair = find_pair(request.pair[0] if named else PAIR)
+    pair = find_pair(request.pair[0] if named else PAIR, request.data_root)
     preset_name = request.preset or default_preset(embedded=pair.embedded)
     preset = resolve_preset(preset_name, request.set)
     preset = preset.model_copy(update={"model": resolved_model(preset.model)})

@@ -57,7 +57,9 @@ class Sizes:
 
     def channels(self, adapter: Adapter) -> dict[str, int]:
         """Return task -> output channels of a method's network."""
-        return output_channels(adapter.own_tasks(self.pair.tasks), self.classes)
+        return output_channels(
+            adapter.own_tasks(self.pair.tasks(self.preset.data.tasks)), self.classes
+        )
 
     def record(self, adapter: Adapter) -> dict[str, Any]:
         """Return the sizes for a manifest."""

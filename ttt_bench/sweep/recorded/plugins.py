@@ -10,6 +10,7 @@ from timm.models import model_entrypoint
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.data.domains import Domain
 from ttt_bench.data.registry import DATASETS
 from ttt_bench.model.architecture import network_class
 from ttt_bench.model.weights import initial_weights
@@ -18,6 +19,9 @@ from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.util.code.files import package_of
 from ttt_bench.util.code.plugins import Entry
 from ttt_bench.util.hashing import harness_hash, versions
+
+HARNESS = "ttt-bench"
+"""The package of data sets that a data root declares."""
 
 
 def plugin_records(
@@ -35,7 +39,7 @@ def plugin_records(
         trained_here: whether source models started from the backbone's initial weights, which are
             then stated as `weights`.
     """
-    source, target = opened.pair.source.name, opened.pair.target.name
+    source, target = opened.pair.source, opened.pair.target
     model = opened.preset.model
     weights = initial_weights(model) if trained_here else {"weights": None}
     return {
@@ -52,10 +56,12 @@ def _method_record(adapter: Adapter, code: str) -> dict[str, Any]:
     return _record(adapter.name, *package, code=code)
 
 
-def _dataset_record(name: str, code: str) -> dict[str, Any]:
-    entry = DATASETS.entry(name)
-    module = DATASETS.load(name).opener.partition(":")[0]
-    return _record(name, *_package(entry, module), code=code or harness_hash())
+def _dataset_record(domain: Domain, code: str) -> dict[str, Any]:
+    if domain.name not in DATASETS.names():  # declared in a data root
+        version = versions().get(HARNESS, "")
+        return _record(domain.name, HARNESS, version, code=code or harness_hash())
+    entry, module = DATASETS.entry(domain.name), domain.opener.partition(":")[0]
+    return _record(domain.name, *_package(entry, module), code=code or harness_hash())
 
 
 def _network_record(model: ModelConfig, code: str) -> dict[str, Any]:

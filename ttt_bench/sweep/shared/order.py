@@ -194,5 +194,5 @@ def _unregistered(sweep: Sweep) -> Iterator[str]:
     }
     for kind, names, registry in (("method", methods, METHODS), ("data set", domains, DATASETS)):
         for name in names:
-            if not registry.entry(name).package:
+            if name in registry.names() and not registry.entry(name).package:
                 yield f"{kind} {name}"

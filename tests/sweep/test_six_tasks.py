@@ -1,0 +1,61 @@
+"""Pairs with more tasks than those of the papers: declared data sets, and PASCAL-Context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.files import declared_files, pascal_files
+from support.runs import plan, run
+
+from ttt_bench.errors import BenchError
+from ttt_bench.results import store
+from ttt_bench.tasks import HUMAN_PARTS, PAPER_TASKS, TASKS
+
+SET = {"data.tasks": list(TASKS), "tipi.tasks": "all"}
+PASCAL = {"pair": "pascal:pascal+fog@s3", "methods": "base"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    declared_files.write_west(tmp_path / "data" / "west")
+    declared_files.write_east(tmp_path / "data" / "east")
+    return tmp_path / "data"
+
+
+def test_two_cities_with_other_tables_run_with_six_tasks(root: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = run(results, pair="west:east", methods="base,tipi,s4t", data_root=root, set=SET)
+    assert not done.failed
+    rows = store.read_results(results)
+    assert rows["task"].drop_duplicates().tolist() == list(TASKS)
+    parts = rows[(rows["task"] == "human_parts") & (rows["metric"] == "iou")]
+    assert parts["class"].drop_duplicates().tolist() == list(HUMAN_PARTS)
+    classes = rows[(rows["task"] == "semseg") & (rows["metric"] == "iou")]["class"]
+    assert classes.drop_duplicates().tolist() == ["road", "person", "sky"]
+    records = [manifest["provenance"]["plugins"] for _, manifest in store.cells(results)]
+    assert {record["target"]["package"] for record in records} == {"ttt-bench"}
+
+
+def test_without_a_choice_a_pair_keeps_the_tasks_of_the_papers(root: Path, tmp_path: Path) -> None:
+    (cell,) = plan(tmp_path / "r", pair="west:east", methods="base", data_root=root).cells
+    assert cell.opened.tasks == PAPER_TASKS
+    with pytest.raises(BenchError, match=r"names human_parts, saliency, which rooms does not have"):
+        plan(tmp_path / "r", pair="rooms:east", methods="base", data_root=root, set=SET)
+    with pytest.raises(BenchError, match="unknown task 'salience'; did you mean saliency"):
+        plan(tmp_path / "r", pair="west:east", set={"data.tasks": "semseg,salience"})
+
+
+def test_parts_and_saliency_of_pascal_are_there_if_they_are_asked_for(tmp_path: Path) -> None:
+    folder = pascal_files.write(tmp_path / "data" / "pascal")
+    given = {**PASCAL, "data_root": tmp_path / "data"}
+    (plain,) = plan(tmp_path / "r", **given).cells
+    assert plain.opened.tasks == ("semseg", "normals", "edge")
+    wanted = {"data.tasks": "semseg,normals,edge,human_parts,saliency"}
+    with pytest.raises(BenchError, match="human_parts is left out, pascal has no labels for it"):
+        plan(tmp_path / "r", **given, set=wanted)
+    pascal_files.write_extras(folder)
+    (cell,) = plan(tmp_path / "r", **given, set=wanted).cells
+    assert cell.opened.tasks == ("semseg", "normals", "edge", "human_parts", "saliency")
+    (again,) = plan(tmp_path / "r", **given).cells
+    assert again.folder(tmp_path) == plain.folder(tmp_path), "without a choice nothing changes"

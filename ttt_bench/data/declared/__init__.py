@@ -1,0 +1,1 @@
+"""Data sets that a file `dataset.toml` describes, without code."""
