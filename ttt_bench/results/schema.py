@@ -93,11 +93,11 @@ SIGNALS = {
 }
 """Signals that need no labels: name -> meaning.
 
-A difference has no unit and is the mean over pixels and images of a batch. semseg: total variation
-between class probabilities, in [0, 1]. normals: angle in units of 90 degrees, in [0, 2]. depth and
-edge: root mean squared difference after the scoring transform, divided for each image by
-sqrt(var p + var q + (mean p - mean q)^2), in [0, sqrt 2]. Predictions of one task that are equal
-have the difference 0, unrelated ones about 1.
+A difference has no unit and is the mean over pixels and images of a batch. semseg and human_parts:
+total variation between class probabilities, in [0, 1]. normals: angle in units of 90 degrees, in
+[0, 2]. depth, edge and saliency: root mean squared difference after the scoring transform, divided
+for each image by sqrt(var p + var q + (mean p - mean q)^2), in [0, sqrt 2]. Predictions of one task
+that are equal have the difference 0, unrelated ones about 1.
 """
 
 SIGNAL_COLUMNS = {

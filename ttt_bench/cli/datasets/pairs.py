@@ -12,7 +12,7 @@ from ttt_bench.cli.output import about_root, show, stdout
 from ttt_bench.config.merging import default_data_root
 from ttt_bench.data.open import is_there
 from ttt_bench.data.pair import LISTED_PAIRS, find_pair
-from ttt_bench.data.registry import DATASETS
+from ttt_bench.data.registry import domain_names
 from ttt_bench.data.shifts.kinds import KINDS
 from ttt_bench.errors import BenchError
 
@@ -33,7 +33,7 @@ def list_pairs(data_root: DataRoot = None, as_json: Json = False) -> None:
         return
     stdout.print(about_root(root), markup=False)
     stdout.print(
-        f"Any two of these domains make a pair: {', '.join(DATASETS.names())} "
+        f"Any two of these domains make a pair: {', '.join(domain_names(root))} "
         "(described by `ttt-bench data list`).\n",
         markup=False,
     )
