@@ -91,7 +91,7 @@ def test_classes_are_shared_by_name(root: Path) -> None:
     ("before", "after", "words"),
     [
         ("[edge]", "[egde]", r"dataset.toml: egde: unknown setting 'egde'; did you mean edge"),
-        ("scale =", "scales =", r"depth.scales: unknown setting 'scales'; did you mean scale"),
+        ("offset =", "ofset =", r"depth.ofset: unknown setting 'ofset'; did you mean offset"),
         ("{name}_photo", "photo", r"images: must contain \{name\} once"),
         ("train =", "training =", r"splits: unknown split 'training'; did you mean train"),
         ("sky = 23", "sky = 24", r"semseg: number 24 is given twice"),

@@ -168,7 +168,7 @@ def shared_labels(
 
 
 def _shared_names(domains: Sequence[Domain]) -> list[LabelSpace]:
-    """Return the label space of the class names that all domains have; none below two classes."""
+    """Return the label space of the class names that all domains have; empty below two."""
     classes = [
         label for label in domains[0].class_ids if all(label in one.class_ids for one in domains)
     ]

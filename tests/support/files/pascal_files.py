@@ -154,7 +154,7 @@ def _object(
 
 
 def _structures(records: Sequence[Mapping[str, object]]) -> NDArray[np.void] | list[object]:
-    """Return records as MATLAB's array of structures; empty if there are none."""
+    """Return records as MATLAB's array of structures, or an empty list."""
     if not records:
         return []
     array = np.empty((1, len(records)), dtype=[(name, object) for name in records[0]])

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from ttt_bench.data.images.normals import EVERY_AXES, HARNESS_AXES
 from ttt_bench.data.splits import SPLITS
@@ -37,7 +37,7 @@ def _folder(value: Any) -> Any:
     return {"folder": value} if isinstance(value, str) else value
 
 
-Pattern = Annotated[str, BeforeValidator(_checked_pattern)]
+Pattern = Annotated[str, AfterValidator(_checked_pattern)]
 """Path of files below the data set's folder; see `ttt_bench.data.declared.files`."""
 Ids = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 """One number or several."""
