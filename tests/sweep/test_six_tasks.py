@@ -43,7 +43,7 @@ def test_without_a_choice_a_pair_keeps_the_tasks_of_the_papers(root: Path, tmp_p
     with pytest.raises(BenchError, match=r"names human_parts, saliency, which rooms does not have"):
         plan(tmp_path / "r", pair="rooms:east", methods="base", data_root=root, set=SET)
     with pytest.raises(BenchError, match="unknown task 'salience'; did you mean saliency"):
-        plan(tmp_path / "r", pair="west:east", set={"data.tasks": "semseg,salience"})
+        plan(tmp_path / "r", pair="west:east", data_root=root, set={"data.tasks": "salience"})
 
 
 def test_parts_and_saliency_of_pascal_are_there_if_they_are_asked_for(tmp_path: Path) -> None:
