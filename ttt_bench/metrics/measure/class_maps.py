@@ -31,7 +31,8 @@ def confusion(
     ignored = num_classes * num_classes
     pairs = torch.where(target == ignore_index, ignored, target * num_classes + classes)
     # (B, K * K) -> (B, K, K)
-    return image_histograms(pairs, ignored).unflatten(1, (num_classes, num_classes))
+    found: Tensor = image_histograms(pairs, ignored).unflatten(1, (num_classes, num_classes))
+    return found
 
 
 class ClassMeasurement(Measurement):
