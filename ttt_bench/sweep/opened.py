@@ -236,7 +236,7 @@ def _missing(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
     datasets = ((pair.source, source), (pair.target, target))
     without = [domain.name for domain, dataset in datasets if task not in dataset.tasks]
     if without:
-        return f"{' and '.join(without)} has no labels for it"
+        return f"{' and '.join(dict.fromkeys(without))} has no labels for it"
     return f"no label space has ids for both {pair.source.name} and {pair.target.name}"
 
 
