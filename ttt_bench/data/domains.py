@@ -169,12 +169,12 @@ def shared_labels(
 
 def _shared_names(domains: Sequence[Domain]) -> list[LabelSpace]:
     """Return the label space of the class names that all domains have; empty below two."""
-    classes = [
-        label for label in domains[0].class_ids if all(label in one.class_ids for one in domains)
-    ]
+    tables = [domain.class_ids for domain in domains]
+    shared = set.intersection(*map(set, tables))
+    classes = [label for label in tables[0] if label in shared]
     if len(classes) < 2:
         return []
-    native = {one.name: tuple(one.class_ids[label] for label in classes) for one in domains}
+    native = {one.name: tuple(map(one.class_ids.__getitem__, classes)) for one in domains}
     return [LabelSpace(name="+".join(native), classes=tuple(classes), native=native)]
 
 
