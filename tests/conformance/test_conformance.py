@@ -157,7 +157,7 @@ class Forgetful(Toy):
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         self.steps += 1
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         return StepOut({"size": losses["size"] * self.steps}, predictions)
 
 
@@ -165,7 +165,7 @@ class Careless(Toy):
     """Draws from the global random state."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         return StepOut(
             {"size": losses["size"] * (1 + torch.rand(()).to(images.device))}, predictions
         )
@@ -175,7 +175,7 @@ class Peeking(Toy):
     """Finds the target labels in the frames of its callers."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         frame, seen = sys._getframe(), torch.zeros(())
         while frame.f_back is not None:
             frame = frame.f_back
@@ -225,7 +225,7 @@ class Deciding(Toy):
     """Branches on the loss's value."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         return StepOut(
             {"size": losses["size"] * (2 if losses["size"].item() > 1 else 1)}, predictions
         )
@@ -249,7 +249,7 @@ class Leaking(Toy):
         return module
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         offset = net.extra.get_buffer("offset")  # type: ignore[union-attr]
         if not hasattr(self, "first"):
             self.first = losses["size"].detach()
@@ -293,11 +293,11 @@ BROKEN: dict[str, tuple[type[Adapter], str]] = {
     "exact": (Boasting, "claims exact predictions, but the .* of a step differs"),
     "passes": (
         Understating,
-        "states 1 forward and 0 backward passes up to stage 4; counted 2 and 0",
+        "states passes of 2 images forward and 0 backward up to stage 4; counted 4 and 0",
     ),
     "memory": (Hoarding, "uses more memory with every batch"),
     "inputs": (Overwriting, "changes the images that it is given"),
-    "host": (Deciding, "a step needs values on the host"),
+    "host": (Deciding, "`step` needs values on the host"),
     "descent": (Impatient, "a step calls `backward`"),
     "process": (Unfenced, "adapting with method toy changes .* the default dtype from"),
 }
@@ -345,7 +345,7 @@ class Choosing(Toy):
     """Selects the positive outputs by a mask."""
 
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
-        losses, predictions = step_of(net, images)
+        losses, predictions, _ = step_of(net, images)
         depth = predictions["depth"]  # type: ignore[index]
         return StepOut({"size": losses["size"] + depth[depth > 0].sum()}, predictions)
 
