@@ -15,7 +15,7 @@ a bottleneck computes from all tasks' features; the gate is that of a squeeze-an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -192,8 +192,19 @@ class GatedMessage(nn.Module):
         return cast(Tensor, self.feature(x) * self.attention(x).sigmoid())
 
 
+class Messages(nn.ModuleDict):
+    """What one task receives: sender -> `GatedMessage`."""
+
+    def __init__(self, channels: int, senders: Iterable[str]) -> None:
+        super().__init__({task: GatedMessage(channels) for task in senders})
+
+    def forward(self, features: Features, own: Tensor) -> Tensor:
+        """Return the receiver's features `own` with all messages added."""
+        return sum((message(features[sender]) for sender, message in self.items()), own)
+
+
 class Distillation(nn.ModuleDict):
-    """The exchange between the tasks at one scale: receiver -> sender -> `GatedMessage`.
+    """The exchange between the tasks at one scale: receiver -> `Messages`.
 
     Args:
         channels: C_s.
@@ -202,24 +213,12 @@ class Distillation(nn.ModuleDict):
     """
 
     def __init__(self, channels: int, senders: Sequence[str], receivers: Sequence[str]) -> None:
-        super().__init__({task: _messages(channels, senders, receiver=task) for task in receivers})
+        others = {task: tuple(filter(task.__ne__, senders)) for task in receivers}
+        super().__init__({task: Messages(channels, found) for task, found in others.items()})
 
     def forward(self, features: Features) -> Features:
         """Return every receiver's features with the messages of all other tasks added."""
-        return {
-            task: sum(
-                (message(features[sender]) for sender, message in _items(senders)), features[task]
-            )
-            for task, senders in self.items()
-        }
-
-
-def _messages(channels: int, senders: Sequence[str], *, receiver: str) -> nn.ModuleDict:
-    return nn.ModuleDict({task: GatedMessage(channels) for task in senders if task != receiver})
-
-
-def _items(modules: nn.Module) -> list[tuple[str, nn.Module]]:
-    return list(cast(nn.ModuleDict, modules).items())
+        return {task: messages(features, features[task]) for task, messages in self.items()}
 
 
 class Aggregation(nn.Module):
