@@ -108,7 +108,7 @@ NETWORKS: Registry[type[Network]] = Registry(
     "network",
     group="ttt_bench.networks",
     problems=_network_problems,
-    order=("hypercolumn",),
+    order=("hypercolumn", "mti_net"),
     guard=unchanged_process,
 )
 """The registered networks, that of the papers first."""

@@ -1,0 +1,112 @@
+"""MTI-Net as a network: published counts, its definition, its supervised outputs, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ttt_bench.config.preset import ModelConfig
+from ttt_bench.errors import BenchError
+from ttt_bench.methods.nc_ttt import NCTTT
+from ttt_bench.methods.s4t import S4T
+from ttt_bench.model.architecture import build_model
+from ttt_bench.model.networks.mti_net import MTINet
+from ttt_bench.model.parameters import count_parameters
+from ttt_bench.network import Net
+
+FOUR = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
+THREE = {"semseg": 6, "normals": 3, "edge": 1}
+
+
+def build(backbone: str, tasks: dict[str, int], **settings: Any) -> MTINet:
+    config = ModelConfig(architecture="mti_net", backbone=backbone, **settings)
+    model = build_model(config, tasks)
+    assert isinstance(model, MTINet)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("backbone", "four", "three"),
+    [
+        ("hrnet_w18_small_v2", 17_942_960, 12_635_086),
+        ("hrnet_w48", 165_354_468, 127_633_232),
+        ("resnet18", 188_976_220, 121_922_714),
+    ],
+)
+def test_parameters(backbone: str, four: int, three: int) -> None:
+    with torch.device("meta"):
+        model = build(backbone, FOUR)
+        other = MTINet(model.backbone, model.channels, THREE)
+    assert count_parameters(Net(model, None)).total == four
+    assert count_parameters(Net(other, None)).total == three
+
+
+def test_parameters_with_methods() -> None:
+    with torch.device("meta"):
+        model = build("hrnet_w48", FOUR)
+        assert sum(p.numel() for p in model.heads.parameters()) == 100_029_348
+        for method, total in ((NCTTT(), 165_423_973), (S4T(), 170_238_256)):
+            net = Net(model, method.build(model, FOUR))
+            assert count_parameters(net, method.uncounted).total == total
+
+
+@pytest.fixture(scope="module")
+def model() -> MTINet:
+    torch.manual_seed(0)
+    return build("test_resnet", {"semseg": 4, "depth": 1}).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 47)])
+def test_predictions_are_the_first_of_the_supervised_outputs(
+    model: MTINet, size: tuple[int, int]
+) -> None:
+    images = torch.rand(2, 3, *size)
+    final, *initial = model.supervised_outputs(model.stages(images), size)
+    predicted = model(images)
+    assert all(torch.equal(predicted[task], final[task]) for task in model.tasks)
+    assert len(initial) == 4
+    for outputs in (final, *initial):
+        shapes = {task: tuple(output.shape) for task, output in outputs.items()}
+        assert shapes == {"semseg": (2, 4, *size), "depth": (2, 1, *size)}
+
+
+def test_initial_predictions_have_no_part_in_the_final_output(model: MTINet) -> None:
+    names = {name for name, _ in model.heads.named_parameters() if name.startswith("initial")}
+    total = torch.stack([output.sum() for output in model(torch.rand(2, 3, 64, 64)).values()]).sum()
+    gradients = torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
+    named = zip((name for name, _ in model.named_parameters()), gradients, strict=True)
+    unused = {name.removeprefix("heads.") for name, gradient in named if gradient is None}
+    assert unused == {name for name in names if ".out." in name}
+
+
+def test_one_task_works(model: MTINet) -> None:
+    single = MTINet(model.backbone, model.channels, {"depth": 1}).eval()
+    assert single(torch.rand(1, 3, 64, 64))["depth"].shape == (1, 1, 64, 64)
+
+
+def test_no_layer_works_in_place_and_the_options_reach_the_decoder() -> None:
+    options = {"propagation": "across_tasks"}
+    with torch.device("meta"):
+        other = build("test_resnet", FOUR, architecture_args=options)
+    assert not any(getattr(module, "inplace", False) for module in other.modules())
+    assert other.options.propagation == "across_tasks"
+    with pytest.raises(BenchError, match="propagation"):
+        build("test_resnet", FOUR, architecture_args={"propagation": "both"})
+
+
+def test_too_few_channels_are_refused() -> None:
+    narrow = {"channels": [16, 16, 8, 32]}
+    with torch.device("meta"), pytest.raises(BenchError, match=r"16 channels .* 16, 16, 8, 32"):
+        build("test_resnet", FOUR, backbone_args=narrow)
+
+
+def test_other_tasks_features_change_an_output(model: MTINet) -> None:
+    """Zero the other task's features at the finest scale; depth's output must change."""
+    stages = model.stages(torch.rand(1, 3, 64, 64))
+    features = model.heads.features(stages)
+    cut = [dict(scale) for scale in features]
+    cut[0]["semseg"] = torch.zeros_like(cut[0]["semseg"])
+    whole, without = (model.heads.final(scales)["depth"] for scales in (features, cut))
+    assert not torch.allclose(whole, without)
