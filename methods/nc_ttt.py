@@ -154,6 +154,14 @@ class NCTTTOptions(EmaOptions):
         citation="authors' code adapts in train mode",
     )
 
+    whole: bool = option(
+        default=False,
+        description="whether a step also runs the layers behind the tap, without a gradient, so "
+        "that the running statistics of the whole network are updated",
+        citation="decision of this project: the published time implies a step that ends at the tap "
+        "(authors' code: true)",
+    )
+
     @model_validator(mode="after")
     def _levels_differ(self) -> Self:
         if self.sigma_1 <= self.sigma_2:
@@ -228,6 +236,7 @@ class NCTTT(Adapter[NCTTTOptions, NoiseContrast]):
                 "layers are updated",
                 "a step ends at the tapped stage, as the published time implies; deeper layers "
                 "keep the source's statistics",
+                "whole=true",
             ),
         ),
     )
@@ -262,16 +271,20 @@ class NCTTT(Adapter[NCTTTOptions, NoiseContrast]):
     ) -> Plan:
         net.extra.discriminator.train(self.options.disc_norm == "ema")
         moves = tuple(f"model.{name}" for name in net.model.upstream(self._last))
-        return Plan(
-            moves=moves, adapt=Norm.EMA, predict=Norm(self.options.predict_norm), exact=False
-        )
+        predict = Norm(self.options.predict_norm)
+        exact = self.options.whole and predict is Norm.BATCH
+        return Plan(moves=moves, adapt=Norm.EMA, predict=predict, exact=exact)
 
     def passes(self, batch: int) -> Passes:
-        return Passes(batch, batch, self._last)
+        return Passes(batch, batch, STAGES if self.options.whole else self._last)
 
     def step(self, net: Net[NoiseContrast], images: Tensor, ctx: Context) -> StepOut:
-        projected = self._project(net, net.model.stages(images, self._last))
-        return StepOut({"noise": test_loss(net.extra.discriminator(projected))}, None)
+        stages = net.model.stages(images, STAGES if self.options.whole else self._last)
+        losses = {"noise": test_loss(net.extra.discriminator(self._project(net, stages)))}
+        if not self.options.whole:
+            return StepOut(losses, None)
+        with torch.no_grad():
+            return StepOut(losses, net.model.outputs(stages, images.shape[-2:]))
 
     # -- both
 

@@ -25,6 +25,7 @@ from ttt_bench.losses import RECIPES
 from ttt_bench.methods import nc_ttt
 from ttt_bench.methods.nc_ttt import NCTTT, NCTTTOptions
 from ttt_bench.model.architecture import build_model
+from ttt_bench.model.batchnorm import NormController
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.util.seeding import derive_seed
@@ -158,6 +159,35 @@ def test_the_discriminators_statistics_move_where_asked_for_and_are_reset(
     other.extra.train(not moving)  # type: ignore[union-attr]
     method.bind(other, {}, TARGET)
     assert other.extra.discriminator.training is moving  # type: ignore[union-attr]
+
+
+def test_a_whole_step_moves_all_statistics_and_the_same_parameters() -> None:
+    """The loss and its gradient are those of a step that ends at the tap."""
+    plain, whole = adapter(), adapter(whole=True, predict_norm="batch")
+    images = random_images(2, 64, 64).float()
+    found = {}
+    for method in (plain, whole):
+        net = real_net(method)
+        plan = method.bind(net, {}, TARGET)
+        controller = NormController(net.model)
+        controller.set(plan.adapt)
+        out = method.step(net, images, HarnessContext(net, RECIPES["weighted"]))
+        out.losses["noise"].backward()
+        controller.set(plan.predict)
+        found[method.options.whole] = (net, plan, out)
+    (ended, plan, _), (net, whole_plan, out) = found[False], found[True]
+    assert (plan.exact, whole_plan.exact) == (False, True)
+    assert whole_plan.moves == plan.moves
+    assert whole.passes(2) == (2, 2, 4)
+    for name, own in net.named_parameters():
+        expected = ended.get_parameter(name).grad
+        assert (own.grad is None) == (expected is None)
+        assert own.grad is None or torch.equal(own.grad, expected)
+    counts = {n: b.item() for n, b in net.model.named_buffers() if n.endswith("batches_tracked")}
+    assert set(counts.values()) == {1}
+    with torch.no_grad():
+        predictions = net.model(images)
+    assert all(torch.equal(out.predictions[task], predictions[task]) for task in TASKS)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (61, 47), (33, 130)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,10 @@ from ttt_bench.analysis.studies import StudyResults, study_results
 from ttt_bench.designs.declared_studies import find_study
 from ttt_bench.report.columns import DELTA_KEY, task_key
 from ttt_bench.report.published_rows import PUBLISHED
-from ttt_bench.report.studies import curves, losses
+from ttt_bench.report.studies import cost, curves, losses
 from ttt_bench.report.studies.table import TOGETHER, arms_table
 from ttt_bench.report.tables import Cell, Number, Row, Table
+from ttt_bench.results.measurements import Measurement
 from ttt_bench.results.study_files import ArmFile, StudyFile
 
 PAIR = "taskonomy:nyud"
@@ -50,7 +52,7 @@ class Made:
         self.stored: dict[tuple[str, ...], list[str]] = {}
 
     def cells(
-        self, method: str, *percent: float, tasks: tuple[str, ...] = tuple(BASE), **own: str
+        self, method: str, *percent: float, tasks: tuple[str, ...] = tuple(BASE), **own: Any
     ) -> tuple[str, ...]:
         """Return the configurations of a method's cells, with a gain per step, for each seed."""
         known = (method, own.get("pair", PAIR), own.get("settings", ""))
@@ -234,3 +236,84 @@ def test_losses_are_means_of_sums_over_batches(made: Made) -> None:
     (ax,) = losses.losses_figure(found, frame).axes
     heights = [list(container.lines[0].get_ydata()) for container in ax.containers]
     assert heights == [[4, 40], [3, 30]]
+
+
+MTI_NET = "model.architecture=mti_net; model.backbone=hrnet_w48"
+MTI_ARM = "NC-TTT on MTI-Net (HRNet-W48)"
+TASKS_OF = ["semseg", "depth", "normals", "edge"]
+
+
+def _network(architecture: str, backbone: str, total: int) -> dict[str, Any]:
+    """Return the entries of a manifest that state the network and its parameters."""
+    model = {"architecture": architecture, "backbone": backbone, "backbone_args": {}}
+    parts = {"backbone": total, "heads": 0, "added": 0, "moved": 1_000_000, "total": total}
+    configuration = {"model": model, "tasks": TASKS_OF}
+    return {"configuration": configuration, "parameters": parts, "options": {}}
+
+
+@pytest.fixture
+def strong(made: Made) -> StudyResults:
+    own = _network("hypercolumn", "resnet50", 29_000_000)
+    other = _network("mti_net", "hrnet_w48", 165_423_973)
+    on_mti_net = {"settings": MTI_NET, "manifest": other, "comparison": "m"}
+    arms = {
+        "S4T": (*made.cells("base"), *made.cells("s4t", 0, 2, manifest=own)),
+        MTI_ARM: (
+            *made.cells("base", **on_mti_net),
+            *made.cells("nc_ttt", 0, 4, **on_mti_net),
+        ),
+    }
+    return made.study("strong-baseline", arms)
+
+
+def test_each_network_is_compared_with_its_own_base(strong: StudyResults) -> None:
+    table = arms_table(strong)
+    rows = _rows(table, "oracle")
+    assert list(rows) == ["S4T: base", "S4T", f"{MTI_ARM}: base", MTI_ARM]
+    # gains of 2 and 4 percent for the first seed, one more for the second
+    deltas = [_mean(rows[name].cells[DELTA_KEY]) for name in ("S4T", MTI_ARM)]
+    assert deltas == pytest.approx([2.5, 4.5])
+    shown = [_mean(rows[name].cells[PUBLISHED.key]) for name in ("S4T", MTI_ARM)]
+    assert shown == [34.94, 32.5]
+
+
+def _timing(architecture: str, method: str, seconds: float, device: str) -> Measurement:
+    backbone = {"hypercolumn": "resnet50", "mti_net": "hrnet_w48"}[architecture]
+    rows = pd.DataFrame(
+        [
+            {"phase": phase, "steps": steps, "median": seconds, "q1": seconds, "q3": seconds}
+            for phase, steps in (("predict", 0), ("step", 1), ("steps", 40))
+        ]
+    )
+    manifest = {
+        "method": method,
+        "options": {},
+        "architecture": architecture,
+        "model": {"backbone": backbone, "backbone_args": {}},
+        "steps": 40,
+        "device": device,
+        "processor": "",
+        "threads": 2,
+        "batch": 8,
+        "image": [448, 576],
+    }
+    return Measurement(key="0", manifest=manifest, rows=rows.assign(settled=True))
+
+
+def test_the_cost_of_the_arms(strong: StudyResults) -> None:
+    timings = [
+        _timing("mti_net", "nc_ttt", 9.0, "other device"),
+        _timing("mti_net", "nc_ttt", 0.5, "cuda"),
+        _timing("hypercolumn", "s4t", 0.25, "cuda"),
+        _timing("hypercolumn", "nc_ttt", 7.0, "cuda"),
+    ]
+    table = cost.cost_table(strong, timings)
+    rows = _rows(table, "counted")
+    assert [_mean(rows[name].cells["step_seconds"]) for name in ("S4T", MTI_ARM)] == [0.25, 0.5]
+    assert _mean(rows[MTI_ARM].cells["published_seconds"]) == 0.3208
+    assert _mean(rows[MTI_ARM].cells["total_millions"]) == pytest.approx(165.423973)
+    assert _mean(rows[MTI_ARM].cells["published_millions"]) == 165.0
+    assert any("cuda" in note.text for note in table.notes)
+    without = cost.cost_table(strong, [])
+    assert "step_seconds" not in {column.key for column in without.columns}
+    assert any("`ttt-bench time`" in note.text for note in without.notes)

@@ -13,7 +13,13 @@ from support.paths import ROOT
 
 import ttt_bench.results.published as package
 from ttt_bench.methods.s4t import S4TOptions
-from ttt_bench.results.published import checks, for_pair, numbers, other_tables
+from ttt_bench.results.published import (
+    checks,
+    for_pair,
+    numbers,
+    other_tables,
+    published_seconds,
+)
 from ttt_bench.results.published.numbers import PublishedNumber, half_unit
 from ttt_bench.results.published.variants import VARIANTS
 from ttt_bench.stats.comparison import split_settings
@@ -223,6 +229,23 @@ def test_ablations_have_the_numbers_of_their_tables() -> None:
         "s4t (tasks=single:normals)": {"normals": PublishedNumber("47.32", "0.03")},
         "s4t (tasks=single:edge)": {"edge": PublishedNumber("0.1444", "1.9e-05")},
     }
+
+
+def test_another_network_has_its_own_numbers() -> None:
+    table = for_pair("taskonomy:nyud", "mti_net")
+    assert table is not None
+    (row,) = table.rows
+    (line,) = lines(paper="S4T", table="Table 3", method="nc_ttt+mti_net", metric="delta_ttt")
+    assert (row.label, row.delta, table.name) == (
+        "nc_ttt",
+        PublishedNumber(line["value"]),
+        "S4T, Table 3",
+    )
+    assert for_pair("taskonomy:pascal", "mti_net") is None
+    assert for_pair("taskonomy:nyud+gaussian_noise@0.1", "mti_net") is None
+    assert for_pair("taskonomy:nyud", "dpt") is None
+    assert published_seconds("mti_net") == {"nc_ttt": 0.3208}
+    assert published_seconds("dpt") == {}
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.note)

@@ -11,8 +11,13 @@ from support.command import call, refused
 
 from ttt_bench import open_results
 from ttt_bench.analysis.studies import study_results, without_study_cells
+from ttt_bench.config.request import Request
+from ttt_bench.designs.declared_studies import find_study
+from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.results.study_files import StudyFile, read_studies
+from ttt_bench.studies.declared import wanted_arms
+from ttt_bench.sweep.resolve import resolve
 
 SMALL = (
     *("--preset", "smoke", "--device", "cpu", "--methods", "base,norm,tent"),
@@ -142,3 +147,26 @@ def test_an_arm_that_cannot_run_is_refused_by_its_name(
     done = refused("study", tmp_path / "own.toml", "--preset", "smoke", "--results", tmp_path / "r")
     assert message in done
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "backbone"), [("paper", "hrnet_w48"), ("quick", "hrnet_w18_small_v2")]
+)
+def test_an_arm_belongs_to_its_presets(preset: str, backbone: str) -> None:
+    request = Request(preset=preset, pair=("rooms:rooms-mix",))
+    study = find_study("strong-baseline")
+    wanted = wanted_arms(request, (study,), resolve(request))
+    own, *others = [one.resolved.pairs[0].preset.model for one in wanted]
+    assert own.architecture == "hypercolumn"
+    assert {(one.architecture, one.backbone) for one in others} == {("mti_net", backbone)}
+    arms = [one.arm for one in wanted[1:]]
+    assert ["nc_ttt.whole" in arm.set for arm in arms] == [False, True]
+
+
+def test_an_unknown_preset_of_an_arm_is_refused() -> None:
+    request = Request(pair=("rooms:rooms-mix",))
+    study = find_study("strong-baseline")
+    arm = study.arms[0].model_copy(update={"presets": ("quik",)})
+    wrong = study.model_copy(update={"arms": (arm,)})
+    with pytest.raises(BenchError, match=r"S4T: unknown preset 'quik'; did you mean quick"):
+        wanted_arms(request, (wrong,), resolve(request))

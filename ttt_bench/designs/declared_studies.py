@@ -23,6 +23,7 @@ STUDIES = (
     "tbs-loss",
     "sync",
     "timing",
+    "strong-baseline",
 )
 """Names of the studies, in the order in which `study all` runs them."""
 ALL = "all"

@@ -36,6 +36,7 @@ VIEWS = {
     "table": "one row per arm and method, with the published numbers",
     "curve": "scores and Delta_TTT over the axis",
     "losses": "the method's losses over the axis, before and after adapting",
+    "cost": "the parameters of every arm and method, and its times that `ttt-bench time` measured",
     "methods": "the rows and curves of the comparison, which is a section of the report",
     "synchronisation": "the synchronisation of the tasks, in the comparison's section",
 }
@@ -56,6 +57,7 @@ class Arm(Strict):
         methods: its methods in addition to Base; empty for those of the study.
         set: `section.key` -> value, as `--set` takes them.
         shift: shifts that are added to the target, such as `gaussian_noise@0.1`; may be empty.
+        presets: the presets that it belongs to; empty for all. Under others it is left out.
         value: its place on the study's axis; None without an axis.
     """
 
@@ -63,6 +65,7 @@ class Arm(Strict):
     methods: tuple[str, ...] = ()
     set: Settings = Field(default_factory=dict)
     shift: str = ""
+    presets: tuple[str, ...] = ()
     value: float | None = None
 
 

@@ -45,7 +45,7 @@ class PublishedRows:
     @staticmethod
     def of(comparison: Comparison) -> PublishedRows:
         """Return the published rows of a comparison."""
-        return PublishedRows(comparison, for_pair(comparison.key.pair))
+        return PublishedRows(comparison, for_pair(comparison.key.pair, comparison.key.architecture))
 
     @property
     def rows(self) -> list[PublishedRow]:

@@ -124,7 +124,10 @@ def report(results: Path, out: Path) -> Rendered:
         section = _section(evidence, own)
         sections.append(section)
         paths += write_files(out / section.slug, _files(section, evidence))
-    further = [*across_sections(numbers), *(study_sections(found, studies) if found else ())]
+    further = [
+        *across_sections(numbers),
+        *(study_sections(found, studies, timings) if found else ()),
+    ]
     further += [*affinity_sections(affinities), *timing_sections(timings)]
     for one in further:
         paths += write_files(out / one.slug, one.files())

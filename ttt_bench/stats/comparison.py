@@ -14,9 +14,13 @@ import pandas as pd
 from ttt_bench.protocols import Protocol, protocol_of
 from ttt_bench.results.load import plain
 from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.results.published import ARCHITECTURE
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
 from ttt_bench.util.text import short_name
+
+_NETWORK = "model.architecture="
+"""The shared setting that names the network, if it is another than `ARCHITECTURE`."""
 
 
 class Key(NamedTuple):
@@ -29,6 +33,12 @@ class Key(NamedTuple):
     hparams: str
     settings: str
     comparison: str
+
+    @property
+    def architecture(self) -> str:
+        """Return the name of the network."""
+        given = [text.split("=", 1)[1] for text in self.settings.split("; ") if _NETWORK in text]
+        return given[0] if given else ARCHITECTURE
 
 
 @dataclass(frozen=True, kw_only=True)

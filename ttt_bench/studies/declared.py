@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ttt_bench.config.preset import PRESETS
 from ttt_bench.config.request import Request
 from ttt_bench.designs.study import Arm, Study
-from ttt_bench.errors import BenchError
+from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.study_files import ArmFile, StudyFile
 from ttt_bench.sweep.cell import Cell, make_cells
 from ttt_bench.sweep.fit import NetworkFit, PairFit, fit_methods, fit_network
@@ -100,7 +101,7 @@ def plan_studies(request: Request, studies: Sequence[Study], progress: Progress)
     refuse_replaced_code()
     _check(request)
     base = resolve(request.model_copy(update={"methods": ("all",)}))
-    wanted = _wanted_arms(request, studies, base)
+    wanted = wanted_arms(request, studies, base)
     opened = _opened(wanted, progress)
     planned: dict[tuple[str, str], list[PlannedArm]] = {}
     problems: list[str] = []
@@ -131,9 +132,7 @@ def _check(request: Request) -> None:
         raise BenchError("--protocol: a study takes one protocol; run it once per protocol")
 
 
-def _wanted_arms(
-    request: Request, studies: Sequence[Study], base: ResolvedRequest
-) -> list[_Wanted]:
+def wanted_arms(request: Request, studies: Sequence[Study], base: ResolvedRequest) -> list[_Wanted]:
     """Return every arm on every pair.
 
     Raises:
@@ -144,12 +143,22 @@ def _wanted_arms(
     for study in studies:
         for arm in study.all_arms:
             for pair in [one.pair.name for one in base.pairs]:
+                place = f"study {study.name}, {arm.label}"
                 resolved, new = attempt(resolve, _arm_request(request, study, arm, pair))
-                problems += [f"study {study.name}, {arm.label}: {text}" for text in new]
-                if resolved is not None:
+                problems += [f"{place}: {text}" for text in (*new, *_unknown_presets(arm))]
+                if resolved is not None and _belongs(arm, resolved):
                     found.append(_Wanted(study=study, arm=arm, pair=pair, resolved=resolved))
     raise_problems(problems)
     return found
+
+
+def _unknown_presets(arm: Arm) -> list[str]:
+    return [str(unknown("preset", name, PRESETS)) for name in arm.presets if name not in PRESETS]
+
+
+def _belongs(arm: Arm, resolved: ResolvedRequest) -> bool:
+    """Return whether an arm belongs to the preset of its pair."""
+    return not arm.presets or resolved.pairs[0].preset_name in arm.presets
 
 
 def _arm_request(request: Request, study: Study, arm: Arm, pair: str) -> Request:

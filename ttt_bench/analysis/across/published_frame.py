@@ -39,14 +39,14 @@ def published_frame(group: Group) -> pd.DataFrame:
 def _deltas(group: Group, labels: list[str]) -> Deltas:
     found = {}
     for value, one in zip(group.values, group.members, strict=True):
-        published = published_deltas(one.key.pair, one.tasks)
+        published = published_deltas(one.key.pair, one.tasks, one.key.architecture)
         found[value] = {label: published[label].value for label in labels if label in published}
     return found
 
 
 def _scores(group: Group, labels: list[str]) -> Iterator[tuple[object, ...]]:
     for value, one in zip(group.values, group.members, strict=True):
-        table = for_pair(one.key.pair)
+        table = for_pair(one.key.pair, one.key.architecture)
         for row in table.rows if table else ():
             kept = [task for task in one.tasks if task in row.scores] if row.label in labels else []
             for task in kept:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ttt_bench.analysis.across.numbers import Numbers
-from ttt_bench.results.published import PublishedRow, PublishedTable, for_pair
+from ttt_bench.results.published import ARCHITECTURE, PublishedRow, PublishedTable, for_pair
 from ttt_bench.results.published.checks import gives_delta
 from ttt_bench.stats.ranks import CORRELATIONS, Array, quantile_interval, ranks
 
@@ -33,13 +33,15 @@ class PublishedDelta(NamedTuple):
     recomputed: bool
 
 
-def published_deltas(pair: str, tasks: tuple[str, ...]) -> dict[str, PublishedDelta]:
+def published_deltas(
+    pair: str, tasks: tuple[str, ...], architecture: str = ARCHITECTURE
+) -> dict[str, PublishedDelta]:
     """Map each method to its published Delta_TTT; empty without published numbers.
 
     It is recomputed from the printed scores if other tasks are measured than published, or if the
     printed value contradicts them.
     """
-    table = for_pair(pair)
+    table = for_pair(pair, architecture)
     if table is None:
         return {}
     rows = [row for row in table.rows if not row.settings]
@@ -53,7 +55,8 @@ def published_ranks(numbers: Numbers, rule: str) -> pd.DataFrame:
     Rank 1 is the largest Delta_TTT among these methods. The interval of a measured rank is that of
     its draws. Empty with fewer than `FEWEST` methods.
     """
-    published, measured = published_deltas(numbers.key.pair, numbers.tasks), numbers.deltas(rule)
+    key, measured = numbers.key, numbers.deltas(rule)
+    published = published_deltas(key.pair, numbers.tasks, key.architecture)
     labels = [label for label in measured.index if label in published]
     if len(labels) < FEWEST:
         return pd.DataFrame(columns=list(RANK_COLUMNS))

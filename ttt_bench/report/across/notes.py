@@ -52,7 +52,7 @@ def delta_notes(group: Group) -> Iterator[Note]:
 
 def published_tables(group: Group) -> str:
     """Return the tables with the published numbers of each pair, in words."""
-    found = {one.key.pair: for_pair(one.key.pair) for one in group.members}
+    found = {one.key.pair: for_pair(one.key.pair, one.key.architecture) for one in group.members}
     tables = [f"{pair}: {table.name}" for pair, table in found.items() if table is not None]
     return "; ".join(tables)
 
@@ -64,7 +64,7 @@ def _published_notes(group: Group) -> Iterator[Note]:
     found = [
         f"{label} on {one.key.pair}"
         for one in group.members
-        for label, delta in published_deltas(one.key.pair, one.tasks).items()
+        for label, delta in published_deltas(one.key.pair, one.tasks, one.key.architecture).items()
         if delta.recomputed and label in one.methods
     ]
     if found:

@@ -79,7 +79,7 @@ def _rank(value: float) -> Number:
 
 def _notes(numbers: Numbers) -> Iterator[Note]:
     found = published_ranks(numbers, SECTIONS[0].name)
-    table = for_pair(numbers.key.pair)
+    table = for_pair(numbers.key.pair, numbers.key.architecture)
     assert table is not None  # it has the published numbers
     yield Note(
         "Ranks",

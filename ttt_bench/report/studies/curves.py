@@ -17,6 +17,7 @@ from ttt_bench.report.figures.curves import heading
 from ttt_bench.report.figures.drawing import laid_out, look, panels
 from ttt_bench.report.figures.line_styles import Style, method_styles
 from ttt_bench.results.published import for_pair
+from ttt_bench.stats.comparison import Key
 from ttt_bench.stats.step_rules import DELTA, FIXED
 from ttt_bench.tasks import TASKS
 
@@ -48,7 +49,7 @@ def _frames(found: StudyResults) -> Iterator[pd.DataFrame]:
         means = arm.evidence.estimates(FIXED.name)
         for label in filter(None, (comparison.base, *arm.labels)):
             own = means[means["label"] == label]
-            printed = _published(comparison.key.pair, label)
+            printed = _published(comparison.key, label)
             yield own.assign(
                 value=arm.arm.value,
                 method=comparison.methods[label],
@@ -56,9 +57,9 @@ def _frames(found: StudyResults) -> Iterator[pd.DataFrame]:
             )
 
 
-def _published(pair: str, label: str) -> float:
+def _published(key: Key, label: str) -> float:
     """Return the printed Delta_TTT of a row; NaN without one."""
-    table = for_pair(pair)
+    table = for_pair(key.pair, key.architecture)
     row = table.row(label) if table is not None else None
     return math.nan if row is None or row.delta is None else row.delta.value
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from ttt_bench.analysis.results import Results
 from ttt_bench.analysis.studies import StudyResults, study_results
 from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.studies.cost import cost_table
 from ttt_bench.report.studies.table import arms_table
+from ttt_bench.results.measurements import Measurement
 from ttt_bench.results.study_files import StudyFile
 
 CURVE_CAPTION = (
@@ -17,13 +19,16 @@ CURVE_CAPTION = (
 )
 
 
-def study_sections(results: Results, files: Sequence[StudyFile]) -> list[FurtherSection]:
+def study_sections(
+    results: Results, files: Sequence[StudyFile], timings: Sequence[Measurement]
+) -> list[FurtherSection]:
     """Return a section per study that has parts which the comparisons do not show."""
-    sections = [_section(study_results(results, file)) for file in files if file.study.show]
+    shown = [study_results(results, file) for file in files if file.study.show]
+    sections = [_section(found, timings) for found in shown]
     return [section for section in sections if section.parts]
 
 
-def _section(found: StudyResults) -> FurtherSection:
+def _section(found: StudyResults, timings: Sequence[Measurement]) -> FurtherSection:
     study, pair = found.study, found.file.pair
     answers = "; ".join(study.answers)
     subtitle = pair.replace(":", " → ")
@@ -31,14 +36,16 @@ def _section(found: StudyResults) -> FurtherSection:
         slug=f"study-{found.file.slug}",
         title=study.title,
         subtitle=f"{subtitle}; answers {answers}" if answers else subtitle,
-        parts=tuple(_parts(found)),
+        parts=tuple(_parts(found, timings)),
     )
 
 
-def _parts(found: StudyResults) -> Iterator[Part]:
+def _parts(found: StudyResults, timings: Sequence[Measurement]) -> Iterator[Part]:
     """Yield the parts that the study shows."""
     if "table" in found.study.show:
         yield Part(name="arms", table=arms_table(found))
+    if "cost" in found.study.show:
+        yield Part(name="cost", table=cost_table(found, timings))
     if "curve" in found.study.show:
         yield from _curve(found)
     if "losses" in found.study.show:

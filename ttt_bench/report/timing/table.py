@@ -67,7 +67,11 @@ def _subtitle(one: Measurement) -> str:
 
 def _network(about: Mapping[str, Any]) -> str:
     """Return architecture and backbone; the former is missing in timings of earlier versions."""
-    return f"{about.get('architecture', ARCHITECTURE)} on {about['backbone']}"
+    return f"{_architecture(about)} on {about['backbone']}"
+
+
+def _architecture(about: Mapping[str, Any]) -> str:
+    return str(about.get("architecture", ARCHITECTURE))
 
 
 def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:
@@ -77,7 +81,7 @@ def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:
         found: one measurement per method.
         subtitle: device and sizes.
     """
-    published = published_seconds()
+    published = published_seconds(_architecture(found[0].manifest))
     every = [whole(one) for one in found]
     measured = {phase for own in every for phase in own}
     phases = [phase for phase in PHASES if phase in measured]
@@ -123,7 +127,7 @@ def _columns(found: Sequence[Measurement], phases: Sequence[str]) -> Iterator[Co
 
 def _row(one: Measurement, found: Sequence[Measurement], published: Mapping[str, float]) -> Row:
     about, method = one.manifest, str(one.manifest["method"])
-    cells: dict[str, Cell] = {f"{phase}_seconds": cell for phase, cell in _times(one).items()}
+    cells: dict[str, Cell] = {f"{phase}_seconds": cell for phase, cell in phase_cells(one).items()}
     for phase in (PREDICT, STEP, NSTEPS):
         own = ratios(seconds_of(found, phase))
         cells |= _cell(f"{phase}_over_{REFERENCE}", own.get(method))
@@ -140,7 +144,7 @@ def _row(one: Measurement, found: Sequence[Measurement], published: Mapping[str,
     return Row(label=method, cells=cells)
 
 
-def _times(one: Measurement) -> dict[str, Cell]:
+def phase_cells(one: Measurement) -> dict[str, Cell]:
     """Map each phase to its median, with the quartiles as the interval."""
     seconds, shorter = whole(one), _is_shorter(one)
     cells: dict[str, Cell] = {}
@@ -196,9 +200,9 @@ def _notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Not
 def _published_notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Note]:
     yield Note(
         "Published",
-        f"S4T, Table 6: seconds on an {TIMING_DEVICE} in batches of 8, ResNet-50. The paper does "
-        f"not define its inference time, and another device has another scale, so that only ratios "
-        f"to {REFERENCE} can be compared",
+        f"S4T, Table 6: seconds on an {TIMING_DEVICE} in batches of 8, ResNet-50; NC-TTT on "
+        "MTI-Net: Table 3. The paper does not define its inference time, and another device has "
+        f"another scale, so that only ratios to {REFERENCE} can be compared",
     )
     if not shown:
         text = f"too few methods with published times were measured, or not {REFERENCE}"

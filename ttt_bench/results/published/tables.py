@@ -9,7 +9,14 @@ from functools import cache
 import pandas as pd
 
 from ttt_bench.results.published.checks import Scores, delta_flag, recomputed, spread_flag
-from ttt_bench.results.published.numbers import PublishedNumber, printed
+from ttt_bench.results.published.numbers import (
+    ARCHITECTURE,
+    STRONG_BASELINE,
+    STRONG_METHOD,
+    STRONG_TABLE,
+    PublishedNumber,
+    printed,
+)
 from ttt_bench.results.published.variants import NOISE, VARIANTS, Variant, shift_note
 from ttt_bench.tasks import canonical
 
@@ -39,6 +46,10 @@ _PASCAL = (
 )
 _NYUD = ("the paper swaps the class lists of its two pairs (scores are unaffected)",)
 _ITERATIONS = "TR-TTT states 40,000 training iterations in section 4.1 and 60,000 in its appendix"
+STRONG_REMARK = (
+    "S4T's Table 3 does not state the backbone of MTI-Net, nor how NC-TTT adapts it; HRNet-W48 is "
+    "inferred from the number of parameters"
+)
 _NO_NOISE = "S4T, Table 2 prints Delta_TTT 34.89 for s4t without noise, where TR-TTT prints 34.94"
 
 
@@ -113,15 +124,22 @@ class PublishedTable:
 
 
 @cache
-def for_pair(pair: str) -> PublishedTable | None:
+def for_pair(pair: str, architecture: str = ARCHITECTURE) -> PublishedTable | None:
     """Return the published rows of a pair; None if nothing is published for it.
 
-    A target with a shift has the row of S4T's Table 2 if that prints the shift.
+    A target with a shift has the row of S4T's Table 2 if that prints the shift. MTI-Net has that of
+    S4T's Table 3, and other networks have none.
+
+    Args:
+        pair: the pair, with the shifts of its target.
+        architecture: name of the network.
     """
     plain, _, shift = pair.partition("+")
     if plain not in MAIN_TABLES:
         return None
     main = _table(plain, *MAIN_TABLES[plain])
+    if architecture != ARCHITECTURE:
+        return _strong_baseline(main) if (architecture, shift) == (STRONG_BASELINE[0], "") else None
     if shift:
         return _shifted(main, pair, shift)
     return replace(main, rows=(*main.rows, *_ablations(main)), notes=_notes(main))
@@ -209,6 +227,24 @@ def _shifted(main: PublishedTable, pair: str, shift: str) -> PublishedTable | No
         method=str(group.iloc[0]["method"]), paper=paper, table=table, delta=_delta(group)
     )
     return PublishedTable(paper=paper, table=table, pair=pair, tasks=main.tasks, rows=(row,))
+
+
+def _strong_baseline(main: PublishedTable) -> PublishedTable | None:
+    """Return the row of NC-TTT on MTI-Net, if it is printed for the pair."""
+    paper, table = STRONG_TABLE
+    frame = _chosen(main.pair, paper, table)
+    group = frame[frame["method"] == STRONG_METHOD]
+    if group.empty:
+        return None
+    row = PublishedRow(
+        method=STRONG_METHOD.partition("+")[0],
+        paper=paper,
+        table=table,
+        name=STRONG_METHOD,
+        delta=_delta(group),
+        remark=STRONG_REMARK,
+    )
+    return PublishedTable(paper=paper, table=table, pair=main.pair, tasks=main.tasks, rows=(row,))
 
 
 def _chosen(pair: str, paper: str, table: str) -> pd.DataFrame:
