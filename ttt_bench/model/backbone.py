@@ -14,6 +14,7 @@ from torch import nn
 
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError, unknown
+from ttt_bench.model.hrnet import take_any_size
 from ttt_bench.model.weights import existing_weights, pretrained_tag
 from ttt_bench.network import STAGES
 from ttt_bench.util.text import listed
@@ -41,6 +42,7 @@ def timm_backbone(config: ModelConfig) -> tuple[nn.Module, tuple[int, ...]]:
     _check_known(config.backbone)
     _check_arguments(config)
     backbone = _create_backbone(config, _stage_indices(config))
+    take_any_size(backbone)
     return backbone, tuple(backbone.feature_info.channels())
 
 
