@@ -10,7 +10,7 @@ from ttt_bench.analysis.studies import ArmResults, StudyResults
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.settings.parameters import Counted, parameter_table, published_total
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Table
-from ttt_bench.report.timing.table import HEADS, phase_cells
+from ttt_bench.report.timing.table import HEADS, mark_notes, phase_cells
 from ttt_bench.results.measurements import Measurement
 from ttt_bench.results.published import ARCHITECTURE, TIMING_DEVICE, published_seconds
 from ttt_bench.results.timings import NSTEPS, PREDICT, STEP
@@ -157,6 +157,7 @@ def _notes(times: Mapping[str, Measurement], printed: Mapping[str, float]) -> It
             f"threads, batches of {about['batch']} images of {height}x{width}. Median over "
             "repetitions, in brackets the quartiles",
         )
+        yield from mark_notes(list(times.values()))
     if printed:
         yield Note(
             "Published times",

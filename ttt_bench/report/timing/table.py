@@ -174,6 +174,21 @@ def _notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Not
         f"{phases}. Median over repetitions, in brackets the quartiles. Random images and "
         "untrained weights, on which times do not depend",
     )
+    yield from mark_notes(found)
+    yield from _published_notes(found, shown)
+    yield Note(
+        "FLOPs",
+        "of one step, forward and backward, as torch.utils.flop_counter counts them: convolutions, "
+        "matrix products and attention. The share is that of a product of two large matrices in "
+        f"single precision on this device ({found[0].manifest['product_flops'] / 1e9:.0f} GFLOP/s)",
+    )
+    if not any(one.manifest["peak_memory_bytes"] for one in found):
+        yield Note("Memory", "the peak is measured on GPUs only")
+    yield from _machine_notes(found)
+
+
+def mark_notes(found: Sequence[Measurement]) -> Iterator[Note]:
+    """Yield the notes that explain the marks of times."""
     shorter = [one for one in found if _is_shorter(one)]
     if shorter:
         names = ", ".join(
@@ -185,16 +200,6 @@ def _notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Not
         )
     if any(not one.rows["settled"].all() for one in found):
         yield Note(UNSETTLED, "a quartile differs from the median by more than 5 %")
-    yield from _published_notes(found, shown)
-    yield Note(
-        "FLOPs",
-        "of one step, forward and backward, as torch.utils.flop_counter counts them: convolutions, "
-        "matrix products and attention. The share is that of a product of two large matrices in "
-        f"single precision on this device ({found[0].manifest['product_flops'] / 1e9:.0f} GFLOP/s)",
-    )
-    if not any(one.manifest["peak_memory_bytes"] for one in found):
-        yield Note("Memory", "the peak is measured on GPUs only")
-    yield from _machine_notes(found)
 
 
 def _published_notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Note]:
