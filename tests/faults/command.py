@@ -102,7 +102,7 @@ def start(
         hook: as `Hook`.
     """
     number, name = tempfile.mkstemp(prefix="faults-", suffix=".out")
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         child(number, [str(argument) for argument in arguments], environment or {}, hook)
     with suppress(OSError):  # the child does it too; whoever is first
@@ -119,6 +119,19 @@ def call(
 ) -> Ended:
     """Run a command to its end."""
     return start(*arguments, environment=environment, hook=hook).wait(limit)
+
+
+def fork() -> int:
+    """Fork this process as `os.fork` does; signals that arrive meanwhile come after it.
+
+    Python ignores an exception of a signal's handler within a fork, so that Ctrl-C would be lost.
+    """
+    signals = {*SIGNALS, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        return os.fork()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def child(

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, ClassVar
 
-from faults.command import POLL_SECONDS, child
+from faults.command import POLL_SECONDS, child, fork
 from faults.sweeps import save_always
 from ttt_bench.sweep.launchers import local
 
@@ -33,7 +33,7 @@ class Forked:
     ) -> None:
         self.returncode: int | None = None
         reader, writer = os.pipe()
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             for number in (*self._writers, writer):  # only the run may hold them open
                 os.close(number)
