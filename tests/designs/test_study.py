@@ -59,7 +59,7 @@ def test_no_shift_at_the_value_zero(tmp_path: Path) -> None:
         ("title = ", "not valid TOML"),
         (
             "title = 'a'\n[[arms]]\nlabel = 'x'\nsets = 1",
-            "unknown setting 'sets'; did you mean set, methods?",
+            "unknown setting 'sets'; did you mean set, presets, methods?",
         ),
         (f"{AXIS}settings = 'a.b'", "unknown setting 'settings'; did you mean setting?"),
         ("title = 'a'\ncontrols = ['frozn']", "unknown control 'frozn'; did you mean frozen?"),
