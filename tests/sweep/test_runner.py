@@ -338,10 +338,8 @@ def test_a_plugin_that_cannot_be_bound_is_named_when_the_plan_is_made(
             raise ZeroDivisionError("a bug")
 
     register(Unbound, Toy)
-    with pytest.raises(
-        BenchError,
-        match=r"unbound cannot be bound to .* on test_resnet: ZeroDivisionError: a bug",
-    ):
+    message = r"unbound cannot be bound to .* on test_resnet: ZeroDivisionError: a bug"
+    with pytest.raises(BenchError, match=message):
         plan(tmp_path, methods="unbound,toy")
     cells = plan(tmp_path, methods="everything").cells
     reasons = {cell.method: cell.reason for cell in cells}

@@ -15,7 +15,7 @@ from ttt_bench.config.request_record import TUNED, recorded_fields
 from ttt_bench.config.tuned import Tuned
 from ttt_bench.data.registry import domain_names
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import METHODS
+from ttt_bench.registry import METHODS, NETWORKS
 from ttt_bench.results import store
 from ttt_bench.results.records import MANIFEST
 from ttt_bench.stats.conditions import conditions
@@ -211,9 +211,15 @@ def _conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
 def _require_plugins(recorded: Recorded, data_root: Path | None) -> None:
     plugins = recorded.manifest["provenance"]["plugins"]
     datasets = domain_names(data_root)
-    for role, known in (("method", METHODS.names()), ("source", datasets), ("target", datasets)):
-        plugin = plugins[role]
-        if plugin["name"] not in known:
+    roles = {
+        "method": METHODS.names(),
+        "source": datasets,
+        "target": datasets,
+        "network": NETWORKS.names(),
+    }
+    for role, known in roles.items():
+        plugin = plugins.get(role)  # earlier versions record no network
+        if plugin and plugin["name"] not in known:
             raise BenchError(
                 f"{recorded.title}: the {role} {plugin['name']} is not installed here; its package "
                 f"is {plugin['package']} {plugin['version']}".rstrip()
