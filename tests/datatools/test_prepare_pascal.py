@@ -56,12 +56,14 @@ def test_archives_become_a_folder_with_edges_and_classes_that_the_loader_reads(
     source = pascal_files.write(tmp_path / "source")
     gap = next((source / "semseg" / "pascal-context").iterdir())
     gap.unlink()
-    (source / "sal_distill").mkdir()
-    (source / "sal_distill" / "x.png").write_bytes(b"not needed")
+    for folder in ("sal_distill", "others"):
+        (source / folder).mkdir()
+        (source / folder / "x.png").write_bytes(b"not checked here")
     archive = pack(tmp_path / "PASCALContext.tar.gz", source, "PASCALContext")
     root = prepare_archive(archive, tmp_path / "pascal", Silent())
     assert root == tmp_path / "pascal" / "PASCALContext"
-    assert not (root / "sal_distill").exists()
+    assert (root / "sal_distill").exists()
+    assert not (root / "others").exists()
     for name in NAMES:
         assert set(np.unique(np.asarray(Image.open(root / "edge" / f"{name}.png")))) == {0, 255}
     # the missing map is made from the labels: the same ids, without a void border
