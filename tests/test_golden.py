@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.author_net import author_layers
 from support.golden_cases import CONTRACTS, FOLDER, Case, assert_close, cases
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call
 
 CASES = [
     pytest.param(stem, case, id=f"{stem}-{number}")
@@ -67,26 +69,11 @@ def _with_gradient(argument: str) -> Callable[[Callable[..., Any], Case], None]:
     return check
 
 
-def _network(state: dict[str, Tensor]) -> nn.Sequential:
-    """The network of the adversarial steps: two of convolution, BatchNorm and ReLU, and a last
-    convolution.
-    """
-    classes, width = state["6.weight"].shape[:2]
-    first, second = (nn.Conv2d(channels, width, 3, padding=1) for channels in (3, width))
-    layers = [first, nn.BatchNorm2d(width), nn.ReLU(), second, nn.BatchNorm2d(width), nn.ReLU()]
-    network = nn.Sequential(*layers, nn.Conv2d(width, classes, 1)).double()
-    network.load_state_dict(
-        {name: torch.as_tensor(value) for name, value in state.items()}
-    )  # a count is a number here
-    return network.train()
-
-
 def _adversarial_step(function: Callable[..., Any], case: Case) -> None:
     """Return loss, adversarial images, gradients, and predictions after one step of descent."""
     inputs = dict(case.inputs)
     state, lr = inputs.pop("net"), inputs.pop("lr")
-    with torch.random.fork_rng(devices=[]):
-        clean, adversarial = _network(state), _network(state)
+    clean, adversarial = author_layers(state), author_layers(state)
     for number in (1, 4):  # one scale and shift, two sets of running statistics
         adversarial[number].weight, adversarial[number].bias = (
             clean[number].weight,
@@ -122,11 +109,63 @@ def _realnvp(cls: Callable[..., Any], case: Case) -> None:
     _call(lambda **_: flow(case.inputs["x"]), case)
 
 
+def _with_gradients_by_name(argument: str) -> Callable[[Callable[..., Any], Case], None]:
+    """Return a scalar loss and its gradient with respect to a dict of tensors."""
+
+    def check(function: Callable[..., Any], case: Case) -> None:
+        given = case.inputs[argument]
+        leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+        loss = function(**{**case.inputs, argument: leaves})
+        assert_close(loss, case.outputs["loss"], case)
+        _assert_gradients(loss, leaves, case)
+
+    return check
+
+
+def _assert_gradients(loss: Tensor, leaves: dict[str, Tensor], case: Case) -> None:
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    assert_close(dict(zip(leaves, gradients, strict=True)), case.outputs["grad"], case)
+
+
+def _functional(case: Case) -> tuple[Callable[..., Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Return the network as a function of images and parameters, those, and other arguments."""
+    inputs = dict(case.inputs)
+    network, names = author_layers(inputs.pop("net")), inputs.pop("parameters")
+    own = dict(network.named_parameters())
+    leaves = {name: own[name].detach().clone().requires_grad_() for name in names}
+    return (lambda images, weights: functional_call(network, weights, (images,))), leaves, inputs
+
+
+def _fisher(function: Callable[..., Any], case: Case) -> None:
+    forward, leaves, inputs = _functional(case)
+    with torch.no_grad():
+        assert_close(
+            function(forward, leaves, iter(inputs["batches"])), case.outputs["fisher"], case
+        )
+
+
+def _sharpness(function: Callable[..., Any], case: Case) -> None:
+    forward, leaves, inputs = _functional(case)
+    before = {name: leaf.detach().clone() for name, leaf in leaves.items()}
+    logits, loss = function(forward, leaves, **inputs)
+    assert_close(logits, case.outputs["logits"], case)
+    assert_close(loss, case.outputs["loss"], case)
+    _assert_gradients(loss, leaves, case)
+    for name, leaf in leaves.items():
+        assert torch.equal(leaf, before[name]), "parameters stay where they are"
+        assert leaf.grad is None
+
+
 SPECIAL = {
     "tent_entropy_loss": _with_gradient("logits"),
     "clust3_loss": _with_gradient("projections"),
     "tipi_adversarial_step": _adversarial_step,
     "tttflow_realnvp": _realnvp,
+    "eata_filtered_loss": _with_gradient("logits"),
+    "eata_fisher_penalty": _with_gradients_by_name("parameters"),
+    "eata_fisher_diagonal": _fisher,
+    "sar_second_loss": _with_gradient("second"),
+    "sar_sharpness_aware_loss": _sharpness,
 }
 
 

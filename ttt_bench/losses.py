@@ -23,7 +23,7 @@ def _valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
     return (target != ignore_index).all(dim=1, keepdim=True)
 
 
-def _mean_over(values: Tensor, valid: Tensor) -> Tensor:
+def mean_over(values: Tensor, valid: Tensor) -> Tensor:
     """Return the mean of `values` over the valid pixels, or 0 if no pixel is valid."""
     kept = torch.where(valid, values, torch.zeros_like(values))
     return kept.sum() / valid.sum().clamp(min=1)
@@ -60,7 +60,7 @@ def l1_loss(
         prediction = F.normalize(prediction, dim=1)
     # (N, C, H, W) -> (N, 1, H, W)
     difference = (prediction - target).abs().sum(dim=1, keepdim=True)
-    return _mean_over(difference, _valid_pixels(target, ignore_index))
+    return mean_over(difference, _valid_pixels(target, ignore_index))
 
 
 def balanced_binary_cross_entropy(
@@ -79,7 +79,7 @@ def balanced_binary_cross_entropy(
     weight: Tensor | float
     weight = ((target == 0) & valid).sum() / count if pos_weight is None else pos_weight
     loss = weight * target * F.softplus(-logits) + (1 - weight) * (1 - target) * F.softplus(logits)
-    return _mean_over(loss, valid)
+    return mean_over(loss, valid)
 
 
 def cosine_normal_loss(
@@ -95,7 +95,7 @@ def cosine_normal_loss(
     if dim != 1:
         found: Tensor = loss.mean()
         return found
-    return _mean_over(loss, _valid_pixels(target, ignore_index))
+    return mean_over(loss, _valid_pixels(target, ignore_index))
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:

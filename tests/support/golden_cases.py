@@ -83,7 +83,7 @@ def _place(side: dict[str, Any], name: str, array: np.ndarray) -> None:
 def _value(array: np.ndarray) -> Any:
     if array.ndim == 0:
         return array.item()
-    if array.ndim == 1 and array.dtype == bool:
+    if array.ndim == 1 and array.dtype.kind in "bU":  # flags or names
         return array.tolist()
     return torch.from_numpy(array)
 
