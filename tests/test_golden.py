@@ -136,6 +136,18 @@ def _functional(case: Case) -> tuple[Callable[..., Tensor], dict[str, Tensor], d
     return (lambda images, weights: functional_call(network, weights, (images,))), leaves, inputs
 
 
+def _probed(function: Callable[..., Any], case: Case) -> None:
+    """Compare outputs, and the gradient of their sum weighted by a probe, by the features."""
+    inputs, outputs = dict(case.inputs), dict(case.outputs)
+    probe, gradient = inputs.pop("probe"), outputs.pop("grad")
+    features = inputs.pop("features").clone().requires_grad_()
+    result = function(features=features, **inputs)
+    for mine, theirs in zip(result, outputs.values(), strict=True):
+        assert_close(mine, theirs, case)
+    (found,) = torch.autograd.grad((result[0] * probe).sum(), features)
+    assert_close(found, gradient, case)
+
+
 def _fisher(function: Callable[..., Any], case: Case) -> None:
     forward, leaves, inputs = _functional(case)
     with torch.no_grad():
@@ -164,6 +176,8 @@ SPECIAL = {
     "eata_filtered_loss": _with_gradient("logits"),
     "eata_fisher_penalty": _with_gradients_by_name("parameters"),
     "eata_fisher_diagonal": _fisher,
+    "rotta_robust_batch_norm": _probed,
+    "rotta_teacher_student_loss": _with_gradient("student"),
     "sar_second_loss": _with_gradient("second"),
     "sar_sharpness_aware_loss": _sharpness,
 }

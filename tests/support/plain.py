@@ -63,8 +63,8 @@ class PlainNet:
         """Return s1..s`last`: normalised image, then convolution, BatchNorm, ReLU per stage.
 
         Args:
-            mode: "running", "batch", "ema" or "mix", as `Norm` names them; "ema" moves the running
-            statistics in place.
+            mode: "running", "batch", "ema", "mix" or "robust", as `Norm` names them; "ema" and
+            "robust" move the running statistics in place.
             statistics: a second set of them, by layer, in place of the network's own.
             share: weight of the batch under "mix".
         """
@@ -98,6 +98,13 @@ class PlainNet:
                     mean.mul_(1 - MOMENTUM).add_(MOMENTUM * batch_mean.detach())
                     var.mul_(1 - MOMENTUM).add_(MOMENTUM * unbiased)
                 used = batch_mean, batch_var
+                if mode == "robust":
+                    used = (
+                        (1 - MOMENTUM) * mean + MOMENTUM * batch_mean,
+                        (1 - MOMENTUM) * var + MOMENTUM * batch_var,
+                    )
+                    mean.copy_(used[0].detach())
+                    var.copy_(used[1].detach())
                 if mode == "mix":
                     used = (
                         (1 - share) * mean + share * batch_mean.detach(),

@@ -8,6 +8,7 @@ from ttt_bench.model.batchnorm import (
     NormController,
     affine_parameters,
     mixed_statistics,
+    robust_batch_norm,
     running_statistics,
     set_norm,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "load_weights",
     "mixed_statistics",
     "resize",
+    "robust_batch_norm",
     "running_statistics",
     "set_norm",
     "timm_backbone",

@@ -77,6 +77,41 @@ def mixed_statistics(
     return mean.lerp(batch_mean, alpha), var.lerp(batch_var, alpha)
 
 
+def robust_batch_norm(
+    features: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    momentum: float = 0.05,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a layer's output (B, C, ...), normalised with moved statistics, and these statistics.
+
+    They are (1 - momentum) stored + momentum batch, with the biased variance of the batch. In the
+    output they have a gradient; the returned ones (C,) are detached.
+
+    Args:
+        features: inputs of the layer (B, C, ...).
+        mean: stored mean (C,).
+        var: stored variance (C,).
+        weight: scale (C,); None for 1.
+        bias: shift (C,); None for 0.
+        momentum: weight of the batch.
+        eps: added to the variance.
+    """
+    batch_mean, batch_var = batch_statistics(features, unbiased=False)
+    mean, var = mean.lerp(batch_mean, momentum), var.lerp(batch_var, momentum)
+    shape = (1, -1, *[1] * (features.dim() - 2))  # (C,) -> (1, C, 1, ...)
+    output = (features - mean.view(shape)) * (var + eps).rsqrt().view(shape)
+    if weight is not None:
+        output = output * weight.view(shape)
+    if bias is not None:
+        output = output + bias.view(shape)
+    return output, mean.detach(), var.detach()
+
+
 def set_norm(model: nn.Module, mode: Norm) -> None:
     """Set every BatchNorm layer of a model to running, batch or moved statistics.
 
@@ -182,15 +217,13 @@ def _move_first(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     assert isinstance(layer, _BatchNorm)
     assert layer.momentum is not None
     own = _own_statistics(layer)
-    found = batch_statistics(inputs[0], unbiased=False)
-    mean, var = (one.lerp(new, layer.momentum) for one, new in zip(own, found, strict=True))
-    with torch.no_grad():
-        own[0].copy_(mean)
-        own[1].copy_(var)
-    _replace(layer, torch.zeros_like(own[0]), torch.full_like(own[1], 1 - layer.eps))
-    shape = (1, -1, *[1] * (inputs[0].dim() - 2))  # (C,) -> (1, C, 1, ...)
-    scale = (var + layer.eps).rsqrt()
-    return ((inputs[0] - mean.view(shape)) * scale.view(shape),)
+    unit, mean, var = robust_batch_norm(
+        inputs[0], *own, None, None, momentum=layer.momentum, eps=layer.eps
+    )
+    own[0].copy_(mean)
+    own[1].copy_(var)
+    _replace(layer, torch.zeros_like(mean), torch.full_like(var, 1 - layer.eps))
+    return (unit,)
 
 
 def _own_statistics(layer: nn.Module) -> tuple[Tensor, Tensor]:
