@@ -98,9 +98,10 @@ def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> I
         return
     for row in rows:
         if row["published"] is not None:
+            network = (row["backbone"] + row["heads"]) / 1e6
             yield (
-                f"{row['method']}: {row['millions']} M (published {row['published']} M in S4T's "
-                "supplement, Table 3; backbone HRNet-W48 inferred)"
+                f"network: {network:.2f} M, with {row['method']} {row['millions']} M (published "
+                f"{row['published']} M, backbone HRNet-W48 inferred; S4T's supplement, Table 3)"
             )
 
 
