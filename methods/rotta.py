@@ -230,11 +230,10 @@ class RoTTA(Adapter[RoTTAOptions, RoTTAModules]):
 
     def begin_batch(self, net: Net[RoTTAModules], images: Tensor, ctx: Context) -> None:
         logits = self.predict(net, images, ctx)["semseg"]
-        state, usual = net.extra, 0.0
+        state = net.extra
         state.shares.add_(class_shares(logits).sum(dim=0))
         state.seen.add_(len(images))
-        if self.options.category == "lift":
-            usual = state.shares / state.seen
+        usual = state.shares / state.seen if self.options.category == "lift" else 0.0
         count = self._fill(state, images, *image_summary(logits, usual))
         ctx.batch["images"], ctx.batch["ages"] = state.images[:count], state.ages[:count]
 

@@ -276,7 +276,7 @@ class Sar(Adapter[SarOptions, SarModules]):
             return outputs[-1]["semseg"]
 
         own = dict(net.model.named_parameters())
-        leaves = {name: own[name] for name in self.bound.source}
+        leaves: Weights = {name: own[name] for name in self.bound.source}
         logits, loss = sharpness_aware_loss(
             forward, leaves, images, margin, rho=options.rho, valid=ctx.valid
         )
