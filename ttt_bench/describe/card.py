@@ -25,7 +25,7 @@ from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.model.architecture import resolved_model
 from ttt_bench.model.weights import initial_weights
-from ttt_bench.network import STAGES
+from ttt_bench.network import STAGES, Net, Network
 from ttt_bench.registry import METHODS
 from ttt_bench.tasks import PAPER_TASKS, canonical, output_channels
 from ttt_bench.train.chain import trains_on_source, trains_own_source
@@ -71,7 +71,8 @@ def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict
     method, preset = METHODS.load(name), resolve_preset("paper", settings or {})
     model = resolved_model(preset.model)
     card, adapter = method.card, resolve_method(method, preset, Request(set=settings or {})).adapter
-    plan = _plan(adapter, model)
+    net = _net(adapter, model)
+    plan = plan_of(net, adapter, TARGET)
     fields = {
         "method": card.title,
         "paper": card.paper,
@@ -82,7 +83,7 @@ def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict
         "moves at test": card.moves,
         "BatchNorm adapting": _NORM_WORDS[plan.adapt] if plan.moves else "no step",
         "BatchNorm predicting": _NORM_WORDS[plan.predict],
-        "passes per step": _passes_words(adapter.passes(TARGET.batch), plan),
+        "passes per step": _passes_words(adapter.passes(TARGET.batch), plan, net.model),
         "sizes": card.sizes,
         "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
         "architecture": card.architecture,
@@ -141,10 +142,10 @@ def _option_words(field: FieldInfo, shaped: str) -> dict[str, str]:
     return {"meaning": f"{field.description}{shapes}", "citation": extra.get("citation", "")}
 
 
-def _plan(adapter: Adapter, model: ModelConfig) -> Plan:
-    """Return the plan of a method that adapts a network."""
+def _net(adapter: Adapter, model: ModelConfig) -> Net:
+    """Return a network with a method's modules, without values."""
     channels = output_channels(adapter.own_tasks(PAPER_TASKS), CLASSES)
-    return plan_of(meta_net(model, channels, adapter), adapter, TARGET)
+    return meta_net(model, channels, adapter)
 
 
 def _network_words(model: ModelConfig) -> str:
@@ -188,7 +189,8 @@ def _statistics_words(wanted: SourcePass | None) -> str:
     return f"of at most {wanted.images:,} training images, {wanted.batch} images per batch{size}"
 
 
-def _passes_words(passes: Passes, plan: Plan) -> str:
+def _passes_words(passes: Passes, plan: Plan, model: Network) -> str:
+    """Describe the cost of a step; a backbone that computes all stages together runs as a whole."""
     if not plan.moves:
         return "no step; one forward pass per batch"
     batch = TARGET.batch
@@ -196,7 +198,8 @@ def _passes_words(passes: Passes, plan: Plan) -> str:
         f"{passes.forwards / batch:g} forward and {passes.backwards / batch:g} backward of a batch "
         f"of {batch}"
     )
-    words += f", up to stage {passes.stages}" if passes.stages < STAGES else ""
+    part = model.upstream(passes.stages) != model.upstream(STAGES)
+    words += f", up to stage {passes.stages}" if part else ""
     if plan.exact:
         return f"{words}; predictions need no further pass"
     return f"{words}; one more forward pass per prediction"
