@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.describe.card import card_rows
 from ttt_bench.errors import BenchError
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.nc_ttt import NCTTT
@@ -110,3 +111,12 @@ def test_other_tasks_features_change_an_output(model: MTINet) -> None:
     cut[0]["semseg"] = torch.zeros_like(cut[0]["semseg"])
     whole, without = (model.heads.final(scales)["depth"] for scales in (features, cut))
     assert not torch.allclose(whole, without)
+
+
+def test_a_card_states_that_an_hrnet_runs_as_a_whole() -> None:
+    words = []
+    for backbone in ("test_resnet", "hrnet_w18_small"):
+        rows = card_rows("nc_ttt", {"model.backbone": backbone})
+        words.append(next(row["value"] for row in rows if row["field"] == "passes per step"))
+    assert ", up to stage 2" in words[0]
+    assert words[1] == words[0].replace(", up to stage 2", "")
