@@ -142,9 +142,10 @@ def _probed(function: Callable[..., Any], case: Case) -> None:
     probe, gradient = inputs.pop("probe"), outputs.pop("grad")
     features = inputs.pop("features").clone().requires_grad_()
     result = function(features=features, **inputs)
-    for mine, theirs in zip(result, outputs.values(), strict=True):
+    results = result if isinstance(result, tuple) else (result,)
+    for mine, theirs in zip(results, outputs.values(), strict=True):
         assert_close(mine, theirs, case)
-    (found,) = torch.autograd.grad((result[0] * probe).sum(), features)
+    (found,) = torch.autograd.grad((results[0] * probe).sum(), features)
     assert_close(found, gradient, case)
 
 
@@ -176,6 +177,9 @@ SPECIAL = {
     "eata_filtered_loss": _with_gradient("logits"),
     "eata_fisher_penalty": _with_gradients_by_name("parameters"),
     "eata_fisher_diagonal": _fisher,
+    "cotta_consistency_loss": _with_gradient("student"),
+    "memo_marginal_entropy": _with_gradient("views"),
+    "memo_prior_batch_norm": _probed,
     "rotta_robust_batch_norm": _probed,
     "rotta_teacher_student_loss": _with_gradient("student"),
     "sar_second_loss": _with_gradient("second"),

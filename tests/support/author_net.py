@@ -40,6 +40,7 @@ class AuthorModel(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], *, pooled: bool = False) -> None:
         super().__init__()
         self.layers, self.pooled = author_layers(state), pooled
+        self.heads = nn.Module()
         self.tasks = {"semseg": len(state["6.weight"])}
 
     def upstream(self, last: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ttt_bench.model.batchnorm import (
 from ttt_bench.model.network import StagedNetwork, linear_weights, resize
 from ttt_bench.model.networks.hypercolumn import Hypercolumn
 from ttt_bench.model.normalisation import NORMALISATIONS
-from ttt_bench.model.parameters import Counts, count_parameters
+from ttt_bench.model.parameters import Counts, count_parameters, parameters_of_task
 from ttt_bench.model.weights import initial_weights, load_weights
 from ttt_bench.network import STAGES, Net, Network, NetworkOptions
 
@@ -38,6 +38,7 @@ __all__ = [
     "linear_weights",
     "load_weights",
     "mixed_statistics",
+    "parameters_of_task",
     "resize",
     "robust_batch_norm",
     "running_statistics",

@@ -1,4 +1,4 @@
-"""Numbers of trainable parameters."""
+"""Numbers of trainable parameters, and the parameters that a task depends on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ttt_bench.network import Net
+from ttt_bench.network import Net, Network
 
 
 class Counts(NamedTuple):
@@ -27,6 +27,17 @@ class Counts(NamedTuple):
     def total(self) -> int:
         """Return the sum of the three."""
         return sum(self)
+
+
+def parameters_of_task(model: Network, task: str) -> tuple[str, ...]:
+    """Return the names of a network's parameters without the heads of other tasks.
+
+    If the tasks do not have heads of their own, these are all of its parameters.
+    """
+    apart = isinstance(model.heads, nn.ModuleDict) and model.heads.keys() == model.tasks.keys()
+    others = [f"heads.{other}." for other in model.tasks if apart and other != task]
+    names = (name for name, _ in model.named_parameters())
+    return tuple(name for name in names if not name.startswith(tuple(others)))
 
 
 def count_parameters(net: Net, uncounted: Sequence[str] = ()) -> Counts:

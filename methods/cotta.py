@@ -1,0 +1,313 @@
+"""CoTTA: continual test-time adaptation by a teacher and random restoring.
+
+Wang et al., "Continual test-time domain adaptation", CVPR 2022, in the form of the authors'
+segmentation code. Three networks share one architecture: the student, which moves; the teacher,
+whose weights average the student's; and the anchor, the source model. With z the student's logits
+of segmentation,
+
+    L = mean over batch and pixels of CE(z, t),
+    t = the teacher's output where the anchor is confident, else its average over views,
+
+where the anchor is confident if its largest probability is above a threshold. The views are the
+images at several sizes, mirrored and not. After each update of the student s,
+
+    teacher <- 0.999 teacher + 0.001 s,  then s <- source where u < 0.01
+
+with u uniform for each element. A restored weight therefore reaches the teacher one step later.
+The teacher predicts. The threshold `auto` is the 5 % quantile of the source model's confidence on
+source images, minus 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ttt_bench.adapter import (
+    Adapter,
+    Card,
+    Context,
+    Hparams,
+    Needs,
+    Norm,
+    Optimiser,
+    Options,
+    Passes,
+    Plan,
+    Quirk,
+    SourcePass,
+    StepOut,
+    Target,
+)
+from ttt_bench.methods._cotta_options import CoTTAOptions
+from ttt_bench.methods._cotta_target import (
+    Confidence,
+    Space,
+    average_views,
+    choose_target,
+    consistency_loss,
+)
+from ttt_bench.methods.tipi import gaussian_kl
+from ttt_bench.model import parameters_of_task, resize
+from ttt_bench.network import Net, Network
+
+__all__ = [
+    "CoTTA",
+    "CoTTAOptions",
+    "average_views",
+    "choose_target",
+    "consistency_loss",
+    "stochastic_restore",
+    "teacher_update",
+]
+
+Outputs = dict[str, Tensor]
+
+
+def teacher_update(
+    teacher: Iterable[Tensor], student: Iterable[Tensor], share: float = 0.999
+) -> list[Tensor]:
+    """Return share * teacher + (1 - share) * student, tensor by tensor."""
+    # equal weights stay equal bit for bit
+    return [old.lerp(new, 1 - share) for old, new in zip(teacher, student, strict=True)]
+
+
+def stochastic_restore(
+    parameters: Iterable[Tensor],
+    source: Iterable[Tensor],
+    uniforms: Iterable[Tensor],
+    rate: float = 0.01,
+) -> list[Tensor]:
+    """Return the source's value wherever uniform < rate, and the parameter elsewhere."""
+    together = zip(parameters, source, uniforms, strict=True)
+    return [torch.where(u < rate, start, own) for own, start, u in together]
+
+
+class Teacher(nn.Module):
+    """The teacher's weights, as buffers: those of a network's parameters that the student moves."""
+
+    def __init__(self, model: Network, names: Iterable[str]) -> None:
+        super().__init__()
+        own = dict(model.named_parameters())
+        for name in names:  # PyTorch allows no dot in a buffer's name
+            self.register_buffer(name.replace(".", "/"), own[name].detach().clone())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights by the names of the network's parameters."""
+        return {name.replace("/", "."): weight for name, weight in self.named_buffers()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What `CoTTA.bind` keeps.
+
+    Attributes:
+        source: name -> weight of the source model, of those that the student moves.
+        tasks: the tasks in the loss, segmentation first.
+        threshold: confidence from which the teacher's output is not averaged.
+        area: pixels of all views together, relative to the image.
+    """
+
+    source: Mapping[str, Tensor]
+    tasks: tuple[str, ...]
+    threshold: float | Tensor
+    area: float
+
+
+class CoTTA(Adapter[CoTTAOptions, Teacher]):
+    """Consistency with a teacher that averages the student's weights."""
+
+    name: ClassVar[str] = "cotta"
+    Options: ClassVar[type[Options]] = CoTTAOptions
+    original: ClassVar[Hparams] = Hparams(
+        citation="public copies of the authors' segmentation code (ACDC, batches of one image): "
+        "Adam, one step, 14 views, fixed threshold, source statistics (CIFAR: Adam 1e-3, soft "
+        "loss, one decision per batch)",
+        optimiser=Optimiser(optimiser="adam", lr=7.5e-6),
+        steps=1,
+        options={
+            "threshold": 0.69,
+            "scales": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+            "norm_adapt": "running",
+            "predict": "target",
+        },
+    )
+    card: ClassVar[Card] = Card(
+        title="CoTTA: continual test-time domain adaptation",
+        paper="Wang et al., Continual test-time domain adaptation, CVPR 2022",
+        source_training="nothing; uses Base's source model",
+        moves="the backbone and the segmentation's head; the teacher follows them",
+        sizes="any; views are resized images",
+        quirks=(
+            Quirk(
+                "evaluates the target, which mixes the views' average into the result",
+                "evaluates the teacher's output on the image alone",
+                "predict=target",
+            ),
+            Quirk(
+                "averages 32 views on CIFAR and ImageNet (colours, affine maps, blur, mirror, "
+                "noise), and 7 sizes with and without mirror in segmentation",
+                "averages sizes with and without mirror, 3 sizes by default",
+                "scales=[0.5,0.75,1,1.25,1.5,1.75,2]",
+            ),
+            Quirk(
+                "computes the views on ImageNet only if the batch is unsure, on CIFAR always",
+                "computes them always, so that no step waits for the device",
+            ),
+            Quirk(
+                "normalises by the source's statistics in segmentation, by the batch elsewhere",
+                "normalises by the batch",
+                "norm_adapt=running",
+            ),
+            Quirk(
+                "has a fixed threshold: 0.92 on CIFAR-10, 0.72 on CIFAR-100, 0.1 on ImageNet, 0.69 "
+                "in segmentation",
+                "measures it on the source by default",
+                "threshold=0.69",
+            ),
+            Quirk(
+                "averages the teacher before it restores weights, so that a restored weight "
+                "reaches the teacher one step later",
+                "reproduced",
+            ),
+            Quirk("restores only parameters that are named weight or bias", "reproduced"),
+        ),
+    )
+    bound: Bound
+    """Set by `bind`."""
+
+    def needs(self) -> Needs:
+        return Needs(tasks=frozenset({"semseg"}))
+
+    def build(self, model: Network, tasks: Mapping[str, int]) -> Teacher:
+        return Teacher(model, self._moved(model))
+
+    def _moved(self, model: Network) -> tuple[str, ...]:
+        """Return the names of the network's parameters that the student moves."""
+        if self.options.tasks == "all":
+            return tuple(name for name, _ in model.named_parameters())
+        return parameters_of_task(model, "semseg")
+
+    def source_pass(self) -> SourcePass | None:
+        if self.options.threshold != "auto":
+            return None
+        return SourcePass(images=self.options.stat_images)
+
+    def source_statistics(
+        self, net: Net[Teacher], images: Iterable[Tensor], ctx: Context
+    ) -> dict[str, Tensor]:
+        found = Confidence()
+        with ctx.norm(Norm(self.options.norm_adapt)):
+            for batch in images:
+                found.add(net.model(batch)["semseg"])
+        return found.thresholds()
+
+    # -- test time
+
+    def bind(self, net: Net[Teacher], statistics: Mapping[str, Tensor], target: Target) -> Plan:
+        options, own = self.options, dict(net.model.named_parameters())
+        # `build` saw the initial weights; those of the source are loaded by now
+        source = {name: own[name].detach().clone() for name in net.extra.weights()}
+        _write(net.extra.weights(), source.values())
+        others = [task for task in net.model.tasks if task != "semseg"]
+        sizes = [_scaled(target.size, scale) for scale, _ in options.views]
+        self.bound = Bound(
+            source=source,
+            tasks=("semseg", *(others if options.tasks == "all" else ())),
+            threshold=_threshold(options, statistics),
+            area=sum(map(math.prod, sizes)) / math.prod(target.size),
+        )
+        mode = Norm(options.norm_adapt)
+        moves = tuple(f"model.{name}" for name in source)
+        return Plan(moves=moves, adapt=mode, predict=mode, exact=True)
+
+    def passes(self, batch: int) -> Passes:
+        # student, teacher, views; the anchor runs once per batch
+        return Passes((2 + self.bound.area) * batch, batch)
+
+    def begin_batch(self, net: Net[Teacher], images: Tensor, ctx: Context) -> None:
+        ctx.batch["anchor"] = functional_call(net.model, self.bound.source, (images,))["semseg"]
+
+    def step(self, net: Net[Teacher], images: Tensor, ctx: Context) -> StepOut:
+        with torch.no_grad():
+            plain = _teach(net, images)
+            target = self._target(net, images, plain, ctx)
+        student = net.model(images)
+        losses = {
+            task: gaussian_kl(student[task], target[task]).mean() for task in self.bound.tasks[1:]
+        }
+        losses["semseg"] = consistency_loss(student["semseg"], target["semseg"], self.options.kind)
+        return StepOut(losses, self._evaluated(plain, target))
+
+    def after_step(self, net: Net[Teacher], images: Tensor, ctx: Context) -> None:
+        own, source, teacher = dict(net.model.named_parameters()), self.bound.source, net.extra
+        student = [own[name] for name in source]
+        weights = teacher.weights()
+        _write(weights, teacher_update(weights.values(), student, self.options.share))
+        restored = {name: own[name] for name in source if name.endswith(("weight", "bias"))}
+        starts = (source[name] for name in restored)
+        draws = ctx.stream("restore")
+        uniforms = (draws.uniform_like(parameter) for parameter in restored.values())
+        _write(restored, stochastic_restore(restored.values(), starts, uniforms, self.options.rate))
+
+    def predict(self, net: Net[Teacher], images: Tensor, ctx: Context) -> Outputs:
+        plain = _teach(net, images)
+        if self.options.predict == "teacher":
+            return plain
+        return self._evaluated(plain, self._target(net, images, plain, ctx))
+
+    def _evaluated(self, plain: Outputs, target: Outputs) -> Outputs:
+        return plain if self.options.predict == "teacher" else {**plain, **target}
+
+    def _target(self, net: Net[Teacher], images: Tensor, plain: Outputs, ctx: Context) -> Outputs:
+        """Return the target of each task in the loss, (B, K, H, W), from the teacher's outputs."""
+        options, views = self.options, self.options.views
+        seen = [_view(net, images, scale, mirrored=mirrored) for scale, mirrored in views]
+        flipped, target = [mirrored for _, mirrored in views], {}
+        for task in self.bound.tasks:
+            space: Space = options.averaged_space if task == "semseg" else "logits"
+            averaged = average_views([outputs[task] for outputs in seen], flipped, space)
+            target[task] = choose_target(
+                ctx.batch["anchor"],
+                plain[task],
+                averaged,
+                self.bound.threshold,
+                options.decision,
+            )
+        return target
+
+
+def _threshold(options: CoTTAOptions, statistics: Mapping[str, Tensor]) -> float | Tensor:
+    if options.threshold != "auto":
+        return options.threshold
+    return statistics[options.decision] if statistics else math.nan
+
+
+def _write(into: Mapping[str, Tensor], values: Iterable[Tensor]) -> None:
+    for tensor, value in zip(into.values(), values, strict=True):
+        tensor.copy_(value)
+
+
+def _teach(net: Net[Teacher], images: Tensor) -> Outputs:
+    """Return the teacher's output of every task on images (B, 3, H, W)."""
+    return functional_call(net.model, net.extra.weights(), (images,))
+
+
+def _scaled(size: Sequence[int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _view(net: Net[Teacher], images: Tensor, scale: float, *, mirrored: bool) -> Outputs:
+    """Return the teacher's outputs on a view, (B, K, H, W); they are still mirrored."""
+    size = images.shape[-2:]
+    view = resize(images, _scaled(size, scale))
+    outputs = _teach(net, view.flip(-1) if mirrored else view)
+    if mirrored and "normals" in outputs:  # the first component points right
+        outputs["normals"] = outputs["normals"] * images.new_tensor([-1, 1, 1]).view(1, 3, 1, 1)
+    return {task: resize(output, size) for task, output in outputs.items()}
