@@ -21,12 +21,12 @@ source images, minus 0.05.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from ttt_bench.adapter import (
@@ -53,8 +53,16 @@ from ttt_bench.methods._cotta_target import (
     choose_target,
     consistency_loss,
 )
+from ttt_bench.methods._cotta_teacher import (
+    Outputs,
+    Teacher,
+    output_on_view,
+    teacher_output,
+    teacher_update,
+    view_size,
+)
 from ttt_bench.methods.tipi import gaussian_kl
-from ttt_bench.model import parameters_of_task, resize
+from ttt_bench.model import parameters_of_task
 from ttt_bench.network import Net, Network
 
 __all__ = [
@@ -66,16 +74,6 @@ __all__ = [
     "stochastic_restore",
     "teacher_update",
 ]
-
-Outputs = dict[str, Tensor]
-
-
-def teacher_update(
-    teacher: Iterable[Tensor], student: Iterable[Tensor], share: float = 0.999
-) -> list[Tensor]:
-    """Return share * teacher + (1 - share) * student, tensor by tensor."""
-    # equal weights stay equal bit for bit
-    return [old.lerp(new, 1 - share) for old, new in zip(teacher, student, strict=True)]
 
 
 def stochastic_restore(
@@ -89,20 +87,6 @@ def stochastic_restore(
     return [torch.where(u < rate, start, own) for own, start, u in together]
 
 
-class Teacher(nn.Module):
-    """The teacher's weights, as buffers: those of a network's parameters that the student moves."""
-
-    def __init__(self, model: Network, names: Iterable[str]) -> None:
-        super().__init__()
-        own = dict(model.named_parameters())
-        for name in names:  # PyTorch allows no dot in a buffer's name
-            self.register_buffer(name.replace(".", "/"), own[name].detach().clone())
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights by the names of the network's parameters."""
-        return {name.replace("/", "."): weight for name, weight in self.named_buffers()}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bound:
     """What `CoTTA.bind` keeps.
@@ -114,7 +98,7 @@ class Bound:
         area: pixels of all views together, relative to the image.
     """
 
-    source: Mapping[str, Tensor]
+    source: dict[str, Tensor]
     tasks: tuple[str, ...]
     threshold: float | Tensor
     area: float
@@ -216,7 +200,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         source = {name: own[name].detach().clone() for name in net.extra.weights()}
         _write(net.extra.weights(), source.values())
         others = [task for task in net.model.tasks if task != "semseg"]
-        sizes = [_scaled(target.size, scale) for scale, _ in options.views]
+        sizes = [view_size(target.size, scale) for scale, _ in options.views]
         self.bound = Bound(
             source=source,
             tasks=("semseg", *(others if options.tasks == "all" else ())),
@@ -236,7 +220,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
 
     def step(self, net: Net[Teacher], images: Tensor, ctx: Context) -> StepOut:
         with torch.no_grad():
-            plain = _teach(net, images)
+            plain = teacher_output(net, images)
             target = self._target(net, images, plain, ctx)
         student = net.model(images)
         losses = {
@@ -257,7 +241,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         _write(restored, stochastic_restore(restored.values(), starts, uniforms, self.options.rate))
 
     def predict(self, net: Net[Teacher], images: Tensor, ctx: Context) -> Outputs:
-        plain = _teach(net, images)
+        plain = teacher_output(net, images)
         if self.options.predict == "teacher":
             return plain
         return self._evaluated(plain, self._target(net, images, plain, ctx))
@@ -268,7 +252,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
     def _target(self, net: Net[Teacher], images: Tensor, plain: Outputs, ctx: Context) -> Outputs:
         """Return the target of each task in the loss, (B, K, H, W), from the teacher's outputs."""
         options, views = self.options, self.options.views
-        seen = [_view(net, images, scale, mirrored=mirrored) for scale, mirrored in views]
+        seen = [output_on_view(net, images, scale, mirrored=mirrored) for scale, mirrored in views]
         flipped, target = [mirrored for _, mirrored in views], {}
         for task in self.bound.tasks:
             space: Space = options.averaged_space if task == "semseg" else "logits"
@@ -292,22 +276,3 @@ def _threshold(options: CoTTAOptions, statistics: Mapping[str, Tensor]) -> float
 def _write(into: Mapping[str, Tensor], values: Iterable[Tensor]) -> None:
     for tensor, value in zip(into.values(), values, strict=True):
         tensor.copy_(value)
-
-
-def _teach(net: Net[Teacher], images: Tensor) -> Outputs:
-    """Return the teacher's output of every task on images (B, 3, H, W)."""
-    return functional_call(net.model, net.extra.weights(), (images,))
-
-
-def _scaled(size: Sequence[int], scale: float) -> tuple[int, int]:
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _view(net: Net[Teacher], images: Tensor, scale: float, *, mirrored: bool) -> Outputs:
-    """Return the teacher's outputs on a view, (B, K, H, W); they are still mirrored."""
-    size = images.shape[-2:]
-    view = resize(images, _scaled(size, scale))
-    outputs = _teach(net, view.flip(-1) if mirrored else view)
-    if mirrored and "normals" in outputs:  # the first component points right
-        outputs["normals"] = outputs["normals"] * images.new_tensor([-1, 1, 1]).view(1, 3, 1, 1)
-    return {task: resize(output, size) for task, output in outputs.items()}

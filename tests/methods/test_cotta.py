@@ -19,7 +19,7 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.losses import RECIPES
-from ttt_bench.methods.cotta import CoTTA, CoTTAOptions
+from ttt_bench.methods.cotta import CoTTA, CoTTAOptions, view_size
 
 SIZE, VIEWS = (64, 64), [(48, True), (48, False), (64, True), (64, False)]
 RATE, SHARE = 0.15, 0.9
@@ -194,6 +194,11 @@ def test_normalisation_and_cost() -> None:
     assert session.plan.adapt is session.plan.predict is Norm.RUNNING
     area = 2 * (48 * 72 + 80 * 120) / (64 * 96)
     assert session.adapter.passes(2) == ((2 + area) * 2, 2, 4)
+
+
+def test_views_are_no_smaller_than_a_cell_of_the_last_stage() -> None:
+    sizes = [(61, 47), (33, 70), (24, 24)]
+    assert [view_size(size, 0.5) for size in sizes] == [(32, 32), (32, 35), (24, 24)]
 
 
 def test_settings() -> None:

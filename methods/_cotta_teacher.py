@@ -1,0 +1,59 @@
+"""CoTTA's teacher: its weights, and its outputs on views of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ttt_bench.model import resize
+from ttt_bench.network import Net, Network
+
+Outputs = dict[str, Tensor]
+"""Task -> (B, K, H, W)."""
+SMALLEST = 32
+"""Shortest side of a view in pixels: stages of stride 32 need it."""
+
+
+def teacher_update(
+    teacher: Iterable[Tensor], student: Iterable[Tensor], share: float = 0.999
+) -> list[Tensor]:
+    """Return share * teacher + (1 - share) * student, tensor by tensor."""
+    # equal weights stay equal bit for bit
+    return [old.lerp(new, 1 - share) for old, new in zip(teacher, student, strict=True)]
+
+
+class Teacher(nn.Module):
+    """The teacher's weights, as buffers: those of a network's parameters that the student moves."""
+
+    def __init__(self, model: Network, names: Iterable[str]) -> None:
+        super().__init__()
+        own = dict(model.named_parameters())
+        for name in names:  # PyTorch allows no dot in a buffer's name
+            self.register_buffer(name.replace(".", "/"), own[name].detach().clone())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights by the names of the network's parameters."""
+        return {name.replace("/", "."): weight for name, weight in self.named_buffers()}
+
+
+def teacher_output(net: Net[Teacher], images: Tensor) -> Outputs:
+    """Return the teacher's output of every task on images (B, 3, H, W)."""
+    return functional_call(net.model, net.extra.weights(), (images,))
+
+
+def view_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Return the (H, W) of a view; no side gets shorter than backbones allow."""
+    height, width = (max(round(side * scale), min(side, SMALLEST)) for side in size)
+    return height, width
+
+
+def output_on_view(net: Net[Teacher], images: Tensor, scale: float, *, mirrored: bool) -> Outputs:
+    """Return the teacher's outputs on a view, (B, K, H, W); they are still mirrored."""
+    size = images.shape[-2:]
+    view = resize(images, view_size(size, scale))
+    outputs = teacher_output(net, view.flip(-1) if mirrored else view)
+    if mirrored and "normals" in outputs:  # the first component points right
+        outputs["normals"] = outputs["normals"] * images.new_tensor([-1, 1, 1]).view(1, 3, 1, 1)
+    return {task: resize(output, size) for task, output in outputs.items()}
