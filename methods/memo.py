@@ -104,13 +104,16 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalise(images: Tensor) -> Tensor:
-    """Give the values of each channel of images (M, 3, H, W) a flat distribution on [0, 1].
+    """Give the 8-bit values of each channel of images (M, 3, H, W) a flat distribution.
 
     A value becomes the share of darker pixels; the darkest becomes 0 and the brightest 1. A
     constant channel stays.
     """
-    values = images.flatten(2)  # (M, 3, H W)
-    darker = torch.searchsorted(values.sort(dim=-1).values, values).to(images).view_as(images)
+    levels = (images * LEVELS).round().long().flatten(2)  # (M, 3, H W)
+    counts = levels.new_zeros(*levels.shape[:2], LEVELS + 1)
+    counts.scatter_add_(2, levels, torch.ones_like(levels))
+    below = counts.cumsum(dim=2) - counts  # (M, 3, LEVELS + 1)
+    darker = below.gather(2, levels).to(images).view_as(images)
     most = darker.amax(dim=(2, 3), keepdim=True)
     return torch.where(most > 0, darker / most, images)
 

@@ -116,14 +116,15 @@ def values(channel: Tensor, kind: int, level: float) -> Iterator[float]:
     """Yield the values of a channel (H, W) after an operation."""
     pixels = channel.flatten().tolist()
     low, high = min(pixels), max(pixels)
-    brightest = sum(one < high for one in pixels)
-    for x in pixels:
+    levels = [round(x * 255) for x in pixels]
+    most = sum(level < max(levels) for level in levels)
+    for x, own in zip(pixels, levels, strict=True):
         if kind == 0:
             yield (x - low) / (high - low) if high > low else x
         elif kind == 1:
-            yield sum(one < x for one in pixels) / brightest if high > low else x
+            yield sum(level < own for level in levels) / most if most else x
         elif kind == 2:
-            yield round(x * 255) // 16 * 16 / 255
+            yield own // 16 * 16 / 255
         else:
             yield x if x < 1 - (0.01 + 0.09 * level) else 1 - x
 
