@@ -57,7 +57,7 @@ def test_its_weights_are_torchvisions_first_ones_with_their_normalisation() -> N
 )
 def test_optimisers_update_as_their_equations_state(settings: Optimiser) -> None:
     weight = nn.Parameter(torch.tensor([0.5, -2.0, 1e-6], dtype=torch.float64))
-    optimiser = make_optimiser([weight], settings)
+    optimiser = make_optimiser({"weight": weight}, settings)
     expected = weight.detach().clone()
     first = second = torch.zeros_like(expected)
     for step in range(1, 5):
