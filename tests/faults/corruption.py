@@ -136,7 +136,8 @@ def _repaired(calm: Calm, place: Place, path: Path, fault: str) -> Outcome:
     ended = calm.sweep.run(place)
     found = differing(place.results, calm.content)
     wrong = [one for one in found if not Path(one).name.startswith(COPY)]  # no run reads such files
-    unread = wrong == [str(path.relative_to(place.results))] and _verified(place, path)
+    alone = [str(place.results / one) for one in wrong] == [str(path)]
+    unread = alone and _verified(place, path)
     outcome, detail = judge(ended, same=not wrong or unread)
     if outcome == MESSAGE and not _named(ended, path):
         outcome, detail = DEFECT, f"the file is not named: {ended.text[-800:]}"
