@@ -14,6 +14,7 @@ from ttt_bench.methods.base import Base
 from ttt_bench.methods.nc_ttt import NCTTT
 from ttt_bench.methods.s4t import S4T
 from ttt_bench.model.architecture import build_model
+from ttt_bench.model.networks._mti_net_decoder import Decoder
 from ttt_bench.model.networks.mti_net import MTINet
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
@@ -30,18 +31,19 @@ def build(backbone: str, tasks: dict[str, int], **settings: Any) -> MTINet:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "four", "three"),
+    ("width", "tasks", "total"),
     [
-        ("hrnet_w18_small_v2", 17_942_960, 12_635_086),
-        ("resnet18", 188_976_220, 121_922_714),
+        (18, FOUR, 14_082_240),
+        (32, FOUR, 44_472_620),
+        (64, FOUR, 177_799_708),
+        (48, THREE, 127_633_232 - 65_325_120),  # without HRNet-W48
+        (18, THREE, 12_635_086 - 3_860_720),  # without the small HRNet-W18
     ],
 )
-def test_parameters(backbone: str, four: int, three: int) -> None:
+def test_parameters_of_the_decoder(width: int, tasks: dict[str, int], total: int) -> None:
     with torch.device("meta"):
-        model = build(backbone, FOUR)
-        other = MTINet(model.backbone, model.channels, THREE)
-    assert count_parameters(Net(model, None)).total == four
-    assert count_parameters(Net(other, None)).total == three
+        decoder = Decoder([width, 2 * width, 4 * width, 8 * width], tasks)
+    assert sum(p.numel() for p in decoder.parameters()) == total
 
 
 def test_parameters_of_the_published_network() -> None:
