@@ -73,13 +73,6 @@ def test_every_method_conforms_on_mti_net(name: str) -> None:
     assert_conforms(METHODS.load(name), MTI_NET)
 
 
-@pytest.mark.parametrize("name", ["nc_ttt", "s4t"])
-def test_training_and_steps_fit_mti_net(name: str) -> None:
-    subject = Subject.create(METHODS.load(name), MTI_NET, BACKBONE, torch.device("cpu"))
-    for check in ("source training", "moves", "exact", "passes"):
-        assert not run_check(check, subject).problem
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_conforms_on_a_gpu(name: str) -> None:

@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from ttt_bench.config.preset import ModelConfig
+from ttt_bench.adapt.context import HarnessContext
+from ttt_bench.adapter import Target
+from ttt_bench.config.method_settings import resolve_method
+from ttt_bench.config.preset import ModelConfig, resolve_preset
+from ttt_bench.config.request import Request
 from ttt_bench.describe.card import card_rows
 from ttt_bench.errors import BenchError
+from ttt_bench.losses import RECIPES
 from ttt_bench.methods.base import Base
 from ttt_bench.methods.nc_ttt import NCTTT
 from ttt_bench.methods.s4t import S4T
 from ttt_bench.model.architecture import build_model
+from ttt_bench.model.batchnorm import NormController
 from ttt_bench.model.networks._mti_net_decoder import Decoder
 from ttt_bench.model.networks.mti_net import MTINet
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
+from ttt_bench.registry import METHODS
 
 FOUR = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
 THREE = {"semseg": 6, "normals": 3, "edge": 1}
@@ -122,3 +130,22 @@ def test_a_card_states_that_an_hrnet_runs_as_a_whole() -> None:
         words.append(next(row["value"] for row in rows if row["field"] == "passes per step"))
     assert ", up to stage 2" in words[0]
     assert words[1] == words[0].replace(", up to stage 2", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "moves"),
+    [("nc_ttt", {}, False), ("nc_ttt", {"nc_ttt.whole": True}, True), ("s4t", {}, True)],
+)
+def test_whether_a_step_moves_the_statistics_of_the_decoder(
+    name: str, options: dict[str, Any], moves: bool
+) -> None:
+    preset = resolve_preset("smoke", {})
+    method = resolve_method(METHODS.load(name), preset, Request(set=options)).adapter
+    tasks = {"semseg": 4, "depth": 1}
+    net = Net(build("test_resnet", tasks), method.build(build("test_resnet", tasks), tasks))
+    plan = method.bind(net, {}, Target(batch=2, size=(64, 64)))
+    NormController(net.model).set(plan.adapt)
+    out = method.step(net, torch.rand(2, 3, 64, 64), HarnessContext(net, RECIPES["weighted"]))
+    assert all(loss.isfinite() for loss in out.losses.values())
+    layers = [m for m in net.model.heads.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {int(layer.num_batches_tracked) for layer in layers} == {int(moves)}
