@@ -128,6 +128,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         source_training="nothing; uses Base's source model",
         moves="the backbone and the segmentation's head; the teacher follows them",
         sizes="any; views are resized images",
+        architecture="adds no parameters, only the teacher's weights as buffers",
         quirks=(
             Quirk(
                 "evaluates the target, which mixes the views' average into the result",
