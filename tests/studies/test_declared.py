@@ -12,7 +12,9 @@ from support.command import call, refused
 from ttt_bench import open_results
 from ttt_bench.analysis.studies import study_results, without_study_cells
 from ttt_bench.config.request import Request
+from ttt_bench.designs import declared_studies
 from ttt_bench.designs.declared_studies import find_study
+from ttt_bench.designs.study import Study
 from ttt_bench.errors import BenchError
 from ttt_bench.results import store
 from ttt_bench.results.study_files import StudyFile, read_studies
@@ -40,12 +42,23 @@ label = "default"
 """
 
 
+def ends(name: str) -> Study:
+    """Return a study of the package with the first and last value of its axis alone."""
+    study = declared_studies.declared(name)
+    if study.axis is None:
+        return study
+    values = (study.axis.values[0], study.axis.values[-1])
+    return study.model_copy(update={"axis": study.axis.model_copy(update={"values": values})})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
     """Run every study that consists of cells, and write the report."""
+    shortened = {name: ends(name) for name in OF_CELLS}
     path = tmp_path_factory.mktemp("studies")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TTT_BENCH_CACHE", str(room_cache))
+        patch.setattr(declared_studies, "declared", shortened.__getitem__)
         done = call("study", *OF_CELLS, *SMALL, "--results", path / "results")
         assert done.returncode == 0, done.stderr
     reported = call("report", "--results", path / "results", "--out", path / "report")
