@@ -45,7 +45,7 @@ WITHOUT_BATCHNORM = [name for name in METHODS.names() if not METHODS.load(name)(
 """Methods that work on a backbone without BatchNorm; a plan refuses the others."""
 
 
-@pytest.mark.parametrize("name", WITHOUT_BATCHNORM)
+@pytest.mark.parametrize("name", ["ttt", "s4t"])  # `test_every_method_conforms_on_other_backbones`
 def test_training_and_steps_fit_a_backbone_without_batchnorm(name: str) -> None:
     subject = Subject.create(METHODS.load(name), {}, "test_convnext", torch.device("cpu"))
     for check in ("source training", "shapes", "moves", "exact", "passes"):
