@@ -12,7 +12,6 @@ from ttt_bench.cli.options import AS_PATH, Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
-from ttt_bench.results.published import STRONG_BASELINE
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import PAPER_TASKS, TASKS
 from ttt_bench.util.atomic import require_writable
@@ -93,6 +92,8 @@ def params(
 
 def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield where the published numbers come from, and each number of the strong baseline."""
+    from ttt_bench.results.published import STRONG_BASELINE
+
     if (model.architecture, model.backbone_name) != STRONG_BASELINE:
         yield "published: millions, from S4T's supplement, Table 6 (ResNet-50)"
         return
