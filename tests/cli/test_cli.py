@@ -20,8 +20,8 @@ from support.paths import SAMPLES
 
 from ttt_bench import read_results
 from ttt_bench.cli.main import main
-from ttt_bench.registry import METHODS
 from ttt_bench.results import store
+from ttt_bench.results.method_order import PAPERS
 
 SMOKE = ("run", "--preset", "smoke", "--methods", "base,norm,tent", "--device", "cpu")
 
@@ -412,7 +412,7 @@ def test_the_main_job_runs_on_real_photographs(tmp_path: Path) -> None:
     assert "semseg is left out, taskonomy has no labels for it" in done.stderr
     rows = read_results(tmp_path)
     assert set(rows.task) == {"depth", "normals", "edge"}
-    assert set(rows.method) == set(METHODS.names()) - {"tent"}
+    assert set(rows.method) == set(PAPERS) - {"tent"}
     assert "needs semseg, which the pair does not have" in done.stdout
     assert not list(tmp_path.rglob("examples.npz")), "real images are never stored"
     assert "tent needs semseg" in refused(

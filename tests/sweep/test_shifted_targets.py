@@ -31,19 +31,19 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Seen]:
 
     def watch(results: Path, **given: object) -> Seen:
         seen: Seen = {}
-        whole = ProtocolRun.batch
+        whole = ProtocolRun._placed
 
-        def kept(self: ProtocolRun, indices: list[int]) -> Batch:
-            batch = whole(self, indices)
+        def kept(self: ProtocolRun, indices: list[int]) -> tuple[Batch, Tensor | None]:
+            batch, valid = whole(self, indices)
             copy = Batch(
                 batch.images.clone(),
                 {task: target.clone() for task, target in batch.targets.items()},
             )
             seen.setdefault(self.session.adapter.name, []).append(copy)
-            return batch
+            return batch, valid
 
         with monkeypatch.context() as patch:
-            patch.setattr(ProtocolRun, "batch", kept)
+            patch.setattr(ProtocolRun, "_placed", kept)
             run(results, **given)
         return seen
 

@@ -20,7 +20,6 @@ from ttt_bench.results.leftovers import PARTIAL
 from ttt_bench.sweep.fit import PairFit
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import protocols_of
 from ttt_bench.sweep.variant import Source, Variant, make_variant
 from ttt_bench.train.chain import (
     SourceSpec,
@@ -157,7 +156,7 @@ def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
     """Return the cells of a pair in the order in which they run."""
     request = resolved.request
     variants = [
-        make_variant(fit.opened, method, resolved, control)
+        (make_variant(fit.opened, method, resolved, control), method.left_out)
         for method in fit.methods
         # without moves the controls make no difference
         for control in (request.control if method.moves else ("none",))
@@ -165,7 +164,7 @@ def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
     found: list[Cell] = []
     for seed in request.seeds:
         sources: dict[str, Source] = {}
-        for variant in variants:
+        for variant, left_out in variants:
             key = variant.source.chain[-1].key
             source = sources.get(key) or sources.setdefault(key, variant.source_for(seed))
             found += [
@@ -175,7 +174,8 @@ def make_cells(fit: PairFit, resolved: ResolvedRequest) -> list[Cell]:
                     protocol=protocol,
                     hash=variant.hash(source, protocol),
                 )
-                for protocol in protocols_of(variant.settings.adapter, request.protocol)
+                for protocol in request.protocol
+                if protocol not in left_out
             ]
     return found
 

@@ -24,7 +24,7 @@ from ttt_bench.network import Network
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
-from ttt_bench.sweep.settings import channels_of, protocols_of, source_spec, target_of
+from ttt_bench.sweep.settings import channels_of, source_spec, target_of
 from ttt_bench.sweep.source_data import source_change
 from ttt_bench.tasks import canonical
 from ttt_bench.train.chain import training_chain, trains_on_source
@@ -42,12 +42,14 @@ class MethodFit:
         reason: the reason why it cannot run on the pair; None if it can.
         moves: whether it moves parameters.
         parameters: `parameter_counts` of the method's network; None if it cannot be built.
+        left_out: the requested protocols under which it is not defined.
     """
 
     settings: MethodSettings
     reason: str | None
     moves: bool = True
     parameters: dict[str, Any] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,27 +124,17 @@ def fit_methods(
     label, names = opened.preset.model.label, [one.adapter.name for one in settings]
     equal = "norm" in names and not network.batchnorm
     notice = [f"{label} has no BatchNorm layers: norm will equal base"] if equal else []
-    notice += _protocol_notices(methods, resolved.request)
+    notice += [
+        f"{fit.settings.adapter.name} is not defined under {', '.join(fit.left_out)}: left out"
+        for fit in methods
+        if fit.left_out
+    ]
     return PairFit(
         opened=opened,
         methods=methods,
         notices=(*network.notices, *notice),
         problems=(*network.problems, *refused),
     )
-
-
-def _protocol_notices(methods: Sequence[MethodFit], request: Request) -> list[str]:
-    """Return which methods run under a part of the requested protocols only."""
-    found: list[str] = []
-    for fit in methods:
-        adapter = fit.settings.adapter
-        own = protocols_of(adapter, request.protocol)
-        left_out = [one for one in request.protocol if one not in own]
-        if left_out and fit.reason is None:
-            found.append(
-                f"{adapter.name} is left out under {', '.join(left_out)}: not defined there"
-            )
-    return found
 
 
 def _image_problems(opened: OpenedPair, network: Network, resolved: ResolvedRequest) -> list[str]:
@@ -200,7 +192,13 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
             reason=f"cannot be bound to {label}: {describe(error, type(adapter))}",
         )
     reason = _missing_layers(adapter, net.model, opened.preset.model.label)
-    return MethodFit(settings=settings, reason=reason, moves=bool(moves), parameters=parameters)
+    return MethodFit(
+        settings=settings,
+        reason=reason,
+        moves=bool(moves),
+        parameters=parameters,
+        left_out=_undefined(adapter, request) if reason is None else (),
+    )
 
 
 def _missing_layers(adapter: Adapter, model: Network, label: str) -> str | None:
@@ -264,6 +262,12 @@ def _has_batchnorm(network: nn.Module) -> bool:
     return any(isinstance(module, BATCH_NORMS) for module in network.modules())
 
 
+def _undefined(adapter: Adapter, request: Request) -> tuple[str, ...]:
+    """Return those of the requested protocols that a method is not defined for."""
+    allowed = adapter.needs().protocols
+    return tuple(one for one in request.protocol if allowed and one not in allowed)
+
+
 def _smallest_batch(opened: OpenedPair) -> int:
     return min(_batch_sizes(opened))
 
@@ -282,7 +286,7 @@ def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str |
     missing = [task for task in canonical(needs.tasks) if task not in opened.tasks]
     if missing:
         return f"needs {', '.join(missing)}, which the pair does not have"
-    if not protocols_of(adapter, request.protocol):
+    if len(_undefined(adapter, request)) == len(request.protocol):
         allowed = " or ".join(sorted(needs.protocols))
         return f"needs the protocol {allowed} (--protocol {sorted(needs.protocols)[0]})"
     if needs.batch is not None and (wrong := _other_batch(opened, needs.batch)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ttt_bench.adapter import Adapter, Target
 from ttt_bench.config.request import KERNELS
 from ttt_bench.data.domains import Domain
@@ -63,12 +61,6 @@ def target_of(opened: OpenedPair) -> Target:
     """Return what methods may know of the target before adapting."""
     batches = target_batches(opened.target_data, opened.preset.batch)
     return Target(batch=max(map(len, batches)), size=opened.target_data.size)
-
-
-def protocols_of(adapter: Adapter, requested: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the requested protocols that a method is defined for."""
-    allowed = adapter.needs().protocols
-    return tuple(one for one in requested if one in allowed or not allowed)
 
 
 def source_spec(

@@ -186,7 +186,7 @@ def test_folders_that_cannot_be_merged_are_one_line(tmp_path: Path) -> None:
     command = ("results", "merge", tmp_path / "a")
     assert "name another one" in refused(*command, "--into", tmp_path / "a")
     assert "is inside the source" in refused(*command, "--into", tmp_path / "a" / "b")
-    assert "is a URL" in refused(*command, "--into", "s3://bucket/all")
+    assert "need a folder on this machine" in refused(*command, "--into", "s3://bucket/all")
     assert "is not a folder" in refused(*command, "--into", tmp_path / "file")
     assert "is not a results folder" in refused(*command, "--into", tmp_path / "full")
     assert "does not exist" in refused(*command, tmp_path / "b", "--into", tmp_path / "new")

@@ -66,6 +66,7 @@ def _style(method: str, variant: int, *, position: int) -> Style:
     """Return the style of a method's n-th label, which is at this position in the figure."""
     if method == "base":
         return {"color": colour(method), "linestyle": "--", "marker": ""}
-    dashes = _DASHES[variant % len(_DASHES)]
+    # markers repeat in a figure of many labels, with other dashes
+    dashes = _DASHES[(variant + position // len(_MARKERS)) % len(_DASHES)]
     marker = _MARKERS[position % len(_MARKERS)]
     return {"color": colour(method), "linestyle": dashes, "marker": marker}

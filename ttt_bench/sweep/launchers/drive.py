@@ -56,6 +56,7 @@ def launch(sweep: Sweep, progress: Progress) -> Outcome:
     with progress.bar(title, len(pending.cells)) as bar:
         watch = _Watch(results=results, cells=pending.cells, logs=logs, bar=bar, progress=progress)
         problems = launcher.launch(job, watch)
+        watch.finish()
     return _outcome(sweep, pending, problems, progress)
 
 
@@ -145,6 +146,10 @@ class _Watch:
                 self._show_ended()
         for notice in self.logs.new_notices():
             self.notice(notice)
+
+    def finish(self) -> None:
+        """Show the cells that have ended since the last look, however long that takes."""
+        self._show_ended()
 
     def _show_ended(self) -> None:
         ended = [one for one, before in self._waiting.items() if store.written_at(one) != before]
