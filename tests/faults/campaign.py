@@ -48,9 +48,9 @@ SHORT = {
     "disks": 1,
     "clocks": 1,
     "memory": 1,
-    "corruptions": 5,
-    "options": 5,
-    "weights": 2,
+    "corruptions": 2,
+    "options": 3,
+    "weights": 1,
 }
 """The same for the short form."""
 SHORT_SWEEPS = (Sweep("base,tent"),)
