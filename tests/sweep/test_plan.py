@@ -61,6 +61,10 @@ def test_problems_that_depend_on_the_pair_are_reported_by_the_plan(tmp_path: Pat
     assert "s4t does not fit: s4t.hidden_tasks = 4" in message
     assert "tttpp needs batches of at least 2 images, the smallest has 1" in message
     assert (
+        "tent does not fit: setting rates: 'model.bones' matches no parameter that the optimiser"
+        in refusal(tmp_path, methods="tent", set={"tent.rates": {"model.bones": 2.0}})
+    )
+    assert (
         "tent needs BatchNorm layers, which hypercolumn on test_convnext does not have"
         in refusal(tmp_path, methods="tent", set={"model.backbone": "test_convnext"})
     )

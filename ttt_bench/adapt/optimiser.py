@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -49,17 +49,26 @@ def _by_factor(
     parameters: Mapping[str, Tensor], rates: Mapping[str, float]
 ) -> dict[float, list[Tensor]]:
     """Return factor of the learning rate -> parameters, both in the order of `parameters`."""
-    for pattern in rates:
-        if not any(fnmatchcase(name, pattern) for name in parameters):
-            raise BenchError(
-                f"setting rates: {pattern!r} matches no parameter that the optimiser updates; "
-                f"correct the name or pattern (parameters: {listed(list(parameters))})"
-            )
+    check_rates(list(parameters), rates)
     found: dict[float, list[Tensor]] = {}
     for name, parameter in parameters.items():
         factors = (factor for pattern, factor in rates.items() if fnmatchcase(name, pattern))
         found.setdefault(next(factors, 1.0), []).append(parameter)
     return found
+
+
+def check_rates(names: Sequence[str], rates: Mapping[str, float]) -> None:
+    """Raise if a name or pattern of `rates` matches none of the parameters that are updated.
+
+    Raises:
+        BenchError: a pattern matches no parameter.
+    """
+    for pattern in rates:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise BenchError(
+                f"setting rates: {pattern!r} matches no parameter that the optimiser updates; "
+                f"correct the name or pattern (parameters: {listed(list(names))})"
+            )
 
 
 def set_batch(optimiser: torch.optim.Optimizer, settings: Optimiser, images: int) -> None:

@@ -28,7 +28,7 @@ _MODES = ("track_running_stats",)
 ADVICE = {
     "parameters": "register parameters in `build`, and write values in place",
     "gradients": "restore `requires_grad` before the hook returns",
-    "buffers": "register buffers in `build` with their final shape and type, and detach values",
+    "buffers": "register buffers in `build` or `bind` with their final shape, and detach values",
     "modules": "add and replace modules in `build`, never later",
     "modes": "set modes in `bind`, use `ctx.norm` for BatchNorm, or restore them",
     "hooks": "register hooks in `bind`, or remove them before the hook of the method returns",

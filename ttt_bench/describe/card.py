@@ -43,13 +43,13 @@ _NORM_WORDS = {
     Norm.ROBUST: "running statistics, which are updated first",
 }
 _OPTIMISER_WORDS = {
-    "optimiser": "optimiser: sgd or adam",
+    "optimiser": "optimiser: sgd, adam or adamw",
     "lr": "learning rate",
     "momentum": "momentum of sgd",
     "nesterov": "whether sgd uses Nesterov momentum",
     "weight_decay": "factor of the weight that is added to the gradient",
-    "beta1": "decay of adam's mean of gradients",
-    "beta2": "decay of adam's mean of squared gradients",
+    "beta1": "decay of the mean of gradients of adam and adamw",
+    "beta2": "decay of the mean of squared gradients of adam and adamw",
     "rates": "factor of lr by name or pattern of parameters; the first that matches counts",
     "lr_per_sample": "whether lr is multiplied by the number of images of the current batch",
     "steps": "adaptation steps per batch",

@@ -10,7 +10,9 @@ from typing import Any
 from torch import nn
 
 from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
+from ttt_bench.adapt.optimiser import check_rates
 from ttt_bench.adapt.parameters import parameter_counts
+from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.request import Request
@@ -178,6 +180,9 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
             return MethodFit(settings=settings, reason=reason)
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = plan_of(net, adapter, target_of(opened)).moves
+        if moves:
+            updated = moved_parameters(net, moves, adapter.name)
+            check_rates(list(updated), settings.optimiser.rates)
         parameters = parameter_counts(net, adapter, moves)
         training_chain(source_spec(opened, 0, adapter), adapter)
         adapter.source_pass()
