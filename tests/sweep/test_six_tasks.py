@@ -13,6 +13,7 @@ from ttt_bench.results import store
 from ttt_bench.tasks import HUMAN_PARTS, PAPER_TASKS, TASKS
 
 SET = {"data.tasks": list(TASKS)}
+NO_CLASSES = {"data.tasks": ["depth"]}
 PASCAL = {"pair": "pascal:pascal+fog@s3", "methods": "base"}
 
 
@@ -44,6 +45,8 @@ def test_without_a_choice_a_pair_keeps_the_tasks_of_the_papers(root: Path, tmp_p
         plan(tmp_path / "r", pair="rooms:east", methods="base", data_root=root, set=SET)
     with pytest.raises(BenchError, match="unknown task 'salience'; did you mean saliency"):
         plan(tmp_path / "r", pair="west:east", data_root=root, set={"data.tasks": "salience"})
+    with pytest.raises(BenchError, match=r"tent needs semseg, which data\.tasks does not name"):
+        plan(tmp_path / "r", pair="west:east", data_root=root, methods="tent", set=NO_CLASSES)
 
 
 def test_parts_and_saliency_of_pascal_are_there_if_they_are_asked_for(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from ttt_bench.adapter import (
     Hparams,
     Needs,
     Norm,
-    Passes,
     Phase,
     Plan,
     Quirk,
@@ -83,7 +82,7 @@ def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict
         "moves at test": card.moves,
         "BatchNorm adapting": _NORM_WORDS[plan.adapt] if plan.moves else "no step",
         "BatchNorm predicting": _NORM_WORDS[plan.predict],
-        "passes per step": _passes_words(adapter.passes(TARGET.batch), plan, net.model),
+        "passes per step": _passes_words(adapter, plan, net.model),
         "sizes": card.sizes,
         "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
         "architecture": card.architecture,
@@ -189,11 +188,12 @@ def _statistics_words(wanted: SourcePass | None) -> str:
     return f"of at most {wanted.images:,} training images, {wanted.batch} images per batch{size}"
 
 
-def _passes_words(passes: Passes, plan: Plan, model: Network) -> str:
+def _passes_words(adapter: Adapter, plan: Plan, model: Network) -> str:
     """Describe the cost of a step; a backbone that computes all stages together runs as a whole."""
     if not plan.moves:
         return "no step; one forward pass per batch"
-    batch = TARGET.batch
+    batch = adapter.needs().batch or TARGET.batch
+    passes = adapter.passes(batch)
     words = (
         f"{passes.forwards / batch:g} forward and {passes.backwards / batch:g} backward of a batch "
         f"of {batch}"

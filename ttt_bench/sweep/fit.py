@@ -290,7 +290,9 @@ def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str |
     needs = adapter.needs()
     missing = [task for task in canonical(needs.tasks) if task not in opened.tasks]
     if missing:
-        return f"needs {', '.join(missing)}, which the pair does not have"
+        chosen = opened.preset.data.tasks
+        lacks = "data.tasks does not name" if chosen else "the pair does not have"
+        return f"needs {', '.join(missing)}, which {lacks}"
     if len(_undefined(adapter, request)) == len(request.protocol):
         allowed = " or ".join(sorted(needs.protocols))
         return f"needs the protocol {allowed} (--protocol {sorted(needs.protocols)[0]})"
