@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_order import MORE, PAPERS
 from ttt_bench.stats.comparison import Comparison
 
 Style = dict[str, Any]
@@ -18,7 +18,12 @@ _FREE = (
     *("#0173b2", "#b36b00", "#027a59", "#2f8fc9", "#8a3fa0"),
     *("#7a4f25", "#d6438f", "#857a00", "#c8102e"),
 )
-_COLOURS = _NEUTRAL | dict(zip(PAPERS[2:], _FREE, strict=True))
+_MORE = ("#0f3d91", "#8c3b00", "#3d6b00", "#5b2d8c", "#a3004f")
+_COLOURS = {
+    **_NEUTRAL,
+    **dict(zip(PAPERS[2:], _FREE, strict=True)),
+    **dict(zip(MORE, _MORE, strict=True)),
+}
 _TASK_COLOURS = ("#0072b2", "#b34700", "#00795a", "#000000", "#a3478a", "#6b5b00")
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = "osD^vPX*<>hp"
