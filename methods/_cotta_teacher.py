@@ -1,14 +1,15 @@
-"""CoTTA's teacher: its weights, and its outputs on views of images."""
+"""CoTTA's teacher: the average of the student's weights, and its outputs on views of images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from ttt_bench.methods._copies import Copies
 from ttt_bench.model import resize
-from ttt_bench.network import Net, Network
+from ttt_bench.network import Net
 
 Outputs = dict[str, Tensor]
 """Task -> (B, K, H, W)."""
@@ -24,23 +25,9 @@ def teacher_update(
     return [old.lerp(new, 1 - share) for old, new in zip(teacher, student, strict=True)]
 
 
-class Teacher(nn.Module):
-    """The teacher's weights, as buffers: those of a network's parameters that the student moves."""
-
-    def __init__(self, model: Network, names: Iterable[str]) -> None:
-        super().__init__()
-        own = dict(model.named_parameters())
-        for name in names:  # PyTorch allows no dot in a buffer's name
-            self.register_buffer(name.replace(".", "/"), own[name].detach().clone())
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights by the names of the network's parameters."""
-        return {name.replace("/", "."): weight for name, weight in self.named_buffers()}
-
-
-def teacher_output(net: Net[Teacher], images: Tensor) -> Outputs:
+def teacher_output(net: Net[Copies], images: Tensor) -> Outputs:
     """Return the teacher's output of every task on images (B, 3, H, W)."""
-    return functional_call(net.model, net.extra.weights(), (images,))
+    return functional_call(net.model, net.extra.by_name(), (images,))
 
 
 def view_size(size: Sequence[int], scale: float) -> tuple[int, int]:
@@ -49,7 +36,7 @@ def view_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     return height, width
 
 
-def output_on_view(net: Net[Teacher], images: Tensor, scale: float, *, mirrored: bool) -> Outputs:
+def output_on_view(net: Net[Copies], images: Tensor, scale: float, *, mirrored: bool) -> Outputs:
     """Return the teacher's outputs on a view, (B, K, H, W); they are still mirrored."""
     size = images.shape[-2:]
     view = resize(images, view_size(size, scale))

@@ -45,6 +45,7 @@ from ttt_bench.adapter import (
     StepOut,
     Target,
 )
+from ttt_bench.methods._copies import Copies
 from ttt_bench.methods._cotta_options import CoTTAOptions
 from ttt_bench.methods._cotta_target import (
     Confidence,
@@ -55,7 +56,6 @@ from ttt_bench.methods._cotta_target import (
 )
 from ttt_bench.methods._cotta_teacher import (
     Outputs,
-    Teacher,
     output_on_view,
     teacher_output,
     teacher_update,
@@ -104,7 +104,7 @@ class Bound:
     area: float
 
 
-class CoTTA(Adapter[CoTTAOptions, Teacher]):
+class CoTTA(Adapter[CoTTAOptions, Copies]):
     """Consistency with a teacher that averages the student's weights."""
 
     name: ClassVar[str] = "cotta"
@@ -170,8 +170,9 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
     def needs(self) -> Needs:
         return Needs(tasks=frozenset({"semseg"}))
 
-    def build(self, model: Network, tasks: Mapping[str, int]) -> Teacher:
-        return Teacher(model, self._moved(model))
+    def build(self, model: Network, tasks: Mapping[str, int]) -> Copies:
+        own = dict(model.named_parameters())
+        return Copies({name: own[name] for name in self._moved(model)})
 
     def _moved(self, model: Network) -> tuple[str, ...]:
         """Return the names of the network's parameters that the student moves."""
@@ -185,7 +186,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         return SourcePass(images=self.options.stat_images)
 
     def source_statistics(
-        self, net: Net[Teacher], images: Iterable[Tensor], ctx: Context
+        self, net: Net[Copies], images: Iterable[Tensor], ctx: Context
     ) -> dict[str, Tensor]:
         found = Confidence()
         with ctx.norm(Norm(self.options.norm_adapt)):
@@ -195,11 +196,11 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
 
     # -- test time
 
-    def bind(self, net: Net[Teacher], statistics: Mapping[str, Tensor], target: Target) -> Plan:
+    def bind(self, net: Net[Copies], statistics: Mapping[str, Tensor], target: Target) -> Plan:
         options, own = self.options, dict(net.model.named_parameters())
         # `build` saw the initial weights; those of the source are loaded by now
-        source = {name: own[name].detach().clone() for name in net.extra.weights()}
-        _write(net.extra.weights(), source.values())
+        source = {name: own[name].detach().clone() for name in net.extra.by_name()}
+        net.extra.take(source)
         others = [task for task in net.model.tasks if task != "semseg"]
         sizes = [view_size(target.size, scale) for scale, _ in options.views]
         self.bound = Bound(
@@ -216,10 +217,10 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         # student, teacher, views; the anchor runs once per batch
         return Passes((2 + self.bound.area) * batch, batch)
 
-    def begin_batch(self, net: Net[Teacher], images: Tensor, ctx: Context) -> None:
+    def begin_batch(self, net: Net[Copies], images: Tensor, ctx: Context) -> None:
         ctx.batch["anchor"] = functional_call(net.model, self.bound.source, (images,))["semseg"]
 
-    def step(self, net: Net[Teacher], images: Tensor, ctx: Context) -> StepOut:
+    def step(self, net: Net[Copies], images: Tensor, ctx: Context) -> StepOut:
         with torch.no_grad():
             plain = teacher_output(net, images)
             target = self._target(net, images, plain, ctx)
@@ -230,18 +231,18 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
         losses["semseg"] = consistency_loss(student["semseg"], target["semseg"], self.options.kind)
         return StepOut(losses, self._evaluated(plain, target))
 
-    def after_step(self, net: Net[Teacher], images: Tensor, ctx: Context) -> None:
+    def after_step(self, net: Net[Copies], images: Tensor, ctx: Context) -> None:
         own, source, teacher = dict(net.model.named_parameters()), self.bound.source, net.extra
         student = [own[name] for name in source]
-        weights = teacher.weights()
-        _write(weights, teacher_update(weights.values(), student, self.options.share))
+        averaged = teacher_update(teacher.by_name().values(), student, self.options.share)
+        teacher.take(dict(zip(source, averaged, strict=True)))
         restored = {name: own[name] for name in source if name.endswith(("weight", "bias"))}
         starts = (source[name] for name in restored)
         draws = ctx.stream("restore")
         uniforms = (draws.uniform_like(parameter) for parameter in restored.values())
         _write(restored, stochastic_restore(restored.values(), starts, uniforms, self.options.rate))
 
-    def predict(self, net: Net[Teacher], images: Tensor, ctx: Context) -> Outputs:
+    def predict(self, net: Net[Copies], images: Tensor, ctx: Context) -> Outputs:
         plain = teacher_output(net, images)
         if self.options.predict == "teacher":
             return plain
@@ -250,7 +251,7 @@ class CoTTA(Adapter[CoTTAOptions, Teacher]):
     def _evaluated(self, plain: Outputs, target: Outputs) -> Outputs:
         return plain if self.options.predict == "teacher" else {**plain, **target}
 
-    def _target(self, net: Net[Teacher], images: Tensor, plain: Outputs, ctx: Context) -> Outputs:
+    def _target(self, net: Net[Copies], images: Tensor, plain: Outputs, ctx: Context) -> Outputs:
         """Return the target of each task in the loss, (B, K, H, W), from the teacher's outputs."""
         options, views = self.options, self.options.views
         seen = [output_on_view(net, images, scale, mirrored=mirrored) for scale, mirrored in views]

@@ -65,7 +65,7 @@ def redundancy_filter(
     Args:
         logits: (B, K, H, W).
         reliable: (B, H, W) bool; only these pixels may be kept.
-        average: (K,), the average of the softmax so far; zeros if there is none. Then every
+        average: (K,), the average of the softmax so far; zeros before the first one. Then every
             reliable pixel is kept, because its cosine is 0.
         margin: limit of the absolute cosine between a pixel's softmax and the average.
         momentum: weight of the old average. The new one is the kept pixels' mean if there is no

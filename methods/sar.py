@@ -88,8 +88,8 @@ def moving_average(
     """Return the new average, and whether it is below the threshold (a bool of shape ()).
 
     Args:
-        average: the old average; 0 if there is none.
-        loss: loss of the second pass; it is the average if there is none.
+        average: the old average; 0 before the first loss.
+        loss: loss of the second pass; the first one is the average.
         kept: number of pixels in the loss; 0 leaves the average as it is.
         threshold: limit of the average.
         momentum: weight of the old average.

@@ -138,7 +138,7 @@ def test_the_authors_trajectory() -> None:
     student = dict(session.net.model.layers.named_parameters())
     assert_close(student, case.outputs["student"], case)
     teacher = {
-        name.removeprefix("layers."): tensor for name, tensor in session.net.extra.weights().items()
+        name.removeprefix("layers."): tensor for name, tensor in session.net.extra.by_name().items()
     }
     assert_close(teacher, case.outputs["teacher"], case)
 

@@ -1,4 +1,4 @@
-"""Engines of the library torch-ttt (https://github.com/nikitakaraevv/torch-ttt) as methods.
+"""Engines of the library torch-ttt (https://github.com/nikitadurasov/torch-ttt) as methods.
 
 An engine wraps a network that returns one tensor. Its `ttt_forward` returns the output and a loss,
 and in eval mode the engine descends this loss over all parameters of the network that have a

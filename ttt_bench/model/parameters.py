@@ -32,7 +32,7 @@ class Counts(NamedTuple):
 def parameters_of_task(model: Network, task: str) -> tuple[str, ...]:
     """Return the names of a network's parameters without the heads of other tasks.
 
-    If the tasks do not have heads of their own, these are all of its parameters.
+    If the heads are not separate per task, these are all of its parameters.
     """
     apart = isinstance(model.heads, nn.ModuleDict) and model.heads.keys() == model.tasks.keys()
     others = [f"heads.{other}." for other in model.tasks if apart and other != task]

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    StrictBool,
     StrictInt,
     StrictStr,
     model_validator,
@@ -22,6 +23,7 @@ MANIFEST = "manifest.json"
 ATTEMPTS = "attempts.json"
 REMEDY = "`ttt-bench run` sets it aside and computes it again"
 MISPLACED = "move its folder back, or `ttt-bench results verify --set-aside` moves it away"
+Setting = StrictInt | float | StrictStr | StrictBool | None
 SEALED_SINCE = 3
 """The first schema version in which all manifests have digests."""
 
@@ -54,7 +56,7 @@ class Manifest(BaseModel):
     classes: list[StrictStr] = []
     notices: list[StrictStr] = []
     scoring: dict[str, Any] = {}
-    optimiser: dict[str, Any] | None = None
+    optimiser: dict[str, Setting | dict[str, float]] | None = None
     options: dict[str, Any] = {}
     tuned: dict[str, Any] | None = None
     configuration: dict[str, Any] = {}
