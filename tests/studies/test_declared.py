@@ -24,7 +24,6 @@ from ttt_bench.sweep.resolve import resolve
 SMALL = (
     *("--preset", "smoke", "--device", "cpu", "--methods", "base,norm,tent"),
     *("--set", "data.rendered_target=2", "--set", "training.iterations=1"),
-    *("--set", "training.shared_iterations=1", "--set", "training.batch=2"),
 )
 OF_CELLS = (
     *("main", "components", "masking", "mask-ratio", "single-task", "noise", "tbs-loss", "sync"),
