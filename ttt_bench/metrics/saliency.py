@@ -75,9 +75,9 @@ def mean_jaccard(images: Array) -> float | None:
 class Saliency(TaskMetrics):
     """Metrics of saliency.
 
-    The primary one is that of ATRC's public code (Bruggemann et al., Exploring Relational Context
-    for Multi-Task Dense Prediction, ICCV 2021), the other one that of ASTMT's (Maninis et al.,
-    Attentive Single-Tasking of Multiple Tasks, CVPR 2019).
+    The primary one has the thresholds and the beta of public multi-task evaluation code, such as
+    MTLoRA's; the other one is that of ASTMT's code (Maninis et al., Attentive Single-Tasking of
+    Multiple Tasks, CVPR 2019).
     """
 
     name = "saliency"
