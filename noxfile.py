@@ -1,5 +1,5 @@
-"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, minimal, package, sbom, scale,
-demo, example.
+"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, docs, minimal, package, sbom,
+scale, demo, example.
 
 `nox -s NAME` runs one. With `uv`, environments are made in seconds instead of minutes.
 """
@@ -94,6 +94,18 @@ def types(session: nox.Session) -> None:
     """Check static types."""
     session.install("-e", ".[dev]")
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into build/site; warnings and broken links are errors.
+
+    Arguments are those of `mkdocs build`.
+    """
+    session.install("-e", ".[docs]")
+    session.run(
+        *("mkdocs", "build", "--strict", *session.posargs), env={"NO_MKDOCS_2_WARNING": "1"}
+    )
 
 
 @nox.session
