@@ -15,7 +15,11 @@ from ttt_bench.adapter import Adapter
 from ttt_bench.registry import METHODS
 from ttt_bench.util.interrupts import SIGNALS
 
-pytest_plugins = ["support.report_fixtures", "support.store_fixtures"]
+pytest_plugins = [
+    "support.browser_fixtures",
+    "support.report_fixtures",
+    "support.store_fixtures",
+]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # parallel tests, and their processes, share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
