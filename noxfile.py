@@ -1,11 +1,12 @@
-"""Sessions: tests, lowest, newest, slow, slurm, faults, lint, types, docs, minimal, package, sbom,
-scale, demo, example.
+"""Sessions: tests, lowest, newest, slow, slurm, browser, faults, lint, types, docs, minimal,
+package, sbom, scale, demo, example.
 
 `nox -s NAME` runs one. With `uv`, environments are made in seconds instead of minutes.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 SUITE = ("pip", "-e", ".[dev]")
 """What the test suite needs; some tests install packages with pip, which uv leaves out."""
+
+
+def _require(session: nox.Session, *programs: str) -> None:
+    """Install the session's system packages if programs are missing; skip it if they still are."""
+    if not all(map(shutil.which, programs)):
+        command = ("bash", ".ci/packages", session.name)
+        session.run(*command, external=True, success_codes=range(256), silent=True)
+    if missing := [name for name in programs if shutil.which(name) is None]:
+        session.skip(f"not installed: {', '.join(missing)}; .ci/packages cannot install it here")
 
 
 @nox.session
@@ -56,15 +66,23 @@ def slurm(session: nox.Session) -> None:
     It needs root, and Debian or a relative of it: it installs Slurm from the system's packages if
     it is missing. The tests run in the environment that nox itself runs in.
     """
-    if shutil.which("slurmctld") is None and shutil.which("apt-get"):
-        apt = ("apt-get", "-q", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10")
-        packages = ("install", "-y", "--no-install-recommends", "slurm-wlm", "munge")
-        for command in (("update",), packages):
-            session.run(*apt, *command, external=True, success_codes=range(256), silent=True)
-    if shutil.which("slurmctld") is None:
-        session.skip("Slurm is not installed and the system's packages do not provide it")
+    _require(session, "slurmctld")
     tests = (sys.executable, "-m", "pytest", "-m", "slurm", "-n", "0", "tests/sweep/launchers")
     session.run(*tests, *session.posargs, external=True, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(venv_backend="none")
+def browser(session: nox.Session) -> None:
+    """Test the page of a report in Chromium; keep screenshots in `screenshots/`.
+
+    It installs Chromium from Debian's packages if it is missing, which needs root. The tests run
+    in the environment that nox itself runs in. `nox -s browser -- -k made` tests the small page
+    alone. `TTT_BENCH_SCREENSHOTS` names another folder.
+    """
+    _require(session, "chromium", "pdftotext")
+    tests = (sys.executable, "-m", "pytest", "-m", "browser", "-n", "0", "tests/report/browser")
+    screenshots = os.environ.get("TTT_BENCH_SCREENSHOTS", "screenshots")
+    session.run(*tests, *session.posargs, external=True, env={"TTT_BENCH_SCREENSHOTS": screenshots})
 
 
 @nox.session

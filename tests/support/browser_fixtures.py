@@ -34,9 +34,7 @@ def _made(folder: Path) -> Path:
     synthetic.build(folder)
     for seed in (0, 1, 2):
         scores = synthetic.gains(5, 5, 5, 5)
-        synthetic.add_cell(
-            folder, "tent", scores, config=f"f{seed}", seed=seed, control="frozen"
-        )
+        synthetic.add_cell(folder, "tent", scores, config=f"f{seed}", seed=seed, control="frozen")
     return folder
 
 
