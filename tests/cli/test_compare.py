@@ -138,7 +138,7 @@ def test_losses_beyond_limits_are_listed(
 def test_a_loss_beyond_a_limit_ends_with_code_3(worse: tuple[Path, Path]) -> None:
     done = call("compare", *worse, "--fail-if-worse", "delta:1.9")
     assert done.returncode == 3
-    assert "rooms:rooms-mix: tent: delta is worse by 2 (limit 1.9)" in done.stderr
+    assert "rooms:rooms-mix: TENT: delta is worse by 2 (limit 1.9)" in done.stderr
     assert call("compare", *worse, "--fail-if-worse", "delta:2.1").returncode == 0
 
 
@@ -148,7 +148,7 @@ def test_a_limit_needs_all_rows_of_the_other_side(tmp_path: Path) -> None:
     given = ("--fail-if-worse", "delta:1")
     done = call("compare", ours, theirs, *given)
     assert done.returncode == 2
-    assert "A lacks numbers: only B has numbers of norm" in done.stderr
+    assert "A lacks numbers: only B has numbers of Norm" in done.stderr
     assert call("compare", ours, theirs, *given, "--methods", "tent").returncode == 0
 
 
@@ -185,7 +185,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     # seed 1 of s4t diverged, seed 2 was not run
     done = call("compare", "s4t", "tent", "--results", build(tmp_path), COLUMNS="250")
     text = (
-        "s4t has no numbers for seed 1, 2, which is left out (diverged: loss not finite at batch 2"
+        "S4T has no numbers for seed 1, 2, which is left out (diverged: loss not finite at batch 2"
     )
     assert text in done.stdout
 
@@ -195,7 +195,7 @@ def test_tables_are_written_as_markdown_and_latex(made: Path, tmp_path: Path) ->
     options = [word for pair in files.items() for word in pair]
     done = call("compare", "s4t", "norm", "--results", made, *options)
     assert done.returncode == 0, done.stderr
-    assert "| **s4t against norm: A − B** |" in files["--markdown"].read_text(encoding="utf-8")
+    assert "| **S4T against Norm: A − B** |" in files["--markdown"].read_text(encoding="utf-8")
     text = files["--latex"].read_text(encoding="utf-8")
     assert text.count("\\begin{table*}") == text.count("\\end{table*}") == 2
     assert "tab:compare-2" in text

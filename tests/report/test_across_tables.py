@@ -31,7 +31,7 @@ def test_a_row_that_a_value_lacks_has_a_dash_and_a_note() -> None:
     assert "all rank" not in cells["s4t (frozen)"]
     assert isinstance(cells["s4t"]["all rank"], Number)
     notes = dict(table.notes)
-    assert notes["Missing"].startswith("tent: ")
+    assert notes["Missing"].startswith("TENT: ")
 
 
 def test_groups_of_columns_have_a_head() -> None:

@@ -70,9 +70,9 @@ def test_notes_name_missing_controls_and_seeds(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", gains(0, 0, 0), config="b2", seed=2)
     add_cell(tmp_path, "s4t", gains(7, 8, 9), config="s2", seed=2)
     notes = dict(built(open_results(tmp_path).evidence[0]).notes)
-    assert notes["No frozen control"].startswith("tent: ")
+    assert notes["No frozen control"].startswith("TENT: ")
     assert "`--methods tent --control none,frozen`" in notes["No frozen control"]
-    assert notes["Seeds left out"].startswith("s4t: 2. ")
+    assert notes["Seeds left out"].startswith("S4T: 2. ")
 
 
 def test_without_base_there_is_no_table(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_seeds_of_different_devices_are_marked_and_named(tmp_path: Path) -> None
     assert text.startswith("cpu: base, tent seed 0; H200: tent seeds 1, 2. ")
     assert "The numbers of tent are means over seeds that differ in it" in text
     assert marks(table) == {"base": "", "tent": MARK}
-    assert f"tent {MARK}" in to_markdown(table)
-    assert "tent \\S{}" in to_latex(table, "tab:x")
+    assert f"TENT {MARK}" in to_markdown(table)
+    assert "TENT \\S{}" in to_latex(table, "tab:x")
 
 
 def test_methods_of_different_devices_are_named_without_a_mark(tmp_path: Path) -> None:

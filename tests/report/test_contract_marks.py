@@ -60,7 +60,7 @@ def test_every_table_has_the_marks_and_the_reasons_in_every_format(
         assert f"wrong {MARK}" in text
         assert f"new {MARK}" in text
         assert f"good {MARK}" not in text
-        assert f"base {MARK}" not in text
+        assert f"Base {MARK}" not in text
         assert "(failed: exact); `ttt-bench methods check wrong` shows why" in text
         assert "new was not checked against the contract" in text
     page = written.page.read_text(encoding="utf-8")
@@ -127,9 +127,9 @@ def test_published_rows_have_no_marks_of_this_run(tmp_path: Path) -> None:
     heads = {
         section.key: row.head for section in table.sections for row in section.rows if row.contract
     }
-    assert heads == {"fixed": f"tent §{MARK}", "oracle": f"tent §{MARK}"}
+    assert heads == {"fixed": f"TENT §{MARK}", "oracle": f"TENT §{MARK}"}
     (published,) = (section for section in table.sections if section.key == "published")
-    assert [row.head for row in published.rows] == ["base", "tent"]
+    assert [row.head for row in published.rows] == ["Base", "TENT"]
     found = [r for r in summary_rows(tmp_path) if r["label"] == "tent"]
     verdicts = {r["selection"]: r["contract"] for r in found}
     assert verdicts["fixed"] == FAILED.text

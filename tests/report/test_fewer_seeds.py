@@ -26,7 +26,7 @@ def test_rows_of_fewer_seeds_are_named(tmp_path: Path) -> None:
         add_cell(tmp_path, "norm", gains(0, seed), seed=seed, config=f"n{seed}")
     for seed in (0, 2):
         add_cell(tmp_path, "tent", gains(0, 1 + seed), seed=seed, config=f"t{seed}")
-    assert notes_of(tmp_path)["Fewer seeds"] == "tent: seeds 0, 2"
+    assert notes_of(tmp_path)["Fewer seeds"] == "TENT: seeds 0, 2"
 
 
 def test_one_seed_covers_images_only(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_one_seed_covers_images_only(tmp_path: Path) -> None:
         if json.loads((cell / "manifest.json").read_text(encoding="utf-8"))["seed"] == 1:
             shutil.rmtree(cell)
     found = notes_of(tmp_path)
-    assert found["Fewer seeds"].startswith("tent, tent (frozen): seed 0. An interval from one seed")
+    assert found["Fewer seeds"].startswith("TENT, TENT (frozen): seed 0. An interval from one seed")
     assert "1 degree of freedom" in found["Intervals"]
 
 

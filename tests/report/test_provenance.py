@@ -44,9 +44,9 @@ def test_entries_are_stated_once(tmp_path: Path) -> None:
     assert found.count == 3
     assert json.loads(found.shared)["preset"] == "quick"
     norm, tent = found.rows
-    assert (norm.label, tent.label) == ("norm", "tent")
+    assert (norm.name, tent.name) == ("Norm", "TENT")
     assert json.loads(norm.shared)["options"] == {"accumulate": True}
     assert json.loads(tent.shared) == {"method": "tent"}
     assert [json.loads(text) for text in tent.cells.values()] == [{"seed": 0}, {"seed": 1}]
-    assert list(norm.cells) == ["norm, seed 0: done, configuration n0"]
+    assert list(norm.cells) == ["Norm, seed 0: done, configuration n0"]
     assert "digest" not in found.shared

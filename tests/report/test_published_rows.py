@@ -114,7 +114,7 @@ def test_doubtful_numbers_have_a_mark_and_a_note(tmp_path: Path) -> None:
         assert isinstance(cell, Number)
         assert cell.mark == "†"
     spread, delta = texts(comparison, "† Published")
-    assert spread.startswith("tent: ± 0.004 is printed for Delta_TTT.")
+    assert spread.startswith("TENT: ± 0.004 is printed for Delta_TTT.")
     assert delta.startswith("tttflow: printed 27.97, the printed means give 24.96")
     assert any("bottle" in text for text in texts(comparison))
 
@@ -129,7 +129,7 @@ def test_spreads_of_the_other_paper_are_named_by_row(tmp_path: Path) -> None:
     )
     more = "TR-TTT, Table 6 also prints standard deviations of Delta_TTT: tent ± 0.23, ttt ± 0.572"
     assert more in texts(comparison)
-    assert any("ttt (TR-TTT, Table 6): ± 0.572" in text for text in texts(comparison))
+    assert any("TTT (TR-TTT, Table 6): ± 0.572" in text for text in texts(comparison))
     assert not any("TR-TTT (ours)" in text for text in texts(comparison))
 
 
@@ -246,7 +246,7 @@ def test_ablations_have_their_published_numbers(tmp_path: Path) -> None:
     }
     assert "s4t (masking=disjoint) [TR-TTT, Table 4]" in rows["published"]
     notes = texts(comparison)
-    assert "s4t (masking=disjoint) is the row masking=not_overlap of TR-TTT, Table 4" in notes
+    assert "S4T (masking=disjoint) is the row masking=not_overlap of TR-TTT, Table 4" in notes
     assert any("33.06" in text and "how many" in text for text in notes)
     assert any("in a figure only" in text for text in notes)
 

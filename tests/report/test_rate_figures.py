@@ -33,7 +33,7 @@ def test_tables_have_the_peaks_their_distance_and_the_plateau() -> None:
         "0.01",
     )
     notes = {note.about: note.text for note in peaks_table(shown, "how").notes}
-    assert notes["No score"].endswith("tent at 0.1, 3 steps")
+    assert notes["No score"].endswith("TENT at 0.1, 3 steps")
 
 
 def test_every_point_is_in_the_grid_and_every_quantity_in_the_records() -> None:

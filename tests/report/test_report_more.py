@@ -111,7 +111,7 @@ def test_a_narrow_console_shows_one_metric_a_task_at_least(comparison: Compariso
     console.print(ConsoleTable(table))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    assert "s4t" in text
+    assert "S4T" in text
     shown = text.split("Left out for width")[0]
     assert all(head in shown for head in ("pixel accuracy", "AbsRel", "median", "ODS F"))
     assert "delta1" not in shown

@@ -93,7 +93,7 @@ def test_the_page_is_self_contained(rendered: Rendered) -> None:
     for words in (
         "not applicable: needs normals",
         "seed 1: diverged",
-        "s4t (mask_ratio=0.5)",
+        "S4T (mask_ratio=0.5)",
         "oracle step",
     ):
         assert words in text
@@ -141,7 +141,7 @@ def test_summary_for_a_console_and_for_programs(results: Path) -> None:
         console.print(table)
     text = console.export_text()
     assert "oracle step" in text
-    assert "s4t (mask_ratio=0.5)" in text
+    assert "S4T (mask_ratio=0.5)" in text
     records = summary_rows(results)
     assert len({tuple(record) for record in records}) == 1
     found = {(r["selection"], r["label"], r["quantity"]): r for r in records if not r["reference"]}

@@ -127,7 +127,7 @@ def test_hyperparameters_that_differ_are_columns_and_the_others_a_note(folder: P
 def test_rows_that_differ_from_the_published_protocol_are_marked(folder: Path) -> None:
     found = table(folder, hyperparameters)
     run, published = found.sections
-    heads = ["base", "tipi *", "s4t", "s4t (latent=128)", "s4t (mask_ratio=0.5) *"]
+    heads = ["Base", "TIPI *", "S4T", "S4T (latent=128)", "S4T (mask_ratio=0.5) *"]
     assert [row.head for row in run.rows] == heads
     (every,) = published.rows
     assert every.cells["lr"] == run.rows[2].cells["lr"] == "2e-05"
@@ -158,7 +158,9 @@ def test_options_are_notes_and_whole_in_csv(folder: Path) -> None:
 
 def test_an_option_is_shared_if_every_row_has_its_value() -> None:
     def row(method: str, **options: Any) -> Settings:
-        return Settings(label=method, method=method, adapts=True, values={}, options=options)
+        return Settings(
+            label=method, title=method, method=method, adapts=True, values={}, options=options
+        )
 
     assert shared_options([row("a", x=1, y=2), row("b", x=1, y=3)]) == {"x": 1}
     assert shared_options([row("a", x=1), row("b")]) == {}

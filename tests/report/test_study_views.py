@@ -188,14 +188,14 @@ def test_the_lines_of_the_curve_are_the_estimates(noise: StudyResults) -> None:
     frame = curves.axis_frame(noise)
     ax = curves.axis_figure(noise, frame).axes[4]
     lines = {line.get_label(): line for line in ax.lines}
-    assert set(lines) == {"base", "norm", "s4t", "s4t,\npublished"}
+    assert set(lines) == {"Base", "Norm", "S4T", "S4T,\npublished"}
     heights = {label: list(line.get_ydata()) for label, line in lines.items()}
-    assert heights["base"] == pytest.approx([0, 0, 0])
+    assert heights["Base"] == pytest.approx([0, 0, 0])
     assert heights["norm"] == pytest.approx([5.5, 5.5, 5.5])
-    assert heights["s4t"] == pytest.approx([9.5, 8.5, 5.5])
-    assert heights["s4t,\npublished"] == [34.94, 32.15, 19.73]
+    assert heights["S4T"] == pytest.approx([9.5, 8.5, 5.5])
+    assert heights["S4T,\npublished"] == [34.94, 32.15, 19.73]
     width = 0.4 * curves.DODGE
-    assert np.allclose(lines["s4t"].get_xdata(), [0, 0.1, 0.4], atol=width)
+    assert np.allclose(lines["S4T"].get_xdata(), [0, 0.1, 0.4], atol=width)
     own = frame[(frame["method"] == "s4t") & (frame["quantity"] == "delta_ttt")]
     _, bars = ax.collections  # norm and s4t
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]

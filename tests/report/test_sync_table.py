@@ -71,9 +71,9 @@ def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
     assert notes["Number of steps"].endswith(
         "Compare only rows with the same number (1: tent (1 step); 3: norm, tent)"
     )
-    assert notes["One step"] == "tent (1 step): a single step is not a curve to measure"
+    assert notes["One step"] == "TENT (1 step): a single step is not a curve to measure"
     # a curve of one step is not a constant curve
-    assert notes["Dash"].startswith("norm: ")
+    assert notes["Dash"].startswith("Norm: ")
 
 
 def test_only_measures_of_synchrony_have_a_direction() -> None:

@@ -65,7 +65,7 @@ def test_the_newest_of_two_cells_is_shown_and_the_other_named(tmp_path: Path) ->
     (comparison,) = compared(tmp_path)
     assert comparison.rows.query("label == 'tent'")["config"].unique().tolist() == ["new"]
     (note,) = comparison.notes
-    assert note.startswith("tent, seed 0: 2 cells")
+    assert note.startswith("TENT, seed 0: 2 cells")
     assert "configuration new" in note
     assert note.endswith("left out: old")
 

@@ -11,6 +11,7 @@ import pandas as pd
 from ttt_bench.analysis.comparing.compared import Compared
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.tasks import TASKS
 
@@ -89,5 +90,6 @@ def _lines(values: pd.DataFrame, one: Limit) -> Iterator[str]:
     for pair, a, b, mean in rows:
         loss = mean if lower else -mean
         if loss > one.margin:
-            rows_of = a if a == b else f"{a} against {b}"
+            ours, theirs = PROPER_NAMES.of(a), PROPER_NAMES.of(b)
+            rows_of = ours if a == b else f"{ours} against {theirs}"
             yield f"{pair}: {rows_of}: {one.name} is worse by {loss:.4g} (limit {one.margin:g})"

@@ -23,6 +23,7 @@ from ttt_bench.analysis.regret import regrets
 from ttt_bench.analysis.synchronisation import synchronisation
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.results.load import load, plain
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.comparison import Comparison, Key, comparisons
 from ttt_bench.stats.step_rules import DELTA, FIXED, STEP_RULES, all_rules
@@ -48,6 +49,7 @@ class Results:
         notes: notes about damaged files, and about what differs between the folders.
         methods: the methods whose rows are returned; None for all. Other cells stay as references.
         wanted: configurations that are shown in place of newer ones of the same name.
+        names: the printed names of rows; frames have labels.
     """
 
     paths: tuple[Path, ...]
@@ -56,6 +58,7 @@ class Results:
     notes: tuple[str, ...] = ()
     methods: tuple[str, ...] | None = None
     wanted: frozenset[str] = field(default=frozenset())
+    names: MethodNames = PROPER_NAMES
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -69,7 +72,7 @@ class Results:
         # a damaged manifest does not tell the comparison of its cell, so each one gets the notes
         return tuple(
             replace(one, notes=(*one.notes, *self.notes))
-            for one in comparisons(self.cells, self.stored, self.wanted)
+            for one in comparisons(self.cells, self.stored, self.wanted, self.names)
         )
 
     @cached_property

@@ -52,6 +52,13 @@ class ArmResults:
         comparison = self.evidence.comparison
         return f"{self.arm.label}: {comparison.methods[label]}"
 
+    def row_title(self, label: str) -> str:
+        """Return the printed name of a row: the arm, and the method if it has several."""
+        if self.evidence is None or len(self.labels) < 2:
+            return self.arm.label
+        comparison = self.evidence.comparison
+        return f"{self.arm.label}: {comparison.names.of(comparison.methods[label])}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:

@@ -12,6 +12,7 @@ from ttt_bench.cli.options import AS_PATH, Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import PAPER_TASKS, TASKS
 from ttt_bench.util.atomic import require_writable
@@ -87,7 +88,7 @@ def params(
     say("moved: parameters that the method updates at test time")
     for row in rows:
         if row["added"]:
-            say(f"{row['method']}'s modules: {row['architecture']}")
+            say(f"{PROPER_NAMES.of(row['method'])}'s modules: {row['architecture']}")
 
 
 def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -100,8 +101,9 @@ def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> I
     for row in rows:
         if row["published"] is not None:
             network = (row["backbone"] + row["heads"]) / 1e6
+            name = PROPER_NAMES.of(row["method"])
             yield (
-                f"network: {network:.2f} M, with {row['method']} {row['millions']} M (published "
+                f"network: {network:.2f} M, with {name} {row['millions']} M (published "
                 f"{row['published']} M, backbone HRNet-W48 inferred; S4T's supplement, Table 3)"
             )
 
@@ -113,10 +115,12 @@ def _write(rows: Sequence[Mapping[str, Any]], network: str, out: Path) -> None:
     from ttt_bench.report.settings.parameters import Counted, parameter_table
     from ttt_bench.report.tables import Note
 
-    counted = [Counted(label=row["method"], counts=row, published=row["published"]) for row in rows]
-    modules = [
-        Note(f"Modules of {row['method']}", row["architecture"]) for row in rows if row["added"]
-    ]
+    counted, modules = [], []
+    for row in rows:
+        method, published = row["method"], row["published"]
+        title = PROPER_NAMES.of(method)
+        counted.append(Counted(label=method, title=title, counts=row, published=published))
+        modules += [Note(f"Modules of {title}", row["architecture"])] if row["added"] else []
     table = parameter_table("Trainable parameters", network, counted, modules)
     require_writable(out, HINT)
     files = table_files("parameters", table, "params")

@@ -22,6 +22,7 @@ from ttt_bench.stats.attribution import (
     UPDATES,
     Part,
 )
+from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA, FIXED
 
 _HEADS = {
@@ -55,7 +56,7 @@ def build(evidence: Evidence, found: pd.DataFrame) -> Table | None:
         title=f"{comparison.title}: parts of Delta_TTT",
         subtitle=comparison.subtitle,
         columns=tuple(_column(part) for part in PARTS if part.name in set(found["part"])),
-        sections=tuple(_section(found, quantity) for quantity in quantities),
+        sections=tuple(_section(comparison, found, quantity) for quantity in quantities),
         notes=tuple(attribution_notes(comparison, found)),
     )
 
@@ -65,12 +66,13 @@ def _column(part: Part) -> Column:
     return Column(key=key, head=_HEADS[part], higher_is_better=True, intervals=True)
 
 
-def _section(found: pd.DataFrame, quantity: str) -> Section:
+def _section(comparison: Comparison, found: pd.DataFrame, quantity: str) -> Section:
     own = found[found["quantity"] == quantity]
     rows = []
     for label, its in own.groupby("label", sort=False):
         cells: dict[str, Cell] = {f"{part.part}_percent": _number(part) for part in named_rows(its)}
-        rows.append(Row(label=str(label), cells=cells))
+        title = comparison.names.of(str(label))
+        rows.append(Row(label=str(label), title=title, cells=cells))
     return Section(
         key=quantity_key(quantity),
         heading=FIXED.heading,

@@ -9,6 +9,7 @@ from ttt_bench.analysis.evidence import FROZEN, NORM
 from ttt_bench.analysis.verdicts import BETTER, OPEN, WORSE
 from ttt_bench.metrics.base import Metric, metrics_of
 from ttt_bench.report.tables import Column, Number
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.summary import DELTA_NO_EDGE, OWN_GAIN
 from ttt_bench.tasks import TASKS
@@ -20,21 +21,8 @@ OWN_GAIN_KEY = "gain_over_own_source_percent"
 MARK_WORSE = "▼"
 """The mark of a number that is shown to be worse than its reference."""
 
-DIFFERENCES = {
-    NORM: Column(
-        key="delta_ttt_minus_norm",
-        head=("Delta_TTT", "− norm"),
-        higher_is_better=True,
-        intervals=True,
-    ),
-    FROZEN: Column(
-        key="delta_ttt_minus_frozen",
-        head=("Delta_TTT", "− frozen"),
-        higher_is_better=True,
-        intervals=True,
-    ),
-}
-"""The columns of differences of Delta_TTT in points, by the reference (`analysis.evidence`)."""
+DIFFERENCES = {NORM: "delta_ttt_minus_norm", FROZEN: "delta_ttt_minus_frozen"}
+"""Keys of the columns of differences of Delta_TTT, by the reference (`analysis.evidence`)."""
 SEEDS_KEY = "delta_ttt_percent_of_each_seed"
 
 GAINS = {
@@ -47,6 +35,16 @@ GAINS = {
     ),
 }
 """The columns of derived quantities, by the quantity's name in `stats.summary`."""
+
+
+def difference_column(reference: str, names: MethodNames) -> Column:
+    """Return the column of the differences of Delta_TTT to a reference, in points."""
+    return Column(
+        key=DIFFERENCES[reference],
+        head=("Delta_TTT", f"− {names.of(reference)}"),
+        higher_is_better=True,
+        intervals=True,
+    )
 
 
 def metric_key(metric: Metric) -> str:

@@ -20,6 +20,7 @@ from ttt_bench.report.columns import (
     DIFFERENCES,
     GAINS,
     SEEDS_KEY,
+    difference_column,
     metric_column,
     number,
     quantity_key,
@@ -163,7 +164,8 @@ def _columns(content: _Content) -> tuple[Column, ...]:
 def _difference_columns(content: _Content) -> list[Column]:
     """Return the columns of differences of Delta_TTT, and that of its values for each seed."""
     present = set(content.differences["reference"])
-    columns = [column for reference, column in DIFFERENCES.items() if reference in present]
+    names = content.comparison.names
+    columns = [difference_column(one, names) for one in DIFFERENCES if one in present]
     seeds = content.means["seeds"].max()
     if content.has_delta and 1 < seeds <= MOST_SEEDS:
         columns.append(Column(key=SEEDS_KEY, head=("Delta_TTT", "of each seed"), secondary=True))
@@ -191,12 +193,13 @@ def _measured_sections(content: _Content) -> list[Section]:
 
 def _measured_section(content: _Content, rule: StepRule) -> Section:
     means = content.means[content.means["selection"] == rule.name]
-    present = set(means["label"])
+    present, names = set(means["label"]), content.comparison.names
     rows = []
     for label in content.comparison.labels:
         if label in present:
             own = means[means["label"] == label].set_index("quantity")
-            rows.append(Row(label=label, cells=_measured_cells(content, rule, label, own)))
+            cells = _measured_cells(content, rule, label, own)
+            rows.append(Row(label=label, title=names.of(label), cells=cells))
     return Section(key=rule.name, heading=rule.heading, rows=tuple(rows), detail=rule.detail)
 
 
@@ -231,7 +234,7 @@ def _differences(content: _Content, rule: StepRule, label: str) -> dict[str, Cel
     cells: dict[str, Cell] = {}
     for row in named_rows(own[own["reference"].isin(list(DIFFERENCES))]):
         shown = number(row.mean, row.sd, row.verdict)
-        cells[DIFFERENCES[row.reference].key] = with_interval(shown, row.low, row.high)
+        cells[DIFFERENCES[row.reference]] = with_interval(shown, row.low, row.high)
     return cells
 
 
@@ -274,13 +277,18 @@ def _without_numbers(comparison: Comparison) -> tuple[Section, ...]:
     with_numbers = set(comparison.done["label"])
     for label, cells in comparison.missing.groupby("label", sort=False):
         if label not in with_numbers:
-            rows.append(_row_without_numbers(str(label), cells))
+            rows.append(_row_without_numbers(comparison, str(label), cells))
     if not rows:
         return ()
     return (Section(key="missing", heading="without numbers", rows=tuple(rows)),)
 
 
-def _row_without_numbers(label: str, cells: pd.DataFrame) -> Row:
+def _row_without_numbers(comparison: Comparison, label: str, cells: pd.DataFrame) -> Row:
     states = [STATES.get(state, state) for state in cells["state"].unique()]
     reasons = filter(None, cells["reason"].unique())
-    return Row(label=label, state=" / ".join(states), reason="; ".join(reasons))
+    return Row(
+        label=label,
+        title=comparison.names.of(label),
+        state=" / ".join(states),
+        reason="; ".join(reasons),
+    )

@@ -79,7 +79,7 @@ def _table(comparison: Comparison, about: str, columns: Sequence[_Measured]) -> 
     """Return a table with one row per label that has any number; None without a column."""
     if not columns:
         return None
-    rows = [_row(label, columns) for label in comparison.labels]
+    rows = [_row(comparison, label, columns) for label in comparison.labels]
     section = Section(
         key=FIXED.name,
         heading=FIXED.heading,
@@ -95,12 +95,12 @@ def _table(comparison: Comparison, about: str, columns: Sequence[_Measured]) -> 
     )
 
 
-def _row(label: str, columns: Sequence[_Measured]) -> Row:
+def _row(comparison: Comparison, label: str, columns: Sequence[_Measured]) -> Row:
     cells: dict[str, Cell] = {}
     for measured in columns:
         if label in measured.numbers:
             cells[measured.column.key] = measured.numbers[label]
-    return Row(label=label, cells=cells)
+    return Row(label=label, title=comparison.names.of(label), cells=cells)
 
 
 def _notes(comparison: Comparison, columns: Sequence[_Measured]) -> list[Note]:

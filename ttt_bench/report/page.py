@@ -105,7 +105,7 @@ class PageSection:
     @cached_property
     def provenance(self) -> Provenance:
         """Return the manifests of the cells."""
-        return provenance(self.comparison.cells)
+        return provenance(self.comparison.cells, self.comparison.names)
 
 
 def html(

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ttt_bench.report.frames import named_rows
+from ttt_bench.results.method_names import MethodNames
 
 INTEGRITY = ("files",)
 """Entries that only detect damage."""
@@ -20,13 +21,13 @@ class RowProvenance:
     """The manifests of the cells of a row.
 
     Attributes:
-        label: the label of the row.
+        name: the printed name of the row.
         shared: the entries that its cells share, and that other cells do not have, as JSON; empty
             without any.
         cells: name of each cell -> its other entries as JSON, empty without any.
     """
 
-    label: str
+    name: str
     shared: str
     cells: Mapping[str, str]
 
@@ -46,13 +47,19 @@ class Provenance:
     count: int
 
 
-def provenance(cells: pd.DataFrame) -> Provenance:
-    """Return the manifests of cells (`load.CELL_COLUMNS` and `label`)."""
+def provenance(cells: pd.DataFrame, names: MethodNames) -> Provenance:
+    """Return the manifests of cells.
+
+    Args:
+        cells: `load.CELL_COLUMNS` and `label`.
+        names: the printed names of rows.
+    """
     manifests = [_without_digests(manifest) for manifest in cells["manifest"]]
     shared = common(manifests)
     own_entries = pd.Series([rest(one, shared) for one in manifests], cells.index, dtype=object)
     others = cells.assign(manifest=own_entries)
-    rows = [_row(str(label), own) for label, own in others.groupby("label", sort=False)]
+    by_label = others.groupby("label", sort=False)
+    rows = [_row(names.of(str(label)), own) for label, own in by_label]
     return Provenance(_text(shared), tuple(rows), len(cells))
 
 
@@ -79,15 +86,15 @@ def rest(value: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _row(label: str, cells: pd.DataFrame) -> RowProvenance:
+def _row(name: str, cells: pd.DataFrame) -> RowProvenance:
     shared = common([dict(cell.manifest) for cell in named_rows(cells[["manifest"]])])
     named = {
-        f"{cell.label}, seed {cell.seed}: {cell.state}, configuration {cell.config}": _text(
+        f"{name}, seed {cell.seed}: {cell.state}, configuration {cell.config}": _text(
             rest(cell.manifest, shared)
         )
-        for cell in named_rows(cells[["label", "seed", "state", "config", "manifest"]])
+        for cell in named_rows(cells[["seed", "state", "config", "manifest"]])
     }
-    return RowProvenance(label, _text(shared), named)
+    return RowProvenance(name, _text(shared), named)
 
 
 def _without_digests(manifest: Mapping[str, Any]) -> dict[str, Any]:

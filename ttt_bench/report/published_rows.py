@@ -77,15 +77,23 @@ class PublishedRows:
         known = row is not None and row.method == self.comparison.methods[label]
         return row if known else None
 
-    def printed(self, name: str, rows: Sequence[PublishedRow]) -> Row | None:
+    def printed(self, name: str, title: str, rows: Sequence[PublishedRow]) -> Row | None:
         """Return the numbers of published rows as one row with their source.
 
         It is None if they have none.
+
+        Args:
+            name: its name in CSV.
+            title: its name in print.
+            rows: the rows.
         """
         cells: dict[str, Cell] = {}
         for row in rows:
             cells |= self._row(row).cells
-        return Row(label=f"{name} [{rows[0].source}]", cells=cells) if cells else None
+        if not cells:
+            return None
+        source = rows[0].source
+        return Row(label=f"{name} [{source}]", title=f"{title} [{source}]", cells=cells)
 
     def cells(self, rule: StepRule, label: str) -> dict[str, Cell]:
         """Return the cells of `columns` for a measured row.
@@ -164,8 +172,12 @@ class PublishedRows:
         numbers = self._numbers(row)
         assert self.table is not None  # it has the row
         source = row.name if row.source == self.table.name else row.source
-        label = f"{row.label} [{source}]" if source else row.label
-        return Row(label=label, cells={keys[name]: number for name, number in numbers.items()})
+        place = f" [{source}]" if source else ""
+        return Row(
+            label=f"{row.label}{place}",
+            title=f"{self.comparison.names.of(row.label)}{place}",
+            cells={keys[name]: number for name, number in numbers.items()},
+        )
 
 
 def _number(number: PublishedNumber, usual: int, mark: str = "") -> Number:

@@ -127,7 +127,8 @@ def _row(comparison: Comparison, found: pd.DataFrame, seeds: pd.DataFrame) -> Ro
         cells[key] = with_interval(shown, one.low, one.high)
     early = Counter(chain.from_iterable(seeds["early"]))
     cells[EARLY] = _in_words(tasks, early, len(seeds)) or DASH
-    return Row(label=str(seeds["label"].iloc[0]), cells=cells)
+    label = str(seeds["label"].iloc[0])
+    return Row(label=label, title=comparison.names.of(label), cells=cells)
 
 
 def _in_words(tasks: Sequence[str], early: Counter[str], seeds: int) -> str:

@@ -100,13 +100,16 @@ class Row:
     """A row: map column key to cell; a missing cell is printed as a dash.
 
     Attributes:
+        label: its name in CSV.
+        title: its name in print; empty: that in CSV.
         state: one or two words in place of all numbers ("diverged").
         reason: why the row has no numbers.
-        mark: a sign after the label that a note explains.
+        mark: a sign after the name that a note explains.
         contract: the verdict on the method that the mark stands for, in words.
     """
 
     label: str
+    title: str = ""
     cells: dict[str, Cell] = field(default_factory=dict)
     state: str = ""
     reason: str = ""
@@ -115,12 +118,13 @@ class Row:
 
     @property
     def head(self) -> str:
-        """Return the label with its mark."""
-        return f"{self.label} {self.mark}" if self.mark else self.label
+        """Return the printed name with its mark."""
+        title = self.title or self.label
+        return f"{title} {self.mark}" if self.mark else title
 
     @property
     def name(self) -> str:
-        """Return the label with its mark, and the state if the row has one."""
+        """Return the printed name with its mark, and the state if the row has one."""
         return f"{self.head}: {self.state}" if self.state else self.head
 
     @property

@@ -50,8 +50,14 @@ class Verdict:
         names = listed(list(self.failed), limit=6)
         return f"{self.state}: {names}" if names else str(self.state)
 
-    def explanation(self, method: str) -> str:
-        """Return what the outcome means, and the command that shows more."""
+    def explanation(self, method: str, name: str = "") -> str:
+        """Return what the outcome means, and the command that shows more.
+
+        Args:
+            method: the method, as commands name it.
+            name: its printed name; empty: `method`.
+        """
+        name = name or method
         command = (
             f"`ttt-bench methods check {method}`"
             if self.package
@@ -59,10 +65,10 @@ class Verdict:
         )
         if self.state is State.UNCHECKED:
             return (
-                f"{method} was not checked against the contract of methods; {command} checks it, "
+                f"{name} was not checked against the contract of methods; {command} checks it, "
                 "and so does the next run without --no-check"
             )
         return (
-            f"{method} breaks the contract of methods, so its numbers may not mean what the table "
+            f"{name} breaks the contract of methods, so its numbers may not mean what the table "
             f"says ({self.text}); {command} shows why"
         )

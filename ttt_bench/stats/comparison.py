@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import pandas as pd
 
 from ttt_bench.protocols import Protocol, protocol_of
 from ttt_bench.results.load import plain
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.method_order import METHOD_ORDER
 from ttt_bench.results.published import ARCHITECTURE
 from ttt_bench.stats.summary import score_frame
@@ -52,6 +53,7 @@ class Comparison:
         others: the `short_hash` of every comparison whose key differs only in `comparison`:
             other data, another source model or another format with the same names.
         notes: notes about the choice of cells.
+        names: the printed names of its rows.
     """
 
     key: Key
@@ -60,6 +62,7 @@ class Comparison:
     base: str | None
     others: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    names: MethodNames = PROPER_NAMES
 
     @property
     def title(self) -> str:
@@ -140,7 +143,10 @@ class Comparison:
 
 
 def comparisons(
-    cells: pd.DataFrame, rows: pd.DataFrame, wanted: Collection[str] = ()
+    cells: pd.DataFrame,
+    rows: pd.DataFrame,
+    wanted: Collection[str] = (),
+    names: MethodNames = PROPER_NAMES,
 ) -> list[Comparison]:
     """Group cells and their rows by comparison, in order of their keys.
 
@@ -148,6 +154,7 @@ def comparisons(
         cells: `load.CELL_COLUMNS`.
         rows: the stored rows.
         wanted: configurations that are shown in place of newer ones of the same name.
+        names: the printed names of rows.
     """
     split = [split_settings(s, m) for s, m in zip(cells["settings"], cells["method"], strict=True)]
     named = cells.assign(
@@ -157,7 +164,10 @@ def comparisons(
     )
     names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
     groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
-    return [_comparison(key, group, rows, _others(key, groups)) for key, group in groups.items()]
+    return [
+        replace(_comparison(key, group, rows, names), others=_others(key, groups))
+        for key, group in groups.items()
+    ]
 
 
 def file_name(words: Iterable[str], settings: str) -> str:
@@ -200,10 +210,10 @@ def _others(key: Key, keys: Iterable[Key]) -> tuple[str, ...]:
 
 
 def _comparison(
-    key: Key, group: pd.DataFrame, rows: pd.DataFrame, others: tuple[str, ...]
+    key: Key, group: pd.DataFrame, rows: pd.DataFrame, printed: MethodNames
 ) -> Comparison:
     labelled = group.assign(label=_labels(group))
-    kept, notes = _newest(labelled)
+    kept, notes = _newest(labelled, printed)
     names = zip(kept["method"].tolist(), kept["label"].tolist(), kept["seed"].tolist(), strict=True)
     ranks = [(*method_rank(method), len(label), label, seed) for method, label, seed in names]
     kept = kept.iloc[sorted(range(len(kept)), key=ranks.__getitem__)].reset_index(drop=True)
@@ -216,8 +226,8 @@ def _comparison(
         cells=kept,
         rows=own_rows,
         base=_base(kept),
-        others=others,
         notes=tuple(notes),
+        names=printed,
     )
 
 
@@ -236,7 +246,7 @@ def _labels(group: pd.DataFrame) -> list[str]:
     return labels
 
 
-def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _newest(cells: pd.DataFrame, printed: MethodNames) -> tuple[pd.DataFrame, list[str]]:
     """Return one cell per label and seed, and notes about the cells left out.
 
     It is the cell that finished last, of the wanted ones if there are any.
@@ -248,17 +258,17 @@ def _newest(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     for (label, seed), same in in_time[in_time.duplicated(name, keep=False)].groupby(name):
         # runs of Base that differ only in their number of steps have the same scores
         if same["method"].iloc[0] != "base" or same["steps"].nunique() < len(same):
-            notes.append(_duplicate_note(str(label), seed, same))
+            notes.append(_duplicate_note(printed.of(str(label)), seed, same))
     return cells.loc[sorted(keep)], notes
 
 
-def _duplicate_note(label: str, seed: object, same: pd.DataFrame) -> str:
+def _duplicate_note(name: str, seed: object, same: pd.DataFrame) -> str:
     shown, others = same.iloc[-1], same.iloc[:-1]
     finished = shown["finished"]
     when = "" if pd.isna(finished) else f" (finished {finished:%Y-%m-%d %H:%M:%S} UTC)"
     which = "That of this run" if shown["wanted"] else "The newest"
     return (
-        f"{label}, seed {seed}: {len(same)} cells have this name. {which} is shown, "
+        f"{name}, seed {seed}: {len(same)} cells have this name. {which} is shown, "
         f"configuration {shown['config']}{when}; left out: {', '.join(others['config'])}"
     )
 

@@ -229,7 +229,8 @@ def _gaps_of(pair: RowPair) -> Iterator[Gap]:
             where = "" if pair.first is pair.second else f" in {side}"
             seeds = ", ".join(map(str, sorted(missing)))
             why = _reasons(comparison, label, missing)
-            text = f"{label}{where} has no numbers for seed {seeds}, which is left out{why}"
+            name = comparison.names.of(label)
+            text = f"{name}{where} has no numbers for seed {seeds}, which is left out{why}"
             yield Gap(side, text)
 
 
@@ -249,7 +250,9 @@ def _reasons(comparison: Comparison, label: str, seeds: Collection[int]) -> str:
 
 def _condition_notes(pair: RowPair) -> list[str]:
     """Return a note per condition in which the cells of two rows differ."""
-    names = (pair.a, pair.b) if pair.a != pair.b else ("A", "B")
+    a = pair.first.comparison.names.of(pair.a)
+    b = pair.second.comparison.names.of(pair.b)
+    names = (a, b) if a != b else ("A", "B")
     found = differences_between(
         {
             names[0]: _cells(pair.first.comparison, pair.a),
@@ -286,7 +289,8 @@ def _only_one(met: Sequence[Match], methods: Collection[str] | None) -> list[Gap
         for side, lacking, own, other in (("A", "B", ours, theirs), ("B", "A", theirs, ours)):
             rest = [label for label in own if label not in other]
             if rest:
-                text = f"only {side} has numbers of {', '.join(rest)}, which are left out"
+                names = first.comparison.names.listed(rest)
+                text = f"only {side} has numbers of {names}, which are left out"
                 gaps.append(Gap(lacking, text))
     return list(dict.fromkeys(gaps))
 
@@ -322,7 +326,11 @@ def _base_scores(comparison: Comparison) -> pd.DataFrame:
 def _absent(comparison: Comparison, a: str, b: str) -> Gap:
     """Return the note on a comparison that lacks one of two rows, or both."""
     done = set(comparison.done["label"])
-    lacking = {side: label for side, label in (("A", a), ("B", b)) if label not in done}
+    lacking = {
+        side: comparison.names.of(label)
+        for side, label in (("A", a), ("B", b))
+        if label not in done
+    }
     rows = " and ".join(lacking.values())
     return Gap("".join(lacking), f"{_title(comparison)} has no numbers of {rows}")
 

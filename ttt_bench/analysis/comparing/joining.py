@@ -11,6 +11,7 @@ import pandas as pd
 
 from ttt_bench.analysis.comparing.comparable import EVALUATION, SOURCE, unequal
 from ttt_bench.results.load import Loaded, plain
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.comparison import split_settings
 from ttt_bench.stats.conditions import differences_between
 from ttt_bench.stats.summary import is_primary
@@ -108,9 +109,9 @@ def _cells(count: int) -> str:
 
 
 def _named(cells: pd.DataFrame) -> str:
-    """Name some cells, such as `tent seed 0, tent (frozen) seed 1 and 5 more`."""
+    """Name some cells, such as `TENT seed 0, TENT (frozen) seed 1 and 5 more`."""
     names = [
-        f"{method}{'' if control == 'none' else f' ({control})'} seed {seed}"
+        f"{PROPER_NAMES.of(method)}{'' if control == 'none' else f' ({control})'} seed {seed}"
         for method, control, seed in zip(
             cells["method"], cells["control"], cells["seed"], strict=True
         )

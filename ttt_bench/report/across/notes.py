@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from ttt_bench.analysis.across.frames import methods_of, ranked_labels, shared_labels
 from ttt_bench.analysis.across.groups import Group
 from ttt_bench.analysis.across.published_ranks import published_deltas
+from ttt_bench.analysis.evidence import NORM
 from ttt_bench.report.tables import Note
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.published import for_pair
 from ttt_bench.stats.step_rules import FIXED
 
-INTERVALS = Note(
-    "Intervals",
+INTERVALS = (
     "95 %, in brackets. Each value has the intervals of its table. Which rows are shown to "
-    "differ from `norm` or Base is marked there",
+    "differ from {norm} or Base is marked there"
 )
 RECOMPUTED = (
     "Delta_TTT is recomputed from the printed scores on the measured tasks, because the printed "
@@ -35,10 +36,10 @@ DELTA_TTT = Note(
 )
 
 
-def delta_notes(group: Group) -> Iterator[Note]:
+def delta_notes(group: Group, names: MethodNames = PROPER_NAMES) -> Iterator[Note]:
     """Yield the notes of the table of Delta_TTT."""
     yield DELTA_TTT
-    yield INTERVALS
+    yield Note("Intervals", INTERVALS.format(norm=names.of(NORM)))
     words = INDEPENDENT.format(count=len(group.members)) if group.independent else DEPENDENT
     yield Note(
         "Mean",
@@ -46,8 +47,8 @@ def delta_notes(group: Group) -> Iterator[Note]:
         "cover other values than these",
     )
     yield from _rank_notes(group)
-    yield from _missing_notes(group)
-    yield from score_notes(group)
+    yield from _missing_notes(group, names)
+    yield from score_notes(group, names)
 
 
 def published_tables(group: Group) -> str:
@@ -57,12 +58,12 @@ def published_tables(group: Group) -> str:
     return "; ".join(tables)
 
 
-def _published_notes(group: Group) -> Iterator[Note]:
+def _published_notes(group: Group, names: MethodNames) -> Iterator[Note]:
     """Yield the note on published Delta_TTT that are recomputed."""
     if group.axis != "pair":
         return
     found = [
-        f"{label} on {one.key.pair}"
+        f"{names.of(label)} on {one.key.pair}"
         for one in group.members
         for label, delta in published_deltas(one.key.pair, one.tasks, one.key.architecture).items()
         if delta.recomputed and label in one.methods
@@ -71,15 +72,15 @@ def _published_notes(group: Group) -> Iterator[Note]:
         yield Note("Published", f"{', '.join(found)}: {RECOMPUTED}")
 
 
-def score_notes(group: Group) -> Iterator[Note]:
+def score_notes(group: Group, names: MethodNames = PROPER_NAMES) -> Iterator[Note]:
     """Yield the notes that all tables of a group have."""
-    yield from _published_notes(group)
+    yield from _published_notes(group, names)
     if group.also_differs:
-        names = ", ".join(group.also_differs)
-        yield Note("Also differs", f"{names} (entries of the manifests)")
+        entries = ", ".join(group.also_differs)
+        yield Note("Also differs", f"{entries} (entries of the manifests)")
     if group.left_out:
-        names = ", ".join(group.left_out)
-        text = f"{names}: the folder has several comparisons of these names, with other data"
+        values = ", ".join(group.left_out)
+        text = f"{values}: the folder has several comparisons of these names, with other data"
         yield Note("Left out", text)
 
 
@@ -95,10 +96,12 @@ def _rank_notes(group: Group) -> Iterator[Note]:
     )
 
 
-def _missing_notes(group: Group) -> Iterator[Note]:
+def _missing_notes(group: Group, names: MethodNames) -> Iterator[Note]:
     """Yield the note on rows that a value lacks."""
     shared = set(shared_labels(group, FIXED.name))
     missing = [label for label in methods_of(group) if label not in shared]
     if missing:
-        text = f"{', '.join(missing)}: without Delta_TTT in some values, so without mean and rank"
+        text = (
+            f"{names.listed(missing)}: without Delta_TTT in some values, so without mean and rank"
+        )
         yield Note("Missing", text)

@@ -9,13 +9,14 @@ import pandas as pd
 
 from ttt_bench.analysis.across.numbers import Numbers
 from ttt_bench.analysis.across.published_ranks import published_ranks, rank_correlations
+from ttt_bench.analysis.evidence import NORM
 from ttt_bench.report.across.notes import RECOMPUTED
 from ttt_bench.report.columns import GAINS, number, with_interval
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.results.published import for_pair
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
+from ttt_bench.stats.step_rules import DELTA, SECTIONS
 
 PUBLISHED = Column(
     key="published_delta_ttt_percent", head=("published", "Delta_TTT %"), higher_is_better=True
@@ -31,7 +32,7 @@ MARK = "†"
 
 def ranks_table(comparison: Comparison, numbers: Numbers) -> Table | None:
     """Return the table; None if fewer than three methods have published numbers."""
-    sections = tuple(_sections(numbers))
+    sections = tuple(_sections(comparison, numbers))
     if not sections:
         return None
     return Table(
@@ -39,23 +40,26 @@ def ranks_table(comparison: Comparison, numbers: Numbers) -> Table | None:
         subtitle=comparison.subtitle,
         columns=COLUMNS,
         sections=sections,
-        notes=tuple(_notes(numbers)),
+        notes=tuple(_notes(comparison, numbers)),
     )
 
 
-def _sections(numbers: Numbers) -> Iterator[Section]:
+def _sections(comparison: Comparison, numbers: Numbers) -> Iterator[Section]:
     for rule in SECTIONS:
         found = published_ranks(numbers, rule.name)
         if len(found):
-            correlations = rank_correlations(numbers, rule.name)
-            yield _section(rule, found, correlations)
+            rows = [_row(comparison, row) for row in named_rows(found)]
+            rows += _correlations(rank_correlations(numbers, rule.name))
+            yield Section(key=rule.name, heading=rule.heading, rows=tuple(rows), detail=rule.detail)
 
 
-def _section(rule: StepRule, found: pd.DataFrame, correlations: pd.DataFrame) -> Section:
-    rows = [Row(label=row.label, cells=_cells(row)) for row in named_rows(found)]
-    for row in named_rows(correlations):
-        rows.append(Row(label=row.measure, cells={CORRELATION.key: _number(row)}))
-    return Section(key=rule.name, heading=rule.heading, rows=tuple(rows), detail=rule.detail)
+def _row(comparison: Comparison, row: Any) -> Row:
+    return Row(label=row.label, title=comparison.names.of(row.label), cells=_cells(row))
+
+
+def _correlations(found: pd.DataFrame) -> Iterator[Row]:
+    for row in named_rows(found):
+        yield Row(label=row.measure, cells={CORRELATION.key: _number(row)})
 
 
 def _cells(row: Any) -> dict[str, Cell]:
@@ -77,15 +81,15 @@ def _rank(value: float) -> Number:
     return Number(mean=value, decimals=0 if value == round(value) else 1)
 
 
-def _notes(numbers: Numbers) -> Iterator[Note]:
-    found = published_ranks(numbers, SECTIONS[0].name)
+def _notes(comparison: Comparison, numbers: Numbers) -> Iterator[Note]:
+    found, names = published_ranks(numbers, SECTIONS[0].name), comparison.names
     table = for_pair(numbers.key.pair, numbers.key.architecture)
     assert table is not None  # it has the published numbers
     yield Note(
         "Ranks",
         f"of Delta_TTT among the {len(found)} methods that were run and are in {table.name}; 1 is "
         "the best, ties have the average of their ranks. Methods without a published number, such "
-        "as `norm`, are left out",
+        f"as {names.of(NORM)}, are left out",
     )
     yield Note(
         "Intervals",
@@ -94,5 +98,5 @@ def _notes(numbers: Numbers) -> Iterator[Note]:
         "first is not included, and with few methods a correlation can be high by chance",
     )
     if found["recomputed"].any():
-        labels = ", ".join(found.loc[found["recomputed"], "label"])
-        yield Note(MARK, f"{labels}: {RECOMPUTED}")
+        again = names.listed(found.loc[found["recomputed"], "label"])
+        yield Note(MARK, f"{again}: {RECOMPUTED}")

@@ -8,11 +8,19 @@ from ttt_bench.analysis.across.groups import groups
 from ttt_bench.analysis.across.numbers import Numbers
 from ttt_bench.report.across.tables import GroupNumbers, delta_table, score_tables
 from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
 
-def across_sections(numbers: Sequence[Numbers]) -> list[FurtherSection]:
-    """Return a section per group of comparisons that differ in one choice."""
-    return [_section(GroupNumbers(group)) for group in groups(numbers)]
+def across_sections(
+    numbers: Sequence[Numbers], names: MethodNames = PROPER_NAMES
+) -> list[FurtherSection]:
+    """Return a section per group of comparisons that differ in one choice.
+
+    Args:
+        numbers: the numbers of the comparisons.
+        names: the printed names of rows.
+    """
+    return [_section(GroupNumbers(group, names)) for group in groups(numbers)]
 
 
 def _section(found: GroupNumbers) -> FurtherSection:

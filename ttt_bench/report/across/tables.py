@@ -19,6 +19,7 @@ from ttt_bench.report.columns import GAINS, metric_column, number, with_interval
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.published_rows import SELECTION
 from ttt_bench.report.tables import Cell, Column, Number, Row, Section, Table
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.stats.comparison import file_name
 from ttt_bench.stats.step_rules import DELTA, SECTIONS
 
@@ -39,6 +40,7 @@ class GroupNumbers:
     """A group with its frames (`across_frame`) under the main table's rules."""
 
     group: Group
+    names: MethodNames = PROPER_NAMES
 
     @cached_property
     def frames(self) -> Mapping[str, pd.DataFrame]:
@@ -76,7 +78,7 @@ def delta_table(found: GroupNumbers) -> Table:
         subtitle=group.shared,
         columns=(*columns, mean, average, *ranks),
         sections=tuple(_sections(found, [DELTA, RANK], [*group.values, ALL], labels_of(group))),
-        notes=tuple(delta_notes(group)),
+        notes=tuple(delta_notes(group, found.names)),
     )
 
 
@@ -97,7 +99,7 @@ def _score_table(found: GroupNumbers, values: Sequence[str]) -> Table:
         subtitle=found.group.shared,
         columns=tuple(columns),
         sections=tuple(_sections(found, quantities, values, methods_of(found.group))),
-        notes=tuple(score_notes(found.group)),
+        notes=tuple(score_notes(found.group, found.names)),
     )
 
 
@@ -127,11 +129,16 @@ def _sections(
         section = Section(key=rule.name, heading=rule.heading, rows=(), detail=rule.detail)
         rows = _rows(found.frames[rule.name], quantities, values, labels)
         if rows:
-            yield replace(section, rows=rows)
-    rows = _rows(found.published, quantities, values, labels)
+            yield replace(section, rows=_titled(rows, found.names))
+    rows = _titled(_rows(found.published, quantities, values, labels), found.names)
     if rows:
         detail = published_tables(found.group)
         yield Section(key=SELECTION, heading="published", rows=rows, detail=detail, measured=False)
+
+
+def _titled(rows: Sequence[Row], names: MethodNames) -> tuple[Row, ...]:
+    """Return the rows with their printed names."""
+    return tuple(replace(row, title=names.of(row.label)) for row in rows)
 
 
 def _rows(

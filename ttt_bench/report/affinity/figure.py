@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ttt_bench.analysis.affinity import AFTER, BEFORE
 from ttt_bench.report.figures.drawing import laid_out, look
 from ttt_bench.report.figures.line_styles import Style
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
 WIDTH, LINE = 3.4, 0.34
 """Width of the figure and height of a method in inches."""
@@ -21,11 +22,12 @@ STYLES: dict[str, Style] = {
 }
 
 
-def gap_figure(values: pd.DataFrame) -> Figure:
+def gap_figure(values: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Figure:
     """Return the figure: one line per row of the table, with a point before and one after.
 
     Args:
         values: the gaps, as `analysis.affinity.gaps` returns them.
+        names: the printed names of rows.
     """
     labels = list(values["label"].unique())
     with look():
@@ -45,7 +47,7 @@ def gap_figure(values: pd.DataFrame) -> Figure:
                 elinewidth=1,
                 **STYLES[point],
             )
-        ax.set_yticks(range(len(labels)), labels)
+        ax.set_yticks(range(len(labels)), list(map(names.of, labels)))
         ax.set_ylim(len(labels) - 0.5, -0.5)
         ax.set_xlim(left=0)
         ax.set_xlabel("gap to the fine-tuned model, % of the loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from ttt_bench.analysis.affinity import AFTER, BEFORE, entries, gaps, groups
 from ttt_bench.report.formats.sections import FurtherSection, Part
 from ttt_bench.report.tables import Column, Note, Number, Row, Section, Table
 from ttt_bench.results.measurements import Measurement
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
 TITLE = "Affinity of tasks (uses target labels)"
 ANSWERS = "S4T, Figure 1"
@@ -41,7 +43,7 @@ NOTES = (
         "After",
         "after one online pass over the target, in the normalisation mode in which the method "
         "predicts. The other matrices use running statistics, so that the change of a method that "
-        "predicts with batch statistics, such as norm, includes that of the mode",
+        "predicts with batch statistics, such as Norm, includes that of the mode",
     ),
     Note(
         "Published",
@@ -50,22 +52,29 @@ NOTES = (
 )
 
 
-def affinity_sections(found: Sequence[Measurement]) -> list[FurtherSection]:
-    """Return a section per pair, preset, hyperparameters and data variant."""
+def affinity_sections(
+    found: Sequence[Measurement], names: MethodNames = PROPER_NAMES
+) -> list[FurtherSection]:
+    """Return a section per pair, preset, hyperparameters and data variant.
+
+    Args:
+        found: the measurements.
+        names: the printed names of rows.
+    """
     return [
-        _section(own, f"affinity-{number}" if number > 1 else "affinity")
+        _section(own, f"affinity-{number}" if number > 1 else "affinity", names)
         for number, own in enumerate(groups(found).values(), start=1)
     ]
 
 
-def _section(found: Sequence[Measurement], slug: str) -> FurtherSection:
+def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> FurtherSection:
     # matplotlib takes seconds to import: a report without affinities does without it
     from ttt_bench.report.affinity.figure import gap_figure
     from ttt_bench.report.figures.drawing import drawn
 
     every = entries(found)
     values = gaps(every)
-    table = gap_table(found, values)
+    table = gap_table(found, values, names)
     return FurtherSection(
         slug=slug,
         title=TITLE,
@@ -74,7 +83,7 @@ def _section(found: Sequence[Measurement], slug: str) -> FurtherSection:
             Part(
                 name="gap",
                 table=table,
-                figure=drawn(gap_figure(values)),
+                figure=drawn(gap_figure(values, names)),
                 caption=CAPTION,
                 alt="Gap of the task affinity before and after adapting, per method",
             ),
@@ -83,12 +92,15 @@ def _section(found: Sequence[Measurement], slug: str) -> FurtherSection:
     )
 
 
-def gap_table(found: Sequence[Measurement], values: pd.DataFrame) -> Table:
+def gap_table(
+    found: Sequence[Measurement], values: pd.DataFrame, names: MethodNames = PROPER_NAMES
+) -> Table:
     """Return the table of gaps, means over seeds.
 
     Args:
         found: the measurements of one section.
         values: their gaps, as `analysis.affinity.gaps` returns them.
+        names: the printed names of rows.
     """
     about = found[0].manifest
     pair = str(about["pair"]).replace(":", " → ")
@@ -100,6 +112,7 @@ def gap_table(found: Sequence[Measurement], values: pd.DataFrame) -> Table:
         Column(key="gap_after_with_diagonal_percent", head=("after",), printed=False),
     ]
     rows = tuple(_row(str(label), own) for label, own in values.groupby("label", sort=False))
+    rows = tuple(replace(row, title=names.of(row.label)) for row in rows)
     return Table(
         title=TITLE,
         subtitle=f"{pair}, preset {about['preset']}",

@@ -11,6 +11,7 @@ from ttt_bench.analysis.verdicts import BETTER, OPEN, WORSE
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.formats.cells import rounded
 from ttt_bench.report.frames import named_rows
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.tasks import TASKS
 
 _SHOWN = {BETTER: "is shown to be better than", WORSE: "is shown to be worse than"}
@@ -50,7 +51,7 @@ def decimals_of(quantity: str, level: float) -> int:
 def claim(row: Any, units: str) -> str:
     """Return the sentence on one difference, a row of a frame with `compared.COLUMNS`.
 
-    Example: 's4t is not shown to differ from norm: +0.26 points, 95 % interval −0.15 to 0.67, 3
+    Example: 'S4T is not shown to differ from Norm: +0.26 points, 95 % interval −0.15 to 0.67, 3
     seeds, 16 batches'.
     """
     ours, theirs = _names(row)
@@ -70,14 +71,15 @@ def claim(row: Any, units: str) -> str:
 
 def _names(row: Any) -> tuple[str, str]:
     """Return the names of the two rows, with their sides if they are equal."""
-    return (row.a, row.b) if row.a != row.b else (f"{row.a} in A", f"{row.b} in B")
+    a, b = PROPER_NAMES.of(row.a), PROPER_NAMES.of(row.b)
+    return (a, b) if a != b else (f"{a} in A", f"{b} in B")
 
 
 def _list(rows: pd.DataFrame) -> str:
     """Return the sentence on the differences of several pairs of rows in one quantity."""
     parts = []
     for verdict, words in _LISTED.items():
-        names = [pair_name(row) for row in named_rows(rows[rows["verdict"] == verdict])]
+        names = [pair_title(row) for row in named_rows(rows[rows["verdict"] == verdict])]
         if names:
             parts.append(f"{words} {', '.join(names)}")
     return "; ".join(parts)
@@ -86,6 +88,12 @@ def _list(rows: pd.DataFrame) -> str:
 def pair_name(row: Any) -> str:
     """Return the name of a pair of rows."""
     return str(row.a) if row.a == row.b else f"{row.a} against {row.b}"
+
+
+def pair_title(row: Any) -> str:
+    """Return the printed name of a pair of rows."""
+    a, b = PROPER_NAMES.of(row.a), PROPER_NAMES.of(row.b)
+    return a if a == b else f"{a} against {b}"
 
 
 def _unit(quantity: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from ttt_bench.analysis.comparing.matching import RowPair
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.report.columns import GAINS, metric_column, number, with_interval
-from ttt_bench.report.compare.claims import claims, decimals_of, pair_name
+from ttt_bench.report.compare.claims import claims, decimals_of, pair_name, pair_title
 from ttt_bench.report.compare.content import Group, Shown, groups
 from ttt_bench.report.formats.cells import rounded
 from ttt_bench.report.frames import named_rows
@@ -77,14 +77,16 @@ def _sections(group: Group) -> tuple[Section, ...]:
     if group.one_pair:
         rows = list(named_rows(group.rows))
         lines = tuple(_row(_head(row.quantity), row) for row in rows)
-        heading = f"{pair_name(rows[0])}: A − B"
+        heading = f"{pair_title(rows[0])}: A − B"
         return (Section(key="differences", heading=heading, rows=lines),)
     quantities = group.rows.groupby("quantity", sort=False)
     return tuple(_section(str(quantity), rows) for quantity, rows in quantities)
 
 
 def _section(quantity: str, found: pd.DataFrame) -> Section:
-    rows = tuple(_row(pair_name(row), row) for row in named_rows(found))
+    rows = tuple(
+        replace(_row(pair_name(row), row), title=pair_title(row)) for row in named_rows(found)
+    )
     return Section(key=quantity, heading=_head(quantity), rows=rows)
 
 
@@ -169,4 +171,4 @@ def _image_section(pair: RowPair, top: pd.DataFrame) -> Section:
             cells[f"{one.task}_a"] = Number(mean=one.score_a, decimals=digits)
             cells[f"{one.task}_b"] = Number(mean=one.score_b, decimals=digits)
         rows.append(Row(label=f"image {image}, batch {batch}", cells=cells))
-    return Section(key=pair.a, heading=f"{pair_name(pair)}: A, B", rows=tuple(rows))
+    return Section(key=pair.a, heading=f"{pair_title(pair)}: A, B", rows=tuple(rows))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ttt_bench.report.tables import Note, Section, Table
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.conditions import (
     Difference,
@@ -34,7 +35,7 @@ def with_conditions(table: Table, comparison: Comparison) -> Table:
     mixed = {label for difference in found for label in difference.mixed}
     notes = [
         *_shared_note(comparison),
-        *(_note(difference) for difference in found),
+        *(_note(difference, comparison.names) for difference in found),
         *_unrecorded_note(comparison),
     ]
     sections = tuple(_marked(section, mixed) for section in table.sections) if mixed else None
@@ -60,28 +61,30 @@ def _marked(section: Section, labels: Collection[str]) -> Section:
     return replace(section, rows=rows)
 
 
-def _note(difference: Difference) -> Note:
+def _note(difference: Difference, names: MethodNames) -> Note:
     """Return the note on a condition.
 
-    Example: 'cpu: base, tent seed 0; NVIDIA H200: tent seeds 1, 2. The rows of tent average over
-    both. ...'.
+    Example: 'cpu: Base, TENT seed 0; NVIDIA H200: TENT seeds 1, 2. The numbers of TENT are means
+    over seeds that differ in it. ...'.
     """
     mixed = difference.mixed
-    values = [f"{value}: {_cells(seeds, mixed)}" for value, seeds in difference.cells.items()]
+    values = [
+        f"{value}: {_cells(seeds, mixed, names)}" for value, seeds in difference.cells.items()
+    ]
     text = "; ".join(values)
     if mixed:
-        text += f". The numbers of {', '.join(mixed)} are means over seeds that differ in it"
+        text += f". The numbers of {names.listed(mixed)} are means over seeds that differ in it"
     text += ". A difference between these cells can come from it"
     return Note(f"Different {difference.name}{f' {MARK}' if mixed else ''}", text)
 
 
-def _cells(seeds: Seeds, mixed: Collection[str]) -> str:
-    """Name cells by label, with their seeds if the others of the label differ."""
+def _cells(seeds: Seeds, mixed: Collection[str], names: MethodNames) -> str:
+    """Name cells by row, with their seeds if the others of the label differ."""
     words = []
     for label, found in seeds.items():
         word = "seed" if len(found) == 1 else "seeds"
         own = f" {word} {', '.join(map(str, found))}" if label in mixed else ""
-        words.append(f"{label}{own}")
+        words.append(f"{names.of(label)}{own}")
     return ", ".join(words)
 
 
@@ -89,5 +92,6 @@ def _unrecorded_note(comparison: Comparison) -> list[Note]:
     labels = list(dict.fromkeys(unrecorded(comparison.done)))
     if not labels:
         return []
-    text = f"the cells of {', '.join(labels)} state no device, precision, versions or code"
+    names = comparison.names.listed(labels)
+    text = f"the cells of {names} state no device, precision, versions or code"
     return [Note("Not recorded", text)]

@@ -34,9 +34,14 @@ def marked(table: Table, comparison: Comparison) -> Table:
     if not labels:
         return table
     sections = tuple(_marked_section(section, found) for section in table.sections)
-    texts = {label: found[label].explanation(comparison.methods[label]) for label in labels}
+    texts = {label: _explanation(comparison, found[label], label) for label in labels}
     notes = [Note(f"Contract {MARK}", text) for text in dict.fromkeys(texts.values())]
     return replace(table, sections=sections, notes=(*table.notes, *notes))
+
+
+def _explanation(comparison: Comparison, verdict: Verdict, label: str) -> str:
+    method = comparison.methods[label]
+    return verdict.explanation(method, comparison.names.of(method))
 
 
 def _marked_section(section: Section, found: dict[str, Verdict]) -> Section:

@@ -37,7 +37,7 @@ def attribution_notes(comparison: Comparison, found: pd.DataFrame) -> list[Note]
         *_without_control(comparison, found),
         *_left_out(comparison, found),
         *interval_notes(comparison, found[found["part"] == TOTAL.name]),
-        *_seeds_alone(found),
+        *_seeds_alone(comparison, found),
         BOLD,
     ]
 
@@ -48,7 +48,7 @@ def _seeds(comparison: Comparison) -> Note:
     return seeds_note(comparison) if len(seeds) == 1 else Note("Seeds", ", ".join(map(str, seeds)))
 
 
-def _seeds_alone(found: pd.DataFrame) -> list[Note]:
+def _seeds_alone(comparison: Comparison, found: pd.DataFrame) -> list[Note]:
     """Return a note on the parts whose intervals come from seeds alone, unless all do."""
     alone = found[(found["units"] == 0) & found["low"].notna() & (found["part"] != TOTAL.name)]
     if alone.empty or not found["units"].any():
@@ -57,7 +57,7 @@ def _seeds_alone(found: pd.DataFrame) -> list[Note]:
     for part in PARTS:
         labels = alone.loc[alone["part"] == part.name, "label"].unique()
         if len(labels):
-            parts.setdefault(", ".join(labels), []).append(part.heading)
+            parts.setdefault(comparison.names.listed(labels), []).append(part.heading)
     texts = [f"{' and '.join(names)} of {labels}" for labels, names in parts.items()]
     return [Note("Seeds alone", f"{'; '.join(texts)}: {SEEDS_ALONE}")]
 
@@ -66,10 +66,11 @@ def _without_control(comparison: Comparison, found: pd.DataFrame) -> list[Note]:
     labels = list(found.loc[found["part"] == ADAPTATION.name, "label"].unique())
     if not labels:
         return []
+    names = comparison.names.listed(labels)
     methods = ",".join(dict.fromkeys(comparison.methods[label] for label in labels))
     text = (
-        f"{', '.join(labels)}: normalisation and updates cannot be told apart without the frozen "
-        f"control. Run the same command with `--methods {methods} --control none,frozen` to add it"
+        f"{names}: normalisation and updates cannot be told apart without the frozen control. Run "
+        f"the same command with `--methods {methods} --control none,frozen` to add it"
     )
     return [Note("No frozen control", text)]
 
@@ -83,7 +84,8 @@ def _left_out(comparison: Comparison, found: pd.DataFrame) -> list[Note]:
     for label, seeds in done.groupby("label", sort=False)["seed"]:
         missing = sorted(set(seeds) - set(used.get(label, {})))
         if missing:
-            texts.append(f"{label}: {', '.join(map(str, missing))}")
+            name = comparison.names.of(str(label))
+            texts.append(f"{name}: {', '.join(map(str, missing))}")
     if not texts:
         return []
     text = (

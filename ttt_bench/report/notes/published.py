@@ -43,7 +43,7 @@ def published_notes(
     others = other_tables(published.pair)
     texts = [
         _origin(comparison, published, rows),
-        *_own_names(rows),
+        *_own_names(comparison, rows),
         *_other_tasks(comparison, published, rows),
         *_other_spreads(comparison, rows, others),
         *dict.fromkeys(row.remark for row in rows if row.remark),
@@ -118,31 +118,35 @@ def _device(comparison: Comparison) -> list[str]:
     return [f"its device is {' or '.join(known)} (S4T names an {TIMING_DEVICE}, for its times)"]
 
 
-def _own_names(rows: Sequence[PublishedRow]) -> Iterator[str]:
+def _own_names(comparison: Comparison, rows: Sequence[PublishedRow]) -> Iterator[str]:
     """Yield a text per row that its paper names otherwise."""
     for row in rows:
         if row.name:
             earlier = "" if row.settings else ". TR-TTT is the earlier version of S4T"
-            yield f"{row.label} is the row {row.name} of {row.source}{earlier}"
+            name = comparison.names.of(row.label)
+            yield f"{name} is the row {row.name} of {row.source}{earlier}"
 
 
 def _other_tasks(
     comparison: Comparison, published: PublishedTable, rows: Sequence[PublishedRow]
 ) -> Iterator[str]:
     """Yield how the published Delta_TTT is shown if other tasks were measured."""
-    tasks = comparison.tasks
+    tasks, names = comparison.tasks, comparison.names
     if set(tasks) == set(published.tasks):
         return
     over = f"the published {DELTA} is over {', '.join(published.tasks)}"
     printed = {row.label: row.delta for row in rows if row.delta}
     again = [label for label in printed if _recomputed(rows, label, tasks)]
     if again:
-        values = ", ".join(f"{label} {printed[label].mean}" for label in again if label != "base")
+        shown = (label for label in again if label != "base")
+        values = ", ".join(f"{names.of(label)} {printed[label].mean}" for label in shown)
         yield (
             f"{over} ({values}). It is shown recomputed from the published means of "
             f"{', '.join(tasks)}, without a standard deviation"
         )
-    lost = [f"{label} {delta.mean}" for label, delta in printed.items() if label not in again]
+    lost = [
+        f"{names.of(label)} {delta.mean}" for label, delta in printed.items() if label not in again
+    ]
     if lost:
         yield f"{over} and cannot be recomputed without the means of {', '.join(tasks)}: " + (
             ", ".join(lost)
@@ -157,35 +161,38 @@ def _other_spreads(
     comparison: Comparison, rows: Sequence[PublishedRow], others: Sequence[PublishedTable]
 ) -> Iterator[str]:
     """Yield a text per table that prints other standard deviations for the same means."""
-    tasks = comparison.tasks
+    names = comparison.names
     for table in others:
         pairs = [(row, again) for row in rows if (again := table.row(row.label))]
-        differ = [text for row, again in pairs for text in _differing(row, again, tasks)]
+        differ = [text for row, again in pairs for text in _differing(comparison, row, again)]
         if differ:
             yield (
                 f"{table.name} prints other standard deviations for the same means: "
                 f"{', '.join(differ)}"
             )
-        more = [_added(again) for row, again in pairs if _adds_spread(row, again)]
+        more = [
+            _added(names.of(row.label), again) for row, again in pairs if _adds_spread(row, again)
+        ]
         if more:
             yield f"{table.name} also prints standard deviations of {DELTA}: {', '.join(more)}"
 
 
-def _differing(row: PublishedRow, again: PublishedRow, tasks: tuple[str, ...]) -> Iterator[str]:
-    """Yield each of some tasks whose standard deviation differs between two prints of a row."""
-    for task in tasks:
+def _differing(comparison: Comparison, row: PublishedRow, again: PublishedRow) -> Iterator[str]:
+    """Yield each task whose standard deviation differs between two prints of a row."""
+    name = comparison.names.of(row.label)
+    for task in comparison.tasks:
         shown, number = row.scores.get(task), again.scores.get(task)
         if shown and number and shown.sd and number.sd and not same_spread(shown.sd, number.sd):
-            yield f"{row.label} {task} ± {number.sd} (shown: ± {shown.sd})"
+            yield f"{name} {task} ± {number.sd} (shown: ± {shown.sd})"
 
 
 def _adds_spread(row: PublishedRow, again: PublishedRow) -> bool:
     return bool(row.delta and not row.delta.sd and again.delta and again.delta.sd)
 
 
-def _added(row: PublishedRow) -> str:
+def _added(name: str, row: PublishedRow) -> str:
     assert row.delta is not None  # `_adds_spread` holds
-    return f"{row.label} ± {row.delta.sd}"
+    return f"{name} ± {row.delta.sd}"
 
 
 def _without_settings(comparison: Comparison) -> list[str]:
@@ -205,10 +212,13 @@ def _flags(
     """
     if set(comparison.tasks) != set(published.tasks):
         return []
-    notes = [Note(FLAGGED, f"{row.label}: {flag}") for row in rows for flag in row.flags]
+    names = comparison.names
+    notes = [Note(FLAGGED, f"{names.of(row.label)}: {flag}") for row in rows for flag in row.flags]
     for table in others:
         pairs = [(row, again) for row in rows if (again := table.row(row.label))]
         for row, again in pairs:
             new = [flag for flag in again.flags if flag not in row.flags]
-            notes += [Note(ABOUT, f"{row.label} ({again.source}): {flag}") for flag in new]
+            notes += [
+                Note(ABOUT, f"{names.of(row.label)} ({again.source}): {flag}") for flag in new
+            ]
     return notes

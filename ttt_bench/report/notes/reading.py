@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from ttt_bench.analysis.evidence import BASE
 from ttt_bench.analysis.verdicts import yardstick
 from ttt_bench.metrics.base import joined_words, metrics_of
 from ttt_bench.report.notes.run import seeds_note, seeds_words
@@ -72,7 +71,8 @@ def _seeds_without_base(comparison: Comparison) -> list[Note]:
         missing = sorted(set(seeds) - with_base)
         if missing:
             names = ", ".join(map(str, missing))
-            text = f"{label}: seeds without Base are omitted from Delta_TTT ({names})"
+            name = comparison.names.of(str(label))
+            text = f"{name}: seeds without Base are omitted from Delta_TTT ({names})"
             notes.append(Note("Without Base", text))
     return notes
 
@@ -90,23 +90,24 @@ def interval_notes(
     known = means[means["low"].notna()]
     if known.empty:
         return []
+    fewer = _fewer_seeds_notes(comparison, known)
     batches = comparison.protocol.batches_depend
     units = f"{known['units'].max()} {'batches' if batches else 'images'}"
     if not known["units"].any():
-        return [Note("Intervals", f"95 %, {SEEDS_ALONE}"), *_fewer_seeds_notes(known)]
+        return [Note("Intervals", f"95 %, {SEEDS_ALONE}"), *fewer]
     text = (
         f"95 %, in brackets, from a paired bootstrap over {units} of the target and over seeds, "
         f"with the same draws for all rows; {again}. "
         f"{_covered(int(means['seeds'].max()))}"
     )
     alone = known.loc[known["units"] == 0, "label"].unique()
-    notes = [Note("Intervals", text), *_fewer_seeds_notes(known)]
+    notes = [Note("Intervals", text), *fewer]
     if len(alone):
-        notes.append(Note("Seeds alone", f"{', '.join(alone)}: {SEEDS_ALONE}"))
+        notes.append(Note("Seeds alone", f"{comparison.names.listed(alone)}: {SEEDS_ALONE}"))
     return notes
 
 
-def _fewer_seeds_notes(known: pd.DataFrame) -> list[Note]:
+def _fewer_seeds_notes(comparison: Comparison, known: pd.DataFrame) -> list[Note]:
     """Return the note on rows whose intervals come from fewer seeds than those of other rows."""
     fewer = known[known["seeds"] < known["seeds"].max()].drop_duplicates("label")
     if fewer.empty:
@@ -114,7 +115,8 @@ def _fewer_seeds_notes(known: pd.DataFrame) -> list[Note]:
     rows = defaultdict(list)
     for label, values in zip(fewer["label"], fewer["values"], strict=True):
         rows[seeds_words(sorted(values))].append(label)
-    text = "; ".join(f"{', '.join(labels)}: {seeds}" for seeds, labels in rows.items())
+    names = comparison.names
+    text = "; ".join(f"{names.listed(labels)}: {seeds}" for seeds, labels in rows.items())
     if (fewer["seeds"] == 1).any():
         text += (
             ". An interval from one seed covers other images for this source model only, so it "
@@ -144,7 +146,7 @@ def bold_notes(comparison: Comparison, *, images: bool = True) -> list[Note]:
     reference = yardstick(comparison)
     if reference is None:
         return []
-    name = "Base" if reference == BASE else f"`{reference}`"
+    name = comparison.names.of(reference)
     alone = "" if images else " over seeds alone, which share the images"
     text = (
         f"bold numbers are better than {name}, and numbers with ▼ are worse: the 95 % interval of "
@@ -160,7 +162,8 @@ def _unmoved_notes(comparison: Comparison, still: Collection[str]) -> list[Note]
     labels = [label for label in comparison.labels if label in still and label != comparison.base]
     if not labels:
         return []
-    text = f"{', '.join(labels)}: the scores are equal from step 1 on, so there is no best step"
+    names = comparison.names.listed(labels)
+    text = f"{names}: the scores are equal from step 1 on, so there is no best step"
     return [Note("Unmoved", text)]
 
 

@@ -58,14 +58,15 @@ def seeds_note(comparison: Comparison) -> Note:
 def missing_cells(comparison: Comparison) -> list[str]:
     """Return a text per reason for the cells without numbers, with their rows and seeds.
 
-    Examples: 'tent, seed 1: diverged: loss not finite at step 3'; 'base, seed 0; tent, seeds 0, 1:
+    Examples: 'TENT, seed 1: diverged: loss not finite at step 3'; 'Base, seed 0; TENT, seeds 0, 1:
     failed: KeyError ... (traceback in FOLDER/attempts.json)'.
     """
     seeds: dict[tuple[str, str], dict[str, list[int]]] = {}
     folders: dict[tuple[str, str], str] = {}
     for cell in named_rows(comparison.missing):
         cause = (cell.state, cell.reason)
-        seeds.setdefault(cause, defaultdict(list))[cell.label].append(cell.seed)
+        name = comparison.names.of(cell.label)
+        seeds.setdefault(cause, defaultdict(list))[name].append(cell.seed)
         folders.setdefault(cause, cell.folder)
     return [_missing(*cause, seeds=found, folder=folders[cause]) for cause, found in seeds.items()]
 
@@ -85,7 +86,7 @@ def seeds_words(numbers: list[int]) -> str:
 def optimisers(comparison: Comparison) -> list[str]:
     """Return a text per optimiser, with the rows that use it.
 
-    Example: 'tent, tipi: SGD, learning rate 2e-05'.
+    Example: 'TENT, TIPI: SGD, learning rate 2e-05'.
     """
     users: dict[str, list[str]] = defaultdict(list)
     done = comparison.done
@@ -93,7 +94,7 @@ def optimisers(comparison: Comparison) -> list[str]:
         words = describe_optimiser(cell.manifest.get("optimiser") or {})
         if cell.control == "frozen":
             words += ", run with learning rate 0 (frozen control)"
-        users[words].append(cell.label)
+        users[words].append(comparison.names.of(cell.label))
     return [f"{', '.join(_distinct(labels))}: {words}" for words, labels in users.items()]
 
 
@@ -158,10 +159,10 @@ def _images(comparison: Comparison) -> list[Note]:
 
 
 def _own_source_models(comparison: Comparison) -> list[str]:
-    """Return the labels of the rows whose source model is not the common one."""
+    """Return the names of the rows whose source model is not the common one."""
     cells = comparison.cells
     own = cells["manifest"].map(lambda manifest: manifest.get("source_model") or "base") != "base"
-    return _distinct(cells.loc[own, "label"])
+    return _distinct(map(comparison.names.of, cells.loc[own, "label"]))
 
 
 def _no_base(comparison: Comparison) -> list[Note]:

@@ -67,7 +67,7 @@ def sync_notes(comparison: Comparison, found: pd.DataFrame, observed: pd.DataFra
     if not comparison.protocol.starts_from_source:
         notes.append(_step_zero(comparison))
     several = observed[observed["steps"] > 1]
-    return notes + _step_notes(observed) + _flat_notes(several, set(comparison.tasks))
+    return notes + _step_notes(comparison, observed) + _flat_notes(comparison, several)
 
 
 def _step_zero(comparison: Comparison) -> Note:
@@ -79,11 +79,11 @@ def _step_zero(comparison: Comparison) -> Note:
     return Note("Step 0", text)
 
 
-def _step_notes(observed: pd.DataFrame) -> list[Note]:
+def _step_notes(comparison: Comparison, observed: pd.DataFrame) -> list[Note]:
     """Return notes on rows of one step, and on rows that differ in their number of steps."""
     labels: dict[int, list[str]] = {}
     for label, steps in observed.groupby("label", sort=False)["steps"].max().items():
-        labels.setdefault(int(steps), []).append(str(label))
+        labels.setdefault(int(steps), []).append(comparison.names.of(str(label)))
     notes = []
     if 1 in labels:
         text = f"{', '.join(labels[1])}: a single step is not a curve to measure"
@@ -103,22 +103,23 @@ def _different_steps(labels: dict[int, list[str]]) -> Note:
     return Note("Number of steps", text)
 
 
-def _flat_notes(observed: pd.DataFrame, tasks: set[str]) -> list[Note]:
+def _flat_notes(comparison: Comparison, observed: pd.DataFrame) -> list[Note]:
     """Return notes on rows in which all tasks, or some, are flat."""
+    tasks, names = set(comparison.tasks), comparison.names
     still: list[str] = []
     partly: dict[tuple[str, ...], list[str]] = {}
     for label, seeds in observed.groupby("label", sort=False)["flat"]:
         flat = [set(own) for own in seeds]
         if all(own == tasks for own in flat):
             still.append(str(label))
-        elif names := tuple(sorted(set.union(*flat))):
-            partly.setdefault(names, []).append(str(label))
+        elif some := tuple(sorted(set.union(*flat))):
+            partly.setdefault(some, []).append(str(label))
     notes = []
     if still:
-        text = f"{', '.join(still)}: no task changes by more than {_percent()}"
+        text = f"{names.listed(still)}: no task changes by more than {_percent()}"
         notes.append(Note("Dash", text))
     if partly:
-        rows = "; ".join(f"{', '.join(names)} of {', '.join(partly[names])}" for names in partly)
+        rows = "; ".join(f"{', '.join(some)} of {names.listed(partly[some])}" for some in partly)
         text = (
             f"{rows}: changes by at most {_percent()} in at least one seed. SV, DTW and CS leave "
             "it out there"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.rate_maps import RateMap
 from ttt_bench.stats.step_rules import DELTA
 
@@ -51,7 +52,12 @@ def figure(one: RateMap, subtitle: str) -> Figure:
         for ax in axes[len(names) :]:
             ax.set_axis_off()
         shown.legend(handles=_handles(one), loc="outside lower center", ncols=3, frameon=False)
-        shown.suptitle(f"{one.method} on {one.pair}\n{subtitle}", x=0.01, ha="left", fontsize=9)
+        shown.suptitle(
+            f"{PROPER_NAMES.of(one.method)} on {one.pair}\n{subtitle}",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
         shown.draw_without_rendering()
     return shown
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ttt_bench.designs.rates import DECIMALS, TOLERANCE
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.rate_maps import MARGIN, RateMap
 
 _PEAKS = (
@@ -140,7 +141,7 @@ def _quantities(one: RateMap) -> tuple[str, ...]:
 
 def _peak_section(one: RateMap) -> Section:
     rows = tuple(_peak_row(one, quantity) for quantity in _quantities(one))
-    return Section(key=one.method, heading=one.method, rows=rows)
+    return Section(key=one.method, heading=PROPER_NAMES.of(one.method), rows=rows)
 
 
 def _peak_row(one: RateMap, quantity: str) -> Row:
@@ -173,7 +174,7 @@ def _summary_row(one: RateMap) -> Row:
         cells["plateau_low"] = f"{'≤ ' if plateau.open_low else ''}{plateau.low:g}"
         cells["plateau_high"] = f"{'≥ ' if plateau.open_high else ''}{plateau.high:g}"
         cells["plateau_decades"] = Number(mean=plateau.decades)
-    return Row(label=one.method, cells=cells)
+    return Row(label=one.method, title=PROPER_NAMES.of(one.method), cells=cells)
 
 
 def _without_scores(maps: Sequence[RateMap]) -> list[Note]:
@@ -181,7 +182,7 @@ def _without_scores(maps: Sequence[RateMap]) -> list[Note]:
     frame = grid_frame(maps)
     lacking = frame[frame["change_percent"].isna() & (frame["quantity"] == frame["quantity"][0])]
     points = [
-        f"{method} at {lr:g}, {steps} steps"
+        f"{PROPER_NAMES.of(method)} at {lr:g}, {steps} steps"
         for method, lr, steps in zip(
             lacking["method"], lacking["lr"], lacking["steps"], strict=True
         )

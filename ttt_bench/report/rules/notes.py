@@ -9,6 +9,7 @@ from ttt_bench.analysis.regret import held_out
 from ttt_bench.report.notes.reading import interval_notes
 from ttt_bench.report.notes.run import others_notes
 from ttt_bench.report.tables import Note
+from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.cross_fitting import FOLDS, PARTITIONS
 from ttt_bench.stats.step_rules import FIXED, ORACLE, StepRule, all_rules
 
@@ -37,7 +38,7 @@ def rules_notes(
         REGRET,
         *_held_out_notes(evidence, labels),
         *interval_notes(comparison, fixed[fixed["label"].isin(labels)]),
-        *_mean_notes(labels, shared),
+        *_mean_notes(comparison, labels, shared),
         *_absent_notes(evidence, rules, labels),
         *(Note("Left out", problem) for problem in all_rules().problems),
         *others_notes(comparison),
@@ -71,11 +72,11 @@ def _held_out_notes(evidence: Evidence, labels: Sequence[str]) -> list[Note]:
     return [Note("Oracle, held out", text)]
 
 
-def _mean_notes(labels: Sequence[str], shared: Sequence[str]) -> list[Note]:
+def _mean_notes(comparison: Comparison, labels: Sequence[str], shared: Sequence[str]) -> list[Note]:
     without = [label for label in labels if label not in shared]
     if len(shared) < 2 or not without:
         return []
-    text = f"over rows with a step under every rule; without {', '.join(without)}"
+    text = f"over rows with a step under every rule; without {comparison.names.listed(without)}"
     return [Note("Mean regret", text)]
 
 
@@ -83,13 +84,13 @@ def _absent_notes(
     evidence: Evidence, rules: Sequence[StepRule], labels: Sequence[str]
 ) -> list[Note]:
     """Return a note per rule under which some rows, or all, have no step."""
-    shown = {rule.name for rule in rules}
+    shown, names = {rule.name for rule in rules}, evidence.comparison.names
     notes = []
     for rule in evidence.rules:
         found = evidence.chosen[rule.name]
         absent = [label for label in labels if not found.rows(label)]
         if absent:
-            where = ", ".join(absent) if rule.name in shown else "any row, so it has no column"
+            where = names.listed(absent) if rule.name in shown else "any row, so it has no column"
             needs = f". It needs {rule.needs}" if rule.needs else ""
             notes.append(Note("No step", f"under *{rule.heading}* for {where}{needs}"))
     return notes

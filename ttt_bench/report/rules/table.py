@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ttt_bench.report.columns import number, with_interval
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.rules.notes import rules_notes
 from ttt_bench.report.tables import DASH, Cell, Column, Number, Row, Section, Table
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.step_rules import DELTA, ORACLE, StepRule
 from ttt_bench.stats.summary import STEP, still_labels
 
@@ -38,10 +40,11 @@ def rules_table(evidence: Evidence) -> Table | None:
     rules = [*compared_rules(evidence), ORACLE]
     found = regrets(evidence)
     shared = _shared(found, labels, rules)
+    section = partial(_section, evidence.comparison.names)
     sections = (
-        _section(DELTA, "Delta_TTT", "percent", _deltas(evidence, labels, rules)),
-        _section(STEP, "chosen step", "mean over seeds", _steps(evidence, labels, rules)),
-        _section(
+        section(DELTA, "Delta_TTT", "percent", _deltas(evidence, labels, rules)),
+        section(STEP, "chosen step", "mean over seeds", _steps(evidence, labels, rules)),
+        section(
             REGRET,
             "regret",
             "Delta_TTT of the oracle minus that of the rule, in points",
@@ -71,8 +74,10 @@ def _head(heading: str) -> tuple[str, ...]:
     return (first, rest) if rest else (first,)
 
 
-def _section(key: str, heading: str, detail: str, rows: Cells) -> Section:
-    shown = tuple(Row(label=label, cells=cells) for label, cells in rows.items())
+def _section(names: MethodNames, key: str, heading: str, detail: str, rows: Cells) -> Section:
+    shown = tuple(
+        Row(label=label, title=names.of(label), cells=cells) for label, cells in rows.items()
+    )
     return Section(key=key, heading=heading, rows=shown, detail=detail)
 
 

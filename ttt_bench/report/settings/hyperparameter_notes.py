@@ -64,7 +64,7 @@ def _shared(
 
 
 def _still(rows: Sequence[Settings]) -> list[Note]:
-    still = [row.label for row in rows if not row.adapts]
+    still = [row.title for row in rows if not row.adapts]
     text = f"{', '.join(still)}: no parameter is updated, so optimiser and steps do not apply"
     return [Note("Not adapted", text)] if still else []
 
@@ -81,7 +81,7 @@ def _options(rows: Sequence[Settings], common: Mapping[str, Any]) -> Iterator[No
         first, *others = (row for row in rows if row.method == method)
         own = {name: value for name, value in first.options.items() if name not in common}
         texts = [listed(own), *(_changed(row, first) for row in others), _stated(method)]
-        yield from joined(f"Options of {first.label}", list(filter(None, texts)), "; ")
+        yield from joined(f"Options of {first.title}", list(filter(None, texts)), "; ")
 
 
 def _changed(row: Settings, first: Settings) -> str:
@@ -89,7 +89,7 @@ def _changed(row: Settings, first: Settings) -> str:
     changed = {
         name: value for name, value in row.options.items() if first.options.get(name) != value
     }
-    return f"{row.label}: {listed(changed)}" if changed else ""
+    return f"{row.title}: {listed(changed)}" if changed else ""
 
 
 def _stated(method: str) -> str:
@@ -125,7 +125,7 @@ def _published(rows: Sequence[Settings]) -> list[Note]:
     groups: dict[str, list[str]] = {}
     for row in rows:
         if found := differing(row):
-            groups.setdefault(_difference(row, found), []).append(row.label)
+            groups.setdefault(_difference(row, found), []).append(row.title)
     notes = [Note(f"Differs {MARK}", f"{', '.join(who)}: {what}") for what, who in groups.items()]
     return [Note("Published", text), *notes]
 

@@ -70,7 +70,8 @@ def _measured(rows: Sequence[Settings]) -> Section:
 def _row(row: Settings) -> Row:
     cells: dict[str, Cell] = {name: _text(value) for name, value in row.values.items()}
     cells[ALL.key] = json.dumps({**row.values, **row.options})
-    return Row(label=row.label, cells=cells, mark=MARK if differing(row) else "")
+    mark = MARK if differing(row) else ""
+    return Row(label=row.label, title=row.title, cells=cells, mark=mark)
 
 
 def _published(published: Mapping[str, str]) -> Section:

@@ -21,12 +21,14 @@ class Counted:
     """The numbers of parameters of one row.
 
     Attributes:
-        label: name of the row.
+        label: name of the row in CSV.
+        title: name of the row in print.
         counts: `adapt.parameters.parameter_counts`; None if they are not known.
         published: the published total in millions, if there is one.
     """
 
     label: str
+    title: str
     counts: Mapping[str, Any] | None
     published: float | None = None
 
@@ -69,7 +71,12 @@ def _counted(comparison: Comparison) -> list[Counted]:
         counts = cell.manifest.get("parameters")
         if counts or cell.method not in known:
             key = (cell.method, tuple((counts or {}).values()))
-            own = Counted(label=cell.label, counts=counts, published=published_total(cell))
+            own = Counted(
+                label=cell.label,
+                title=comparison.names.of(cell.label),
+                counts=counts,
+                published=published_total(cell),
+            )
             found.setdefault(key, own)
     return list(found.values())
 
@@ -100,7 +107,7 @@ def _row(counted: Counted) -> Row:
     if published is not None and counts:
         share = counts["total"] / (published * MILLION) - 1
         cells["difference_percent"] = Number(mean=100 * share)
-    return Row(label=counted.label, cells=cells)
+    return Row(label=counted.label, title=counted.title, cells=cells)
 
 
 def _millions(count: int | None) -> Cell:
@@ -124,7 +131,7 @@ def _notes(rows: Sequence[Counted], *, published: bool) -> list[Note]:
             "tasks. The difference is that of the total to it"
         )
         notes.append(Note("Published", text))
-    unknown = [row.label for row in rows if not row.counts]
+    unknown = [row.title for row in rows if not row.counts]
     if unknown:
         text = (
             f"{', '.join(unknown)}: the cells do not state the numbers, because an earlier version "

@@ -18,7 +18,8 @@ class Settings:
     """The hyperparameters of one row.
 
     Attributes:
-        label: name of the row.
+        label: name of the row in CSV.
+        title: name of the row in print.
         method: name of the method.
         adapts: whether an optimiser updates parameters.
         values: settings of the optimiser that have an effect, `steps` and `batch`.
@@ -26,6 +27,7 @@ class Settings:
     """
 
     label: str
+    title: str
     method: str
     adapts: bool
     values: Mapping[str, Any]
@@ -38,7 +40,8 @@ def settings_of(comparison: Comparison) -> list[Settings]:
     for cell in named_rows(comparison.cells):
         if cell.state != "not_applicable":
             steps = cell.steps if cell.manifest.get("optimiser") else 0
-            found.setdefault((cell.method, cell.own, steps), _settings(cell))
+            title = comparison.names.of(cell.label)
+            found.setdefault((cell.method, cell.own, steps), _settings(cell, title))
     return list(found.values())
 
 
@@ -78,7 +81,7 @@ def _entry(option: tuple[str, Any]) -> tuple[str, str]:
     return name, repr(value)
 
 
-def _settings(cell: Any) -> Settings:
+def _settings(cell: Any, title: str) -> Settings:
     manifest = cell.manifest
     optimiser = manifest.get("optimiser") or {}
     steps = {"steps": cell.steps} if optimiser else {}
@@ -86,6 +89,7 @@ def _settings(cell: Any) -> Settings:
     values = {**_used(optimiser), **steps, **({} if batch is None else {"batch": batch})}
     return Settings(
         label=cell.label,
+        title=title,
         method=cell.method,
         adapts=bool(optimiser),
         values=values,

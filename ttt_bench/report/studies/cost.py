@@ -27,11 +27,13 @@ class _Subject:
     """A row of the table: a method of an arm.
 
     Attributes:
-        name: the row's name.
+        name: the row's name in CSV.
+        title: the row's name in print.
         cell: a cell of the method, with the columns of a comparison's cells.
     """
 
     name: str
+    title: str
     cell: Any
 
     @property
@@ -70,6 +72,7 @@ def cost_table(found: StudyResults, timings: Sequence[Measurement]) -> Table:
     counted = [
         Counted(
             label=one.name,
+            title=one.title,
             counts=one.cell.manifest.get("parameters"),
             published=published_total(one.cell),
         )
@@ -95,7 +98,7 @@ def _subjects(arm: ArmResults) -> Iterator[_Subject]:
     cells = arm.evidence.comparison.cells
     for label in arm.labels:
         first = next(iter(named_rows(cells[cells["label"] == label])))
-        yield _Subject(name=arm.row_name(label), cell=first)
+        yield _Subject(name=arm.row_name(label), title=arm.row_title(label), cell=first)
 
 
 def _times(subjects: Sequence[_Subject], timings: Sequence[Measurement]) -> dict[str, Measurement]:

@@ -16,6 +16,7 @@ from ttt_bench.analysis.studies import StudyResults
 from ttt_bench.report.figures.curves import heading
 from ttt_bench.report.figures.drawing import laid_out, look, panels
 from ttt_bench.report.figures.line_styles import Style, method_styles
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.results.published import for_pair
 from ttt_bench.stats.comparison import Key
 from ttt_bench.stats.step_rules import DELTA, FIXED
@@ -75,10 +76,11 @@ def axis_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
     assert found.study.axis is not None
     names = [name for name in (*TASKS, DELTA) if name in set(frame["quantity"])]
     styles = method_styles(list(dict.fromkeys(frame["method"])))
+    names = found.comparisons[0].names
     with look():
         shown, axes = panels(len(names), HEIGHT)
         for ax, name in zip(axes, names, strict=False):
-            _draw(ax, frame[frame["quantity"] == name], styles)
+            _draw(ax, frame[frame["quantity"] == name], styles, names)
             _label(ax, heading(name), found.study.axis.name)
         _add_legend(shown, axes[len(names) - 1], axes[len(names) :])
         return laid_out(shown)
@@ -101,7 +103,7 @@ def _add_legend(shown: Figure, last: Axes, free: Sequence[Axes]) -> None:
         shown.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False)
 
 
-def _draw(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
+def _draw(ax: Axes, values: pd.DataFrame, styles: dict[str, Style], names: MethodNames) -> None:
     apart = DODGE * (values["value"].max() - values["value"].min())
     moved = [method for method in styles if method != BASE]
     for method, style in styles.items():
@@ -110,19 +112,24 @@ def _draw(ax: Axes, values: pd.DataFrame, styles: dict[str, Style]) -> None:
         if own.empty:
             continue
         shift = apart * (moved.index(method) - (len(moved) - 1) / 2) if method in moved else 0.0
-        _draw_method(ax, own.assign(value=own["value"] + shift), method, style)
+        own = own.assign(value=own["value"] + shift)
+        _draw_method(ax, own, names.of(method), style)
+        if method != BASE:
+            _draw_intervals(ax, own, names.of(method), style)
     ax.set_ylim(*_limits(values))
 
 
-def _draw_method(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> None:
-    ax.plot(own["value"], own["mean"], label=method, linewidth=1.2, markersize=3.5, **style)
-    if method == BASE:
-        return
+def _draw_method(ax: Axes, own: pd.DataFrame, name: str, style: Style) -> None:
+    ax.plot(own["value"], own["mean"], label=name, linewidth=1.2, markersize=3.5, **style)
+
+
+def _draw_intervals(ax: Axes, own: pd.DataFrame, name: str, style: Style) -> None:
+    """Draw the intervals of a method, and its published numbers if there are any."""
     known = own[own["low"].notna()]
     ax.vlines(known["value"], known["low"], known["high"], color=style["color"], linewidth=0.8)
     printed = own[own["published"].notna()]
     if len(printed):
-        _draw_published(ax, printed, method, style)
+        _draw_published(ax, printed, name, style)
 
 
 def _limits(values: pd.DataFrame) -> tuple[float, float]:
@@ -134,7 +141,7 @@ def _limits(values: pd.DataFrame) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def _draw_published(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> None:
+def _draw_published(ax: Axes, own: pd.DataFrame, name: str, style: Style) -> None:
     ax.plot(
         own["value"],
         own["published"],
@@ -143,5 +150,5 @@ def _draw_published(ax: Axes, own: pd.DataFrame, method: str, style: Style) -> N
         markersize=5,
         markerfacecolor="none",
         markeredgecolor=style["color"],
-        label=f"{method},\npublished",
+        label=f"{name},\npublished",
     )

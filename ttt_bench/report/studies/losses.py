@@ -40,11 +40,11 @@ DEFINITION = Note(
 def losses_frame(found: StudyResults) -> pd.DataFrame:
     """Return the losses: one row per row of the study and seed.
 
-    Columns `value, row, seed, first, last`: the loss before the first and before the last update,
-    means over batches.
+    Columns `value, row, title, seed, first, last`: the loss before the first and before the last
+    update, means over batches. `title` is the row's name in print.
     """
     rows = [row for arm in found.arms for row in _rows(found, arm.arm.label)]
-    return pd.DataFrame(rows, columns=["value", "row", "seed", "first", "last"])
+    return pd.DataFrame(rows, columns=["value", "row", "title", "seed", "first", "last"])
 
 
 def _rows(found: StudyResults, label: str) -> Iterator[tuple[object, ...]]:
@@ -53,7 +53,7 @@ def _rows(found: StudyResults, label: str) -> Iterator[tuple[object, ...]]:
         return
     for (own, seed), (first, last) in cell_losses(arm.evidence).items():
         if own in arm.labels:
-            yield arm.arm.value, arm.row_name(own), seed, first, last
+            yield arm.arm.value, arm.row_name(own), arm.row_title(own), seed, first, last
 
 
 def cell_losses(evidence: Evidence) -> dict[tuple[str, int], tuple[float, float]]:
@@ -101,7 +101,7 @@ def _row(name: object, own: pd.DataFrame) -> Row:
     }
     change = 100 * (own["last"] / own["first"] - 1)
     cells["loss_change_percent"] = Number(mean=change.mean(), sd=_spread(change))
-    return Row(label=str(name), cells=dict(cells))
+    return Row(label=str(name), title=str(own["title"].iloc[0]), cells=dict(cells))
 
 
 def _spread(values: pd.Series) -> float | None:

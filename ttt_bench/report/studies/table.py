@@ -109,15 +109,16 @@ def _published_rows(found: StudyResults, means: pd.DataFrame) -> Iterator[Row | 
         published = PublishedRows.of(comparison)
         if comparison.key not in done and comparison.base is not None:
             base = published.row(comparison.base)
-            yield published.printed("base", [base]) if base else None
+            title = comparison.names.of("base")
+            yield published.printed("base", title, [base]) if base else None
         done.add(comparison.key)
         for label in arm.labels:
             row = published.row(label)
             if row is not None:
-                yield published.printed(arm.row_name(label), [row])
+                yield published.printed(arm.row_name(label), arm.row_title(label), [row])
                 singles += [row] if arm.row_name(label) in alone.values() else []
         if len(singles) == len(alone) > 1:
-            yield published.printed(TOGETHER, singles)
+            yield published.printed(TOGETHER, TOGETHER, singles)
             singles = []
 
 
@@ -134,22 +135,33 @@ def _rows(found: StudyResults, rule: StepRule, means: pd.DataFrame) -> Iterator[
             continue
         if arm.evidence.comparison.key not in done:
             done.add(arm.evidence.comparison.key)
-            label = f"{arm.arm.label}: base" if several else "base"
-            yield from _base_row(arm.evidence, rule, label)
+            yield from _base_row(arm.evidence, rule, f"{arm.arm.label}: " if several else "")
         for label in arm.labels:
             own = means[(means["arm"] == arm.arm.label) & (means["label"] == label)]
             if len(own):
-                yield Row(label=arm.row_name(label), cells=_cells(arm, rule, label, own))
+                yield Row(
+                    label=arm.row_name(label),
+                    title=arm.row_title(label),
+                    cells=_cells(arm, rule, label, own),
+                )
     yield from _summary(found, rule, means)
 
 
-def _base_row(evidence: Evidence, rule: StepRule, label: str) -> Iterator[Row]:
-    """Yield the row of Base, if it has numbers."""
+def _base_row(evidence: Evidence, rule: StepRule, arm: str) -> Iterator[Row]:
+    """Yield the row of Base, if it has numbers.
+
+    Args:
+        arm: what its name begins with.
+    """
     means = evidence.estimates(rule.name)
     own = means[means["label"] == evidence.comparison.base]
     own = own[own["quantity"].isin(list(TASKS))]
     if len(own):
-        yield Row(label=label, cells={**_numbers(own), DELTA_KEY: Number(mean=0.0)})
+        yield Row(
+            label=f"{arm}base",
+            title=f"{arm}{evidence.comparison.names.of('base')}",
+            cells={**_numbers(own), DELTA_KEY: Number(mean=0.0)},
+        )
 
 
 def _numbers(own: pd.DataFrame) -> dict[str, Cell]:

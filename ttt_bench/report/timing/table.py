@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ttt_bench.report.formats.sections import FurtherSection, Part
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.report.timing.shape import REFERENCE, Shape, ratios, seconds_of, shapes
 from ttt_bench.results.measurements import Measurement
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.published import ARCHITECTURE, TIMING_DEVICE, published_seconds
 from ttt_bench.results.timings import (
     NSTEPS,
@@ -34,19 +36,26 @@ UNSETTLED = "~"
 """Mark of times whose quartiles are not within 5 % of the median."""
 
 
-def timing_sections(found: Sequence[Measurement]) -> list[FurtherSection]:
-    """Return a section per group of timings on one device and of one size."""
+def timing_sections(
+    found: Sequence[Measurement], names: MethodNames = PROPER_NAMES
+) -> list[FurtherSection]:
+    """Return a section per group of timings on one device and of one size.
+
+    Args:
+        found: the timings.
+        names: the printed names of methods.
+    """
     sections = []
     for number, own in enumerate(groups(found).values()):
         ordered = sorted(own, key=lambda one: method_rank(str(one.manifest["method"])))
         suffix = f"-{number + 1}" if number else ""
-        sections.append(_section(ordered, f"timing{suffix}"))
+        sections.append(_section(ordered, f"timing{suffix}", names))
     return sections
 
 
-def _section(found: Sequence[Measurement], slug: str) -> FurtherSection:
+def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> FurtherSection:
     subtitle = _subtitle(found[0])
-    table = timing_table(found, subtitle)
+    table = timing_table(found, subtitle, names)
     return FurtherSection(
         slug=slug,
         title=table.title,
@@ -74,12 +83,15 @@ def _architecture(about: Mapping[str, Any]) -> str:
     return str(about.get("architecture", ARCHITECTURE))
 
 
-def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:
+def timing_table(
+    found: Sequence[Measurement], subtitle: str, names: MethodNames = PROPER_NAMES
+) -> Table:
     """Return the table of timings on one device.
 
     Args:
         found: one measurement per method.
         subtitle: device and sizes.
+        names: the printed names of methods.
     """
     published = published_seconds(_architecture(found[0].manifest))
     every = [whole(one) for one in found]
@@ -88,28 +100,34 @@ def timing_table(found: Sequence[Measurement], subtitle: str) -> Table:
     return Table(
         title="Inference time",
         subtitle=subtitle,
-        columns=tuple(_columns(found, phases)),
+        columns=tuple(_columns(found, phases, names.of(REFERENCE))),
         sections=(
             Section(
                 key="measured",
                 heading="median seconds per batch",
-                rows=tuple(_row(one, found, published) for one in found),
+                rows=tuple(_titled(_row(one, found, published), names) for one in found),
             ),
         ),
-        notes=tuple(_notes(found, shapes(found, published))),
+        notes=tuple(_notes(found, shapes(found, published), names)),
     )
 
 
-def _columns(found: Sequence[Measurement], phases: Sequence[str]) -> Iterator[Column]:
+def _titled(row: Row, names: MethodNames) -> Row:
+    return replace(row, title=names.of(row.label))
+
+
+def _columns(
+    found: Sequence[Measurement], phases: Sequence[str], reference: str
+) -> Iterator[Column]:
     for phase in phases:
         yield Column(key=f"{phase}_seconds", head=HEADS[phase], decimals=3, intervals=True)
     yield Column(key="published_seconds", head=("published", "s"), decimals=4)
     for phase in phases:
         if phase != RESET:
-            head = (HEADS[phase][0], f"/ {REFERENCE}")
+            head = (HEADS[phase][0], f"/ {reference}")
             yield Column(key=f"{phase}_over_{REFERENCE}", head=head, secondary=True)
     yield Column(
-        key=f"published_over_{REFERENCE}", head=("published", f"/ {REFERENCE}"), secondary=True
+        key=f"published_over_{REFERENCE}", head=("published", f"/ {reference}"), secondary=True
     )
     yield Column(key="step_gflop", head=("GFLOP", "of a step"), decimals=1, secondary=True)
     yield Column(key="step_gflop_per_second", head=("GFLOP/s",), decimals=1, secondary=True)
@@ -167,15 +185,17 @@ def _cell(key: str, value: float | None) -> dict[str, Cell]:
     return {} if value is None else {key: Number(mean=value)}
 
 
-def _notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Note]:
+def _notes(
+    found: Sequence[Measurement], shown: Sequence[Shape], names: MethodNames
+) -> Iterator[Note]:
     phases = "; ".join(f"{HEADS[phase][0]}: {words}" for phase, words in PHASES.items())
     yield Note(
         "Phases",
         f"{phases}. Median over repetitions, in brackets the quartiles. Random images and "
         "untrained weights, on which times do not depend",
     )
-    yield from mark_notes(found)
-    yield from _published_notes(found, shown)
+    yield from mark_notes(found, names)
+    yield from _published_notes(shown, names.of(REFERENCE))
     yield Note(
         "FLOPs",
         "of one step, forward and backward, as torch.utils.flop_counter counts them: convolutions, "
@@ -187,30 +207,30 @@ def _notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Not
     yield from _machine_notes(found)
 
 
-def mark_notes(found: Sequence[Measurement]) -> Iterator[Note]:
+def mark_notes(found: Sequence[Measurement], names: MethodNames = PROPER_NAMES) -> Iterator[Note]:
     """Yield the notes that explain the marks of times."""
     shorter = [one for one in found if _is_shorter(one)]
     if shorter:
-        names = ", ".join(
-            f"{one.manifest['method']} {measured_steps(one)} of {one.manifest['steps']}"
+        which = ", ".join(
+            f"{names.of(one.manifest['method'])} {measured_steps(one)} of {one.manifest['steps']}"
             for one in shorter
         )
         yield Note(
-            SHORTER, f"calculated from fewer steps, because all steps take too long here: {names}"
+            SHORTER, f"calculated from fewer steps, because all steps take too long here: {which}"
         )
     if any(not one.rows["settled"].all() for one in found):
         yield Note(UNSETTLED, "a quartile differs from the median by more than 5 %")
 
 
-def _published_notes(found: Sequence[Measurement], shown: Sequence[Shape]) -> Iterator[Note]:
+def _published_notes(shown: Sequence[Shape], reference: str) -> Iterator[Note]:
     yield Note(
         "Published",
         f"S4T, Table 6: seconds on an {TIMING_DEVICE} in batches of 8, ResNet-50; NC-TTT on "
         "MTI-Net: Table 3. The paper does not define its inference time, and another device has "
-        f"another scale, so that only ratios to {REFERENCE} can be compared",
+        f"another scale, so that only ratios to {reference} can be compared",
     )
     if not shown:
-        text = f"too few methods with published times were measured, or not {REFERENCE}"
+        text = f"too few methods with published times were measured, or not {reference}"
         yield Note("Nearest phase", text)
         return
     words = "; ".join(

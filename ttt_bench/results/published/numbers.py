@@ -24,7 +24,7 @@ ARCHITECTURE = "hypercolumn"
 STRONG_BASELINE = ("mti_net", "hrnet_w48")
 """Architecture and backbone of S4T's supplement, Table 3; the backbone is inferred."""
 STRONG_TABLE = ("S4T", "Table 3")
-STRONG_METHOD = "nc_ttt+mti_net"
+STRONG_METHOD, STRONG_NAME = "nc_ttt+mti_net", "NC-TTT on MTI-Net"
 """The method's name in that table, with its network."""
 
 

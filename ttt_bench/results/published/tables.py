@@ -13,6 +13,7 @@ from ttt_bench.results.published.numbers import (
     ARCHITECTURE,
     STRONG_BASELINE,
     STRONG_METHOD,
+    STRONG_NAME,
     STRONG_TABLE,
     PublishedNumber,
     printed,
@@ -50,7 +51,7 @@ STRONG_REMARK = (
     "S4T's Table 3 does not state the backbone of MTI-Net, nor how NC-TTT adapts it; HRNet-W48 is "
     "inferred from the number of parameters"
 )
-_NO_NOISE = "S4T, Table 2 prints Delta_TTT 34.89 for s4t without noise, where TR-TTT prints 34.94"
+_NO_NOISE = "S4T, Table 2 prints Delta_TTT 34.89 for S4T without noise, where TR-TTT prints 34.94"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +241,7 @@ def _strong_baseline(main: PublishedTable) -> PublishedTable | None:
         method=STRONG_METHOD.partition("+")[0],
         paper=paper,
         table=table,
-        name=STRONG_METHOD,
+        name=STRONG_NAME,
         delta=_delta(group),
         remark=STRONG_REMARK,
     )
