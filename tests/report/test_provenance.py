@@ -40,7 +40,7 @@ def test_entries_are_stated_once(tmp_path: Path) -> None:
         add_cell(tmp_path, "tent", gains(0, 1), config=f"t{seed}", seed=seed)
     add_cell(tmp_path, "norm", gains(0, 1), config="n0", manifest={"options": {"accumulate": True}})
     (comparison,) = compared(tmp_path)
-    found = provenance(comparison.cells)
+    found = provenance(comparison.cells, comparison.names)
     assert found.count == 3
     assert json.loads(found.shared)["preset"] == "quick"
     norm, tent = found.rows

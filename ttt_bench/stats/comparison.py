@@ -162,8 +162,8 @@ def comparisons(
         own=[own for _, own in split],
         wanted=cells["config"].isin(list(wanted)),
     )
-    names = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
-    groups = {Key(*map(str, key)): group for key, group in named.groupby(names, sort=True)}
+    choices = ["pair", "preset", "protocol", "data_variant", "hparams", "shared", "comparison"]
+    groups = {Key(*map(str, key)): group for key, group in named.groupby(choices, sort=True)}
     return [
         replace(_comparison(key, group, rows, names), others=_others(key, groups))
         for key, group in groups.items()
