@@ -40,11 +40,11 @@ def test_entries_are_stated_once(tmp_path: Path) -> None:
         add_cell(tmp_path, "tent", gains(0, 1), config=f"t{seed}", seed=seed)
     add_cell(tmp_path, "norm", gains(0, 1), config="n0", manifest={"options": {"accumulate": True}})
     (comparison,) = compared(tmp_path)
-    found = provenance(comparison.cells, comparison.names)
+    found = provenance(comparison.cells)
     assert found.count == 3
     assert json.loads(found.shared)["preset"] == "quick"
     norm, tent = found.rows
-    assert (norm.name, tent.name) == ("Norm", "TENT")
+    assert (norm.label, tent.label) == ("Norm", "TENT")
     assert json.loads(norm.shared)["options"] == {"accumulate": True}
     assert json.loads(tent.shared) == {"method": "tent"}
     assert [json.loads(text) for text in tent.cells.values()] == [{"seed": 0}, {"seed": 1}]

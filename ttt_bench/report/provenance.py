@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ttt_bench.report.frames import named_rows
-from ttt_bench.results.method_names import MethodNames
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
 INTEGRITY = ("files",)
 """Entries that only detect damage."""
@@ -21,13 +21,13 @@ class RowProvenance:
     """The manifests of the cells of a row.
 
     Attributes:
-        name: the printed name of the row.
+        label: the printed name of the row.
         shared: the entries that its cells share, and that other cells do not have, as JSON; empty
             without any.
         cells: name of each cell -> its other entries as JSON, empty without any.
     """
 
-    name: str
+    label: str
     shared: str
     cells: Mapping[str, str]
 
@@ -47,7 +47,7 @@ class Provenance:
     count: int
 
 
-def provenance(cells: pd.DataFrame, names: MethodNames) -> Provenance:
+def provenance(cells: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Provenance:
     """Return the manifests of cells.
 
     Args:
