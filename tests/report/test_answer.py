@@ -15,13 +15,14 @@ from ttt_bench.report.answer.facts import Facts, Value, facts_of
 from ttt_bench.report.answer.sentences import ONE_SEED, WITHOUT_BASE, WITHOUT_NORM, sentences
 
 
-def value(label: str, mean: float, verdict: int = OPEN, half: float = 0.5) -> Value:
-    return Value(label=label, mean=mean, low=mean - half, high=mean + half, verdict=verdict)
+def value(name: str, mean: float, verdict: int = OPEN, half: float = 0.5) -> Value:
+    return Value(name=name, mean=mean, low=mean - half, high=mean + half, verdict=verdict)
 
 
-NORM_ROW = value("norm", 10.9, half=2.0)
+NORM_ROW = value("Norm", 10.9, half=2.0)
 FACTS = Facts(
-    reference="norm",
+    reference="Norm",
+    own=NORM_ROW,
     deltas=(NORM_ROW, value("tent", 10.8)),
     differences=(
         value("tent", -0.1),
@@ -37,7 +38,7 @@ FACTS = Facts(
 
 def test_the_answer_states_what_is_shown_with_numbers_and_intervals() -> None:
     assert sentences(FACTS) == (
-        "No method is shown to be above norm at the fixed step (Delta_TTT 10.9 %, 95 % interval "
+        "No method is shown to be above Norm at the fixed step (Delta_TTT 10.9 %, 95 % interval "
         "8.9 to 12.9).",
         "actmad and ttt are shown to be below it, by 7.6 (7.1 to 8.1) and 1.7 (1.2 to 2.2) points.",
         "tent and s4t are not shown to differ from it.",
@@ -50,13 +51,13 @@ def test_the_answer_states_what_is_shown_with_numbers_and_intervals() -> None:
 def test_a_row_above_the_reference_is_named_first() -> None:
     above = replace(FACTS, differences=(value("s4t", 0.06, BETTER, half=0.03),), updates=())
     (only,) = sentences(above)
-    assert only.startswith("s4t is shown to be above norm at the fixed step (Delta_TTT 10.9 %")
+    assert only.startswith("s4t is shown to be above Norm at the fixed step (Delta_TTT 10.9 %")
     # with one digit the lower end would be 0
     assert only.endswith("by 0.06 (0.03 to 0.09) points.")
 
 
 def test_of_many_rows_only_the_largest_and_the_smallest_difference_has_a_number() -> None:
-    many = [value(name, -place, WORSE) for place, name in enumerate("abcde", 1)]
+    many = [value(letter, -place, WORSE) for place, letter in enumerate("abcde", 1)]
     text = sentences(replace(FACTS, differences=tuple(many)))[1]
     assert text.startswith("e, d, c, b and a are shown to be below it, by 5.0 (4.5 to 5.5) to 1.0")
 
@@ -73,7 +74,7 @@ def test_nothing_is_claimed_without_a_difference_that_is_shown() -> None:
 
 def test_the_answer_names_its_limits() -> None:
     assert sentences(replace(FACTS, seeds=1))[-1] == ONE_SEED
-    against_base = replace(FACTS, reference="base", updates=())
+    against_base = replace(FACTS, reference="Base", own=None, updates=())
     assert sentences(against_base)[0] == "No method is shown to be above Base at the fixed step."
     assert sentences(against_base)[-1] == WITHOUT_NORM
     assert sentences(replace(FACTS, reference=None)) == (WITHOUT_BASE,)
@@ -85,9 +86,9 @@ def test_the_answer_names_its_limits() -> None:
         "Without numbers: sar (diverged).",
         "Some seeds are missing from the means of tent (2 seeds failed).",
     )
-    nan = Value(label="norm", mean=3.0, low=math.nan, high=math.nan)
+    nan = Value(name="Norm", mean=3.0, low=math.nan, high=math.nan)
     (open_,) = sentences(replace(FACTS, deltas=(nan,)))
-    assert open_.endswith("so nothing is shown: the largest Delta_TTT is 3.0 % (norm).")
+    assert open_.endswith("so nothing is shown: the largest Delta_TTT is 3.0 % (Norm).")
 
 
 def _made(root: Path, percents: dict[str, float], seeds: int) -> Evidence:
@@ -104,15 +105,15 @@ def test_facts_have_the_verdicts_of_the_evidence(tmp_path: Path) -> None:
     add_cell(tmp_path, "sar", config="x", state="diverged", reason="not finite")
     evidence = Evidence(compared(tmp_path)[0])
     facts = facts_of(evidence)
-    assert (facts.reference, facts.seeds) == ("norm", 3)
-    assert {one.label: one.verdict for one in facts.differences} == {
-        "tent": OPEN,
-        "s4t": BETTER,
-        "ttt": WORSE,
+    assert (facts.reference, facts.seeds) == ("Norm", 3)
+    assert {one.name: one.verdict for one in facts.differences} == {
+        "TENT": OPEN,
+        "S4T": BETTER,
+        "TTT": WORSE,
     }
-    assert {one.label: round(one.mean, 6) for one in facts.differences}["s4t"] == 10
-    assert [one.label for one in facts.deltas] == ["norm", "tent", "ttt", "s4t"]
-    assert facts.missing == {"sar": "diverged"}
+    assert {one.name: round(one.mean, 6) for one in facts.differences}["S4T"] == 10
+    assert [one.name for one in facts.deltas] == ["Norm", "TENT", "TTT", "S4T"]
+    assert facts.missing == {"SAR": "diverged"}
 
 
 def test_one_seed_without_statistics_shows_nothing(tmp_path: Path) -> None:
@@ -120,11 +121,11 @@ def test_one_seed_without_statistics_shows_nothing(tmp_path: Path) -> None:
     facts = facts_of(evidence)
     assert [one.verdict for one in facts.differences] == [OPEN]
     (only,) = sentences(facts)
-    assert only.endswith("so nothing is shown: the largest Delta_TTT is 20.0 % (s4t).")
+    assert only.endswith("so nothing is shown: the largest Delta_TTT is 20.0 % (S4T).")
 
 
 def test_no_numbers_at_all(tmp_path: Path) -> None:
     add_cell(tmp_path, "tent", config="x", state="diverged", reason="not finite")
     (first, second) = answer(Evidence(compared(tmp_path)[0]))
     assert first == "No cell has numbers, so nothing is known about the methods."
-    assert second == "Without numbers: tent (diverged)."
+    assert second == "Without numbers: TENT (diverged)."

@@ -12,6 +12,7 @@ from ttt_bench.analysis.evidence import BASE, FROZEN, NORM, Evidence, controls
 from ttt_bench.analysis.verdicts import verdicts, yardstick
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.run import STATES
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA, FIXED
 
@@ -21,11 +22,12 @@ class Value:
     """A number of a row in percent or points, with its 95 % interval.
 
     Attributes:
+        name: the printed name of the row.
         low, high: the ends of the interval; NaN without one.
         verdict: whether a difference is shown (`analysis.verdicts`); 0 for other numbers.
     """
 
-    label: str
+    name: str
     mean: float
     low: float
     high: float
@@ -41,7 +43,8 @@ class Facts:
     """What the answer to a comparison states.
 
     Attributes:
-        reference: `norm`, or `base` if norm has no numbers, or None without both.
+        reference: the name of norm, or of Base if norm has no numbers; None without both.
+        own: Delta_TTT of norm; None if the reference is Base.
         deltas: Delta_TTT of each row that is neither Base nor a frozen control.
         differences: the difference in Delta_TTT of each of these rows to the reference.
         updates: the difference in Delta_TTT of each row to its frozen control.
@@ -54,6 +57,7 @@ class Facts:
     """
 
     reference: str | None
+    own: Value | None = None
     deltas: tuple[Value, ...] = ()
     differences: tuple[Value, ...] = ()
     updates: tuple[Value, ...] = ()
@@ -66,19 +70,21 @@ class Facts:
 
 def facts_of(evidence: Evidence) -> Facts:
     """Return the facts of a comparison."""
-    comparison = evidence.comparison
+    comparison, names = evidence.comparison, evidence.comparison.names
     if comparison.rows.empty:
         return Facts(reference=None, missing=_missing(comparison))
     reference = yardstick(comparison)
     estimates, found = evidence.all_estimates(), evidence.all_differences()
     found = found.assign(verdict=verdicts(found))
-    own, differences = (_kept(comparison, frame) for frame in (estimates, found))
-    to = {name: differences[differences["reference"] == name] for name in (BASE, NORM, FROZEN)}
+    estimates, found = _kept(comparison, estimates), _kept(comparison, found)
+    against = found[found["reference"] == reference]
+    of_norm = _values(estimates[estimates["label"] == NORM], names)
     return Facts(
-        reference=reference,
-        deltas=_values(own),
-        differences=() if reference is None else _values(to[reference]),
-        updates=_values(to[FROZEN]),
+        reference=None if reference is None else names.of(reference),
+        own=of_norm[0] if reference == NORM and of_norm else None,
+        deltas=_values(estimates, names),
+        differences=_values(against, names),
+        updates=_values(found[found["reference"] == FROZEN], names),
         seeds=comparison.rows["seed"].nunique(),
         images=int(comparison.rows["n"].max()),
         smoke=comparison.key.preset == "smoke",
@@ -94,12 +100,13 @@ def _kept(comparison: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[adapting & (frame["quantity"] == DELTA) & (frame["selection"] == FIXED.name)]
 
 
-def _values(frame: pd.DataFrame) -> tuple[Value, ...]:
-    numbers = ["mean", "low", "high"]
+def _values(frame: pd.DataFrame, names: MethodNames) -> tuple[Value, ...]:
     return tuple(
         Value(
-            label=str(row.label),
-            **{name: float(getattr(row, name)) for name in numbers},
+            name=names.of(row.label),
+            mean=float(row.mean),
+            low=float(row.low),
+            high=float(row.high),
             verdict=int(getattr(row, "verdict", 0)),
         )
         for row in named_rows(frame)
@@ -107,17 +114,19 @@ def _values(frame: pd.DataFrame) -> tuple[Value, ...]:
 
 
 def _missing(comparison: Comparison) -> dict[str, str]:
-    """Map each label without numbers to its states in words."""
+    """Map the name of each row without numbers to its states in words."""
     done = set(comparison.done["label"])
     lost = comparison.missing[~comparison.missing["label"].isin(done)]
-    return {str(label): _states(cells) for label, cells in lost.groupby("label", sort=False)}
+    groups = lost.groupby("label", sort=False)
+    return {comparison.names.of(str(label)): _states(cells) for label, cells in groups}
 
 
 def _incomplete(comparison: Comparison) -> dict[str, tuple[str, int]]:
-    """Map each label with numbers in some seeds to the states and the number of the others."""
+    """Map each row with numbers in some seeds to the states and the number of the others."""
     partly = comparison.missing[comparison.missing["label"].isin(comparison.done["label"])]
     groups = partly.groupby("label", sort=False)
-    return {str(label): (_states(cells), len(cells)) for label, cells in groups}
+    names = comparison.names
+    return {names.of(str(label)): (_states(cells), len(cells)) for label, cells in groups}
 
 
 def _states(cells: pd.DataFrame) -> str:

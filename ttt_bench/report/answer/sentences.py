@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ttt_bench.analysis.evidence import BASE, NORM
 from ttt_bench.analysis.verdicts import BETTER, OPEN, WORSE
 from ttt_bench.report.answer.facts import Facts, Value
 from ttt_bench.report.formats.cells import rounded
@@ -16,7 +15,7 @@ MOST_NUMBERS = 4
 MOST_DIGITS = 3
 """The largest number of digits after the point."""
 WITHOUT_NORM = (
-    "norm has no numbers, so it is not known what the statistics of a batch alone give; "
+    "Norm has no numbers, so it is not known what the statistics of a batch alone give; "
     "add it with the same command and --methods base,norm."
 )
 WITHOUT_BASE = (
@@ -60,7 +59,7 @@ def _compared(facts: Facts) -> Iterator[str]:
     """Yield the sentences on the differences to the reference."""
     name = _reference(facts)
     above, below, others = (_with(facts.differences, one) for one in (BETTER, WORSE, OPEN))
-    unit = "%" if facts.reference == BASE else "points"
+    unit = "%" if facts.own is None else "points"
     if above:
         yield f"{_shown(above)} above {name}, {_amounts(above, unit)}."
     elif facts.differences:
@@ -71,17 +70,14 @@ def _compared(facts: Facts) -> Iterator[str]:
         yield f"{_shown(below)} below it, {_amounts(below, unit)}."
     if others:
         yield f"{_names(others)} {_are(others)} not shown to differ from it."
-    if facts.reference == BASE:
+    if facts.own is None:
         yield WITHOUT_NORM
 
 
 def _reference(facts: Facts) -> str:
     """Return the name of the reference, with the Delta_TTT of norm."""
-    if facts.reference == BASE:
-        return "Base at the fixed step"
-    own = next((one for one in facts.deltas if one.label == NORM), None)
-    numbers = "" if own is None else f" (Delta_TTT {_number(own, '%')})"
-    return f"norm at the fixed step{numbers}"
+    numbers = "" if facts.own is None else f" (Delta_TTT {_number(facts.own, '%')})"
+    return f"{facts.reference} at the fixed step{numbers}"
 
 
 def _updates(facts: Facts) -> Iterator[str]:
@@ -99,12 +95,12 @@ def _updates(facts: Facts) -> Iterator[str]:
 def _gaps(facts: Facts) -> Iterator[str]:
     """Yield the sentences on rows without numbers, and on seeds without numbers."""
     if facts.missing:
-        rows = [f"{label} ({state})" for label, state in facts.missing.items()]
+        rows = [f"{name} ({state})" for name, state in facts.missing.items()]
         yield f"Without numbers: {_and(rows)}."
     if facts.incomplete:
         rows = [
-            f"{label} ({_counted(count, 'seed')} {state})"
-            for label, (state, count) in facts.incomplete.items()
+            f"{name} ({_counted(count, 'seed')} {state})"
+            for name, (state, count) in facts.incomplete.items()
         ]
         yield f"Some seeds are missing from the means of {_and(rows)}."
 
@@ -124,7 +120,7 @@ def _are(values: Sequence[Value]) -> str:
 
 
 def _names(values: Sequence[Value]) -> str:
-    return _and([one.label for one in values])
+    return _and([one.name for one in values])
 
 
 def _amounts(values: Sequence[Value], unit: str) -> str:
@@ -154,7 +150,7 @@ def _number(one: Value, unit: str) -> str:
 
 
 def _own(one: Value) -> str:
-    return f"{_number(one, '%')} ({one.label})"
+    return f"{_number(one, '%')} ({one.name})"
 
 
 def _digits(values: Sequence[Value]) -> int:
