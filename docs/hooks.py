@@ -7,13 +7,15 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from site_pages import links, repository
+from site_pages import links, navigation, reference, repository
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages that are not files of `docs`."""
-    for path, text in repository.pages(repository.ROOT).items():
+    """Add the pages that are not files of `docs`, to the site and to the navigation."""
+    generated = reference.pages()
+    for path, text in {**generated, **repository.pages(repository.ROOT, generated)}.items():
         files.append(File.generated(config, path, content=text))
+    config.nav = navigation.expanded(config.nav or [], generated)
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from site_pages.links import FILE_OF, FILES, linked_files, place_of
@@ -10,15 +11,21 @@ ROOT = Path(__file__).resolve().parents[2]
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".json": "json"}
 
 
-def pages(root: Path) -> dict[str, str]:
+def pages(root: Path, generated: Mapping[str, str]) -> dict[str, str]:
     """Return the pages that show files outside `docs`: path on the site -> Markdown.
 
     They are the README and the like, and a page per file or folder that any page links to.
+
+    Args:
+        root: the repository.
+        generated: the pages that are not files, path on the site -> Markdown.
     """
     named = {page: (root / path).read_text(encoding="utf-8") for page, path in FILE_OF.items()}
     written = {path.name: path.read_text(encoding="utf-8") for path in root.glob("docs/*.md")}
     linked = {
-        path for page, text in {**named, **written}.items() for path in linked_files(text, page)
+        path
+        for page, text in {**named, **written, **generated}.items()
+        for path in linked_files(text, page)
     }
     shown = {place: path for path in linked if (place := place_of(path)).startswith(f"{FILES}/")}
     files = {place: _shown(root, path) for place, path in shown.items() if (root / path).exists()}

@@ -62,7 +62,7 @@ def show_method(
         show([*card, *extra], ("field", "value"), title="", as_json=True)
         return
     show(card, ("field", "value"), title=name, as_json=False)
-    columns = ("option", "paper", "original", "meaning", "citation")
+    columns = ("option", "paper", "original", "range", "meaning", "citation")
     show(options, columns, title="options and settings", as_json=False)
     stdout.print(
         f"Set an option with --set {name}.OPTION=VALUE; "

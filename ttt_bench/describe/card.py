@@ -13,6 +13,7 @@ from ttt_bench.adapter import (
     Hparams,
     Needs,
     Norm,
+    Optimiser,
     Phase,
     Plan,
     Quirk,
@@ -22,6 +23,7 @@ from ttt_bench.adapter import (
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.describe.ranges import ranges
 from ttt_bench.model.architecture import resolved_model
 from ttt_bench.model.weights import initial_weights
 from ttt_bench.network import STAGES, Net, Network
@@ -53,6 +55,7 @@ _OPTIMISER_WORDS = {
     "lr_per_sample": "whether lr is multiplied by the number of images of the current batch",
     "steps": "adaptation steps per batch",
 }
+_STEPS_RANGE = "integer > 0"
 
 
 @fixed_process()
@@ -98,6 +101,8 @@ def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict
 def option_rows(name: str) -> list[dict[str, str]]:
     """Return a method's settings: one row per setting, with both hyperparameter sets' values.
 
+    `range` is the values that are allowed.
+
     Raises:
         BenchError: The method is unknown or invalid.
     """
@@ -105,12 +110,14 @@ def option_rows(name: str) -> list[dict[str, str]]:
     paper, original = _values(method.paper), _values(method.original)
     shaped = "model" if trains_on_source(method()) else "statistics"
     fields = method.Options.model_fields
+    of_optimiser, of_options = ranges(Optimiser), ranges(method.Options)
     return [
         *(
             {
                 "option": key,
                 "paper": str(value),
                 "original": str(original[key]),
+                "range": of_optimiser.get(key, _STEPS_RANGE),
                 "meaning": _OPTIMISER_WORDS[key],
                 "citation": "see --hparams above",
             }
@@ -122,6 +129,7 @@ def option_rows(name: str) -> list[dict[str, str]]:
                 "option": key,
                 "paper": str(paper.get(key, field.get_default())),
                 "original": str(original.get(key, field.get_default())),
+                "range": of_options[key],
                 **_option_words(field, shaped),
             }
             for key, field in fields.items()
