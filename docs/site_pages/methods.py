@@ -46,6 +46,7 @@ def _method_page(name: str) -> str:
     card = card_rows(name)
     quirks = [row["value"] for row in card if row["field"] == "quirk"]
     parts = [
+        f"---\ntitle: {method.card.title.partition(':')[0]}\n---",
         f"# {method.card.title}",
         docstring(inspect.getdoc(sys.modules[method.__module__]) or ""),
         "## Card",

@@ -29,8 +29,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 _TEXT = """\
 # Settings of a run
 
-A setting of the table is an option of `ttt-bench run`, an entry of a config file (`--config`) and
-an argument of `ttt_bench.run`, by the same name.
+A setting of the table is an entry of a config file (`--config`), an argument of `ttt_bench.run` and
+an option of `ttt-bench run`: `data_root` is `--data-root`.
 
 {fields}
 
@@ -51,19 +51,15 @@ adapt: [`smoke.toml`](../../ttt_bench/config/presets/smoke.toml),
 def page() -> str:
     """Return the page in Markdown."""
     fields = [
-        {"setting": name, "option": f"`--{name.replace('_', '-')}`", "meaning": _option_text(name)}
+        {"setting": name, "meaning": field_option(name).help}
         for name in Request.model_fields
-        if name != "label_spaces"
+        if name != "label_spaces"  # no option
     ]
     presets = {name: resolve_preset(name, {}) for name in PRESETS}
     return _TEXT.format(
-        fields=table(fields, ("setting", "option", "meaning"), code="setting"),
+        fields=table(fields, ("setting", "meaning"), code="setting"),
         presets=table(_preset_rows(presets), ("setting", *PRESETS, "meaning"), code="setting"),
     )
-
-
-def _option_text(name: str) -> str:
-    return str(field_option(name).help)
 
 
 def _preset_rows(presets: dict[str, Preset]) -> Iterator[dict[str, Any]]:
