@@ -32,7 +32,7 @@ class RowProvenance:
     cells: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """The manifests of all cells of a comparison.
 
@@ -40,11 +40,13 @@ class Provenance:
         shared: the entries that all cells share, as JSON.
         rows: the others, by row.
         count: number of cells.
+        done: number of cells with numbers.
     """
 
     shared: str
     rows: tuple[RowProvenance, ...]
     count: int
+    done: int
 
 
 def provenance(cells: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Provenance:
@@ -59,8 +61,13 @@ def provenance(cells: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Proven
     own_entries = pd.Series([rest(one, shared) for one in manifests], cells.index, dtype=object)
     others = cells.assign(manifest=own_entries)
     by_label = others.groupby("label", sort=False)
-    rows = [_row(names.of(str(label)), own) for label, own in by_label]
-    return Provenance(_text(shared), tuple(rows), len(cells))
+    rows = tuple(_row(names.of(str(label)), own) for label, own in by_label)
+    return Provenance(
+        shared=_text(shared),
+        rows=rows,
+        count=len(cells),
+        done=int((cells["state"] == "done").sum()),
+    )
 
 
 def common(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

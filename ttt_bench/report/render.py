@@ -14,7 +14,7 @@ The folder that `report` writes:
     <comparison>/hyperparameters.{md,tex,csv}  optimiser, steps and batch, with the published ones
     <comparison>/sync.{png,svg}     each task's curve and peak over steps, a panel per method
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
-    <comparison>/classes.csv        pixels of each semantic class in the target
+    <comparison>/classes.{md,tex,csv}  pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
     <comparison>/pictures.png       example images, if the results contain any
     <comparison>/ranks.{md,tex,csv}  published and measured ranks, for pairs of the papers
@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import RenderableType
 
 from ttt_bench.analysis.across.numbers import Numbers, numbers_of
@@ -42,32 +41,20 @@ from ttt_bench.analysis.affinity import KIND as AFFINITY
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.results import Results, open_results
 from ttt_bench.analysis.studies import without_study_cells
-from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
-from ttt_bench.report.across.ranks import ranks_table
 from ttt_bench.report.across.sections import across_sections
 from ttt_bench.report.affinity.section import affinity_sections
-from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.console import ConsoleTable
-from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.formats.sections import Drawn, table_files
-from ttt_bench.report.intervals import intervals_csv
-from ttt_bench.report.marks.conditions import with_conditions
-from ttt_bench.report.marks.contract import marked
-from ttt_bench.report.page import ExamplePicture, PageSection, html
+from ttt_bench.report.formats.sections import ReportSection
+from ttt_bench.report.page import html
+from ttt_bench.report.parts.comparison import Content, comparison_section, scores
 from ttt_bench.report.records import records
-from ttt_bench.report.rules.table import rules_table
-from ttt_bench.report.settings import hyperparameters, parameters
 from ttt_bench.report.studies.sections import study_sections
-from ttt_bench.report.tables import Table
 from ttt_bench.report.timing.table import timing_sections
-from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.results.load import load
 from ttt_bench.results.measurements import read as read_measurements
 from ttt_bench.results.study_files import read_studies
 from ttt_bench.results.timings import KIND
-from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import SECTIONS
-from ttt_bench.stats.summary import curve_frame
 from ttt_bench.util.atomic import atomic_file, require_writable
 from ttt_bench.util.store import mirror
 from ttt_bench.util.store.address import shown
@@ -83,8 +70,7 @@ class Rendered:
         page: `index.html`.
         paths: every file, the page first.
         main: for a console, the main table of every comparison.
-        tables: for a console, the tables of every comparison: main, attribution, other metrics,
-            each class, step rules, synchronisation, parameters, hyperparameters, ranks.
+        tables: for a console, the tables of every comparison, in the order of the page.
         further: for a console, the tables over comparisons and those of the studies.
         problems: a line per damaged measurement, which the report leaves out.
     """
@@ -113,7 +99,7 @@ def report(results: Path, out: Path) -> Rendered:
     out = Path(out)
     require_writable(out, HINT)
     studies, _ = read_studies(results)
-    sections: list[PageSection] = []
+    sections: list[ReportSection] = []
     paths: list[Path] = []
     numbers: list[Numbers] = []
     for comparison in without_study_cells(found, studies).comparisons if found else ():
@@ -121,25 +107,29 @@ def report(results: Path, out: Path) -> Rendered:
         evidence = Evidence(comparison)
         own = numbers_of(evidence)
         numbers += [own] if own is not None else []
-        section = _section(evidence, own)
-        sections.append(section)
-        paths += write_files(out / section.slug, _files(section, evidence))
+        sections.append(comparison_section(Content(evidence, own)))
+        paths += write_files(out / comparison.slug, sections[-1].files())
     further = [
+        *timing_sections(timings),
         *across_sections(numbers),
         *(study_sections(found, studies, timings) if found else ()),
+        *affinity_sections(affinities),
     ]
-    further += [*affinity_sections(affinities), *timing_sections(timings)]
     for one in further:
         paths += write_files(out / one.slug, one.files())
-    page = _write(out / "index.html", html(sections, shown(results), further).encode())
+    page = _write(out / "index.html", html([*sections, *further], shown(results)).encode())
     return Rendered(
         page=page,
         paths=(page, *paths),
         main=tuple(ConsoleTable(section.main) for section in sections),
-        tables=tuple(ConsoleTable(t) for section in sections for t in section.tables.values()),
-        further=tuple(ConsoleTable(p.table) for one in further for p in one.parts if p.table),
+        tables=_for_console(sections),
+        further=_for_console(further),
         problems=tuple(problems),
     )
+
+
+def _for_console(sections: Sequence[ReportSection]) -> tuple[RenderableType, ...]:
+    return tuple(ConsoleTable(table) for section in sections for table in section.tables)
 
 
 def _opened(results: Path, problems: Sequence[str]) -> Results:
@@ -163,9 +153,8 @@ def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[Renderab
         BenchError: the folder does not exist or contains no whole results.
     """
     found = replace(open_results(results), wanted=frozenset(wanted))
-    return [
-        ConsoleTable(_main(Evidence(one, SECTIONS), truth_of(one))) for one in found.comparisons
-    ]
+    contents = [Content(Evidence(one, SECTIONS), None) for one in found.comparisons]
+    return [ConsoleTable(scores(one)) for one in contents]
 
 
 def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -206,113 +195,6 @@ def damaged_files(results: Path) -> tuple[str, ...]:
         BenchError: the folder does not exist or contains no whole results.
     """
     return load(results).problems
-
-
-def _main(evidence: Evidence, truth: Truth) -> Table:
-    table = main_table.build(evidence, truth.constants, truth.pixels).table
-    return _marked(table, evidence.comparison)
-
-
-def _marked(table: Table, comparison: Comparison) -> Table:
-    """Return the table with the marks and notes that all tables of a comparison have."""
-    return marked(with_conditions(table, comparison), comparison)
-
-
-def _marked_if_any(table: Table | None, comparison: Comparison) -> Table | None:
-    return None if table is None else _marked(table, comparison)
-
-
-def _section(evidence: Evidence, numbers: Numbers | None) -> PageSection:
-    """Return the tables and figures of a comparison; `numbers` is None if it has no numbers."""
-    comparison = evidence.comparison
-    truth = truth_of(comparison)
-    main = _main(evidence, truth)
-    if numbers is None:
-        return PageSection(comparison=comparison, main=main)
-    parts = attribution_table.parts(evidence)
-    attribution = _marked_if_any(attribution_table.build(evidence, parts), comparison)
-    return PageSection(
-        comparison=comparison,
-        main=main,
-        attribution=attribution,
-        parts=None if attribution is None else _parts(comparison, parts),
-        more=_marked_if_any(more_table.build(comparison), comparison),
-        each_class=_marked_if_any(more_table.build_classes(comparison), comparison),
-        step_rules=_marked_if_any(rules_table(evidence), comparison),
-        ranks=_marked_if_any(ranks_table(comparison, numbers), comparison),
-        sync=_marked(sync_table.build(evidence), comparison),
-        parameters=_marked_if_any(parameters.build(comparison), comparison),
-        hyperparameters=_marked_if_any(hyperparameters.build(comparison), comparison),
-        classes=classes.build(comparison, truth.pixels),
-        curves=_curves(comparison),
-        sync_curves=_sync_curves(evidence),
-        examples=_examples(comparison),
-    )
-
-
-def _curves(comparison: Comparison) -> Drawn:
-    # matplotlib takes seconds to import: tables for a console do without it
-    from ttt_bench.report.figures import curves
-    from ttt_bench.report.figures.drawing import drawn
-
-    return drawn(curves.figure(comparison))
-
-
-def _sync_curves(evidence: Evidence) -> Drawn | None:
-    """Return the figure of each task's curve and peak; None if no task of any method moves."""
-    from ttt_bench.report.figures import synchronisation
-    from ttt_bench.report.figures.drawing import drawn
-
-    shown = synchronisation.figure(evidence.comparison, evidence.observed)
-    return None if shown is None else drawn(shown)
-
-
-def _parts(comparison: Comparison, parts: pd.DataFrame) -> Drawn:
-    """Return the figure of the parts of Delta_TTT."""
-    from ttt_bench.report.figures import attribution
-    from ttt_bench.report.figures.drawing import drawn
-
-    return drawn(attribution.figure(comparison, parts))
-
-
-def _examples(comparison: Comparison) -> ExamplePicture | None:
-    """Return the picture of example images; None if the results contain none."""
-    from ttt_bench.report.figures import pictures
-
-    stored = pictures.examples_of(comparison)
-    if stored is None:
-        return None
-    seed, examples = stored
-    picture = pictures.compose(examples, comparison.classes)
-    return ExamplePicture(png=pictures.png(picture), seed=seed, caption=pictures.CAPTION)
-
-
-def _files(section: PageSection, evidence: Evidence) -> dict[str, bytes]:
-    """Map name to content for every file of a comparison."""
-    texts: dict[str, str] = {}
-    for name, table in section.tables.items():
-        texts |= table_files(name, table, section.slug)
-    if section.classes is not None:
-        texts["classes.csv"] = to_csv(section.classes)
-    contents = {name: text.encode() for name, text in texts.items()}
-    if len(section.comparison.rows):
-        contents["intervals.csv"] = intervals_csv(evidence).encode()
-    if section.curves is not None:
-        contents["curves.csv"] = _curves_csv(section.comparison).encode()
-        contents |= {"curves.png": section.curves.png, "curves.svg": section.curves.svg}
-    if section.sync_curves is not None:
-        contents |= {"sync.png": section.sync_curves.png, "sync.svg": section.sync_curves.svg}
-    if section.parts is not None:
-        contents |= {"attribution.png": section.parts.png, "attribution.svg": section.parts.svg}
-    if section.examples is not None:
-        contents["pictures.png"] = section.examples.png
-    return contents
-
-
-def _curves_csv(comparison: Comparison) -> str:
-    """Return the means of the curves, one per row, with the main table's names in CSV."""
-    frame = curve_frame(comparison.scores, comparison.base).rename(columns={"label": "method"})
-    return frame.assign(quantity=frame["quantity"].map(quantity_key)).to_csv(index=False)
 
 
 def write_files(folder: Path, contents: dict[str, bytes]) -> list[Path]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from ttt_bench.analysis.across.groups import groups
 from ttt_bench.analysis.across.numbers import Numbers
 from ttt_bench.report.across.tables import GroupNumbers, delta_table, score_tables
-from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.formats.sections import Part, ReportSection
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
 
 def across_sections(
     numbers: Sequence[Numbers], names: MethodNames = PROPER_NAMES
-) -> list[FurtherSection]:
+) -> list[ReportSection]:
     """Return a section per group of comparisons that differ in one choice.
 
     Args:
@@ -23,8 +23,8 @@ def across_sections(
     return [_section(GroupNumbers(group, names)) for group in groups(numbers)]
 
 
-def _section(found: GroupNumbers) -> FurtherSection:
-    return FurtherSection(
+def _section(found: GroupNumbers) -> ReportSection:
+    return ReportSection(
         slug=found.slug,
         title=found.title,
         subtitle=found.group.shared,
@@ -33,7 +33,16 @@ def _section(found: GroupNumbers) -> FurtherSection:
 
 
 def _parts(found: GroupNumbers) -> Iterator[Part]:
-    yield Part(name="delta", heading="Delta_TTT", table=delta_table(found))
+    yield Part(
+        name="delta",
+        heading="Delta_TTT",
+        definition="Delta_TTT of every method in each comparison, a column per comparison.",
+        table=delta_table(found),
+    )
     for place, table in enumerate(score_tables(found), start=1):
-        name = "scores" if place == 1 else f"scores_{place}"
-        yield Part(name=name, heading=table.title.partition(": ")[2].capitalize(), table=table)
+        yield Part(
+            name="scores" if place == 1 else f"scores_{place}",
+            heading=table.title.partition(": ")[2].capitalize(),
+            definition="The primary metric of every task and Delta_TTT, comparisons side by side.",
+            table=table,
+        )

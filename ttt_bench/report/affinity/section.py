@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ttt_bench.analysis.affinity import AFTER, BEFORE, entries, gaps, groups
-from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.formats.sections import Part, ReportSection
 from ttt_bench.report.tables import Column, Note, Number, Row, Section, Table
 from ttt_bench.results.measurements import Measurement
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
@@ -54,7 +54,7 @@ NOTES = (
 
 def affinity_sections(
     found: Sequence[Measurement], names: MethodNames = PROPER_NAMES
-) -> list[FurtherSection]:
+) -> list[ReportSection]:
     """Return a section per pair, preset, hyperparameters and data variant.
 
     Args:
@@ -67,7 +67,7 @@ def affinity_sections(
     ]
 
 
-def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> FurtherSection:
+def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> ReportSection:
     # matplotlib takes seconds to import: a report without affinities does without it
     from ttt_bench.report.affinity.figure import gap_figure
     from ttt_bench.report.figures.drawing import drawn
@@ -75,20 +75,27 @@ def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> Fur
     every = entries(found)
     values = gaps(every)
     table = gap_table(found, values, names)
-    return FurtherSection(
+    return ReportSection(
         slug=slug,
         title=TITLE,
         subtitle=f"{table.subtitle}; answers {ANSWERS}",
         parts=(
             Part(
                 name="gap",
+                definition="The mean absolute difference between the affinity of tasks in each "
+                "model and in a model fine-tuned on the target with its labels.",
                 table=table,
                 figure=drawn(gap_figure(values, names)),
                 caption=CAPTION,
                 alt="Gap of the task affinity before and after adapting, per method",
             ),
-            Part(name="entries", csv=every.to_csv(index=False)),
+            Part(
+                name="entries",
+                definition="Every entry of the affinity matrices.",
+                csv=every.to_csv(index=False),
+            ),
         ),
+        command=f"ttt-bench study affinity --pair {found[0].manifest['pair']}",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ttt_bench.analysis.results import Results
 from ttt_bench.analysis.studies import StudyResults, study_results
-from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.formats.sections import Part, ReportSection
 from ttt_bench.report.studies.cost import cost_table
 from ttt_bench.report.studies.table import arms_table
 from ttt_bench.results.measurements import Measurement
@@ -21,31 +21,41 @@ CURVE_CAPTION = (
 
 def study_sections(
     results: Results, files: Sequence[StudyFile], timings: Sequence[Measurement]
-) -> list[FurtherSection]:
+) -> list[ReportSection]:
     """Return a section per study that has parts which the comparisons do not show."""
     shown = [study_results(results, file) for file in files if file.study.show]
     sections = [_section(found, timings) for found in shown]
     return [section for section in sections if section.parts]
 
 
-def _section(found: StudyResults, timings: Sequence[Measurement]) -> FurtherSection:
+def _section(found: StudyResults, timings: Sequence[Measurement]) -> ReportSection:
     study, pair = found.study, found.file.pair
     answers = "; ".join(study.answers)
     subtitle = pair.replace(":", " → ")
-    return FurtherSection(
+    return ReportSection(
         slug=f"study-{found.file.slug}",
         title=study.title,
         subtitle=f"{subtitle}; answers {answers}" if answers else subtitle,
         parts=tuple(_parts(found, timings)),
+        command=f"ttt-bench study {study.name} --pair {pair}",
     )
 
 
 def _parts(found: StudyResults, timings: Sequence[Measurement]) -> Iterator[Part]:
     """Yield the parts that the study shows."""
     if "table" in found.study.show:
-        yield Part(name="arms", table=arms_table(found))
+        yield Part(
+            name="arms",
+            definition="Scores and Delta_TTT of each arm of the study, which differ in what the "
+            "study varies.",
+            table=arms_table(found),
+        )
     if "cost" in found.study.show:
-        yield Part(name="cost", table=cost_table(found, timings))
+        yield Part(
+            name="cost",
+            definition="Parameters of the methods of each arm, and their times, if measured.",
+            table=cost_table(found, timings),
+        )
     if "curve" in found.study.show:
         yield from _curve(found)
     if "losses" in found.study.show:
@@ -64,6 +74,7 @@ def _curve(found: StudyResults) -> Iterator[Part]:
     yield Part(
         name="curve",
         heading=f"Scores over the {found.study.axis.name}",
+        definition=f"The scores at the last step for each value of the {found.study.axis.name}.",
         figure=drawn(curves.axis_figure(found, frame)),
         caption=CURVE_CAPTION,
         alt=f"Score of every task and Delta_TTT over the {found.study.axis.name}",
@@ -81,6 +92,8 @@ def _losses(found: StudyResults) -> Iterator[Part]:
     assert found.study.axis is not None
     yield Part(
         name="losses",
+        definition="The adaptation loss on the target, before and after adapting, for each value "
+        f"of the {found.study.axis.name}.",
         table=losses.losses_table(found, frame),
         figure=drawn(losses.losses_figure(found, frame)),
         caption=losses.CAPTION,

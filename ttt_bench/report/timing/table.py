@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ttt_bench.report.formats.sections import FurtherSection, Part
+from ttt_bench.report.formats.sections import Part, ReportSection
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.report.timing.shape import REFERENCE, Shape, ratios, seconds_of, shapes
 from ttt_bench.results.measurements import Measurement
@@ -30,6 +30,10 @@ HEADS = {
     NSTEPS: ("all steps", "s"),
     RESET: ("reset", "s"),
 }
+DEFINITION = (
+    "Median seconds per batch of a prediction, of one adaptation step, of all steps and of the "
+    "reset, measured on random images with untrained weights."
+)
 SHORTER = "*"
 """Mark of times that are calculated from fewer steps."""
 UNSETTLED = "~"
@@ -38,7 +42,7 @@ UNSETTLED = "~"
 
 def timing_sections(
     found: Sequence[Measurement], names: MethodNames = PROPER_NAMES
-) -> list[FurtherSection]:
+) -> list[ReportSection]:
     """Return a section per group of timings on one device and of one size.
 
     Args:
@@ -53,15 +57,21 @@ def timing_sections(
     return sections
 
 
-def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> FurtherSection:
+def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> ReportSection:
     subtitle = _subtitle(found[0])
     table = timing_table(found, subtitle, names)
-    return FurtherSection(
+    return ReportSection(
         slug=slug,
         title=table.title,
         subtitle=f"{subtitle}; answers S4T, Table 6",
-        parts=(Part(name="timing", table=table),),
+        parts=(Part(name="timing", definition=DEFINITION, table=table),),
+        command=_command(found),
     )
+
+
+def _command(found: Sequence[Measurement]) -> str:
+    methods = ",".join(str(one.manifest["method"]) for one in found)
+    return f"ttt-bench time --methods {methods} --preset {found[0].manifest['preset']}"
 
 
 def _subtitle(one: Measurement) -> str:

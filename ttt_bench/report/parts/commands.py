@@ -1,0 +1,36 @@
+"""Commands that make the data of a report, as its pages print them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ttt_bench.stats.comparison import Comparison
+
+
+def run_command(comparison: Comparison) -> str:
+    """Return a `ttt-bench run` that makes the cells of a comparison that have default settings.
+
+    Settings that are not shared by all cells, such as those of a method's variant, are left out.
+    """
+    return shlex.join(["ttt-bench", "run", *_options(comparison)])
+
+
+def _options(comparison: Comparison) -> Iterator[str]:
+    key, cells = comparison.key, comparison.cells
+    yield from ("--methods", _joined(cells["method"]))
+    yield from ("--pair", key.pair)
+    yield from ("--preset", key.preset)
+    yield from ("--protocol", key.protocol)
+    yield from ("--hparams", key.hparams)
+    yield from ("--data-variant", key.data_variant)
+    yield from ("--seeds", _joined(cells["seed"].sort_values()))
+    yield from ("--control", _joined(cells["control"].sort_values(key=lambda own: own != "none")))
+    for setting in filter(None, key.settings.split("; ")):
+        yield from ("--set", setting)
+
+
+def _joined(values: pd.Series) -> str:
+    return ",".join(dict.fromkeys(map(str, values)))
