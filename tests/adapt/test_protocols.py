@@ -214,6 +214,24 @@ def test_totals_are_of_all_images_at_every_step(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("adapter", [Drifting, Toy])
+def test_example_predictions_are_those_that_were_scored(adapter: Any, protocol: str) -> None:
+    record = measure(adapter(), protocol)
+    examples = record.examples
+    assert record.example_steps() == [0, 1, STEPS]
+    for step in (0, 1, STEPS):
+        # a method that moves nothing has the predictions of step 0 at every step
+        predictions = examples.get(f"prediction_semseg_{step}", examples["prediction_semseg_0"])
+        for place, image in enumerate(examples["indices"]):
+            counts = record.image_sums["semseg"][image, step].reshape(-1)
+            classes = round(len(counts) ** 0.5)
+            truth, predicted = examples["truth_semseg"][place], predictions[place]
+            valid = truth != 255
+            pairs = truth[valid].astype(int) * classes + predicted[valid]
+            assert np.bincount(pairs, minlength=len(counts)).tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_labels_are_never_read_by_a_method(protocol: str) -> None:
     class Poisoned(ToyDataset):
         def batch(self, indices: Any) -> Batch:
@@ -229,7 +247,8 @@ def test_labels_are_never_read_by_a_method(protocol: str) -> None:
     )
     assert honest.losses == poisoned.losses
     assert np.array_equal(
-        honest.examples["prediction_depth"], poisoned.examples["prediction_depth"]
+        honest.examples[f"prediction_depth_{STEPS}"],
+        poisoned.examples[f"prediction_depth_{STEPS}"],
     )
 
 
@@ -279,10 +298,12 @@ def test_a_method_without_moves_makes_one_pass_per_batch() -> None:
 
 
 def test_examples_are_spread_over_the_set_and_show_the_last_step() -> None:
-    record = measure(Toy(), "episodic")
+    record = measure(Drifting(), "episodic")
     assert record.examples["indices"].tolist() == [0, 2, 5, 8]
     assert record.examples["image"].shape == (4, 32, 32, 3)
-    assert record.examples["prediction_normals"].shape == (4, 3, 32, 32)
+    assert record.examples[f"prediction_normals_{STEPS}"].shape == (4, 3, 32, 32)
     np.testing.assert_allclose(
-        np.linalg.norm(record.examples["prediction_normals"].astype(float), axis=1), 1, atol=2e-3
+        np.linalg.norm(record.examples[f"prediction_normals_{STEPS}"].astype(float), axis=1),
+        1,
+        atol=2e-3,
     )

@@ -29,6 +29,7 @@ from ttt_bench.metrics.aligned import AlignedMetrics, rmse_of
 from ttt_bench.metrics.base import Array, Scores, Scoring, all_metrics, metrics_of
 from ttt_bench.metrics.measure.base import Measurement, measurement_of
 from ttt_bench.metrics.measure.sums import moments
+from ttt_bench.network import Batch
 from ttt_bench.registry import METHODS
 from ttt_bench.report.figures.pictures import compose
 from ttt_bench.results.schema import ROW_COLUMNS
@@ -84,7 +85,8 @@ def measured(task: str) -> Record:
         predictions = SCORING.apply(outputs)
         found = measurement_of(task).measure(predictions[task], target, SCORING)
         record.put([0, 1], slice(step, step + 1), {task: found.image_sums[None]})
-    record.add_examples([0, 1], torch.rand(2, 3, 8, 9), {task: target}, predictions)
+    record.add_examples([0, 1], Batch(torch.rand(2, 3, 8, 9), {task: target}))
+    record.add_example_predictions([0, 1], 1, predictions)
     return record
 
 

@@ -105,34 +105,45 @@ class ProtocolRun(Actions):
         data, valid = self._placed(indices)
         with self._watched():
             self.session.begin_batch(batch, data.images, valid)
-            predictions = self._trajectory(batch, data) if self.adapts else self._still(batch, data)
+            shown = self._trajectory(batch, data) if self.adapts else self._still(batch, data)
         if self.keep_examples:
-            self.record.add_examples(indices, data.images, data.targets, predictions)
+            self.record.add_examples(indices, data)
+            for step, predictions in shown.items():
+                self._keep_predictions(indices, step, predictions)
         self.progress.advance()
 
     def _watched(self) -> AbstractContextManager[None]:
         return watched(f"adapting with method {self.session.adapter.name}")
 
-    def _still(self, number: int, data: Batch) -> dict[str, Tensor]:
-        """Score a batch once for all steps, since nothing moves, and return its predictions."""
+    def _still(self, number: int, data: Batch) -> dict[int, dict[str, Tensor]]:
+        """Score a batch once for all steps, since nothing moves, and return its predictions.
+
+        They have step 0: a step without own predictions has those of the step before it.
+        """
         self._meter.begin()
         self._meter.look(data.images)
         scored = self._score(self.session.predict(data.images), data.targets)
         self._keep_scores(number, 0, [scored] * (self.steps + 1))
         first = self._signals(scored.predictions)
         self._keep_signals(number, 0, [first] + [self._meter.repeated()] * self.steps)
-        return scored.predictions
+        return {0: scored.predictions}
 
-    def _trajectory(self, number: int, data: Batch) -> dict[str, Tensor]:
-        """Adapt on a batch, record its scores and losses, and return its last predictions."""
+    def _trajectory(self, number: int, data: Batch) -> dict[int, dict[str, Tensor]]:
+        """Adapt on a batch, record its scores and losses, and return predictions by step.
+
+        Only predictions of the steps that examples show are kept in memory.
+        """
+        shown = self.record.example_steps() if self.keep_examples else []
+        kept: dict[int, dict[str, Tensor]] = {}
         found: list[_Scored] = []
         losses: list[dict[str, Tensor]] = []
         signals: list[dict[str, Tensor]] = []
         self._meter.begin()
         look = partial(self._meter.look, data.images)
-        for _, outputs, step_losses in self.session.trajectory(data.images, self.steps, look):
+        for step, outputs, step_losses in self.session.trajectory(data.images, self.steps, look):
             scored = self._score(outputs, data.targets)
-            # only the last step's predictions are kept in memory
+            if step in shown:
+                kept[step] = scored.predictions
             found.append(scored._replace(predictions={}))
             losses.append(step_losses)
             signals.append(self._signals(scored.predictions))
@@ -140,7 +151,7 @@ class ProtocolRun(Actions):
         self._keep_losses(number, 0, losses[:-1])
         self._keep_scores(number, 0, found)
         self._keep_signals(number, 0, signals)
-        return scored.predictions
+        return kept
 
     def begin(self, batch: int) -> None:
         valid = self._take(batch)
@@ -172,7 +183,7 @@ class ProtocolRun(Actions):
             self.session.end_batch(self._images)
 
     def score_target(self, step: int) -> None:
-        last = step == self.steps or not self.adapts
+        shown = self.keep_examples and step in self.record.example_steps()
         for number, indices in enumerate(self.record.batches):
             data = self.batch(indices)
             adapted_on = number == self._number
@@ -184,9 +195,17 @@ class ProtocolRun(Actions):
             self._keep_scores(number, step, [scored])
             if adapted_on:
                 self._keep_signals(number, step, [self._signals(scored.predictions)])
-            if last and self.keep_examples:
-                self.record.add_examples(indices, data.images, data.targets, scored.predictions)
+            if shown and step == 0:
+                self.record.add_examples(indices, data)
+            if shown:
+                self._keep_predictions(indices, step, scored.predictions)
             self.progress.advance()
+
+    def _keep_predictions(
+        self, indices: list[int], step: int, predictions: dict[str, Tensor]
+    ) -> None:
+        own = {task: predictions[task] for task in self.tasks}
+        self.record.add_example_predictions(indices, step, own)
 
     def repeat_scores(self) -> None:
         self.record.repeat_first_step()

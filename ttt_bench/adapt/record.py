@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ttt_bench.metrics.base import metrics_of
 from ttt_bench.metrics.measure.base import measurement_of
+from ttt_bench.network import Batch
 from ttt_bench.results.schema import (
     LOSS_COLUMNS,
     ROW_COLUMNS,
@@ -26,6 +27,9 @@ from ttt_bench.tasks import canonical, class_names
 
 EXAMPLES = 4
 """Largest number of example images of a cell."""
+
+EXAMPLE_STEPS = (0, 1, 5)
+"""Steps whose predictions of the example images are kept, in addition to the last one."""
 
 _SAVED = ("image_sums", "set_sums", "signals", "examples")
 
@@ -173,36 +177,52 @@ class Record:
         """Return the indices of a few images, evenly spread over the set."""
         return sorted({int(i) for i in np.linspace(0, self.images - 1, EXAMPLES)})
 
-    def add_examples(
-        self,
-        indices: Sequence[int],
-        images: Tensor,
-        truths: Mapping[str, Tensor],
-        predictions: Mapping[str, Tensor],
-    ) -> None:
-        """Keep inputs, targets and predictions of those images of a batch that are examples.
+    def example_steps(self) -> list[int]:
+        """Return the steps whose predictions of the example images are kept."""
+        return sorted({min(step, self.steps) for step in (*EXAMPLE_STEPS, self.steps)})
+
+    def add_examples(self, indices: Sequence[int], data: Batch) -> None:
+        """Keep inputs and targets of those images of a batch that are examples.
 
         Args:
             indices: indices of the batch's images.
-            images: (B, 3, H, W) in [0, 1].
-            truths: task -> target.
-            predictions: task -> (B, K, H, W), after the scoring transform.
+            data: images (B, 3, H, W) in [0, 1], and task -> target.
         """
-        wanted = set(self.example_indices())
-        places = [place for place, index in enumerate(indices) if index in wanted]
+        places = self._example_places(indices)
         if not places:
             return
         new: dict[str, NDArray[Any]] = {
             "indices": np.array([indices[place] for place in places]),
             # (n, 3, H, W) -> (n, H, W, 3)
-            "image": (images[places].permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy(),
+            "image": (data.images[places].permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy(),
         }
-        for task, truth in truths.items():
-            measurement = measurement_of(task)
-            new[f"truth_{task}"] = measurement.shown_truth(truth[places])
-            prediction = predictions[task][places]
-            new[f"prediction_{task}"] = measurement.shown_prediction(prediction)
+        for task, truth in data.targets.items():
+            new[f"truth_{task}"] = measurement_of(task).shown_truth(truth[places])
         self.append_examples(new)
+
+    def add_example_predictions(
+        self, indices: Sequence[int], step: int, predictions: Mapping[str, Tensor]
+    ) -> None:
+        """Keep predictions of those images of a batch that are examples.
+
+        Args:
+            indices: indices of the batch's images.
+            step: the step of the predictions.
+            predictions: task -> (B, K, H, W), after the scoring transform.
+        """
+        places = self._example_places(indices)
+        if places:
+            self.append_examples(
+                {
+                    f"prediction_{task}_{step}": measurement_of(task).shown_prediction(own[places])
+                    for task, own in predictions.items()
+                }
+            )
+
+    def _example_places(self, indices: Sequence[int]) -> list[int]:
+        """Return the positions of the example images in a batch."""
+        wanted = set(self.example_indices())
+        return [place for place, index in enumerate(indices) if index in wanted]
 
     def append_examples(self, new: Mapping[str, NDArray[Any]]) -> None:
         """Append example images; see `examples`."""

@@ -305,9 +305,10 @@ def read_examples(folder: Path) -> dict[str, np.ndarray]:
     """Return a cell's example images; empty if none were stored.
 
     Keys: `indices` (n,), `image` (n, H, W, 3) uint8, and per task `truth_<task>` and
-    `prediction_<task>`, with semseg and human_parts (n, H, W) uint8 class or 255, depth, edge and
-    saliency (n, H, W) float16, normals (n, 3, H, W) float16 (unit vectors). 255 marks missing
-    truth. Predictions are those of the last step, after the scoring transform.
+    `prediction_<task>_<step>`, with semseg and human_parts (n, H, W) uint8 class or 255, depth,
+    edge and saliency (n, H, W) float16, normals (n, 3, H, W) float16 (unit vectors). 255 marks
+    missing truth. Predictions are those of steps 0, 1, 5 and the last one, after the scoring
+    transform; a step without own predictions has those of the step before it.
 
     Raises:
         DamagedError: the file is damaged.
