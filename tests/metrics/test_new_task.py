@@ -31,7 +31,7 @@ from ttt_bench.metrics.measure.base import Measurement, measurement_of
 from ttt_bench.metrics.measure.sums import moments
 from ttt_bench.network import Batch
 from ttt_bench.registry import METHODS
-from ttt_bench.report.figures.pictures import compose
+from ttt_bench.report.figures.pictures import ExampleSet
 from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats import summary
 from ttt_bench.tasks import IGNORE, TASKS, Task, output_channels
@@ -101,7 +101,7 @@ def test_a_new_task_is_scored_stored_and_displayed(shading: str) -> None:
     ]
     assert np.isfinite(rows["value"].astype(float)).all()
     assert record.statistics_table()["task"].unique().tolist() == ["shading"]
-    picture = compose({"base": record.examples})
+    picture = ExampleSet({"base": record.examples}).last_step()
     assert picture.shape[2] == 3
     words = SCORING.words([shading], batch=2, units={})
     assert words["alignment"].startswith("shading: one scale and shift")

@@ -165,7 +165,10 @@ def sums(truth: list[float]) -> list[float]:
 
 
 def example_images(shift: float = 0.0, count: int = 2, size: int = 24) -> dict[str, np.ndarray]:
-    """Return example images of a box on a slope, with predictions that are wrong by `shift`."""
+    """Return example images of a box on a slope, with predictions that are wrong by `shift`.
+
+    The predictions of steps 0 and 3 are equal.
+    """
     row, column = np.mgrid[0:size, 0:size] / size
     box = (np.abs(row - 0.5) < 0.2) & (np.abs(column - 0.5) < 0.25)
     depth = np.where(box, 1.0, 1.0 + 2 * row)
@@ -193,15 +196,18 @@ def example_images(shift: float = 0.0, count: int = 2, size: int = 24) -> dict[s
         "indices": np.arange(count) * 7,
         "image": np.stack([image] * count),
         **_stacked("truth", truth, count),
-        **_stacked("prediction", prediction, count),
+        **_stacked("prediction", prediction, count, "_0"),
+        **_stacked("prediction", prediction, count, "_3"),
     }
 
 
-def _stacked(kind: str, images: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+def _stacked(
+    kind: str, images: dict[str, np.ndarray], count: int, step: str = ""
+) -> dict[str, np.ndarray]:
     """Return each task's image repeated `count` times, under the names of the store."""
     types = {"semseg": np.uint8}
     return {
-        f"{kind}_{task}": np.stack([values] * count).astype(types.get(task, np.float16))
+        f"{kind}_{task}{step}": np.stack([values] * count).astype(types.get(task, np.float16))
         for task, values in images.items()
     }
 

@@ -76,7 +76,14 @@ class AlignedMetrics(TaskMetrics):
         """
         target = _plane(truth)
         shown = target if prediction is None else _aligned(_plane(prediction), target)
+        shown = np.where(_valid(target), shown, np.nan)
         return self.coloured(shown, *self.value_range(truth))
+
+    def error(self, truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
+        """Return |aligned prediction - truth| in the target's unit."""
+        target = _plane(truth)
+        distance = np.abs(_aligned(_plane(prediction), target) - target)
+        return np.where(_valid(target), distance, np.nan)
 
     def coloured(self, values: Array, low: float, high: float) -> Picture:
         """Return values (H, W) in colours; values outside the range take the colour of its end."""

@@ -233,7 +233,17 @@ class TaskMetrics(ABC):
 
         Args:
             truth: the target, (H, W) or (K, H, W), 255 where a pixel has none.
-            prediction: the prediction as it is stored for display, of the same shape.
+            prediction: the prediction as it is stored for display, of the same shape. It has the
+                colour of a missing target where the truth is missing.
+        """
+
+    @abstractmethod
+    def error(self, truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
+        """Return the error of each pixel of one image, (H, W); NaN where the target is missing.
+
+        Args:
+            truth: as for `picture`.
+            prediction: as for `picture`.
         """
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.metrics.base import Array, LegendEntry, Metric, Scores, Scoring, TaskMetrics
 from ttt_bench.metrics.colours import Colour, Picture, class_colour
-from ttt_bench.tasks import class_names
+from ttt_bench.tasks import IGNORE, class_names
 
 
 def class_iou(confusion: ArrayLike) -> Array:
@@ -120,10 +120,16 @@ class ClassMetrics(TaskMetrics):
         return class_colour(index)
 
     def picture(self, truth: NDArray[Any], prediction: NDArray[Any] | None = None) -> Picture:
-        labels = truth if prediction is None else prediction
+        missing = np.asarray(truth) == IGNORE
+        labels = truth if prediction is None else np.where(missing, IGNORE, prediction)
         table = np.array([self.colour(index) for index in range(256)], dtype=np.uint8)
         # (H, W) -> (H, W, 3)
         return table[np.asarray(labels).astype(np.uint8)]
+
+    def error(self, truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
+        """Return 1 where the class is wrong and 0 where it is right."""
+        target = np.asarray(truth)
+        return np.where(target == IGNORE, np.nan, target != prediction).astype(np.float64)
 
 
 def _pooled(groups: Sequence[Array]) -> Array:

@@ -5,6 +5,8 @@ A pixel without a target (255) is `NO_TARGET`, a light grey, in every task.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -38,6 +40,13 @@ _VIRIDIS = (
     (94, 201, 98), (132, 212, 75), (173, 220, 48), (216, 226, 25), (253, 231, 37),
 )  # fmt: skip
 
+# ColorBrewer's OrRd and RdBu, at even steps
+_ERRORS = ((255, 255, 255), (253, 212, 158), (252, 141, 89), (215, 48, 31), (127, 0, 0))
+_DIFFERENCES = (
+    (5, 48, 97), (67, 147, 195), (209, 229, 240), (255, 255, 255),
+    (253, 219, 199), (214, 96, 77), (103, 0, 31),
+)  # fmt: skip
+
 
 def class_colour(index: int) -> Colour:
     """Return the RGB of a class index; `NO_TARGET` for 255."""
@@ -49,11 +58,28 @@ def viridis(values: ArrayLike, low: float, high: float) -> Picture:
 
     Values outside the range take the colour of its end.
     """
+    return _ramp(values, low, high, _VIRIDIS)
+
+
+def errors(values: ArrayLike, high: float) -> Picture:
+    """Return errors (H, W) from white (0) to dark red (`high` or more), (H, W, 3)."""
+    return _ramp(values, 0.0, high, _ERRORS)
+
+
+def differences(values: ArrayLike, high: float) -> Picture:
+    """Return differences (H, W) from blue (-`high`) over white (0) to red (`high`), (H, W, 3)."""
+    if high <= 0:  # all differences are 0
+        high = 1.0
+    return _ramp(values, -high, high, _DIFFERENCES)
+
+
+def _ramp(values: ArrayLike, low: float, high: float, table: Sequence[Colour]) -> Picture:
+    """Return values (H, W) in the interpolated colours of a table, (H, W, 3)."""
     plane = np.asarray(values, dtype=np.float64)
-    steps = np.arange(len(_VIRIDIS))
+    steps = np.arange(len(table))
     at = _fraction(plane, low, high) * steps[-1]
-    table = np.array(_VIRIDIS, dtype=np.float64)
-    channels = [np.interp(at, steps, table[:, channel]) for channel in range(3)]
+    rows = np.array(table, dtype=np.float64)
+    channels = [np.interp(at, steps, rows[:, channel]) for channel in range(3)]
     # 3 times (H, W) -> (H, W, 3)
     return _masked(np.rint(np.stack(channels, axis=-1)), plane)
 

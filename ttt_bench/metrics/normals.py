@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ttt_bench.metrics import colours
 from ttt_bench.metrics.base import Array, Metric, Scores, Scoring, TaskMetrics, ratio
+from ttt_bench.tasks import IGNORE
 
 BINS_PER_DEGREE = 16
 """Bins of the histogram of angles per degree: the limits of `WITHIN` are edges of bins."""
@@ -112,7 +113,24 @@ class Normals(TaskMetrics):
     def picture(
         self, truth: NDArray[Any], prediction: NDArray[Any] | None = None
     ) -> colours.Picture:
-        return colours.directions(truth if prediction is None else prediction)
+        target = np.asarray(truth)
+        missing = _missing(target)
+        shown = target if prediction is None else np.where(missing, IGNORE, prediction)
+        return colours.directions(shown)
+
+    def error(self, truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
+        """Return the angle between the directions in degrees."""
+        # (3, H, W) -> (H, W)
+        p, t = np.asarray(prediction, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+        sine = np.linalg.norm(np.cross(p, t, axis=0), axis=0)
+        angle = np.degrees(np.arctan2(sine, (p * t).sum(axis=0)))
+        return np.where(_missing(t), np.nan, angle)
+
+
+def _missing(target: Array) -> NDArray[np.bool_]:
+    """Return where directions (3, H, W) are missing, (H, W)."""
+    found: NDArray[np.bool_] = (target == IGNORE).all(axis=0)
+    return found
 
 
 TASK_METRICS = Normals()

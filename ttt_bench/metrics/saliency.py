@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.metrics import colours
 from ttt_bench.metrics.base import Array, Metric, Scores, Scoring, TaskMetrics, ratio
+from ttt_bench.tasks import IGNORE
 
 LEVELS = 20
 """Levels of an output: the number of thresholds 0.05, 0.10, ... 0.95 that it reaches."""
@@ -141,9 +142,19 @@ class Saliency(TaskMetrics):
     def picture(
         self, truth: NDArray[Any], prediction: NDArray[Any] | None = None
     ) -> colours.Picture:
-        values = truth if prediction is None else prediction
-        # (1, H, W) or (H, W) -> (H, W)
-        return colours.grey(values.reshape(values.shape[-2:]), 0.0, 1.0)
+        target = _plane(truth)
+        values = target if prediction is None else _plane(prediction)
+        return colours.grey(np.where(target == IGNORE, np.nan, values), 0.0, 1.0)
+
+    def error(self, truth: NDArray[Any], prediction: NDArray[Any]) -> Array:
+        """Return |predicted probability - truth|."""
+        target = _plane(truth)
+        return np.where(target == IGNORE, np.nan, np.abs(_plane(prediction) - target))
+
+
+def _plane(values: NDArray[Any]) -> Array:
+    """Return (1, H, W) or (H, W) as (H, W)."""
+    return np.asarray(values, dtype=np.float64).reshape(values.shape[-2:])
 
 
 TASK_METRICS = Saliency()

@@ -1,44 +1,108 @@
-"""Example images: image, truth, and the predictions of Base and every method, for every task."""
+"""Example images: truth, predictions, errors, and differences of the errors to those of `norm`."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
+from ttt_bench.analysis.evidence import FROZEN, controls
+from ttt_bench.metrics import colours
 from ttt_bench.metrics.base import LegendEntry, metrics_of
+from ttt_bench.report.figures.picture_grid import Grid, Line, Picture, png
 from ttt_bench.results import store
 from ttt_bench.results.integrity import EXAMPLES, damages
 from ttt_bench.results.records import is_file
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import TASKS
 
-Picture = NDArray[np.uint8]
 Examples = Mapping[str, np.ndarray]
 """The example images of a cell, as `store.read_examples` returns them."""
+Array = NDArray[np.float64]
 
-CAPTION = (
-    "Predictions of the last step. For this picture, depth and edge are aligned with the truth by "
-    "one scale and shift per image and coloured in the truth's range. Light grey: no truth."
+REFERENCE = "norm"
+"""The method whose errors the others' are compared with."""
+IMAGES = 2
+"""Images in the picture of the last step, at most."""
+SHARE = 98.0
+"""Percentile of the errors at which the colours end; a few pixels would set it otherwise."""
+LAST_CAPTION = (
+    "Predictions of the last step, their errors, and how the errors differ from those of Norm: "
+    "blue is better than Norm and red is worse. A row's label gives the value at which its colours "
+    "end. Grey: the truth is unknown."
 )
-IMAGES = 4
-"""Images in a picture, at most."""
-FONT_SIZE = 12
-_SIDE, _GAP, _HEAD, _MARGIN = 112, 4, 18, 78
-"""Longest side of a tile, space between tiles, height of a line of text, width of row labels."""
-_BOX = 11
-"""Side of a class's colour in the legend."""
+STEPS_CAPTION = (
+    "Predictions of one image and their errors over adaptation steps. White: no error; dark red: "
+    "{reach:.3g} or more. Grey: the truth is unknown."
+)
+ALIGNED = (
+    " For this picture, the prediction is aligned with the truth by one scale and shift per image "
+    "and coloured in the truth's range."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplePicture:
+    """A picture of example images as a file.
+
+    Attributes:
+        name: the stem of its file.
+        png: its content.
+        heading: what it shows, in a few words.
+        caption: what a reader has to know about it.
+        alt: the picture in words.
+    """
+
+    name: str
+    png: bytes
+    heading: str
+    caption: str
+    alt: str
+
+
+def pictures_of(comparison: Comparison) -> tuple[ExamplePicture, ...]:
+    """Return the pictures of the first seed with example images; none without any.
+
+    Frozen controls are left out. The first picture shows all tasks at the last step; one picture
+    per task shows the predictions over steps.
+    """
+    found = examples_of(comparison)
+    if found is None:
+        return ()
+    seed, examples = found
+    first = ExampleSet(examples, comparison.classes)
+    pictures = [
+        ExamplePicture(
+            name="pictures",
+            png=png(first.last_step()),
+            heading=f"Example images, seed {seed}",
+            caption=LAST_CAPTION + ALIGNED.replace("the prediction is", "depth and edge are"),
+            alt="Example images with truth, predictions and errors of every method",
+        )
+    ]
+    for task in first.tasks:
+        aligned = ALIGNED if metrics_of(task).aligned else ""
+        shown, reach = first.over_steps(task)
+        picture = ExamplePicture(
+            name=f"pictures_{task}",
+            png=png(shown),
+            heading=f"Example image over steps: {task}, seed {seed}",
+            caption=STEPS_CAPTION.format(reach=reach) + aligned,
+            alt=f"Predictions of {task} and their errors over steps, a row per method",
+        )
+        pictures.append(picture)
+    return tuple(pictures)
 
 
 def examples_of(comparison: Comparison) -> tuple[int, dict[str, Examples]] | None:
     """Return the first seed with example images, and its examples by label; None without any."""
-    done = comparison.done
+    frozen = {label for label, control in controls(comparison).items() if control == FROZEN}
+    done = comparison.done[~comparison.done["label"].isin(frozen)]
     for seed, cells in done.groupby("seed"):
         stored = _stored(cells)
         if stored:
@@ -58,189 +122,131 @@ def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
     return found
 
 
-def png(picture: Picture) -> bytes:
-    """Return a picture as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def compose(
-    examples: Mapping[str, Examples], classes: Sequence[str] = (), limit: int = IMAGES
-) -> Picture:
-    """Return one picture: a line per example and task, a column per label, and a legend of classes.
-
-    The first two columns are the image and the truth.
-
-    Args:
-        examples: map label to its examples; images and truth are those of the first label. A label
-            with other images is left blank.
-        classes: names of the semantic classes.
-        limit: largest number of images.
-    """
-    first = next(iter(examples.values()))
-    layout = _layout(first, ("image", "truth", *examples), classes, limit)
-    canvas = Image.new("RGB", layout.size, "white")
-    draw = ImageDraw.Draw(canvas)
-    _draw_heads(draw, layout)
-    for image in range(layout.images):
-        for task in layout.tasks:
-            corner = layout.corner(image, task)
-            _draw_text(draw, (2, corner[1] + layout.height // 2 - 8), _name(first, image, task))
-            _paste(canvas, layout, corner, _tiles(examples, image, task))
-    _draw_legend(draw, layout)
-    return np.asarray(canvas)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """Positions in a picture, in pixels.
+@dataclass(frozen=True)
+class ExampleSet:
+    """The example images of a comparison.
 
     Attributes:
-        heads: the head of each column, as lines of text.
-        images: number of images.
-        height: height of a tile.
-        width: width of a tile.
-        classes: names and colours of the classes in the legend.
-        legend: (left edge, line) of each class in the legend.
+        by_label: map label to its examples; images and truth are those of the first label. A label
+            with other images has blank places.
+        classes: names of the semantic classes.
     """
 
-    heads: Sequence[Sequence[str]]
-    tasks: Sequence[str]
-    images: int
-    height: int
-    width: int
-    classes: Sequence[LegendEntry]
-    legend: Sequence[tuple[int, int]]
+    by_label: Mapping[str, Examples]
+    classes: Sequence[str] = ()
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The tasks that have truth."""
+        return [task for task in TASKS if f"truth_{task}" in self._first]
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The steps that any label has predictions of."""
+        names = (name for own in self.by_label.values() for name in own)
+        found = (name.rpartition("_")[2] for name in names if name.startswith("prediction_"))
+        return sorted({int(step) for step in found if step.isdigit()})
+
+    def last_step(self) -> Picture:
+        """Return the picture of the last step: three rows per image and task."""
+        heads = ("image", "truth", *self.by_label)
+        images = range(min(IMAGES, len(self._first["image"])))
+        lines = [
+            line for image in images for task in self.tasks for line in self._task(image, task)
+        ]
+        legend = [entry for task in self.tasks for entry in self._legend(task)]
+        return Grid(heads=heads, lines=lines, shape=self._shape, legend=legend).drawn()
+
+    def over_steps(self, task: str, image: int = 0) -> tuple[Picture, float]:
+        """Return the picture of a task over steps, a row per label, and its largest error."""
+        errors = {
+            label: [self._error(label, image, task, step) for step in self.steps]
+            for label in self.by_label
+        }
+        reach = _reach(error for own in errors.values() for error in own)
+        names = [f"step {step}" for step in self.steps]
+        heads = ("image", "truth", *names, *(f"error, {name}" for name in names))
+        shown = (self._image(image), self._truth(image, task))
+        lines = []
+        for place, (label, own) in enumerate(errors.items()):
+            predictions = [self._shown(label, image, task, step) for step in self.steps]
+            maps = [_coloured_error(error, reach) for error in own]
+            first = shown if place == 0 else (None, None)
+            lines.append(Line(label=label.split(" "), tiles=[*first, *predictions, *maps]))
+        grid = Grid(heads=heads, lines=lines, shape=self._shape, legend=self._legend(task))
+        return grid.drawn(), reach
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Return width and height of the picture."""
-        lines = 1 + self.legend[-1][1] if self.legend else 0
-        return _MARGIN + len(self.heads) * (self.width + _GAP), self.below + lines * _HEAD
+    def _first(self) -> Examples:
+        return next(iter(self.by_label.values()))
 
     @property
-    def below(self) -> int:
-        """Return the lower edge of the tiles."""
-        head = _HEAD * max(map(len, self.heads)) + _GAP
-        return head + self.images * self._image_height
+    def _shape(self) -> tuple[int, int]:
+        height, width = self._first["image"].shape[1:3]
+        return height, width
 
-    @property
-    def _image_height(self) -> int:
-        return len(self.tasks) * (self.height + _GAP) + _GAP
+    def _legend(self, task: str) -> list[LegendEntry]:
+        return list(metrics_of(task).legend(self.classes))
 
-    def left(self, column: int) -> int:
-        """Return the left edge of a column."""
-        return _MARGIN + column * (self.width + _GAP)
+    def _task(self, image: int, task: str) -> Iterator[Line]:
+        """Yield the rows of a task at the last step: predictions, errors, and differences."""
+        step = self.steps[-1] if self.steps else 0
+        errors = [self._error(label, image, task, step) for label in self.by_label]
+        predictions = [self._shown(label, image, task, step) for label in self.by_label]
+        shown = [self._image(image), self._truth(image, task), *predictions]
+        yield Line(label=(task,), tiles=shown, starts=True)
+        reach = _reach(errors)
+        maps = [_coloured_error(error, reach) for error in errors]
+        yield Line(label=("error", f"0 to {reach:.3g}"), tiles=[None, None, *maps])
+        if REFERENCE in self.by_label:
+            yield self._differences(self._error(REFERENCE, image, task, step), errors)
 
-    def corner(self, image: int, task: str) -> tuple[int, int]:
-        """Return the upper left corner of the tiles of an image and a task."""
-        first = self.below - (self.images - image) * self._image_height
-        return self.left(0), first + self.tasks.index(task) * (self.height + _GAP)
+    def _differences(self, reference: Array | None, errors: Sequence[Array | None]) -> Line:
+        """Return the row of errors minus those of the reference."""
+        found = [
+            None if error is None or reference is None else error - reference for error in errors
+        ]
+        reach = _reach(found)
+        maps = [None if one is None else colours.differences(one, reach) for one in found]
+        return Line(label=("error - Norm", f"± {reach:.3g}"), tiles=[None, None, *maps])
 
+    def _image(self, image: int) -> Picture:
+        found: Picture = self._first["image"][image]
+        return found
 
-def _layout(first: Examples, heads: Sequence[str], classes: Sequence[str], limit: int) -> _Layout:
-    tasks = [task for task in TASKS if f"truth_{task}" in first]
-    height, width = _tile_size(first["image"].shape[1:3])
-    shown = [entry for task in tasks for entry in metrics_of(task).legend(classes)]
-    return _Layout(
-        heads=[_wrapped(head, width) for head in heads],
-        tasks=tasks,
-        images=min(limit, len(first["image"])),
-        height=height,
-        width=width,
-        classes=shown,
-        legend=_legend([name for name, _ in shown], _MARGIN + len(heads) * (width + _GAP)),
-    )
+    def _truth(self, image: int, task: str) -> Picture:
+        return metrics_of(task).picture(self._first[f"truth_{task}"][image])
 
+    def _shown(self, label: str, image: int, task: str, step: int) -> Picture | None:
+        """Return a prediction in colours; None without one."""
+        prediction = self._prediction(label, image, task, step)
+        if prediction is None:
+            return None
+        return metrics_of(task).picture(self._first[f"truth_{task}"][image], prediction)
 
-def _tile_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of a tile: the longest side is `_SIDE`, the aspect is kept."""
-    scale = _SIDE / max(shape)
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    def _error(self, label: str, image: int, task: str, step: int) -> Array | None:
+        """Return the errors of a prediction, (H, W); None without one."""
+        prediction = self._prediction(label, image, task, step)
+        if prediction is None:
+            return None
+        return metrics_of(task).error(self._first[f"truth_{task}"][image], prediction)
 
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Return a text as lines that fit a width, except for words that are wider."""
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if _length(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def _legend(classes: Sequence[str], width: int) -> list[tuple[int, int]]:
-    """Return (left edge, line) of each class's entry, in lines of this width."""
-    places, left, line = [], _MARGIN, 0
-    for name in classes:
-        need = 16 + round(_length(name)) + 14
-        if left + need > width and left > _MARGIN:
-            left, line = _MARGIN, line + 1
-        places.append((left, line))
-        left += need
-    return places
+    def _prediction(self, label: str, image: int, task: str, step: int) -> np.ndarray | None:
+        """Return a prediction at a step, or at the last stored step before it."""
+        own = self.by_label[label]
+        if not np.array_equal(own["indices"], self._first["indices"]):
+            return None
+        known = [f"prediction_{task}_{one}" for one in self.steps if one <= step]
+        name = next((name for name in reversed(known) if name in own), None)
+        return None if name is None else own[name][image]
 
 
-def _length(text: str) -> float:
-    """Return the width of a text in pixels."""
-    return ImageFont.load_default(size=FONT_SIZE).getlength(text)
+def _coloured_error(error: Array | None, reach: float) -> Picture | None:
+    return None if error is None else colours.errors(error, reach)
 
 
-def _name(first: Examples, image: int, task: str) -> str:
-    return f"{first['indices'][image]}: {task}"
-
-
-def _tiles(examples: Mapping[str, Examples], image: int, task: str) -> Iterator[Picture | None]:
-    """Yield the pictures of a line: image, truth, and each label's prediction; None: blank."""
-    first = next(iter(examples.values()))
-    yield first["image"][image]
-    yield metrics_of(task).picture(first[f"truth_{task}"][image])
-    for stored in examples.values():
-        yield _prediction(stored, first, image, task)
-
-
-def _prediction(stored: Examples, first: Examples, image: int, task: str) -> Picture | None:
-    """Return a label's prediction in colours; None if it has other images or lacks the task."""
-    predictions = stored.get(f"prediction_{task}")
-    if predictions is None or not np.array_equal(stored["indices"], first["indices"]):
-        return None
-    return metrics_of(task).picture(first[f"truth_{task}"][image], predictions[image])
-
-
-def _draw_heads(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
-    for column, lines in enumerate(layout.heads):
-        for line, words in enumerate(lines):
-            _draw_text(draw, (layout.left(column), line * _HEAD + 2), words)
-
-
-def _draw_legend(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
-    for (left, line), (name, colour) in zip(layout.legend, layout.classes, strict=True):
-        top = layout.below + line * _HEAD + 2
-        draw.rectangle((left, top, left + _BOX, top + _BOX), fill=colour)
-        _draw_text(draw, (left + 16, top), name)
-
-
-def _draw_text(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str) -> None:
-    draw.text(corner, text, fill="black", font=ImageFont.load_default(size=FONT_SIZE))
-
-
-def _paste(
-    canvas: Image.Image,
-    layout: _Layout,
-    corner: tuple[int, int],
-    pictures: Iterator[Picture | None],
-) -> None:
-    """Paste the pictures of a line next to each other, from this corner on."""
-    for column, picture in enumerate(pictures):
-        if picture is not None:
-            canvas.paste(_tile(picture, layout), (layout.left(column), corner[1]))
-
-
-def _tile(picture: Picture, layout: _Layout) -> Image.Image:
-    """Return a picture in the size of a tile; only a larger picture is averaged."""
-    larger = picture.shape[1] > layout.width
-    filtering = Image.Resampling.BOX if larger else Image.Resampling.NEAREST
-    return Image.fromarray(picture).resize((layout.width, layout.height), filtering)
+def _reach(maps: Iterable[Array | None]) -> float:
+    """Return the percentile `SHARE` of the absolute values of all maps; 0 without any."""
+    values = [np.abs(one[np.isfinite(one)]) for one in maps if one is not None]
+    found = np.concatenate(values) if values else np.empty(0)
+    return float(np.percentile(found, SHARE)) if found.size else 0.0
