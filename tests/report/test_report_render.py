@@ -34,7 +34,7 @@ FILES = [
     *("attribution.md", "attribution.tex", "attribution.csv"),
     *("attribution.png", "attribution.svg"),
     *("sync.md", "sync.tex", "sync.csv", "sync.png", "sync.svg"),
-    "pictures.png",
+    *(f"pictures{task}.png" for task in ("", "_semseg", "_depth", "_normals", "_edge")),
     *("more.md", "more.tex", "more.csv"),
     *("each_class.md", "each_class.tex", "each_class.csv"),
     *("classes.md", "classes.tex", "classes.csv"),

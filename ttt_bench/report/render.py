@@ -16,7 +16,8 @@ The folder that `report` writes:
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.{md,tex,csv}  pixels of each semantic class in the target
     <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
-    <comparison>/pictures.png       example images, if the results contain any
+    <comparison>/pictures*.png      example images at the last step, and of each task over steps,
+                                    if the results contain any
     <comparison>/ranks.{md,tex,csv}  published and measured ranks, for pairs of the papers
     across-<choice>_<others>/*.{md,tex,csv}  tables over comparisons that differ in one choice
     affinity/*                      affinity of tasks, if it was measured; uses target labels

@@ -17,6 +17,7 @@ from ttt_bench.metrics.base import LegendEntry, metrics_of
 from ttt_bench.report.figures.picture_grid import Grid, Line, Picture, png
 from ttt_bench.results import store
 from ttt_bench.results.integrity import EXAMPLES, damages
+from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.records import is_file
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.tasks import TASKS
@@ -75,7 +76,7 @@ def pictures_of(comparison: Comparison) -> tuple[ExamplePicture, ...]:
     if found is None:
         return ()
     seed, examples = found
-    first = ExampleSet(examples, comparison.classes)
+    first = ExampleSet(examples, comparison.classes, comparison.names)
     pictures = [
         ExamplePicture(
             name="pictures",
@@ -130,10 +131,12 @@ class ExampleSet:
         by_label: map label to its examples; images and truth are those of the first label. A label
             with other images has blank places.
         classes: names of the semantic classes.
+        names: the printed names of the labels.
     """
 
     by_label: Mapping[str, Examples]
     classes: Sequence[str] = ()
+    names: MethodNames = PROPER_NAMES
 
     @cached_property
     def tasks(self) -> list[str]:
@@ -149,7 +152,7 @@ class ExampleSet:
 
     def last_step(self) -> Picture:
         """Return the picture of the last step: three rows per image and task."""
-        heads = ("image", "truth", *self.by_label)
+        heads = ("image", "truth", *map(self.names.of, self.by_label))
         images = range(min(IMAGES, len(self._first["image"])))
         lines = [
             line for image in images for task in self.tasks for line in self._task(image, task)
@@ -172,7 +175,8 @@ class ExampleSet:
             predictions = [self._shown(label, image, task, step) for step in self.steps]
             maps = [_coloured_error(error, reach) for error in own]
             first = shown if place == 0 else (None, None)
-            lines.append(Line(label=label.split(" "), tiles=[*first, *predictions, *maps]))
+            name = self.names.of(label)
+            lines.append(Line(label=name.split(" "), tiles=[*first, *predictions, *maps]))
         grid = Grid(heads=heads, lines=lines, shape=self._shape, legend=self._legend(task))
         return grid.drawn(), reach
 
@@ -208,7 +212,9 @@ class ExampleSet:
         ]
         reach = _reach(found)
         maps = [None if one is None else colours.differences(one, reach) for one in found]
-        return Line(label=("error - Norm", f"± {reach:.3g}"), tiles=[None, None, *maps])
+        return Line(
+            label=(f"− {self.names.of(REFERENCE)}", f"± {reach:.3g}"), tiles=[None, None, *maps]
+        )
 
     def _image(self, image: int) -> Picture:
         found: Picture = self._first["image"][image]

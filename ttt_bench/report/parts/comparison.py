@@ -70,15 +70,21 @@ def comparison_section(content: Content) -> ReportSection:
     """
     comparison = content.comparison
     builders = [PARTS["main"]] if content.numbers is None else PARTS.values()
-    built = [build(content) for build in builders]
+    built = [part for build in builders for part in _several(build(content))]
     return ReportSection(
         slug=comparison.slug,
         title=comparison.title,
         subtitle=comparison.subtitle,
-        parts=tuple(part for part in built if part is not None),
+        parts=tuple(built),
         command=run_command(comparison),
         provenance=provenance(comparison.cells, comparison.names),
     )
+
+
+def _several(built: Part | tuple[Part, ...] | None) -> tuple[Part, ...]:
+    if built is None:
+        return ()
+    return built if isinstance(built, tuple) else (built,)
 
 
 def scores(content: Content) -> Table:
@@ -181,24 +187,22 @@ def _sync_curves(evidence: Evidence) -> Drawn | None:
     return None if shown is None else drawn(shown)
 
 
-def _pictures(content: Content) -> Part | None:
-    """Return the picture of example images; None if the results contain none."""
-    from ttt_bench.report.figures import pictures
+def _pictures(content: Content) -> tuple[Part, ...]:
+    """Return the pictures of example images; none if the results contain none."""
+    from ttt_bench.report.figures.pictures import pictures_of
 
-    stored = pictures.examples_of(content.comparison)
-    if stored is None:
-        return None
-    seed, examples = stored
-    picture = pictures.compose(examples, content.comparison.classes)
-    return Part(
-        name="pictures",
-        heading=f"Example images, seed {seed}",
-        definition="The predictions that are stored with the cells of one seed, next to the image "
-        "and the truth.",
-        figure=Drawn(png=pictures.png(picture)),
-        caption=pictures.CAPTION,
-        alt="Example images with truth and the predictions of every method",
-        wide=True,
+    return tuple(
+        Part(
+            name=one.name,
+            heading=one.heading,
+            definition="The predictions that are stored with the cells of one seed, next to the "
+            "image and the truth.",
+            figure=Drawn(png=one.png),
+            caption=one.caption,
+            alt=one.alt,
+            wide=True,
+        )
+        for one in pictures_of(content.comparison)
     )
 
 
@@ -286,7 +290,7 @@ def _of_table(
     return Part(name=name, heading=heading, definition=definition, table=shown)
 
 
-PARTS: dict[str, Callable[[Content], Part | None]] = {
+PARTS: dict[str, Callable[[Content], Part | tuple[Part, ...] | None]] = {
     "main": _main,
     "curves": _curves,
     "attribution": _attribution,
