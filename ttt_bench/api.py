@@ -88,7 +88,7 @@ def compute(
     attempts: Mapping[str, int] | None = None,
     worker_of: str = "",
 ) -> Outcome:
-    """Check the methods of other packages in a sweep, and compute its cells.
+    """Check the methods and networks of other packages in a sweep, and compute its cells.
 
     Args:
         sweep: the cells.

@@ -17,9 +17,11 @@ from support.toy import Toy
 from ttt_bench.api import compute
 from ttt_bench.conformance import Result, verdicts
 from ttt_bench.errors import BenchError
-from ttt_bench.registry import METHODS
+from ttt_bench.model.networks.hypercolumn import Hypercolumn
+from ttt_bench.registry import METHODS, NETWORKS
 from ttt_bench.results import store
 from ttt_bench.results.contract import State, Verdict
+from ttt_bench.sweep.contract import contract_record
 from ttt_bench.sweep.plan import Sweep
 
 Calls = list[tuple[str, dict[str, Any]]]
@@ -62,10 +64,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def found(sweep: Sweep, progress: Notices | None = None, **given: Any) -> dict[str, Verdict]:
-    """Return the verdicts of a plan whose request is changed by `given`."""
+    """Return name -> verdict of a plan whose request is changed by `given`."""
     request = sweep.request.model_copy(update=given)
     changed = replace(sweep, resolved=replace(sweep.resolved, request=request))
-    return verdicts.contract_verdicts(changed, progress or Notices())
+    found = verdicts.contract_verdicts(changed, progress or Notices())
+    return {plugin.name: verdict for plugin, verdict in found.items()}
 
 
 def test_only_methods_of_other_packages_are_checked_once(calls: Calls, planned: Sweep) -> None:
@@ -76,7 +79,7 @@ def test_only_methods_of_other_packages_are_checked_once(calls: Calls, planned: 
     assert verdict.kit
     assert found(planned, second) == {"toy": verdict}
     assert len(calls) == 1
-    assert first.titles == ["checking methods of other packages"]
+    assert first.titles == ["checking plugins of other packages"]
     assert second.titles == []
     assert first.heard("toy breaks the contract", "failed: labels")
     assert second.heard("toy breaks the contract", "failed: labels")
@@ -181,3 +184,35 @@ def test_a_config_file_can_skip_the_checks(tmp_path: Path) -> None:
     done = call("run", "--config", config, "--plan", "--json", "--results", tmp_path / "r")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+class Pyramid(Hypercolumn):
+    name = "pyramid"
+
+
+def test_a_network_of_another_package_is_checked_once_with_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Calls = []
+
+    def check(kind: type, settings: Mapping[str, Any]) -> list[Result]:
+        made.append((kind.name, dict(settings)))  # type: ignore[attr-defined]
+        return [Result("heads", "the backbone runs again")]
+
+    monkeypatch.setattr(verdicts, "check_network", check)
+    given = {"model.architecture": "pyramid", "model.architecture_args": {}, "batch": 4}
+    with NETWORKS.extended({"pyramid": Pyramid}):
+        sweep = plan(tmp_path / "r", methods="base,norm", set=given)
+        progress = Notices()
+        assert found(sweep, progress)["pyramid"].failed == {"heads": "the backbone runs again"}
+        assert progress.heard("pyramid breaks the contract of networks", "networks")
+        (known,) = verdicts.contract_verdicts(sweep, Notices()).items()
+        assert made == [("pyramid", {"model.architecture_args": {}})]
+        for cell in sweep.cells:
+            assert contract_record(cell, {})["network_contract"]["state"] == "unchecked"
+            record = contract_record(cell, dict([known]))
+            assert record == {"contract": None, "network_contract": known[1].record()}
+
+
+def test_networks_of_ttt_bench_have_no_verdict(planned: Sweep) -> None:
+    assert all("network_contract" not in contract_record(cell, {}) for cell in planned.cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from ttt_bench.report import main_table
 from ttt_bench.report.marks.conditions import with_conditions
 from ttt_bench.report.marks.contract import MARK, doubts, marked
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
-from ttt_bench.results.contract import State, Verdict
+from ttt_bench.results.contract import Kind, State, Verdict
 
 EXACT = {"exact": "claims exact predictions, but the depth of a step differs"}
 FAILED = Verdict(state=State.FAILED, failed=EXACT, kit="0.1 (abc)", package="other 1.0")
-UNCHECKED = Verdict(state=State.UNCHECKED)
+UNCHECKED = Verdict(state=State.UNCHECKED, name="mine")
 PASSED = Verdict(state=State.PASSED, kit="0.1 (abc)", package="good 2.0")
 SCORES = {"semseg": 20.0, "depth": 0.8, "normals": 40.0, "edge": 0.2}
 
@@ -31,7 +32,7 @@ def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("doubtful")
     add_cell(root, "base", constant(SCORES))
     for name, verdict in (("wrong", FAILED), ("new", UNCHECKED), ("good", PASSED)):
-        about = {"contract": verdict.record()}
+        about = {"contract": replace(verdict, name=name).record()}
         add_cell(root, name, gains(0, 1, 2, 3), config=name, manifest=about)
     stopped = {"contract": FAILED.record()}
     add_cell(root, "halt", state="diverged", reason="a loss", config="halt", manifest=stopped)
@@ -98,15 +99,32 @@ def test_reports_without_doubtful_methods_have_no_mark(rendered: Rendered) -> No
 
 def test_one_failed_cell_marks_the_row_of_all_seeds(tmp_path: Path) -> None:
     for seed, verdict in enumerate((PASSED, FAILED, UNCHECKED)):
-        about = {"contract": verdict.record()}
+        about = {"contract": replace(verdict, name="mine").record()}
         add_cell(tmp_path, "mine", gains(0, 1), config=f"c{seed}", seed=seed, manifest=about)
     (comparison,) = compared(tmp_path)
-    assert doubts(comparison) == {"mine": FAILED}
+    assert doubts(comparison) == {"mine": [replace(FAILED, name="mine")]}
 
 
-def test_a_method_of_this_process_is_checked_in_python() -> None:
-    assert "assert_conforms" in UNCHECKED.explanation("mine")
-    assert "methods check mine" in FAILED.explanation("mine")
+def test_a_network_that_breaks_its_contract_marks_the_rows_of_every_method(tmp_path: Path) -> None:
+    network = replace(FAILED, name="pyramid", kind=Kind.NETWORK)
+    about = {"network_contract": network.record()}
+    add_cell(tmp_path, "base", constant(SCORES), manifest=about)
+    both = about | {"contract": UNCHECKED.record()}
+    add_cell(tmp_path, "mine", gains(0, 1), config="mine", manifest=both)
+    (comparison,) = compared(tmp_path)
+    assert doubts(comparison) == {"base": [network], "mine": [UNCHECKED, network]}
+    table = marked(main_table.build(Evidence(comparison), {}).table, comparison)
+    notes = [note.text for note in table.notes if MARK in note.about]
+    assert len(notes) == 2
+    assert "`ttt-bench networks check pyramid` shows why" in notes[0]
+    found = {record["label"]: record["contract"] for record in summary_rows(tmp_path)}
+    assert found["mine"] == "unchecked; network pyramid failed: exact"
+
+
+def test_a_plugin_of_this_process_is_checked_in_python() -> None:
+    assert "assert_conforms" in UNCHECKED.explanation()
+    assert "assert_network_conforms" in replace(UNCHECKED, kind=Kind.NETWORK).explanation()
+    assert "methods check mine" in replace(FAILED, name="mine").explanation()
 
 
 def test_a_long_list_of_failed_checks_is_shortened() -> None:

@@ -174,9 +174,9 @@ class Request(Strict):
     )
     check: bool = Field(
         default=True,
-        description="Check methods of other packages before they run, once per version of their "
-        "code (`ttt-bench methods check`). The rows of a method that fails or is not checked are "
-        "marked.",
+        description="Check methods and networks of other packages before they run, once per "
+        "version of their code (`ttt-bench methods check`, `networks check`). Rows of those that "
+        "fail or are not checked are marked.",
     )
 
     @property

@@ -1,12 +1,12 @@
-"""Check the methods of other packages in a sweep, once per version of their code.
+"""Check the methods and networks of other packages in a sweep, once per version of their code.
 
-Verdicts are kept in the user's cache folder. A verdict is found again by the hash of the method's
+Verdicts are kept in the user's cache folder. A verdict is found again by the hash of the plugin's
 code, of the harness and its packages, and of the options that the user set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import Any
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.request import Request
-from ttt_bench.conformance import check_method
+from ttt_bench.conformance import Result, check_method
+from ttt_bench.conformance.networks import check_network
 from ttt_bench.errors import BenchError, DamagedError
-from ttt_bench.registry import METHODS
-from ttt_bench.results.contract import State, Verdict
-from ttt_bench.sweep.contract import is_foreign
+from ttt_bench.network import Network
+from ttt_bench.registry import NETWORKS
+from ttt_bench.results.contract import Kind, State, Verdict
+from ttt_bench.sweep.cell import Cell
+from ttt_bench.sweep.contract import Plugin, foreign_plugins
 from ttt_bench.sweep.plan import Sweep
 from ttt_bench.util.hashing import code_hash, harness_hash, hash_of, versions
 from ttt_bench.util.input.validation import Strict
@@ -29,7 +32,10 @@ from ttt_bench.util.stored import sealed
 
 FOLDER = "contract"
 """The folder of verdicts in the cache folder."""
-REMEDY = "the next run sets it aside and checks the method again"
+REMEDY = "the next run sets it aside and checks the plugin again"
+
+NETWORK_OPTIONS = "model.architecture_args"
+"""The setting with the options of a network."""
 
 
 class _Kept(Strict):
@@ -39,27 +45,31 @@ class _Kept(Strict):
     failed: dict[str, str]
     kit: str
     package: str
+    name: str
+    kind: Kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """A method with the options to check it with."""
+    """A plugin with the options to check it with.
 
-    name: str
-    method: type[Adapter]
+    Attributes:
+        plugin: kind and name.
+        code: what the hash of its code covers.
+        options: the options, as `check` takes them.
+        check: runs all checks.
+    """
+
+    plugin: Plugin
+    code: tuple[Any, ...]
     options: dict[str, Any]
+    check: Callable[[], list[Result]]
 
     @property
     def path(self) -> Path:
         """The file of the verdict."""
         key = hash_of(
-            [
-                self.name,
-                code_hash(self.method, *self.method.depends_on),
-                kit(),
-                versions(),
-                self.options,
-            ],
+            [*self.plugin, code_hash(*self.code), kit(), versions(), self.options],
             16,
         )
         return cache_folder() / FOLDER / f"{key}.json"
@@ -70,40 +80,67 @@ def kit() -> str:
     return f"{versions()['ttt-bench']} ({harness_hash()})"
 
 
-def contract_verdicts(sweep: Sweep, progress: Progress) -> dict[str, Verdict]:
-    """Return method -> verdict for the methods of other packages in a sweep.
+def contract_verdicts(sweep: Sweep, progress: Progress) -> dict[Plugin, Verdict]:
+    """Return the verdicts on the methods and networks of other packages in a sweep.
 
-    Methods that were not checked before are checked, which takes seconds per method. With the
-    request's `check` off, the dict has known verdicts only.
+    Those that were not checked before are checked, which takes seconds each. With the request's
+    `check` off, the dict has known verdicts only.
 
     Args:
         sweep: the cells; those that do not apply are left out.
-        progress: shows one bar, and a notice per method that fails.
+        progress: shows one bar, and a notice per plugin that fails.
     """
-    cases = _cases(sweep)
-    found = {case.name: known for case in cases if (known := _read(case, progress.notice))}
-    waiting = [case for case in cases if case.name not in found] if sweep.request.check else []
+    cases = list(_cases(sweep))
+    found = {case.plugin: known for case in cases if (known := _read(case, progress.notice))}
+    waiting = [case for case in cases if case.plugin not in found] if sweep.request.check else []
     if waiting:
-        with progress.bar("checking methods of other packages", len(waiting)) as bar:
+        with progress.bar("checking plugins of other packages", len(waiting)) as bar:
             for case in waiting:
-                found[case.name] = _checked(case, progress)
-                bar.advance(note=case.name)
-    for name, verdict in found.items():
+                found[case.plugin] = _checked(case, progress)
+                bar.advance(note=case.plugin.name)
+    for verdict in found.values():
         if verdict.state is State.FAILED:
-            progress.notice(f"{verdict.explanation(name)}. Its rows are marked")
+            progress.notice(f"{verdict.explanation()}. Its rows are marked")
     return found
 
 
-def _cases(sweep: Sweep) -> list[_Case]:
-    """Return the methods of other packages that have a cell, each once."""
-    methods = {
-        cell.method: type(cell.settings.adapter) for cell in sweep.cells if cell.reason is None
+def _cases(sweep: Sweep) -> Iterator[_Case]:
+    """Yield the methods and networks of other packages that have a cell, each once."""
+    # a sweep has many cells of few methods and networks
+    cells = {
+        (cell.method, cell.opened.preset.model.architecture): cell
+        for cell in sweep.cells
+        if cell.reason is None
     }
-    return [
-        _Case(name=name, method=method, options=_options(method, sweep.request))
-        for name, method in methods.items()
-        if is_foreign(name)
-    ]
+    found = {plugin: cell for cell in cells.values() for plugin in foreign_plugins(cell)}
+    for plugin, cell in found.items():
+        yield _case(plugin, cell, sweep.request)
+
+
+def _case(plugin: Plugin, cell: Cell, request: Request) -> _Case:
+    if plugin.kind is Kind.NETWORK:
+        return _network_case(plugin, NETWORKS.load(plugin.name), request)
+    return _method_case(plugin, type(cell.settings.adapter), request)
+
+
+def _method_case(plugin: Plugin, method: type[Adapter], request: Request) -> _Case:
+    options = _options(method, request)
+    return _Case(
+        plugin=plugin,
+        code=(method, *method.depends_on),
+        options=options,
+        check=lambda: check_method(method, options),
+    )
+
+
+def _network_case(plugin: Plugin, kind: type[Network], request: Request) -> _Case:
+    options = {key: value for key, value in request.set.items() if key == NETWORK_OPTIONS}
+    return _Case(
+        plugin=plugin,
+        code=(kind, kind.Options),
+        options=options,
+        check=lambda: check_network(kind, options),
+    )
 
 
 def _options(method: type[Adapter], request: Request) -> dict[str, Any]:
@@ -118,10 +155,10 @@ def _options(method: type[Adapter], request: Request) -> dict[str, Any]:
 
 
 def _checked(case: _Case, progress: Progress) -> Verdict:
-    """Check a method, and keep the verdict."""
+    """Check a plugin, and keep the verdict."""
     failed: dict[str, str] = {}
     try:
-        for result in check_method(case.method, case.options):
+        for result in case.check():
             if not result.passed and result.ran:
                 failed[result.check] = result.problem
     except BenchError as error:
@@ -130,12 +167,14 @@ def _checked(case: _Case, progress: Progress) -> Verdict:
         state=State.FAILED if failed else State.PASSED,
         failed=failed,
         kit=kit(),
-        package=METHODS.entry(case.name).package,
+        package=case.plugin.package,
+        name=case.plugin.name,
+        kind=case.plugin.kind,
     )
     try:
         sealed.write(case.path, verdict.record(), "set TTT_BENCH_CACHE to another folder")
     except BenchError as error:
-        progress.notice(f"{error}. The next run checks {case.name} again")
+        progress.notice(f"{error}. The next run checks {case.plugin.name} again")
     return verdict
 
 

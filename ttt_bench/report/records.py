@@ -11,7 +11,7 @@ import pandas as pd
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.verdicts import further_metrics, verdicts
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.marks.contract import doubts
+from ttt_bench.report.marks.contract import doubts, in_words
 from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.truth import truth_of
 from ttt_bench.stats.step_rules import FIXED
@@ -34,7 +34,7 @@ def records(evidence: Evidence) -> list[Record]:
     """Return one record per number of the tables of scores, and one per cell without numbers."""
     comparison = evidence.comparison
     shared = comparison.key._asdict()
-    doubted = {label: verdict.text for label, verdict in doubts(comparison).items()}
+    doubted = {label: in_words(verdicts) for label, verdicts in doubts(comparison).items()}
     return [
         shared | _whole({"contract": doubted.get(record["label"]), **record})
         for record in _all(evidence)

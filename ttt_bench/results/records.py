@@ -62,6 +62,7 @@ class Manifest(BaseModel):
     configuration: dict[str, Any] = {}
     request: dict[str, Any] = {}
     contract: dict[str, Any] | None = None
+    network_contract: dict[str, Any] | None = None
     provenance: dict[str, Any] = {}
     files: dict[str, StrictStr] = {}
 

@@ -204,7 +204,7 @@ def manifest(
     *,
     request: Request,
     device: torch.device,
-    contract: Mapping[str, Any] | None,
+    contract: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the manifest of a finished cell.
 
@@ -213,7 +213,7 @@ def manifest(
         ending: how it ended.
         request: the request.
         device: the device that computed it.
-        contract: `contract_record` of the method.
+        contract: `contract_record` of the cell.
     """
     config = cell.config
     found = {
@@ -230,7 +230,7 @@ def manifest(
         "optimiser": config["optimiser"] if cell.moves else None,
         "options": config["options"],
         "scoring": config["scoring"],
-        "contract": contract,
+        **contract,
         "provenance": _provenance(cell, request, device),
     }
     if ending.diverged_at is not None:

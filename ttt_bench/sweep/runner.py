@@ -17,12 +17,11 @@ import torch
 from ttt_bench.adapt.device import device_name, find_device, free_memory
 from ttt_bench.errors import BenchError, DamagedError, DivergedError
 from ttt_bench.results import schema, store
-from ttt_bench.results.contract import Verdict
 from ttt_bench.results.leftovers import clean
 from ttt_bench.results.schema import FINISHED
 from ttt_bench.results.timed_work import TIMED, Stopwatch, timed_now
 from ttt_bench.sweep.cell import Cell, Ending, manifest
-from ttt_bench.sweep.contract import contract_record, refresh
+from ttt_bench.sweep.contract import Verdicts, contract_record, refresh
 from ttt_bench.sweep.forecast.work import adapting_work
 from ttt_bench.sweep.measure import CellRun, tables
 from ttt_bench.sweep.outcome import Outcome, failed_cells
@@ -73,8 +72,7 @@ class Runner:
         sweep: the cells.
         progress: shows long work.
         save_seconds: seconds between two saves of unfinished work; below 0, every unit is saved.
-        verdicts: method -> verdict of the contract's checks; other methods of other packages count
-            as unchecked.
+        verdicts: verdicts of the contract's checks; others of other packages count as unchecked.
         attempts: hash -> number of attempts at a failed cell after which it is tried again; by
             default, those that are stored when the run begins.
         worker_of: identifies the run that this process is a worker of; empty for other processes.
@@ -89,7 +87,7 @@ class Runner:
         progress: Progress,
         save_seconds: float = SAVE_SECONDS,
         *,
-        verdicts: Mapping[str, Verdict] | None = None,
+        verdicts: Verdicts | None = None,
         attempts: Mapping[str, int] | None = None,
         worker_of: str = "",
     ) -> None:
@@ -168,9 +166,9 @@ class Runner:
         """Bring the verdicts of finished cells up to date, if the folder can be written."""
         for cell in finished:
             try:
-                refresh(cell.folder(self.request.results), cell.method, self.verdicts)
+                refresh(cell.folder(self.request.results), cell, self.verdicts)
             except BenchError as error:
-                self.progress.notice(f"{error}. The verdict on {cell.method} stays as it was")
+                self.progress.notice(f"{error}. The verdicts in it stay as they were")
 
     def _lost(self, computed: list[Cell]) -> int:
         """Return the number of computed cells that are no longer stored, and say so."""
@@ -316,7 +314,7 @@ class Runner:
             attempt.ending,
             request=self.request,
             device=self.device,
-            contract=contract_record(cell.method, self.verdicts),
+            contract=contract_record(cell, self.verdicts),
         )
         files = store.CellFiles(
             manifest=written,
