@@ -16,6 +16,9 @@ Each image of a batch comes to the bank with a class and an uncertainty u by the
 score lambda_t / (1 + e^(-a / N)) + lambda_u u / ln K leave the bank (`_rotta_bank.py`). In the
 dense port the class is that of the largest mean probability over pixels, and u is a mean over
 pixels.
+
+The whole bank goes through the network in one pass, since robust statistics couple its images: a
+step needs the memory of a training step on N images.
 """
 
 from __future__ import annotations

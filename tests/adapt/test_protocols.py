@@ -15,6 +15,7 @@ from ttt_bench.adapt.record import Record
 from ttt_bench.adapt.run_progress import RunProgress
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Plan, StepOut
+from ttt_bench.data.base import PlacedBatch
 from ttt_bench.data.batching import split_batches
 from ttt_bench.errors import DivergedError
 from ttt_bench.losses import RECIPES
@@ -307,3 +308,10 @@ def test_examples_are_spread_over_the_set_and_show_the_last_step() -> None:
         1,
         atol=2e-3,
     )
+
+
+def test_scoring_the_target_makes_no_mask_of_padded_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[PlacedBatch] = []
+    monkeypatch.setattr(PlacedBatch, "valid", lambda placed: made.append(placed))
+    measure(Toy(), "single-batch")
+    assert len(made) == 1  # of the batch that is adapted on

@@ -158,9 +158,8 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
                 moves=("model.neck.*",), adapt=Norm.RUNNING, predict=Norm.RUNNING, exact=True
             )
 
-    with pytest.raises(
-        BenchError, match=r"toy declares 'model\.neck\.\*' in `moves`, which matches no parameter"
-    ):
+    problem = r"`moves` of toy: 'model\.neck\.\*' matches no parameter of the network"
+    with pytest.raises(BenchError, match=problem):
         session(Wrong())
 
 

@@ -107,6 +107,24 @@ class DescendsByHand(Toy):
         return super().step(net, images, ctx)
 
 
+class DescendsInPlace(Toy):
+    """Changes a weight between its forward pass and the gradient of its loss."""
+
+    def bind(self, net: Net, statistics: Mapping[str, Tensor], target: Target) -> Plan:
+        return replace(super().bind(net, statistics, target), moves=("model.*",))
+
+    def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
+        out = super().step(net, images, ctx)
+        with torch.no_grad():
+            [one for one in net.model.backbone.parameters() if one.dim() == 4][-1].mul_(0.99)
+        return out
+
+
+class MovesBackboneInAfterStep(Toy):
+    def after_step(self, net: Net, images: Tensor, ctx: Context) -> None:
+        next(net.model.backbone.parameters()).mul_(1.01)
+
+
 class DescendsByLeftGradients(Toy):
     def step(self, net: Net, images: Tensor, ctx: Context) -> StepOut:
         gradient = bias(net).grad
@@ -416,6 +434,8 @@ BROKEN: dict[type[Adapter], tuple[str, str]] = {
     ChangesBuffersInPredict: ("moves", r"model\.mean changed in or before `predict`"),
     DescendsByHand: ("updates", "`step` changes .* return a loss, and leave the update"),
     DescendsByLeftGradients: ("updates", "`step` changes"),
+    DescendsInPlace: ("updates", r"`step` changes model\.backbone.* without the harness"),
+    MovesBackboneInAfterStep: ("updates", r"`after_step` changes model\.backbone"),
     DescendsByAnOptimiser: ("descent", "a step calls an optimiser"),
     KeepsImages: ("memory", "uses more memory with every batch"),
     KeepsLastImages: ("reset", "a run after a reset gives other numbers than a new one"),
@@ -463,3 +483,8 @@ def test_a_sound_method_passes_the_checks_of_its_kind(method: type[Adapter]) -> 
     assert {check: run_check(check, subject).problem for check in checks} == dict.fromkeys(
         checks, ""
     )
+
+
+def test_an_update_by_hand_names_the_step_in_every_check_that_it_stops() -> None:
+    problems = problem("moves", DescendsInPlace), problem("shapes", DescendsInPlace)
+    assert all("`step` of toy overwrites values that the gradient" in one for one in problems)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.session import Session, moved_parameters
+from ttt_bench.adapt.parameters import moved_parameters
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import SHARED, Norm, Optimiser, Plan, SourcePass
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError

@@ -16,7 +16,8 @@ from support.toy import ToyDataset, source_terms
 from torch import Tensor, nn
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.session import Session, moved_parameters
+from ttt_bench.adapt.parameters import moved_parameters
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser, Passes, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES

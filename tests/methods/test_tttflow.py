@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ttt_bench.adapt.context import HarnessContext
-from ttt_bench.adapt.session import Session, moved_parameters
+from ttt_bench.adapt.parameters import moved_parameters
+from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import SHARED, Norm, Optimiser
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.losses import RECIPES

@@ -170,6 +170,9 @@ def test_dpt_needs_a_plain_vit_and_has_no_batchnorm(tmp_path: Any) -> None:
         assert f"{method} needs BatchNorm layers, which dpt on test_vit does not have" in str(
             error.value
         )
+    assert "which dpt on test_vit does not have; --set tent.affine=any avoids this" in str(
+        error.value
+    )
 
 
 def test_tent_and_tipi_move_the_layer_norms_of_dpt(tmp_path: Any) -> None:

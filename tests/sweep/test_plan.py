@@ -11,11 +11,14 @@ from support.notices import Notices
 from support.runs import plan, run
 
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.data.shifts.views import StreamedDataset
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import build_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
 from ttt_bench.results.method_order import PAPERS
+from ttt_bench.sweep import opened
+from ttt_bench.sweep.batches import target_batches
 from ttt_bench.train.chain import trains_on_source
 
 TASKS = {"semseg": 7, "depth": 1, "normals": 3, "edge": 1}
@@ -68,6 +71,32 @@ def test_problems_that_depend_on_the_pair_are_reported_by_the_plan(tmp_path: Pat
         "tent needs BatchNorm layers, which hypercolumn on test_convnext does not have"
         in refusal(tmp_path, methods="tent", set={"model.backbone": "test_convnext"})
     )
+
+
+def test_a_setting_that_does_not_fit_is_refused_within_a_group_too(tmp_path: Path) -> None:
+    message = refusal(tmp_path, methods="more", set={"sar.rates": {"zz": 2.0}})
+    assert "sar does not fit: setting rates: 'zz' matches no parameter" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_settings_of_a_method_that_would_not_apply_anyway_are_no_mistake(tmp_path: Path) -> None:
+    cells = plan(tmp_path, methods="more", protocol="online", set={"memo.views": 4}).cells
+    reasons = {cell.method: cell.reason or "" for cell in cells}
+    assert "needs the protocol episodic" in reasons["memo"]
+
+
+def test_the_batches_of_the_target_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(target: StreamedDataset, size: int) -> list[list[int]]:
+        made.append(size)
+        return target_batches(target, size)
+
+    monkeypatch.setattr(opened, "target_batches", counted)
+    plan(tmp_path, methods="base,tent,ttt")
+    assert len(made) == 1
 
 
 def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import torch
 
+from ttt_bench.adapt.parameters import moved_parameters
 from ttt_bench.adapt.returned import checked_plan
-from ttt_bench.adapt.session import moved_parameters
 from ttt_bench.adapter import Adapter, Plan, Target
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError

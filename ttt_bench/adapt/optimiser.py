@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.parameters import matched
 from ttt_bench.adapter import Optimiser
-from ttt_bench.errors import BenchError
-from ttt_bench.util.text import listed
 
 
 def make_optimiser(parameters: Mapping[str, Tensor], settings: Optimiser) -> torch.optim.Optimizer:
@@ -49,26 +47,29 @@ def _by_factor(
     parameters: Mapping[str, Tensor], rates: Mapping[str, float]
 ) -> dict[float, list[Tensor]]:
     """Return factor of the learning rate -> parameters, both in the order of `parameters`."""
-    check_rates(list(parameters), rates)
+    factors = rate_factors(list(parameters), rates)
     found: dict[float, list[Tensor]] = {}
     for name, parameter in parameters.items():
-        factors = (factor for pattern, factor in rates.items() if fnmatchcase(name, pattern))
-        found.setdefault(next(factors, 1.0), []).append(parameter)
+        found.setdefault(factors[name], []).append(parameter)
     return found
 
 
-def check_rates(names: Sequence[str], rates: Mapping[str, float]) -> None:
-    """Raise if a name or pattern of `rates` matches none of the parameters that are updated.
+def rate_factors(names: Collection[str], rates: Mapping[str, float]) -> dict[str, float]:
+    """Return name of a parameter -> factor of its learning rate.
+
+    Args:
+        names: the parameters that the optimiser updates.
+        rates: name or pattern -> factor; the first that matches a parameter counts.
 
     Raises:
         BenchError: a pattern matches no parameter.
     """
-    for pattern in rates:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise BenchError(
-                f"setting rates: {pattern!r} matches no parameter that the optimiser updates; "
-                f"correct the name or pattern (parameters: {listed(list(names))})"
-            )
+    kind = "parameter that the optimiser updates"
+    found = dict.fromkeys(names, 1.0)
+    # in reverse, so that the first pattern is the last to set a factor
+    for pattern, own in reversed(matched(rates, names, where="setting rates", kind=kind).items()):
+        found |= dict.fromkeys(own, rates[pattern])
+    return found
 
 
 def set_batch(optimiser: torch.optim.Optimizer, settings: Optimiser, images: int) -> None:

@@ -87,15 +87,17 @@ class ProtocolRun(Actions):
 
     def batch(self, indices: list[int]) -> Batch:
         """Return these target images with the targets of the pair's tasks, on the device."""
-        return self._placed(indices)[0]
+        return self._on_device(self.dataset.batch(indices))
+
+    def _on_device(self, batch: Batch) -> Batch:
+        targets = {task: batch.targets[task] for task in self.tasks}
+        return Batch(batch.images, targets).to(self.device)
 
     def _placed(self, indices: list[int]) -> tuple[Batch, Tensor | None]:
         """Return `batch`, and where its pixels are not padding, as `PlacedBatch.valid` does."""
         placed = self.dataset.placed(indices)
-        targets = {task: placed.batch.targets[task] for task in self.tasks}
         valid = placed.valid()
-        batch = Batch(placed.batch.images, targets).to(self.device)
-        return batch, None if valid is None else valid.to(self.device)
+        return self._on_device(placed.batch), None if valid is None else valid.to(self.device)
 
     def reset(self) -> None:
         self.session.reset()

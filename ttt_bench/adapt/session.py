@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.device import free_memory
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
+from ttt_bench.adapt.parameters import moved_parameters
 from ttt_bench.adapt.returned import checked_plan, checked_predictions, checked_step
 from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut, Target
 from ttt_bench.errors import BenchError
@@ -148,7 +148,7 @@ class Session:
             if before is None:
                 before = step_predictions(out, self.adapter.name)
             yield k, before, _detached(out.losses)
-            self._update(out, images)
+            self.update(out, images)
         look()
         yield steps, self.predict(images), {}
 
@@ -164,6 +164,16 @@ class Session:
         if self.plan.exact and out.predictions is not None:
             self._checked(out.predictions, "step", images)
         return out
+
+    def update(self, out: StepOut, images: Tensor) -> None:
+        """Update the weights by what a step on these images returned, and call `after_step`.
+
+        Raises:
+            BenchError: the step has overwritten values that the gradient needs.
+        """
+        if out.update is None or bool(out.update):
+            self._descend(out.losses, len(images))
+        self.after_step(images)
 
     def adapt(self, images: Tensor) -> dict[str, Tensor]:
         """Make one step and update the weights; return the losses before the update."""
@@ -254,13 +264,8 @@ class Session:
 
     def _updated(self, out: StepOut, images: Tensor) -> dict[str, Tensor]:
         """Update the weights by a step's losses on a batch; return the losses."""
-        self._update(out, images)
+        self.update(out, images)
         return _detached(out.losses)
-
-    def _update(self, out: StepOut, images: Tensor) -> None:
-        if out.update is None or bool(out.update):
-            self._descend(out.losses, len(images))
-        self.after_step(images)
 
     def after_step(self, images: Tensor) -> None:
         """Tell the method that a step's update is done."""
@@ -271,8 +276,20 @@ class Session:
         assert self.optimiser is not None
         set_batch(self.optimiser, self._settings, images)
         self.optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        self._differentiate(torch.stack(list(losses.values())).sum())
         self.optimiser.step()
+
+    def _differentiate(self, loss: Tensor) -> None:
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise BenchError(
+                f"`step` of {self.adapter.name} overwrites values that the gradient of its losses "
+                "needs, such as a parameter that it updates by hand; leave the update to the "
+                "harness, or change a copy"
+            ) from error
 
     def _changing(self) -> dict[str, Tensor]:
         return {**self.moved, **dict(self.net.named_buffers())}
@@ -294,25 +311,6 @@ class Session:
             "`bind`; register it in `build` or `bind` with its final shape, and write into it in "
             "place"
         )
-
-
-def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that a plan's names and patterns match, in the network's order.
-
-    Raises:
-        BenchError: a pattern matches no parameter.
-    """
-    named = dict(net.named_parameters())
-    matched: set[str] = set()
-    for pattern in moves:
-        found = {pattern} & named.keys() or {name for name in named if fnmatchcase(name, pattern)}
-        if not found:
-            raise BenchError(
-                f"method {method} declares {pattern!r} in `moves`, which matches no parameter of "
-                "the network; correct the name or pattern"
-            )
-        matched |= found
-    return {name: parameter for name, parameter in named.items() if name in matched}
 
 
 def step_predictions(out: StepOut, method: str) -> dict[str, Tensor]:

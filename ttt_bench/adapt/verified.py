@@ -95,8 +95,8 @@ class VerifiedSession(Session):
             self._exactness_known = True
         return self._updated(out, images)
 
-    def _update(self, out: StepOut, images: Tensor) -> None:
-        super()._update(out, images)
+    def update(self, out: StepOut, images: Tensor) -> None:
+        super().update(out, images)
         if self._due("after_step"):
             self._verify("after_step")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from ttt_bench.adapter import Adapter, Optimiser
 from ttt_bench.config.preset import Preset
@@ -12,6 +12,7 @@ from ttt_bench.config.request import MAX_STEPS, Request
 from ttt_bench.config.tuned import TunedFile
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.util.input.validation import validated
+from ttt_bench.util.problems import attempt
 
 _OPTIMISER = frozenset(Optimiser.model_fields)
 
@@ -65,6 +66,30 @@ def resolve_method(
         optimiser=validated(Optimiser, optimiser, f"{prefix}{{}}".format),
         steps=steps,
     )
+
+
+def alternatives(adapter: Adapter) -> Iterator[tuple[str, Adapter]]:
+    """Yield `METHOD.option=value` and the method with it, for the other values of closed choices.
+
+    Values that do not go with the other options are left out.
+    """
+    options = adapter.options
+    for name, field in type(options).model_fields.items():
+        for value in _choices(field.annotation):
+            if value == getattr(options, name):
+                continue
+            changed = {**options.model_dump(), name: value}
+            found, _ = attempt(validated, type(options), changed, str)
+            if found is not None:
+                text = str(value).lower() if isinstance(value, bool) else value
+                yield f"{adapter.name}.{name}={text}", type(adapter)(found)
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the values that an annotation allows; empty if they are not a closed choice."""
+    if annotation is bool:
+        return (False, True)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def controlled(settings: MethodSettings, control: str) -> MethodSettings:

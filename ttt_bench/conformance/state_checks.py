@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +56,7 @@ def updates(subject: Subject) -> None:
     session = subject.session(still=True)
     images = subject.images()
     source = parameters(session)
-    for hook in ("begin_batch", "step", "step", "predict", "end_batch", "begin_batch", "step"):
-        _call(session, hook, images)
+    for hook in _called(session, images):
         changed = _changed(source, parameters(session))
         demand(
             not changed,
@@ -66,16 +65,21 @@ def updates(subject: Subject) -> None:
         )
 
 
-def _call(session: Session, hook: str, images: Tensor) -> None:
-    """Call a hook as the protocols do; nothing but `begin_batch` and `predict` without moves."""
-    if hook == "begin_batch":
+def _called(session: Session, images: Tensor) -> Iterator[str]:
+    """Call the hooks as the protocols do, on one batch twice; yield the name of each after it."""
+    for steps in (2, 1):
         session.begin_batch(0, images)
-    elif hook == "predict":
+        yield "begin_batch"
+        for _ in range(steps if session.moved else 0):
+            out = session.step(images)
+            yield "step"
+            session.update(out, images)
+            yield "after_step"
         session.predict(images)
-    elif session.moved and hook == "step":
-        session.adapt(images)
-    elif session.moved:
-        session.end_batch(images)
+        yield "predict"
+        if session.moved:
+            session.end_batch(images)
+            yield "end_batch"
 
 
 def _changed(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[str]:

@@ -196,7 +196,7 @@ def _cells(
     methods, problems = requested_methods(one.resolved)
     settings = methods.settings.get(opened.preset_name, [])
     # methods that do not apply are not problems of a study
-    fit = fit_methods(opened, settings, replace(one.resolved, named=frozenset()), network)
+    fit = fit_methods(opened, settings, one.resolved, network)
     problems = [f"{one.place}: {problem}" for problem in (*problems, *fit.problems)]
     if problems:
         return (), problems

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 from torch import nn
 
 from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
-from ttt_bench.adapt.optimiser import check_rates
-from ttt_bench.adapt.parameters import parameter_counts
-from ttt_bench.adapt.session import moved_parameters
+from ttt_bench.adapt.optimiser import rate_factors
+from ttt_bench.adapt.parameters import moved_parameters, parameter_counts
 from ttt_bench.adapter import Adapter
-from ttt_bench.config.method_settings import MethodSettings
+from ttt_bench.config.method_settings import MethodSettings, alternatives, resolve_method
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.architecture import build_model
@@ -23,7 +22,6 @@ from ttt_bench.model.normalisation import normalisation_notice
 from ttt_bench.model.split import random_layer
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
-from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import channels_of, source_spec, target_of
@@ -91,9 +89,16 @@ def fit_pair(
 ) -> PairFit:
     """Return how the shared network and the methods fit a pair.
 
-    A method that the user named and that does not apply is a problem.
+    A method that does not apply is a problem if the user named it, or if it is the user's settings
+    that it does not apply with.
     """
-    return fit_methods(opened, settings, resolved, fit_network(opened, resolved))
+    fit = fit_methods(opened, settings, resolved, fit_network(opened, resolved))
+    refused = [
+        f"{opened.pair.name}: {one.settings.adapter.name} {one.reason}"
+        for one in fit.methods
+        if one.reason and (_named(one, resolved) or _fits_without_settings(one, opened, resolved))
+    ]
+    return replace(fit, problems=(*fit.problems, *refused))
 
 
 def fit_network(opened: OpenedPair, resolved: ResolvedRequest) -> NetworkFit:
@@ -116,13 +121,8 @@ def fit_methods(
     resolved: ResolvedRequest,
     network: NetworkFit,
 ) -> PairFit:
-    """Return how methods fit a pair whose network is `network`."""
+    """Return how methods fit a pair whose network is `network`; none of them is a problem."""
     methods = tuple(_method_fit(opened, one, resolved.request) for one in settings)
-    refused = [
-        f"{opened.pair.name}: {fit.settings.adapter.name} {fit.reason}"
-        for fit in methods
-        if fit.reason and fit.settings.adapter.name in resolved.named
-    ]
     label, names = opened.preset.model.label, [one.adapter.name for one in settings]
     equal = "norm" in names and not network.batchnorm
     notice = [f"{label} has no BatchNorm layers: norm will equal base"] if equal else []
@@ -135,7 +135,7 @@ def fit_methods(
         opened=opened,
         methods=methods,
         notices=(*network.notices, *notice),
-        problems=(*network.problems, *refused),
+        problems=network.problems,
     )
 
 
@@ -177,12 +177,13 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
     try:
         reason = _unmet_need(opened, adapter, request)
         if reason:
-            return MethodFit(settings=settings, reason=reason)
+            hint = _remedy(adapter, lambda other: _unmet_need(opened, other, request))
+            return MethodFit(settings=settings, reason=f"{reason}{hint}")
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         moves = plan_of(net, adapter, target_of(opened)).moves
         if moves:
             updated = moved_parameters(net, moves, adapter.name)
-            check_rates(list(updated), settings.optimiser.rates)
+            rate_factors(updated, settings.optimiser.rates)
         parameters = parameter_counts(net, adapter, moves)
         training_chain(source_spec(opened, 0, adapter), adapter)
         adapter.source_pass()
@@ -196,7 +197,10 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
             settings=settings,
             reason=f"cannot be bound to {label}: {describe(error, type(adapter))}",
         )
-    reason = _missing_layers(adapter, net.model, opened.preset.model.label)
+    label = opened.preset.model.label
+    reason = _missing_layers(adapter, net.model, label)
+    if reason:
+        reason += _remedy(adapter, lambda other: _missing_layers(other, net.model, label))
     return MethodFit(
         settings=settings,
         reason=reason,
@@ -204,6 +208,33 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
         parameters=parameters,
         left_out=_undefined(adapter, request) if reason is None else (),
     )
+
+
+def _named(fit: MethodFit, resolved: ResolvedRequest) -> bool:
+    return fit.settings.adapter.name in resolved.named
+
+
+def _fits_without_settings(fit: MethodFit, opened: OpenedPair, resolved: ResolvedRequest) -> bool:
+    """Return whether a method would fit a pair without the settings that the request gives it."""
+    request, method = resolved.request, type(fit.settings.adapter)
+    others = {k: v for k, v in request.set.items() if not k.startswith(f"{method.name}.")}
+    if others == request.set:
+        return False
+    plain = request.model_copy(update={"set": others})
+    settings, _ = attempt(resolve_method, method, opened.preset, plain, resolved.tuned)
+    return settings is not None and _method_fit(opened, settings, plain).reason is None
+
+
+def _remedy(adapter: Adapter, unmet: Callable[[Adapter], str | None]) -> str:
+    """Return a hint at an option with which a need is met; empty if no single option does it.
+
+    Args:
+        adapter: the method.
+        unmet: returns the unmet need of the method with other options, or None.
+    """
+    found = (setting for setting, other in alternatives(adapter) if unmet(other) is None)
+    setting = next(found, None)
+    return f"; --set {setting} avoids this" if setting else ""
 
 
 def _missing_layers(adapter: Adapter, model: Network, label: str) -> str | None:
@@ -274,16 +305,12 @@ def _undefined(adapter: Adapter, request: Request) -> tuple[str, ...]:
 
 
 def _smallest_batch(opened: OpenedPair) -> int:
-    return min(_batch_sizes(opened))
+    return min(map(len, opened.batches))
 
 
 def _other_batch(opened: OpenedPair, size: int) -> int | None:
     """Return the number of images of a batch that has not `size` images; None if all have."""
-    return next((one for one in _batch_sizes(opened) if one != size), None)
-
-
-def _batch_sizes(opened: OpenedPair) -> list[int]:
-    return [len(batch) for batch in target_batches(opened.target_data, opened.preset.batch)]
+    return next((len(batch) for batch in opened.batches if len(batch) != size), None)
 
 
 def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str | None:

@@ -28,7 +28,6 @@ from ttt_bench.protocols import protocol_of
 from ttt_bench.results import schema
 from ttt_bench.results.schema import AGREEMENT
 from ttt_bench.results.timed_work import Stopwatch
-from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.sweep.settings import normalisation_of, recipe_of, scoring_of, target_of
 from ttt_bench.sweep.shared.shards import Shard
@@ -121,7 +120,7 @@ class CellRun:
         net, statistics = self.prepared()
         source_seconds = watch.seconds
         own_source = self._own_source(net) if trains_own_source(cell.settings.adapter) else None
-        record = Record(batches=self.batches(), steps=cell.settings.steps)
+        record = Record(batches=self.cell.opened.batches, steps=cell.settings.steps)
         if shards:
             parts = [self._shard_record(shard) for shard in shards]
             record = merged([part for part, _ in parts], record)
@@ -142,7 +141,7 @@ class CellRun:
             DivergedError: training or adapting diverged.
             BenchError: a file is damaged or cannot be written.
         """
-        record = ShardRecord(batches=self.batches(), steps=self.cell.settings.steps)
+        record = ShardRecord(batches=self.cell.opened.batches, steps=self.cell.settings.steps)
         session = self.session(*self.prepared())
         self._adapt(session, record, shard)
 
@@ -164,7 +163,7 @@ class CellRun:
 
         A record that was lost or damaged meanwhile is measured again.
         """
-        record = ShardRecord(batches=self.batches(), steps=self.cell.settings.steps)
+        record = ShardRecord(batches=self.cell.opened.batches, steps=self.cell.settings.steps)
         saved = self._saved_or_none(shard)
         if saved is None or saved[1]["unit"] != shard.stop:
             self.measure_shard(shard)
@@ -218,7 +217,7 @@ class CellRun:
         return evaluate(
             net.model,
             self.cell.opened.target_data,
-            batches=self.batches(),
+            batches=self.cell.opened.batches,
             tasks=tuple(self.cell.spec.tasks),
             scoring=scoring_of(self.cell.opened.pair.target),
             device=self.device,
@@ -237,10 +236,6 @@ class CellRun:
             seed=cell.seed,
             source_recipe=recipe_of(pair.source, variant),
         )
-
-    def batches(self) -> list[list[int]]:
-        """Return the positions of the target's images in each evaluation batch."""
-        return target_batches(self.cell.opened.target_data, self.cell.opened.preset.batch)
 
     def _protocol_run(
         self, session: Session, record: Record, save: Callable[[int], None], shard: Shard | None

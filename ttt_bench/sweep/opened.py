@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ttt_bench.config.preset import Preset
@@ -16,6 +17,7 @@ from ttt_bench.data.shifts.views import ShiftedDataset, StreamedDataset
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import resolved_model
+from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.resolve import ResolvedPair, ResolvedRequest
 from ttt_bench.tasks import PAPER_TASKS, TASKS, canonical
 from ttt_bench.util.hashing import hash_of
@@ -60,6 +62,11 @@ class OpenedPair:
     def classes(self) -> tuple[str, ...]:
         """Names of the semantic classes."""
         return self.labels.classes if self.labels else ()
+
+    @cached_property
+    def batches(self) -> list[list[int]]:
+        """The positions of the target's images in each evaluation batch."""
+        return target_batches(self.target_data, self.preset.batch)
 
 
 @dataclass(frozen=True, kw_only=True)

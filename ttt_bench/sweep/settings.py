@@ -8,7 +8,6 @@ from ttt_bench.data.domains import Domain
 from ttt_bench.data.variants import DataVariant
 from ttt_bench.losses import RECIPES, Recipe
 from ttt_bench.metrics.base import Scoring
-from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.tasks import output_channels
 from ttt_bench.train.chain import SourceSpec
@@ -59,8 +58,7 @@ def channels_of(opened: OpenedPair, adapter: Adapter | None = None) -> dict[str,
 
 def target_of(opened: OpenedPair) -> Target:
     """Return what methods may know of the target before adapting."""
-    batches = target_batches(opened.target_data, opened.preset.batch)
-    return Target(batch=max(map(len, batches)), size=opened.target_data.size)
+    return Target(batch=max(map(len, opened.batches)), size=opened.target_data.size)
 
 
 def source_spec(

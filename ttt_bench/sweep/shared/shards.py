@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ttt_bench.protocols import protocol_of
 from ttt_bench.results.leftovers import PARTIAL, SHARD
-from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.cell import Cell
 from ttt_bench.util import tensor_file
 from ttt_bench.util.store import mirror
@@ -59,7 +58,7 @@ def shards_of(cell: Cell, wanted: int) -> tuple[Shard, ...]:
     """
     if wanted == 1 or cell.reason is not None or not protocol_of(cell.protocol).independent_batches:
         return ()
-    batches = len(target_batches(cell.opened.target_data, cell.opened.preset.batch))
+    batches = len(cell.opened.batches)
     of = min(wanted, batches)
     borders = [batches * number // of for number in range(of + 1)]
     return tuple(
