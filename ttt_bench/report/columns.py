@@ -43,6 +43,7 @@ def difference_column(reference: str, names: MethodNames) -> Column:
         key=DIFFERENCES[reference],
         head=("Delta_TTT", f"− {names.of(reference)}"),
         higher_is_better=True,
+        secondary=reference == FROZEN,
         intervals=True,
     )
 

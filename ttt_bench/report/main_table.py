@@ -176,7 +176,7 @@ def _step_column(means: pd.DataFrame) -> Column:
     """Return the column of steps, without decimals if all of its numbers are whole."""
     steps = means[means["quantity"] == STEP]
     whole = (steps["mean"] % 1 == 0).all() and (steps["sd"].fillna(0) == 0).all()
-    return Column(key="step", head=("step",), decimals=0 if whole else 1)
+    return Column(key="step", head=("step",), decimals=0 if whole else 1, secondary=True)
 
 
 def _seeds_column(means: pd.DataFrame) -> Column:

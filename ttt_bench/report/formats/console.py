@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -12,80 +14,102 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ttt_bench.report.formats.cells import Printed, printed_row
-from ttt_bench.report.tables import Column, Note, Section, Table
-
-Columns = tuple[Column, ...]
+from ttt_bench.report.tables import Column, Note, Row, Section, Table
 
 WORDS_WIDTH = 16
 """Widest column of words, in characters."""
+LABEL_WIDTH = 40
+"""Widest label of a row on one line, in characters."""
+
+
+class Spread(Enum):
+    """Where deviations and intervals are printed."""
+
+    NEXT = "next to the means"
+    BELOW = "below the means"
+    OMITTED = "nowhere"
+
+
+class _Layout(NamedTuple):
+    columns: tuple[Column, ...]
+    spread: Spread
 
 
 class ConsoleTable:
     """A rich renderable of a table and its notes.
 
     If one line per row is too wide for the console, spreads are printed below the means. If that
-    is still too wide, secondary columns are omitted and named in a note.
+    is still too wide, secondary columns are omitted, and spreads after them; a note names both. The
+    labels of rows are never shortened.
     """
 
     def __init__(self, table: Table) -> None:
         self.table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns, shown = self._fitting(console, options)
+        layout, shown = self._fitting(console, options)
         title = Text(self.table.title, style="bold")
         yield Group(title, Text(self.table.subtitle, style="dim"), shown)
-        for note in self._notes(columns):
+        for note in self._notes(layout):
             text = Text.assemble((f"{note.about}. ", "bold"), (note.text, "dim"))
             yield Padding(text, (0, 0, 0, 2))
 
-    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Columns, RichTable]:
+    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[_Layout, RichTable]:
         """Return the first layout that fits the console, or the narrowest."""
-        for columns, stacked in self._layouts():
-            shown = rich_table(self.table, columns, stacked=stacked)
+        for layout in self._layouts():
+            shown = _rich_table(self.table, layout)
             unlimited = options.update(max_width=10_000)
             if Measurement.get(console, unlimited, shown).maximum <= options.max_width:
                 break
-        return columns, shown
+        return layout, shown
 
-    def _layouts(self) -> Iterator[tuple[Columns, bool]]:
-        """Yield (columns, whether spreads are below means), from the widest to the narrowest."""
+    def _layouts(self) -> Iterator[_Layout]:
+        """Yield layouts from the widest to the narrowest."""
         every = self.table.printed
-        secondary = [column for column in every if column.secondary]
-        yield every, False
+        # differences, which have intervals, are omitted last
+        secondary = sorted((c for c in every if c.secondary), key=lambda column: column.intervals)
+        yield _Layout(every, Spread.NEXT)
         for omitted in range(len(secondary) + 1):
-            yield tuple(c for c in every if c not in secondary[:omitted]), True
+            columns = tuple(c for c in every if c not in secondary[:omitted])
+            yield _Layout(columns, Spread.BELOW)
+        yield _Layout(columns, Spread.OMITTED)
 
-    def _notes(self, columns: Columns) -> list[Note]:
-        """Return the table's notes, after a note that names the omitted columns, if any."""
+    def _notes(self, layout: _Layout) -> list[Note]:
+        """Return the table's notes, after a note that names what is omitted, if anything."""
         every = self.table.printed
         omitted = [
             " ".join(filter(None, (column.group, *column.head)))
             for column in every
-            if column not in columns
+            if column not in layout.columns
         ]
+        if layout.spread == Spread.OMITTED:
+            omitted.append("deviations and intervals")
         if not omitted:
             return list(self.table.notes)
         return [Note("Left out for width", ", ".join(omitted)), *self.table.notes]
 
 
-def rich_table(table: Table, columns: Sequence[Column], *, stacked: bool) -> RichTable:
-    """Return the table with these columns, without its title and notes.
-
-    Args:
-        stacked: print spreads below means instead of next to them.
-    """
+def _rich_table(table: Table, layout: _Layout) -> RichTable:
+    """Return the table without its title and notes."""
     shown = RichTable(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0) if stacked else (0, 1),
+        padding=(0, 1) if layout.spread == Spread.NEXT else (0, 1, 0, 0),
         show_edge=False,
     )
-    shown.add_column(table.corner, justify="left", min_width=12, overflow="fold")
-    for column in columns:
+    # headings of sections may take several lines, labels of rows do not
+    labels = [len(_label(row)) for section in table.printed_sections for row in section.rows]
+    width = min(LABEL_WIDTH, max([12, len(table.corner), *labels]))
+    shown.add_column(table.corner, justify="left", width=width, overflow="fold")
+    for column in layout.columns:
         _add_column(shown, column)
     for section in table.printed_sections:
-        _add_section(shown, section, columns, stacked=stacked)
+        _add_section(shown, section, layout)
     return shown
+
+
+def _label(row: Row) -> str:
+    return f"  {row.name}"
 
 
 def _add_column(shown: RichTable, column: Column) -> None:
@@ -98,16 +122,15 @@ def _add_column(shown: RichTable, column: Column) -> None:
     )
 
 
-def _add_section(
-    shown: RichTable, section: Section, columns: Sequence[Column], *, stacked: bool
-) -> None:
+def _add_section(shown: RichTable, section: Section, layout: _Layout) -> None:
+    columns = layout.columns
     shown.add_row(Text(section.heading, style="italic"), *[""] * len(columns))
     printed = [printed_row(row, columns) for row in section.rows]
     widths = _spread_widths(printed, len(columns))
     for row, cells in zip(section.rows, printed, strict=True):
         pairs = zip(cells, widths, strict=True)
-        texts = [_cell(cell, width=width, stacked=stacked) for cell, width in pairs]
-        shown.add_row(Text(f"  {row.name}"), *texts)
+        texts = [_cell(cell, width, layout.spread) for cell, width in pairs]
+        shown.add_row(Text(_label(row)), *texts)
     shown.add_section()
 
 
@@ -119,10 +142,12 @@ def _spread_widths(rows: Sequence[Sequence[Printed]], columns: int) -> list[int]
     return widths
 
 
-def _cell(cell: Printed, *, width: int, stacked: bool) -> Text:
+def _cell(cell: Printed, width: int, spread: Spread) -> Text:
     """Return a cell; spreads next to the means are padded to `width`, to align the means."""
     text = Text(cell.text, style="bold" if cell.bold else "")
-    if stacked:
+    if spread == Spread.OMITTED:
+        return text
+    if spread == Spread.BELOW:
         return text.append(f"\n{cell.spread}", style="not bold dim") if cell.spread else text
     if width:
         text.append(f" {cell.spread.rjust(width)}", style="not bold dim")
