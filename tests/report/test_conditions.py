@@ -10,7 +10,7 @@ from support.synthetic import BASE, add_cell, compared, constant, gains
 
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import main_table
-from ttt_bench.report.formats.latex import to_latex
+from ttt_bench.report.formats.latex.table import to_latex
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.marks.conditions import MARK, with_conditions
 from ttt_bench.report.render import report, summary_rows
@@ -73,7 +73,7 @@ def test_seeds_of_different_devices_are_marked_and_named(tmp_path: Path) -> None
     assert "The numbers of tent are means over seeds that differ in it" in text
     assert marks(table) == {"base": "", "tent": MARK}
     assert f"TENT {MARK}" in to_markdown(table)
-    assert "TENT \\S{}" in to_latex(table, "tab:x")
+    assert "TENT$^\\S$" in to_latex(table, "tab:x")
 
 
 def test_methods_of_different_devices_are_named_without_a_mark(tmp_path: Path) -> None:

@@ -67,9 +67,10 @@ def test_every_table_has_the_marks_and_the_reasons_in_every_format(
     page = written.page.read_text(encoding="utf-8")
     assert page.count(f'<th scope="row">wrong {MARK}</th>') == 10
     assert page.count('<th scope="row">good</th>') == 10
+    for text in texts(written, "_notes.tex"):
+        assert "\\textbf{Contract $^\\ddagger$.} wrong breaks the contract" in text
     for text in texts(written, ".tex"):
-        assert "wrong $\\ddagger$ &" in text
-        assert "\\textbf{Contract $\\ddagger$.} wrong breaks the contract" in text
+        assert "wrong$^\\ddagger$ &" in text
 
 
 def test_a_row_without_numbers_is_marked_too(written: Rendered) -> None:

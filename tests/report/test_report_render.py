@@ -29,17 +29,19 @@ from ttt_bench.stats.comparison import Comparison
 
 FILES = [
     "index.html",
-    *("main.md", "main.tex", "main.csv", "intervals.csv"),
+    *("main.md", "main.tex", "main_notes.tex", "main_compact.tex", "main.csv", "intervals.csv"),
     *("curves.csv", "curves.png", "curves.svg"),
-    *("attribution.md", "attribution.tex", "attribution.csv"),
+    *("attribution.md", "attribution.tex", "attribution_notes.tex", "attribution.csv"),
     *("attribution.png", "attribution.svg"),
-    *("sync.md", "sync.tex", "sync.csv", "sync.png", "sync.svg"),
+    *("sync.md", "sync.tex", "sync_notes.tex", "sync_compact.tex", "sync.csv"),
+    *("sync.png", "sync.svg"),
     *(f"pictures{task}.png" for task in ("", "_semseg", "_depth", "_normals", "_edge")),
-    *("more.md", "more.tex", "more.csv"),
-    *("each_class.md", "each_class.tex", "each_class.csv"),
+    *("more.md", "more.tex", "more_notes.tex", "more.csv"),
+    *("each_class.md", "each_class.tex", "each_class_notes.tex", "each_class.csv"),
     *("classes.md", "classes.tex", "classes.csv"),
-    *("step_rules.md", "step_rules.tex", "step_rules.csv"),
-    *("hyperparameters.md", "hyperparameters.tex", "hyperparameters.csv"),
+    *("step_rules.md", "step_rules.tex", "step_rules_notes.tex", "step_rules.csv"),
+    "hyperparameters.md",
+    *("hyperparameters.tex", "hyperparameters_notes.tex", "hyperparameters.csv"),
 ]
 
 

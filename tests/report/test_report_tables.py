@@ -1,4 +1,4 @@
-"""One table in five formats: each is parsed and compared with the table."""
+"""One table in four formats: each is parsed and compared with the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ttt_bench.report.formats.cells import printed
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.html import to_html
-from ttt_bench.report.formats.latex import latex, to_latex
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.tables import DASH, Column, Note, Number, Row, Section, Table
 
@@ -105,30 +104,6 @@ def test_markdown_has_equal_columns() -> None:
     assert cells[4][1].strip() == "**3.14†** ±2.00"
     assert cells[6][0].strip() == "tipi: diverged"
     assert "- **Note.** 50 % of x_y & more" in to_markdown(TABLE)
-
-
-def test_latex_is_escaped_and_balanced() -> None:
-    text = to_latex(TABLE, "tab:x")
-    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
-    rows = [line for line in body.splitlines() if line.endswith("\\\\")]
-    for row in rows:
-        if "multicolumn" not in row:
-            assert len(re.findall(r"(?<!\\)&", row)) == 3, row
-    assert "a$|$b \\& $<$c$>$\\_\\%" in text
-    assert "\\textbf{3.14$\\dagger$} {\\scriptsize $\\pm$2.00}" in text
-    assert "$-$0.5000" in text
-    assert "\\multicolumn{3}{l}{\\emph{diverged: loss was inf at 100 \\%}}" in text
-    assert text.count("\\begin{") == text.count("\\end{")
-    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
-    assert text.isascii()
-
-
-def test_latex_of_every_special_sign() -> None:
-    assert (
-        latex("#$%&_{}~^\\")
-        == "\\#\\$\\%\\&\\_\\{\\}\\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
-    )
-    assert latex("Delta_TTT") == "$\\Delta_{\\mathrm{TTT}}$"
 
 
 class Grid(HTMLParser):

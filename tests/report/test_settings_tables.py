@@ -12,7 +12,7 @@ import pytest
 from support.synthetic import BASE, add_cell, compared, constant
 
 from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.formats.latex import to_latex
+from ttt_bench.report.formats.latex.table import notes_latex
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.settings import hyperparameters, parameters
 from ttt_bench.report.settings.values import Settings, shared_options
@@ -151,7 +151,7 @@ def test_options_are_notes_and_whole_in_csv(folder: Path) -> None:
     rows = {row["method"]: row for row in csv.DictReader(io.StringIO(to_csv(found)))}
     assert json.loads(rows["tipi"]["settings"])["lr"] == 0.00025 / 64
     assert json.loads(rows["s4t"]["settings"])["mask_ratio"] == 0.8
-    for text in (to_markdown(found), to_latex(found, "tab")):
+    for text in (to_markdown(found), notes_latex(found)):
         assert "3.90625e-06" in text
         assert "60000 (S4T), 40000 (TR-TTT, section 4.1), 60000 (TR-TTT, appendix)" in text
 

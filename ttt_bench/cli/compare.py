@@ -243,7 +243,7 @@ def _print(content: Shown, *, as_json: bool) -> None:
 def _write(content: Shown, markdown: Path | None, latex: Path | None) -> None:
     """Write the tables to the files that are given."""
     from ttt_bench.report.compare.tables import tables
-    from ttt_bench.report.formats.latex import to_latex
+    from ttt_bench.report.formats.latex.table import to_latex
     from ttt_bench.report.formats.markdown import to_markdown
 
     found = tables(content)

@@ -9,17 +9,28 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
 
 DASH = "–"
 UP, DOWN = "↑", "↓"
 
 
-class Note(NamedTuple):
-    """A note below a table: its subject in one or two words, and its text."""
+@dataclass(frozen=True)
+class Note:
+    """A note below a table; it unpacks into its subject and its text.
+
+    Attributes:
+        about: its subject in one or two words.
+        text: its text.
+        caption: the text in short sentences, without their full stops, for a caption; empty for a
+            note that captions omit.
+    """
 
     about: str
     text: str
+    caption: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (self.about, self.text)
 
 
 @dataclass(frozen=True, kw_only=True)

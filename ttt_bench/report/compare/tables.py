@@ -39,6 +39,7 @@ BOLD = Note(
     "Bold, ▼",
     "A is shown to be better than B where the difference is bold, and worse where it has ▼: p is "
     "below 0.05. Other differences are not shown to differ from 0",
+    ("Bold: A is better than B, ▼: worse, at p below 0.05",),
 )
 IMAGES = (
     "mean over tasks of A − B on the image, in percent of B's score on all images, with the sign "

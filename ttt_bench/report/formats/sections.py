@@ -10,7 +10,7 @@ from functools import cached_property
 from markupsafe import Markup
 
 from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.formats.latex import to_latex
+from ttt_bench.report.formats.latex.files import latex_files
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.provenance import Provenance
 from ttt_bench.report.tables import Table
@@ -134,10 +134,9 @@ class ReportSection:
 
 def table_files(name: str, table: Table, slug: str) -> dict[str, str]:
     """Map name to content for the files of a table in every format."""
-    label = f"tab:{slug}-{name.replace('_', '-')}"
     return {
         f"{name}.md": to_markdown(table),
-        f"{name}.tex": to_latex(table, label),
+        **latex_files(name, table, f"tab:{slug}-{name}"),
         f"{name}.csv": to_csv(table),
     }
 

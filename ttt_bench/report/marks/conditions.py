@@ -75,7 +75,10 @@ def _note(difference: Difference, names: MethodNames) -> Note:
     if mixed:
         text += f". The numbers of {names.listed(mixed)} are means over seeds that differ in it"
     text += ". A difference between these cells can come from it"
-    return Note(f"Different {difference.name}{f' {MARK}' if mixed else ''}", text)
+    if not mixed:
+        return Note(f"Different {difference.name}", text)
+    short = f"{MARK}: seeds differ in {difference.name}"
+    return Note(f"Different {difference.name} {MARK}", text, (short,))
 
 
 def _cells(seeds: Seeds, mixed: Collection[str], names: MethodNames) -> str:

@@ -43,7 +43,8 @@ def marked(table: Table, comparison: Comparison) -> Table:
     sections = tuple(_marked_section(section, found) for section in table.sections)
     verdicts = [verdict for label in labels for verdict in found[label]]
     texts = dict.fromkeys(_explanation(comparison, verdict) for verdict in verdicts)
-    notes = [Note(f"Contract {MARK}", text) for text in texts]
+    short = (f"{MARK}: failed the checks of the contract, or was not checked",)
+    notes = [Note(f"Contract {MARK}", text, short) for text in texts]
     return replace(table, sections=sections, notes=(*table.notes, *notes))
 
 

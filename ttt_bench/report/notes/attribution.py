@@ -14,11 +14,13 @@ SUM = Note(
     "Sum",
     "each part is in percent of Base, signed so that positive is better and averaged over tasks. "
     "The parts of a row add up to its Delta_TTT",
+    ("The parts of a row add up to its Delta_TTT",),
 )
 BOLD = Note(
     "Bold, ▼",
     "bold numbers are above 0, and numbers with ▼ are below 0: the 95 % interval excludes 0 after "
     "Holm's correction over the rows of the column. Other parts are not shown to differ from 0",
+    ("Bold: above 0, ▼: below 0, after Holm's correction",),
 )
 
 

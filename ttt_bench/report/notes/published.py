@@ -41,8 +41,10 @@ def published_notes(
     if published is None or not rows:
         return []
     others = other_tables(published.pair)
+    short = f"Published: {published.name}"
+    if _differences(comparison, published):
+        short += f"; {_lower(_consequence(comparison, published))}"
     texts = [
-        _origin(comparison, published, rows),
         *_own_names(comparison, rows),
         *_other_tasks(comparison, published, rows),
         *_other_spreads(comparison, rows, others),
@@ -50,7 +52,15 @@ def published_notes(
         *_without_settings(comparison),
         *published.notes,
     ]
-    return [*(Note(ABOUT, text) for text in texts), *_flags(comparison, published, rows, others)]
+    return [
+        Note(ABOUT, _origin(comparison, published, rows), (short,)),
+        *(Note(ABOUT, text) for text in texts),
+        *_flags(comparison, published, rows, others),
+    ]
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _origin(comparison: Comparison, published: PublishedTable, rows: Sequence[PublishedRow]) -> str:
@@ -213,7 +223,10 @@ def _flags(
     if set(comparison.tasks) != set(published.tasks):
         return []
     names = comparison.names
-    notes = [Note(FLAGGED, f"{names.of(row.label)}: {flag}") for row in rows for flag in row.flags]
+    short = ("†: doubtful, because the printed scores give another value or spread",)
+    notes = [
+        Note(FLAGGED, f"{names.of(row.label)}: {flag}", short) for row in rows for flag in row.flags
+    ]
     for table in others:
         pairs = [(row, again) for row in rows if (again := table.row(row.label))]
         for row, again in pairs:

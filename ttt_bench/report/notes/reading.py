@@ -94,14 +94,16 @@ def interval_notes(
     batches = comparison.protocol.batches_depend
     units = f"{known['units'].max()} {'batches' if batches else 'images'}"
     if not known["units"].any():
-        return [Note("Intervals", f"95 %, {SEEDS_ALONE}"), *fewer]
+        short = ("In brackets: 95 % intervals over seeds alone",)
+        return [Note("Intervals", f"95 %, {SEEDS_ALONE}", short), *fewer]
     text = (
         f"95 %, in brackets, from a paired bootstrap over {units} of the target and over seeds, "
         f"with the same draws for all rows; {again}. "
         f"{_covered(int(means['seeds'].max()))}"
     )
     alone = known.loc[known["units"] == 0, "label"].unique()
-    notes = [Note("Intervals", text), *fewer]
+    short = ("In brackets: 95 % intervals over images and seeds",)
+    notes = [Note("Intervals", text, short), *fewer]
     if len(alone):
         notes.append(Note("Seeds alone", f"{comparison.names.listed(alone)}: {SEEDS_ALONE}"))
     return notes
@@ -155,7 +157,8 @@ def bold_notes(comparison: Comparison, *, images: bool = True) -> list[Note]:
     )
     if images:
         text += ". In a column of differences the reference is the one that its head names"
-    return [Note("Bold, ▼", text)]
+    short = f"Bold: better than {name}, ▼: worse, after Holm's correction{alone}"
+    return [Note("Bold, ▼", text, (short,))]
 
 
 def _unmoved_notes(comparison: Comparison, still: Collection[str]) -> list[Note]:

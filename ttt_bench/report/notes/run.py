@@ -49,10 +49,10 @@ def seeds_note(comparison: Comparison) -> Note:
     seeds = sorted(comparison.rows["seed"].unique())
     if len(seeds) == 1:
         text = f"{seeds[0]} only: another source model may give other differences"
-        return Note("Seeds", text)
+        return Note("Seeds", text, (f"Seed {seeds[0]} only",))
     names = ", ".join(map(str, seeds))
     text = f"{names}; ± is the sample standard deviation over seeds"
-    return Note("Seeds", text)
+    return Note("Seeds", text, (f"Means over seeds {names}", "±: standard deviation over seeds"))
 
 
 def missing_cells(comparison: Comparison) -> list[str]:

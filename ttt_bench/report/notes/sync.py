@@ -17,6 +17,10 @@ MEASURES = Note(
     f"{NEAR:g} of their best score, as a share of N (0 to 0.5). DTW: mean distance per step of two "
     "curves in the unit square (0 to 1). CS: agreement of the directions of two curves, weighted "
     "by the smaller change (-1 to 1). docs/synchronisation.md compares them with known lags",
+    (
+        "On curves scaled per task to 0..1: spread of the tasks' peaks (SV), distance of their "
+        "curves (DTW), and agreement of their directions (CS)",
+    ),
 )
 RAW = Note(
     "Raw",
@@ -33,6 +37,7 @@ CONTROL = Note(
     "control is too flat, so what is measured comes from the updates. Bold differences are more "
     "synchronous, those with ▼ less: the interval excludes 0 after Holm's correction over the "
     "methods. Other differences are not shown to differ from 0",
+    ("Bold: more synchronous than the frozen control, ▼: less, after Holm's correction",),
 )
 NO_CONTROL = Note(
     "No frozen control",

@@ -126,7 +126,10 @@ def _published(rows: Sequence[Settings]) -> list[Note]:
     for row in rows:
         if found := differing(row):
             groups.setdefault(_difference(row, found), []).append(row.title)
-    notes = [Note(f"Differs {MARK}", f"{', '.join(who)}: {what}") for what, who in groups.items()]
+    short = (f"{MARK}: differs from the published settings",)
+    notes = [
+        Note(f"Differs {MARK}", f"{', '.join(who)}: {what}", short) for what, who in groups.items()
+    ]
     return [Note("Published", text), *notes]
 
 

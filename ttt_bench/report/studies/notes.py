@@ -18,6 +18,7 @@ BOLD = Note(
     "bold numbers are better than Base, and numbers with ▼ are worse: the 95 % interval of the "
     "paired difference excludes 0 after Holm's correction over the study's rows on this target. "
     "Other numbers are not shown to differ from Base. The rows are not tested against each other",
+    ("Bold: better than Base, ▼: worse, after Holm's correction",),
 )
 
 DELTA_NOTE = Note(

@@ -203,6 +203,7 @@ def _notes(
         "Phases",
         f"{phases}. Median over repetitions, in brackets the quartiles. Random images and "
         "untrained weights, on which times do not depend",
+        ("Medians; in brackets the quartiles",),
     )
     yield from mark_notes(found, names)
     yield from _published_notes(shown, names.of(REFERENCE))
