@@ -1,4 +1,4 @@
-"""Sessions: tests, lowest, newest, slow, slurm, browser, faults, lint, types, docs, minimal,
+"""Sessions: tests, lowest, newest, slow, slurm, browser, latex, faults, lint, types, docs, minimal,
 package, sbom, scale, demo, example.
 
 `nox -s NAME` runs one. With `uv`, environments are made in seconds instead of minutes.
@@ -83,6 +83,19 @@ def browser(session: nox.Session) -> None:
     tests = (sys.executable, "-m", "pytest", "-m", "browser", "-n", "0", "tests/report/browser")
     screenshots = os.environ.get("TTT_BENCH_SCREENSHOTS", "screenshots")
     session.run(*tests, *session.posargs, external=True, env={"TTT_BENCH_SCREENSHOTS": screenshots})
+
+
+@nox.session(venv_backend="none")
+def latex(session: nox.Session) -> None:
+    """Set the tables of reports with pdflatex in a two-column document like those of CVPR.
+
+    As root on Debian it installs TeX from the system's packages if it is missing: 53 MB, about 45
+    CPU seconds. The tests run in the environment that nox itself runs in. All of them take about a
+    minute; `nox -s latex -- -k short` sets the largest main and synchronisation tables in seconds.
+    """
+    _require(session, "pdflatex")
+    tests = (sys.executable, "-m", "pytest", "-m", "tex", "-n", "0", "tests/report")
+    session.run(*tests, *session.posargs, external=True, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.report import columns as named
 from ttt_bench.report.columns import DIFFERENCES, GAINS, SEEDS_KEY, metric_column
 from ttt_bench.report.sync_table import MEASURED, difference_column
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
+from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.synchronisation import SCALE_FREE
 from ttt_bench.tasks import TASKS
 
@@ -22,7 +24,7 @@ def main_table(labels: Sequence[str] = LABELS) -> Table:
     columns = (
         *(metric_column(metrics_of(task).primary, 40.0) for task in TASKS),
         *GAINS.values(),
-        *DIFFERENCES.values(),
+        *(named.difference_column(reference, MethodNames()) for reference in DIFFERENCES),
         Column(key=SEEDS_KEY, head=("Delta_TTT", "of each seed"), secondary=True),
         Column(key="step", head=("step",), decimals=1),
         Column(key="published", head=("published", "Delta_TTT %"), higher_is_better=True),
