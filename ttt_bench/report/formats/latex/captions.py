@@ -16,7 +16,7 @@ def caption_of(table: Table) -> str:
     shown = _shown(table)
     absent = [sign for sign in SIGNS if sign not in shown]
     notes = dict.fromkeys(sentence for note in table.notes for sentence in note.caption)
-    kept = [text for text in notes if not any(sign in text for sign in absent)]
+    kept = [text for text in notes if set(text).isdisjoint(absent)]
     return ". ".join([f"{table.title}: {table.subtitle}", *kept]) + "."
 
 

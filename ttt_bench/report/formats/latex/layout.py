@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 
 from ttt_bench.report.formats.latex.entries import Entry, entries
 from ttt_bench.report.formats.latex.packing import even
@@ -177,9 +177,8 @@ def _divided(table: Table, space: Space) -> list[Layout]:
     style = INLINE[-1]
     whole = layout(table, table.printed, space, style)
     units = [unit for group, tracks in whole.groups for unit in _units(group, tracks)]
-    free = space.width - whole.label
-    parts = even(units, lambda unit: sum(track.width + LEAST_GAP for track in unit), free)
-    return [replace(whole, tracks=tuple(t for unit in part for t in unit)) for part in parts]
+    parts = even(units, _unit_width, space.width - whole.label)
+    return [replace(whole, tracks=tuple(chain.from_iterable(part))) for part in parts]
 
 
 def _units(group: str, tracks: list[Track]) -> list[list[Track]]:
@@ -187,14 +186,16 @@ def _units(group: str, tracks: list[Track]) -> list[list[Track]]:
     return [tracks] if group else [[track] for track in tracks]
 
 
+def _unit_width(unit: Sequence[Track]) -> float:
+    return sum(track.width + LEAST_GAP for track in unit)
+
+
 def layout(table: Table, columns: Sequence[Column], space: Space, style: Style) -> Layout:
     """Return the layout of a table with these columns."""
     rows = [row for section in table.printed_sections for row in section.rows]
     cells = [entries(row, columns) for row in rows if not row.state]
-    tracks = (
-        _track(column, [line[index] for line in cells], style)
-        for index, column in enumerate(columns)
-    )
+    by_column = zip(*cells, strict=True) if cells else [()] * len(columns)
+    tracks = (_track(column, own, style) for column, own in zip(columns, by_column, strict=True))
     return Layout(
         table=table,
         space=space,
@@ -205,7 +206,8 @@ def layout(table: Table, columns: Sequence[Column], space: Space, style: Style) 
 
 
 def _label(table: Table, rows: Iterable[Row], style: Style) -> float:
-    return max(width(text, style.size) for text in (table.corner, *(row.head for row in rows)))
+    heads = [table.corner, *(row.head for row in rows)]
+    return max(width(text, style.size) for text in heads)
 
 
 def _track(column: Column, cells: Sequence[Entry], style: Style) -> Track:
