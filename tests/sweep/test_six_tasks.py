@@ -62,3 +62,15 @@ def test_parts_and_saliency_of_pascal_are_there_if_they_are_asked_for(tmp_path: 
     assert cell.opened.tasks == ("semseg", "normals", "edge", "human_parts", "saliency")
     (again,) = plan(tmp_path / "r", **given).cells
     assert again.folder(tmp_path) == plain.folder(tmp_path), "without a choice nothing changes"
+
+
+def test_the_five_tasks_of_pascal_are_trained_and_scored(tmp_path: Path) -> None:
+    pascal_files.write_extras(pascal_files.write(tmp_path / "data" / "pascal"))
+    tasks = ["semseg", "normals", "edge", "human_parts", "saliency"]
+    given = {**PASCAL, "data_root": tmp_path / "data", "steps": 1}
+    assert run(tmp_path / "r", **given, set={"data.tasks": tasks}).computed == {"done": 1}
+    rows = store.read_results(tmp_path / "r")
+    assert rows["task"].drop_duplicates().tolist() == tasks
+    assert rows["value"].notna().all()
+    shares = rows[(rows["task"] == "human_parts") & (rows["metric"] == "miou")]["value"]
+    assert shares.between(0, 100).all()
