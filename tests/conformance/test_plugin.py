@@ -61,7 +61,7 @@ def test_it_conforms_and_runs(installed: Path, tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert set(read_results(tmp_path).method) == {"base", "smooth"}
-    assert "checking methods of other packages: 1/1" in run.stderr
+    assert "checking plugins of other packages: 1/1" in run.stderr
     contracts = {m["method"]: m["contract"] for _, m in store.cells(tmp_path)}
     assert contracts["base"] is None
     assert contracts["smooth"]["state"] == "passed"

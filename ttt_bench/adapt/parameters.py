@@ -51,7 +51,7 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
     """
     named = dict(net.named_parameters())
     found = matched(moves, named, where=f"`moves` of {method}", kind="parameter of the network")
-    wanted = set().union(*found.values())
+    wanted = set[str]().union(*found.values())
     return {name: parameter for name, parameter in named.items() if name in wanted}
 
 

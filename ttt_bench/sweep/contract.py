@@ -25,8 +25,9 @@ class Plugin(NamedTuple):
     @property
     def package(self) -> str:
         """The package that registers it; empty if this process does."""
-        registry = METHODS if self.kind is Kind.METHOD else NETWORKS
-        return registry.entry(self.name).package
+        method = self.kind is Kind.METHOD
+        entry = METHODS.entry(self.name) if method else NETWORKS.entry(self.name)
+        return entry.package
 
     @property
     def is_foreign(self) -> bool:
