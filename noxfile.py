@@ -1,5 +1,5 @@
-"""Sessions: tests, lowest, newest, slow, slurm, browser, latex, faults, lint, types, docs, minimal,
-package, sbom, scale, demo, example.
+"""Sessions: tests, lowest, newest, slow, slurm, browser, latex, faults, lint, types, docs,
+docs-code, minimal, package, sbom, scale, demo, example.
 
 `nox -s NAME` runs one. With `uv`, environments are made in seconds instead of minutes.
 """
@@ -137,6 +137,13 @@ def docs(session: nox.Session) -> None:
     session.run(
         *("mkdocs", "build", "--strict", *session.posargs), env={"NO_MKDOCS_2_WARNING": "1"}
     )
+
+
+@nox.session(name="docs-code")
+def docs_code(session: nox.Session) -> None:
+    """Run the code blocks of the pages that train source models; the suite runs the others."""
+    session.install(*SUITE)
+    session.run("python", "-m", "pytest", "-m", "slow", "tests/docs", *session.posargs)
 
 
 @nox.session

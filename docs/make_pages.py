@@ -92,7 +92,7 @@ def smallest_run() -> str:
     for label, row in plain.iterrows():
         cells = "".join(f"{row[task]:>16.{_more(task)}f}" for task in PAPER_TASKS)
         lines.append(f"{label:<12}{cells}{row[DELTA]:>14.2f}")
-    return "\n".join(f"    {line}" for line in lines)
+    return "\n".join(["```text", *lines, "```"])
 
 
 def scores() -> str:

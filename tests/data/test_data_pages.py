@@ -1,19 +1,16 @@
-"""The pages on data agree with the code: tables, options, commands."""
+"""The pages on data agree with the code: tables and options."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from dataclasses import fields
 
-import pytest
-from support.command import call
 from support.paths import DOCS
 
 from ttt_bench.data.label_spaces import LABEL_SPACES, label_space_from
 from ttt_bench.data.shifts.kinds import KINDS, LEFT_OUT
-from ttt_bench.data.shifts.streams import DESCRIPTIONS, parse_stream
+from ttt_bench.data.shifts.streams import DESCRIPTIONS
 from ttt_bench.data.taskonomy.index import LAYOUTS
 from ttt_bench.data.variants import CORRECTED, OFFICIAL, DataVariant
 from ttt_bench.datatools.check.findings import Finding
@@ -91,44 +88,3 @@ def test_every_layout_check_and_stream_is_listed() -> None:
     )
     assert {row[0].strip("`") for row in rows("check")} == set(re.findall(r"\w+", checks))
     assert [re.match(r"`(\w+)", row[0])[1] for row in rows("stream")] == list(DESCRIPTIONS)
-
-
-def commands() -> list[str]:
-    """Return every command line in the pages on data, without its comment."""
-    pages = [
-        (DOCS / name).read_text(encoding="utf-8") for name in ("data.md", "adding-a-dataset.md")
-    ]
-    lines = [
-        line for page in pages for line in page.splitlines() if line.startswith("    ttt-bench ")
-    ]
-    return [line.split("  #")[0].split(" # ")[0].strip() for line in lines]
-
-
-@pytest.mark.parametrize("command", ["data list", "data show", "data check", "run", "pairs list"])
-def test_the_options_in_the_pages_are_options(command: str) -> None:
-    known = call(*command.split(), "--help", COLUMNS="200").stdout
-    shown = [line for line in commands() if line.startswith(f"ttt-bench {command}")]
-    assert shown
-    for line in shown:
-        for option in re.findall(r"--[\w-]+", line):
-            assert option in known, line
-
-
-def test_the_options_of_prepare_are_options() -> None:
-    shown = [shlex.split(line) for line in commands() if "data prepare" in line]
-    known = {
-        part: call("data", "prepare", part, "--help", COLUMNS="200").stdout
-        for part in ("taskonomy", "nyud", "pascal")
-    }
-    assert {words[3] for words in shown} == set(known)
-    for words in shown:
-        assert all(word in known[words[3]] for word in words if word.startswith("--")), words
-
-
-def test_the_streams_in_the_page_are_streams() -> None:
-    streams = [
-        words[words.index("--stream") + 1]
-        for words in map(shlex.split, commands())
-        if "--stream" in words
-    ]
-    assert {parse_stream(stream).kind for stream in streams} == {"shuffled", "continual", "mixed"}
