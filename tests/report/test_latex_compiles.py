@@ -20,6 +20,7 @@ from support.tex import document, missing_program, run, typeset
 from ttt_bench.analysis.results import open_results
 from ttt_bench.designs.declared_studies import find_study
 from ttt_bench.report.formats.latex.files import latex_files
+from ttt_bench.report.formats.latex.text import latex
 from ttt_bench.report.formats.latex.widths import width
 from ttt_bench.report.render import report
 from ttt_bench.report.studies.sections import study_sections
@@ -33,7 +34,18 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_program()), reason=missing_program()),
 ]
 PAIRS = ("taskonomy:nyud", "nyud:taskonomy", "taskonomy:pascal")
-TEXTS = ("−12.46", "0.6952", "[−14.97, −7.21]", "TTTFlow (frozen)", "NC-TTT", "±0.0078")
+TEXTS = (
+    *("−12.46", "0.6952", "[−14.97, −7.21]", "±0.0078", "±8e-05", "▼", "†", "§‡", "≥ 3"),
+    *(
+        "TTTFlow (frozen)",
+        "NC-TTT",
+        "S4T (masking=disjoint)",
+        "Delta_TTT",
+        "− frozen ↑",
+        "mErr ° ↓",
+    ),
+    *("method", "oracle step: the best average Delta_TTT over steps, chosen per seed with labels"),
+)
 
 
 def labels_of(texts: Iterable[str]) -> set[str]:
@@ -82,17 +94,15 @@ def test_long_and_wide_tables(tmp_path: Path) -> None:
     check(tmp_path, texts)
 
 
-def test_widths_are_those_of_tex(tmp_path: Path) -> None:
-    shown = [text.replace("−", "$-$").replace("±", "$\\pm$") for text in TEXTS]
-    body = "".join(
-        f"\\fontsize{{8}}{{9}}\\selectfont\\sbox0{{{text}}}\\typeout{{WIDTH \\the\\wd0}}"
-        for text in shown
+@pytest.mark.parametrize("size", [6, 7, 8])
+def test_widths_are_those_of_tex(tmp_path: Path, size: int) -> None:
+    body = f"\\fontsize{{{size}}}{{9}}\\selectfont" + "".join(
+        f"\\sbox0{{{latex(text)}}}\\typeout{{WIDTH \\the\\wd0}}" for text in TEXTS
     )
-    log = run(tmp_path, document(body, [])).log
+    log = run(tmp_path, document(body, ["% needs \\usepackage{amssymb}"])).log
     measured = [float(points) for points in re.findall(r"WIDTH ([\d.]+)pt", log)]
     for text, points in zip(TEXTS, measured, strict=True):
-        # 7227 of TeX's points are 7200 of the type's
-        assert 0.97 * points <= width(text, 8) <= 1.15 * points, text
+        assert 0.98 * points <= width(text, size) <= 1.12 * points, text
 
 
 def test_the_report_of_the_example(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The layout of a table in LaTeX: columns, sizes of type, and widths.
 
 `layouts` chooses the first layout that fits: numbers with their spreads next to them, in 8 or 7 pt;
-then, for a table with a shorter form, without the last secondary columns; then with spreads below
-the numbers. If none fits, the columns are divided among several tables.
+then without the secondary columns, if they may be omitted; then with spreads below the numbers. If
+none fits, the columns are divided among several tables.
 """
 
 from __future__ import annotations
@@ -156,20 +156,13 @@ def layouts(table: Table, space: Space, *, shortens: bool = False) -> list[Layou
 
 def _candidates(table: Table, space: Space, shortens: bool) -> Iterator[Layout]:
     """Yield the layouts with all columns that are to be shown, the best one first."""
-    choices = [table.printed, *(_shorter(table) if shortens else ())]
+    choices = [table.printed]
+    if shortens:
+        choices.append(tuple(column for column in table.printed if not column.secondary))
     for styles in (INLINE, STACKED):
         for columns in choices:
             for style in styles:
                 yield layout(table, columns, space, style)
-
-
-def _shorter(table: Table) -> Iterator[tuple[Column, ...]]:
-    """Yield the printed columns without the last secondary one, without the last two, and so on."""
-    columns = list(table.printed)
-    for column in reversed(table.printed):
-        if column.secondary:
-            columns.remove(column)
-            yield tuple(columns)
 
 
 def _divided(table: Table, space: Space) -> list[Layout]:
@@ -211,11 +204,11 @@ def _label(table: Table, rows: Iterable[Row], style: Style) -> float:
 
 
 def _track(column: Column, cells: Sequence[Entry], style: Style) -> Track:
-    texts = _widest((cell.text, cell.bold) for cell in cells) * style.size
+    texts = max((width(one.text, style.size, bold=one.bold) for one in cells), default=0.0)
     limit = WORDS if column.wraps else TEXT
     number = min(texts, limit)
-    mark = _widest((cell.mark, False) for cell in cells) * style.size
-    spread = _widest((cell.spread, False) for cell in cells) * style.small
+    mark = max((width(one.mark, style.size) for one in cells), default=0.0)
+    spread = max((width(one.spread, style.small) for one in cells), default=0.0)
     heads = _heads(column, number + mark + (0 if style.stacked else spread), style.size)
     return Track(
         column=column,
@@ -227,11 +220,6 @@ def _track(column: Column, cells: Sequence[Entry], style: Style) -> Track:
         heads=heads,
         head=max(width(line, style.size) for line in heads),
     )
-
-
-def _widest(texts: Iterable[tuple[str, bool]]) -> float:
-    """Return the largest width of (text, whether it is bold) in type of size 1."""
-    return max((width(text, 1, bold=bold) for text, bold in texts), default=0.0)
 
 
 def _heads(column: Column, body: float, size: float) -> tuple[str, ...]:

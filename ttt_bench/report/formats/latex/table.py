@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,12 +22,10 @@ def to_latex(table: Table, label: str, space: Space = PAGE, *, shortens: bool = 
     Args:
         shortens: secondary columns may be omitted.
     """
-    caption = caption_of(table)
-    parts = [
-        page
-        for layout in layouts(table, space, shortens=shortens)
-        for page in pages(layout, caption)
-    ]
+    found = layouts(table, space, shortens=shortens)
+    shown = tuple(track.column for layout in found for track in layout.tracks)
+    caption = caption_of(replace(table, columns=shown))
+    parts = [page for layout in found for page in pages(layout, caption)]
     template = _environment().get_template("table.tex.jinja")
     text = template.render(
         parts=parts, table=table, caption=caption, label=clean_label(label), space=space

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 from ttt_bench.report.formats.latex.text import DELTA
 
-_GROUPS = {
-    0.20: "|",
+SYMBOL = "\x00"
+"""The sign that replaces the text of Delta_TTT."""
+
+_TEXT = {
     0.25: " \u00a0.,",
-    0.28: "/:;\\ijlt",
-    0.34: "!'()-Ifr[]`",
-    0.40: 'Js"',
-    0.45: "?acez^°²†‡*▼",
-    0.51: "#$_0123456789bdghknopquvxy–§↑↓",
-    0.57: "FPS{}<>=~≤≥α×",
+    0.28: "/:;ijlt",
+    0.34: "!'()-Ifr[]~^",
+    0.40: "Js",
+    0.45: '?acez"',
+    0.51: "#$_0123456789bdghknopquvxy–",
+    0.57: "FPS=",
     0.62: "ELTZ",
     0.68: "BCR",
     0.73: "ADGHKNOQUVXYw",
-    0.79: "&m−±",
+    0.79: "&m",
     0.93: "%MW@",
-    1.00: "→",
 }
 """The signs of each width, in units of the size of the type."""
-_WIDTHS = {sign: width for width, signs in _GROUPS.items() for sign in signs}
+_SYMBOLS = {
+    0.31: "|",
+    0.53: "†‡",
+    0.58: "\\`{}↑↓§°²*",
+    0.69: "▼",
+    0.70: "α",
+    0.84: "−±<>≤≥×",
+    1.07: "→",
+    2.95: SYMBOL,
+}
+"""The signs that LaTeX takes from its mathematical type, whose shapes are wider in small sizes."""
+_WIDTHS = {sign: width for width, signs in _TEXT.items() for sign in signs}
+_SYMBOL_WIDTHS = {sign: width for width, signs in _SYMBOLS.items() for sign in signs}
 _WIDEST = max(_WIDTHS.values())
-_DELTA = 2.5
-"""The width of the symbol of Delta_TTT."""
 _BOLD = 1.06
 """Width of bold text relative to plain text."""
+_FULL, _GROWTH = 8.0, 0.09
+"""Size from which symbols keep their shape, and how much wider they are per point below it."""
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
@@ -35,9 +48,11 @@ def width(text: str, size: float, *, bold: bool = False) -> float:
     Args:
         size: size of the type in points.
     """
-    symbols = text.count(DELTA)
-    plain = text.replace(DELTA, "")
-    units = sum(_WIDTHS.get(sign, _WIDEST) for sign in plain) + symbols * _DELTA
+    growth = 1 + _GROWTH * max(0.0, _FULL - size)
+    units = 0.0
+    for sign in text.replace(DELTA, SYMBOL):
+        symbol = _SYMBOL_WIDTHS.get(sign)
+        units += _WIDTHS.get(sign, _WIDEST) if symbol is None else symbol * growth
     return units * size * (_BOLD if bold else 1.0)
 
 
