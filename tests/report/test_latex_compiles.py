@@ -102,7 +102,7 @@ def test_widths_are_those_of_tex(tmp_path: Path, size: int) -> None:
     log = run(tmp_path, document(body, ["% needs \\usepackage{amssymb}"])).log
     measured = [float(points) for points in re.findall(r"WIDTH ([\d.]+)pt", log)]
     for text, points in zip(TEXTS, measured, strict=True):
-        assert 0.98 * points <= width(text, size) <= 1.12 * points, text
+        assert 0.97 * points <= width(text, size) <= 1.15 * points, text
 
 
 def test_the_report_of_the_example(tmp_path: Path) -> None:

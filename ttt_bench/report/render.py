@@ -23,6 +23,9 @@ The folder that `report` writes:
     affinity/*                      affinity of tasks, if it was measured; uses target labels
     study-<name>/*                  tables and figures of each study that was run
 
+Each table `<name>.tex` has its notes in `<name>_notes.tex`; `main_compact.tex` and
+`sync_compact.tex` fit one column of a paper.
+
 A comparison's folder is named after the choices that its cells share (`Comparison.slug`). A
 comparison without numbers has the main table only, with the reasons. Each file is replaced
 atomically.
