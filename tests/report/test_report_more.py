@@ -134,9 +134,9 @@ def test_every_format_of_the_report_contains_them(rendered: Rendered) -> None:
     assert "$<$ 11.25$^\\circ$ \\%" in latex
     assert latex.isascii()
     page = rendered.page.read_text(encoding="utf-8")
-    assert "<h3>More metrics</h3>" in page
+    assert ">More metrics</h3>" in page
     assert "pixel accuracy % ↑" in page
-    assert "<h3>Scores of each class</h3>" in page
+    assert ">Scores of each class</h3>" in page
 
 
 def test_json_names_task_metric_and_class(results: Path) -> None:

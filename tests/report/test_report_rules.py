@@ -47,7 +47,7 @@ def test_numbers_of_the_table(rendered: Rendered) -> None:
     # seed 0, which all four have: 0, 2, 0 and 0
     assert frame.loc[("regret", "mean of 4 rows"), "fixed"] == pytest.approx(0.5)
     page = rendered.page.read_text(encoding="utf-8")
-    assert "<h3>Step rules</h3>" in page
+    assert ">Step rules</h3>" in page
 
 
 def test_notes_name_what_is_missing(comparison: Comparison) -> None:

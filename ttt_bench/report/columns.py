@@ -87,6 +87,7 @@ def metric_column(metric: Metric, largest: float, *, secondary: bool = False) ->
         decimals=_decimals(metric, largest),
         higher_is_better=metric.higher_is_better,
         secondary=secondary,
+        per_task=True,
     )
 
 
@@ -97,6 +98,7 @@ def class_column(metric: Metric, label: str) -> Column:
         head=(_class_words(metric, label), metric.printed),
         higher_is_better=metric.higher_is_better,
         secondary=True,
+        per_task=True,
     )
 
 

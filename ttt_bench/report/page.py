@@ -1,4 +1,9 @@
-"""The report as one self-contained HTML page, without scripts, fonts or images of other files."""
+"""The report as one self-contained HTML page: its style, its script and its images are inlined.
+
+`templates/page.css` has the style, whose colours are variables that inlined figures may use:
+`--paper`, `--ink`, `--soft`, `--line`, `--shade` and `--accent`. `templates/page.js` adds sorting,
+filtering and hiding to tables, which are plain tables without it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,13 @@ from importlib.metadata import version
 
 from ttt_bench.report.formats.html import html_environment
 from ttt_bench.report.formats.sections import ReportSection
+from ttt_bench.report.tables import Note, Table
 
 TITLE = "Test-time training and adaptation: results"
+LONG = 320
+"""Letters of the notes that are shown unfolded."""
+MOST_COLUMNS = 7
+"""Columns of the widest table that has an upright page of paper."""
 
 
 def html(sections: Sequence[ReportSection], results: str) -> str:
@@ -18,7 +28,9 @@ def html(sections: Sequence[ReportSection], results: str) -> str:
         sections: its sections, in their order.
         results: the results folder, as the footer names it.
     """
-    template = html_environment().get_template("page.html.jinja")
+    environment = html_environment().overlay()
+    environment.filters = environment.filters | {"is_wide": is_wide, "split_notes": split_notes}
+    template = environment.get_template("page.html.jinja")
     page = template.render(
         title=TITLE,
         summary=_summary(sections),
@@ -27,6 +39,23 @@ def html(sections: Sequence[ReportSection], results: str) -> str:
         version=version("ttt-bench"),
     )
     return page + "\n"
+
+
+def split_notes(notes: Sequence[Note]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+    """Return the notes that the page shows, and those that it folds.
+
+    Notes that explain marks are always shown. The others are folded if they are long together.
+    """
+    keys = tuple(note for note in notes if note.explains_mark)
+    others = tuple(note for note in notes if not note.explains_mark)
+    if sum(len(note.text) for note in others) <= LONG:
+        return tuple(notes), ()
+    return keys, others
+
+
+def is_wide(table: Table) -> bool:
+    """Return whether paper shows the table on a landscape page."""
+    return len(table.printed) > MOST_COLUMNS
 
 
 def _summary(sections: Sequence[ReportSection]) -> str:

@@ -82,7 +82,9 @@ def _columns(comparison: Comparison, found: pd.DataFrame) -> tuple[Column, ...]:
     for measure, column in MEASURED.items():
         columns += [column, difference_column(measure)] if compared else [column]
     peaks = [
-        Column(key=_peak_key(task), head=("peak at", task), decimals=1, secondary=True)
+        Column(
+            key=_peak_key(task), head=("peak at", task), decimals=1, secondary=True, per_task=True
+        )
         for task in comparison.tasks
     ]
     return (*columns, *peaks, _early_column(comparison))

@@ -12,6 +12,8 @@ from itertools import groupby
 
 DASH = "–"
 UP, DOWN = "↑", "↓"
+MARKS = frozenset("▼*~†‡§")
+"""The signs after numbers and names that notes explain."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Note:
 
     def __iter__(self) -> Iterator[str]:
         yield from (self.about, self.text)
+
+    @property
+    def explains_mark(self) -> bool:
+        """Return whether the note explains bold numbers or a mark in the table."""
+        return self.about.startswith("Bold") or self.about[-1] in MARKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,7 @@ class Column:
         secondary: may be omitted in a narrow console.
         wraps: its cells are words, which may take several lines.
         intervals: numbers are printed with their interval, if any, in place of their deviation.
+        per_task: its numbers are those of a single task.
     """
 
     key: str
@@ -91,6 +99,7 @@ class Column:
     secondary: bool = False
     wraps: bool = False
     intervals: bool = False
+    per_task: bool = False
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ttt_bench.protocols import Protocol, protocol_of
+from ttt_bench.protocols import CONTROLS, Protocol, protocol_of
 from ttt_bench.results.load import plain
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 from ttt_bench.results.method_order import METHOD_ORDER
@@ -197,6 +197,12 @@ def split_settings(settings: str, method: str) -> tuple[str, str]:
         if not name.startswith("steps="):
             (shared if name == entry else own).append(name)
     return "; ".join(shared), "; ".join(own)
+
+
+def is_control(label: str) -> bool:
+    """Return whether a row's label is that of a control, such as `tent (frozen)`."""
+    _, _, parts = label.partition(" (")
+    return re.split("[,)]", parts)[0] in CONTROLS
 
 
 def method_rank(method: str) -> tuple[int, str]:

@@ -18,11 +18,13 @@ class Printed(NamedTuple):
     Attributes:
         text: the mean, or a text in its place.
         spread: the standard deviation after "±", or the interval in brackets; may be empty.
+        mark: the sign at the end of `text` that a note explains; may be empty.
     """
 
     text: str
     spread: str = ""
     bold: bool = False
+    mark: str = ""
 
 
 def printed_row(row: Row, columns: Sequence[Column]) -> list[Printed]:
@@ -40,7 +42,7 @@ def printed(cell: Cell, column: Column) -> Printed:
         return Printed(DASH, bold=cell.bold)
     decimals = column.decimals if cell.decimals is None else cell.decimals
     spread = (_interval(cell, decimals) if column.intervals else "") or _sd(cell, decimals)
-    return Printed(rounded(cell.mean, decimals) + cell.mark, spread, cell.bold)
+    return Printed(rounded(cell.mean, decimals) + cell.mark, spread, cell.bold, cell.mark)
 
 
 def rounded(value: float, decimals: int) -> str:

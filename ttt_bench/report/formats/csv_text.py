@@ -29,6 +29,20 @@ def to_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
+def exact(row: Row, column: Column) -> dict[str, str]:
+    """Map what follows a column's key in the heads of CSV to the row's value, in full precision.
+
+    The ends are "", "_sd", "_low" and "_high". A value that is missing or not finite is empty.
+    """
+    low, high = row.interval(column) or (None, None)
+    return {
+        "": _value(row.cells.get(column.key, DASH)),
+        "_sd": _number(row.sd(column)),
+        "_low": _number(low),
+        "_high": _number(high),
+    }
+
+
 def _ends(table: Table, column: Column) -> list[str]:
     """Return what follows the key in the heads of a column's values."""
     sd = ["_sd"] if table.has_sd(column) else []
@@ -38,13 +52,7 @@ def _ends(table: Table, column: Column) -> list[str]:
 def _values(table: Table, row: Row) -> list[str]:
     values = []
     for column in table.columns:
-        low, high = row.interval(column) or (None, None)
-        texts = {
-            "": _value(row.cells.get(column.key, DASH)),
-            "_sd": _number(row.sd(column)),
-            "_low": _number(low),
-            "_high": _number(high),
-        }
+        texts = exact(row, column)
         values += [texts[end] for end in _ends(table, column)]
     return values
 

@@ -57,7 +57,7 @@ class Part:
         name: the stem of its files.
         heading: its heading on the page; may be empty.
         definition: what the part shows and how it is computed, in one or two sentences.
-        command: the command that makes its data; empty: that of the section.
+        command: the command that makes it, or its data; empty: that of the report.
         caption: the figure's caption.
         alt: the figure in words, for readers who cannot see it.
         wide: whether the figure is as wide as the page, not as one column of print.
