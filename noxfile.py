@@ -131,9 +131,12 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation site into build/site; warnings and broken links are errors.
 
+    It also validates CITATION.cff.
+
     Arguments are those of `mkdocs build`.
     """
-    session.install("-e", ".[docs]")
+    session.install("-e", ".[docs]", "cffconvert")
+    session.run("cffconvert", "--validate")
     session.run(
         *("mkdocs", "build", "--strict", *session.posargs), env={"NO_MKDOCS_2_WARNING": "1"}
     )

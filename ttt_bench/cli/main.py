@@ -25,6 +25,7 @@ from ttt_bench.cli.train import train
 from ttt_bench.cli.tune import tune
 from ttt_bench.cli.work import work
 from ttt_bench.errors import BenchError
+from ttt_bench.util.code.commit import running_commit
 from ttt_bench.util.interrupts import ignore_signals, stop_on_signals
 from ttt_bench.util.os_errors import (
     advice,
@@ -64,7 +65,8 @@ app.add_typer(results.app, name="results")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"ttt-bench {__version__}")
+        commit = running_commit()
+        print(f"ttt-bench {__version__}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
 
 
@@ -73,7 +75,10 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version, and the commit if it is known.",
         ),
     ] = False,
 ) -> None:
