@@ -199,6 +199,8 @@ def test_tables_are_written_as_markdown_and_latex(made: Path, tmp_path: Path) ->
     text = files["--latex"].read_text(encoding="utf-8")
     assert text.count("\\begin{table*}") == text.count("\\end{table*}") == 2
     assert "tab:compare-2" in text
+    notes = (tmp_path / "c_notes.tex").read_text(encoding="utf-8")
+    assert "\\textbf{Intervals.} 95 \\%" in notes
 
 
 @pytest.mark.parametrize(

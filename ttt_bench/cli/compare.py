@@ -102,7 +102,8 @@ def compare(
         Path | None, typer.Option(help="File for the tables as Markdown.", **AS_PATH)
     ] = None,
     latex: Annotated[
-        Path | None, typer.Option(help="File for the tables as LaTeX.", **AS_PATH)
+        Path | None,
+        typer.Option(help="File for the tables as LaTeX; FILE_notes for their notes.", **AS_PATH),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -243,7 +244,7 @@ def _print(content: Shown, *, as_json: bool) -> None:
 def _write(content: Shown, markdown: Path | None, latex: Path | None) -> None:
     """Write the tables to the files that are given."""
     from ttt_bench.report.compare.tables import tables
-    from ttt_bench.report.formats.latex.table import to_latex
+    from ttt_bench.report.formats.latex.table import notes_latex, to_latex
     from ttt_bench.report.formats.markdown import to_markdown
 
     found = tables(content)
@@ -252,6 +253,8 @@ def _write(content: Shown, markdown: Path | None, latex: Path | None) -> None:
     if latex is not None:
         labels = [f"tab:compare-{number}" for number in range(1, len(found) + 1)]
         _write_file(latex, map(to_latex, found, labels))
+        notes = latex.with_name(f"{latex.stem}_notes{latex.suffix}")
+        _write_file(notes, map(notes_latex, found))
 
 
 def _write_file(path: Path, texts: Iterable[str]) -> None:

@@ -156,9 +156,12 @@ def layouts(table: Table, space: Space, *, shortens: bool = False) -> list[Layou
 
 def _candidates(table: Table, space: Space, shortens: bool) -> Iterator[Layout]:
     """Yield the layouts with all columns that are to be shown, the best one first."""
-    choices = [table.printed]
+    every = table.printed
+    choices = [every]
     if shortens:
-        choices.append(tuple(column for column in table.printed if not column.secondary))
+        # differences, which have intervals, are omitted last
+        choices.append(tuple(one for one in every if one.intervals or not one.secondary))
+        choices.append(tuple(one for one in every if not one.secondary))
     for styles in (INLINE, STACKED):
         for columns in choices:
             for style in styles:
