@@ -14,7 +14,7 @@ from support import synthetic
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import attribution_table, main_table, more_table, sync_table
 from ttt_bench.report.formats.csv_text import to_csv
-from ttt_bench.report.formats.latex import to_latex
+from ttt_bench.report.formats.latex.table import to_latex
 from ttt_bench.report.formats.markdown import to_markdown
 from ttt_bench.report.rules.table import rules_table
 from ttt_bench.report.settings import hyperparameters
