@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +111,31 @@ def compute(
     return launch(sweep, progress)
 
 
-def write_report(results: str | Path, out: str | Path) -> Rendered:
-    """Write the report of a results folder to `out`: tables, figures and one page.
+def write_report(
+    results: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    names: str | Mapping[str, str] = "proper",
+    **choices: Any,
+) -> Rendered:
+    """Write the report of one or several results folders to `out`: tables, figures and one page.
 
-    See `ttt_bench.report.render.report`.
+    Args:
+        results: the folder or the folders, as paths or URLs.
+        out: the folder to write to.
+        names: `proper` or `short` names of methods, or a mapping of methods and rows to names.
+        choices: what is shown: `methods`, `pairs` and `tables` as lists of names, `rule` (a step
+            rule) and `controls` (False leaves out the rows of frozen controls). See
+            `ttt_bench.report.selection.choices.Choices`.
+
+    Raises:
+        BenchError: a folder has no whole results, a choice is not in them, or `out` cannot be
+            written.
     """
     from ttt_bench.report.render import report
+    from ttt_bench.report.selection.choices import Choices, names_of
 
-    return report(results_path(results), user_path(out))
+    several = [results] if isinstance(results, str | Path) else results
+    shown = {key: tuple(one) if isinstance(one, list) else one for key, one in choices.items()}
+    wanted = Choices(**shown, names=names_of(names))
+    return report([results_path(one) for one in several], user_path(out), wanted)

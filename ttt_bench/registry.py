@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ttt_bench.config.preset import SECTIONS
-from ttt_bench.results.method_order import METHOD_ORDER, MORE, PAPERS
+from ttt_bench.results.method_names import METHOD_ORDER, MORE, PAPERS
 from ttt_bench.util.code.plugins import Registry
 
 if TYPE_CHECKING:

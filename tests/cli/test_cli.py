@@ -21,7 +21,7 @@ from support.paths import SAMPLES
 from ttt_bench import read_results
 from ttt_bench.cli.main import main
 from ttt_bench.results import store
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 
 SMOKE = ("run", "--preset", "smoke", "--methods", "base,norm,tent", "--device", "cpu")
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from ttt_bench.report.figures.attribution import _STYLES
 from ttt_bench.report.figures.curves import coinciding
 from ttt_bench.report.figures.line_styles import method_styles, task_styles
-from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.results.method_names import METHOD_ORDER
 from ttt_bench.tasks import TASKS
 
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 import pytest
 
 from ttt_bench.results.method_names import PROPER, PROPER_NAMES, SHORT_NAMES, MethodNames
-from ttt_bench.results.method_order import METHOD_ORDER
-
-
-def test_every_method_of_the_package_has_a_printed_name() -> None:
-    assert tuple(PROPER) == METHOD_ORDER
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import resolve_preset
 from ttt_bench.config.request import Request
 from ttt_bench.registry import METHODS
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 from ttt_bench.results.published.hyperparameters import departures, published_settings
 
 FILE = Path(package.__file__).with_name("hyperparameters.csv")

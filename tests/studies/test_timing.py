@@ -140,4 +140,4 @@ def test_a_damaged_timing_is_named_and_left_out(folder: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
     assert f"left out: {damaged}" in done.stderr
-    assert "| ttt " not in (tmp_path / "out" / "timing" / "timing.md").read_text(encoding="utf-8")
+    assert "| TTT " not in (tmp_path / "out" / "timing" / "timing.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from support.paths import ROOT
 from ttt_bench.adapt.record import Record
 from ttt_bench.metrics.normals import ANGLE_BINS, BINS_PER_DEGREE
 from ttt_bench.results import schema, store
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 from ttt_bench.util.hashing import hash_of
 
 CELLS_OF_A_PAIR = 1000

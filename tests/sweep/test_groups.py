@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ttt_bench.config.request import Request
 from ttt_bench.registry import METHODS, group_of, members
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 from ttt_bench.sweep.resolve import resolve
 
 

@@ -16,7 +16,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import build_model
 from ttt_bench.registry import METHODS
 from ttt_bench.results import store
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 from ttt_bench.sweep import opened
 from ttt_bench.sweep.batches import target_batches
 from ttt_bench.train.chain import trains_on_source

@@ -38,10 +38,12 @@ class Evidence:
 
     Attributes:
         rules: the step rules, by default all that can be used.
+        sections: the step rules of the main table.
     """
 
     comparison: Comparison
     rules: Sequence[StepRule] = field(default_factory=lambda: all_rules().rules)
+    sections: Sequence[StepRule] = SECTIONS
 
     @cached_property
     def chosen(self) -> dict[str, Chosen]:
@@ -120,7 +122,7 @@ class Evidence:
         return self._all(self.differences)
 
     def _all(self, build: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-        frames = [build(rule.name).assign(selection=rule.name) for rule in SECTIONS]
+        frames = [build(rule.name).assign(selection=rule.name) for rule in self.sections]
         kept = [frame for frame in frames if len(frame)]
         return pd.concat(kept, ignore_index=True) if kept else frames[0]
 

@@ -17,7 +17,7 @@ from ttt_bench.cli.compare import compare
 from ttt_bench.cli.datasets import data, pairs
 from ttt_bench.cli.output import stderr
 from ttt_bench.cli.params import params
-from ttt_bench.cli.report import report
+from ttt_bench.cli.report import report, show_report
 from ttt_bench.cli.reproduce import reproduce
 from ttt_bench.cli.run import run
 from ttt_bench.cli.time import time_methods
@@ -49,6 +49,7 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("reproduce")(reproduce)
 app.command("report")(report)
+app.command("show")(show_report)
 app.command("compare")(compare)
 app.command("tune")(tune)
 app.command("train")(train)

@@ -5,7 +5,7 @@ The scores of the best constant prediction and the published numbers follow in s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -35,7 +35,7 @@ from ttt_bench.report.published_rows import PublishedRows
 from ttt_bench.report.tables import DASH, Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats import summary
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import DELTA, SECTIONS, StepRule
+from ttt_bench.stats.step_rules import DELTA, StepRule
 from ttt_bench.stats.summary import STEP
 
 MOST_SEEDS = 5
@@ -58,6 +58,7 @@ class _Content:
         means: as `Evidence.all_estimates` returns them, with the column `verdict`.
         differences: as `Evidence.all_differences` returns them, with the column `verdict`.
         still: labels whose scores are equal at every step from 1 on.
+        rules: the step rules of its sections.
     """
 
     comparison: Comparison
@@ -65,6 +66,7 @@ class _Content:
     differences: pd.DataFrame
     published: PublishedRows
     still: frozenset[str]
+    rules: Sequence[StepRule]
 
     @property
     def has_delta(self) -> bool:
@@ -96,6 +98,7 @@ def build(
         differences=differences,
         published=PublishedRows.of(comparison),
         still=summary.still_labels(comparison.scores),
+        rules=evidence.sections,
     )
     table = Table(
         title=comparison.title,
@@ -188,7 +191,7 @@ def _seeds_column(means: pd.DataFrame) -> Column:
 def _measured_sections(content: _Content) -> list[Section]:
     """Return a section for each step rule that gives numbers."""
     present = set(content.means["selection"])
-    return [_measured_section(content, rule) for rule in SECTIONS if rule.name in present]
+    return [_measured_section(content, rule) for rule in content.rules if rule.name in present]
 
 
 def _measured_section(content: _Content, rule: StepRule) -> Section:

@@ -21,19 +21,20 @@ MOST_COLUMNS = 7
 """Columns of the widest table that has an upright page of paper."""
 
 
-def html(sections: Sequence[ReportSection], results: str) -> str:
+def html(sections: Sequence[ReportSection], results: str, shown: str = "") -> str:
     """Return the page.
 
     Args:
         sections: its sections, in their order.
         results: the results folder, as the footer names it.
+        shown: what of the results is shown, in words; empty: everything.
     """
     environment = html_environment().overlay()
     environment.filters = environment.filters | {"is_wide": is_wide, "split_notes": split_notes}
     template = environment.get_template("page.html.jinja")
     page = template.render(
         title=TITLE,
-        summary=_summary(sections),
+        summary=summary(sections, shown),
         sections=sections,
         results=results,
         version=version("ttt-bench"),
@@ -58,9 +59,10 @@ def is_wide(table: Table) -> bool:
     return len(table.printed) > MOST_COLUMNS
 
 
-def _summary(sections: Sequence[ReportSection]) -> str:
-    """Return a line with the numbers of comparisons and cells."""
+def summary(sections: Sequence[ReportSection], shown: str = "") -> str:
+    """Return a line with the numbers of comparisons and cells, and what is shown of them."""
     found = [one.provenance for one in sections if one.provenance is not None]
     cells, done = sum(one.count for one in found), sum(one.done for one in found)
     word = "comparison" if len(found) == 1 else "comparisons"
-    return f"{len(found)} {word}, {done} of {cells} cells with numbers"
+    line = f"{len(found)} {word}, {done} of {cells} cells with numbers"
+    return f"{line}. Shown: {shown}" if shown else line

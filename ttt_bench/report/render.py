@@ -33,7 +33,7 @@ atomically.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,29 +41,31 @@ from typing import Any
 from rich.console import RenderableType
 
 from ttt_bench.analysis.across.numbers import Numbers, numbers_of
-from ttt_bench.analysis.affinity import KIND as AFFINITY
 from ttt_bench.analysis.evidence import Evidence
-from ttt_bench.analysis.results import Results, open_results
-from ttt_bench.analysis.studies import without_study_cells
+from ttt_bench.analysis.results import open_results
+from ttt_bench.errors import BenchError
 from ttt_bench.report.across.sections import across_sections
 from ttt_bench.report.affinity.section import affinity_sections
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.sections import ReportSection
-from ttt_bench.report.page import html
-from ttt_bench.report.parts.comparison import Content, comparison_section, scores
+from ttt_bench.report.page import html, summary
+from ttt_bench.report.parts.comparison import PARTS, Content, comparison_section, scores
 from ttt_bench.report.records import records
+from ttt_bench.report.selection.choices import FURTHER, Choices, Selection, select
+from ttt_bench.report.selection.rows import ShownRows
+from ttt_bench.report.selection.stock import Stock, read_stock
 from ttt_bench.report.studies.sections import study_sections
 from ttt_bench.report.timing.table import timing_sections
 from ttt_bench.results.load import load
-from ttt_bench.results.measurements import read as read_measurements
-from ttt_bench.results.study_files import read_studies
-from ttt_bench.results.timings import KIND
 from ttt_bench.stats.step_rules import SECTIONS
 from ttt_bench.util.atomic import atomic_file, require_writable
-from ttt_bench.util.store import mirror
 from ttt_bench.util.store.address import shown
 
 HINT = "choose another report folder with --out"
+MAIN = ("main",)
+TABLES = (*PARTS, *FURTHER)
+"""The names of the tables of a report, with their figures."""
+EVERYTHING = Choices()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Rendered:
         main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison, in the order of the page.
         further: for a console, the tables over comparisons and those of the studies.
+        summary: the numbers of comparisons and cells, in words, and what is shown of them.
+        notes: notes on damaged cells, and on what differs between the folders.
         problems: a line per damaged measurement, which the report leaves out.
     """
 
@@ -84,67 +88,106 @@ class Rendered:
     main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
     further: tuple[RenderableType, ...]
+    summary: str
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
 
 
-def report(results: Path, out: Path) -> Rendered:
-    """Write the report of a results folder.
+def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTHING) -> Rendered:
+    """Write the report of a results folder, or of several together.
+
+    Nothing is written before all tables and figures are made.
+
+    Args:
+        results: the folder or the folders. A cell that several have is shown once, and notes state
+            how the folders differ.
+        out: the folder of the report. Its files of the same names are replaced.
+        choices: what is shown.
 
     Raises:
-        BenchError: the folder does not exist or contains no whole results, or `out` cannot be
-            written. Damaged cells are left out with a note.
+        BenchError: a folder does not exist or contains no whole results, a choice is not in the
+            results, or `out` cannot be written. Damaged cells are left out with a note.
     """
-    mirror.fetch(results)
-    timings, problems = read_measurements(results, KIND)
-    affinities, damaged = read_measurements(results, AFFINITY)
-    problems = [*problems, *damaged]
-    alone = (timings or affinities) and not any((results / "cells").glob("*"))
-    found = None if alone else _opened(results, problems)
-    out = Path(out)
+    folders = (results,) if isinstance(results, Path) else tuple(results)
+    stock = read_stock(folders)
+    selection = select(choices, stock, TABLES)
     require_writable(out, HINT)
-    studies, _ = read_studies(results)
-    sections: list[ReportSection] = []
+    sections, numbers = _comparisons(stock, selection)
+    further = list(_further(stock, selection, numbers))
     paths: list[Path] = []
-    numbers: list[Numbers] = []
-    for comparison in without_study_cells(found, studies).comparisons if found else ():
-        # its replicates take much memory, and are released with it
-        evidence = Evidence(comparison)
-        own = numbers_of(evidence)
-        numbers += [own] if own is not None else []
-        sections.append(comparison_section(Content(evidence, own)))
-        paths += write_files(out / comparison.slug, sections[-1].files())
-    further = [
-        *timing_sections(timings),
-        *across_sections(numbers),
-        *(study_sections(found, studies, timings) if found else ()),
-        *affinity_sections(affinities),
-    ]
-    for one in further:
+    for one in (*sections, *further):
         paths += write_files(out / one.slug, one.files())
-    page = _write(out / "index.html", html([*sections, *further], shown(results)).encode())
+    where = ", ".join(map(shown, folders))
+    text = html([*sections, *further], where, selection.note)
+    page = _write(out / "index.html", text.encode())
     return Rendered(
         page=page,
         paths=(page, *paths),
-        main=tuple(ConsoleTable(section.main) for section in sections),
+        main=_for_console(sections, MAIN),
         tables=_for_console(sections),
         further=_for_console(further),
-        problems=tuple(problems),
+        summary=summary(sections, selection.note),
+        notes=stock.notes,
+        problems=stock.problems,
     )
 
 
-def _for_console(sections: Sequence[ReportSection]) -> tuple[RenderableType, ...]:
-    return tuple(ConsoleTable(table) for section in sections for table in section.tables)
+def _comparisons(stock: Stock, selection: Selection) -> tuple[list[ReportSection], list[Numbers]]:
+    """Return the section of each comparison that has parts, and the numbers of each."""
+    sections: list[ReportSection] = []
+    numbers: list[Numbers] = []
+    if stock.compared is None:
+        return sections, numbers
+    rows = ShownRows(selection.controls, selection.rows_note)
+    for comparison in selection.results(stock.compared).comparisons:
+        # its replicates take much memory, and are released with it
+        evidence = Evidence(comparison, sections=selection.rules)
+        if selection.rules != SECTIONS and len(comparison.rows):
+            _require_steps(evidence)
+        own = numbers_of(evidence)
+        numbers += [own] if own is not None else []
+        sections.append(comparison_section(Content(evidence, own, rows), selection.tables))
+    return [one for one in sections if one.parts], numbers
 
 
-def _opened(results: Path, problems: Sequence[str]) -> Results:
-    """Return the results of a folder, with notes on damaged files.
+def _require_steps(evidence: Evidence) -> None:
+    """Raise a BenchError if no row has a step under the rule that was chosen."""
+    comparison, (rule,) = evidence.comparison, evidence.sections
+    if not any(map(evidence.chosen[rule.name].rows, comparison.labels)):
+        needs = f", which needs {rule.needs}" if rule.needs else ""
+        raise BenchError(
+            f"--rule {rule.name}: no row of {comparison.title} ({comparison.subtitle}) has a step "
+            f"under this rule{needs}; choose another rule, or other pairs with --pairs"
+        )
 
-    Args:
-        problems: damaged measurements.
-    """
-    found = open_results(results)
-    _, damaged = read_studies(results)
-    return replace(found, notes=(*found.notes, *damaged, *problems))
+
+def _further(
+    stock: Stock, selection: Selection, numbers: Sequence[Numbers]
+) -> Iterator[ReportSection]:
+    """Yield the sections that are not of one comparison."""
+    names, timings = selection.names, selection.measurements(stock.timings)
+    hidden = frozenset[str]().union(*(one.unranked for one in numbers))
+    if "timing" in selection.tables:
+        yield from timing_sections(timings, names)
+    if "across" in selection.tables:
+        yield from across_sections(numbers, names, () if selection.controls else hidden)
+    if "studies" in selection.tables and stock.results is not None:
+        found = replace(stock.results, names=names)
+        yield from study_sections(found, selection.studies(stock), timings)
+    if "affinity" in selection.tables:
+        yield from affinity_sections(selection.measurements(stock.affinities), names)
+
+
+def _for_console(
+    sections: Sequence[ReportSection], names: Collection[str] = ()
+) -> tuple[RenderableType, ...]:
+    """Return the tables of some parts; of all without names."""
+    parts = (part for section in sections for part in section.parts)
+    return tuple(
+        ConsoleTable(part.table)
+        for part in parts
+        if part.table is not None and (not names or part.name in names)
+    )
 
 
 def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:
@@ -159,6 +202,25 @@ def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[Renderab
     found = replace(open_results(results), wanted=frozenset(wanted))
     contents = [Content(Evidence(one, SECTIONS), None) for one in found.comparisons]
     return [ConsoleTable(scores(one)) for one in contents]
+
+
+def report_rows(
+    results: Path | Sequence[Path], choices: Choices = EVERYTHING
+) -> list[dict[str, Any]]:
+    """Return the numbers of the tables of scores in a report, as `summary_rows` does.
+
+    Raises:
+        BenchError: as `report`.
+    """
+    stock = read_stock((results,) if isinstance(results, Path) else tuple(results))
+    selection = select(choices, stock, TABLES)
+    found: list[dict[str, Any]] = []
+    comparisons = () if stock.results is None else selection.results(stock.results).comparisons
+    for comparison in comparisons:
+        hidden = frozenset() if selection.controls else comparison.controls
+        evidence = Evidence(comparison, selection.rules, selection.rules)
+        found += [one for one in records(evidence) if one["label"] not in hidden]
+    return found
 
 
 def summary_rows(results: Path, wanted: Collection[str] = ()) -> list[dict[str, Any]]:

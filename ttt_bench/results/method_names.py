@@ -1,11 +1,14 @@
-"""The names of methods as people read them; data files and commands have the short names."""
+"""The names of methods as people read them, their order and their groups.
+
+Data files and commands have the short names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-PROPER = {
+_OF_PAPERS = {
     "base": "Base",
     "norm": "Norm",
     "tent": "TENT",
@@ -17,13 +20,22 @@ PROPER = {
     "actmad": "ActMAD",
     "nc_ttt": "NC-TTT",
     "s4t": "S4T",
+}
+_MORE = {
     "eata": "EATA",
     "sar": "SAR",
     "cotta": "CoTTA",
     "memo": "MEMO",
     "rotta": "RoTTA",
 }
+PROPER = {**_OF_PAPERS, **_MORE}
 """Short name -> the name that the method's paper prints."""
+PAPERS = tuple(_OF_PAPERS)
+"""Names in the order of the rows of the papers' tables."""
+MORE = tuple(_MORE)
+"""Further methods of this package, which the papers do not compare."""
+METHOD_ORDER = tuple(PROPER)
+"""The order in tables. Methods of other packages follow, sorted by name."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import pandas as pd
 
 from ttt_bench.protocols import CONTROLS, Protocol, protocol_of
 from ttt_bench.results.load import plain
-from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
-from ttt_bench.results.method_order import METHOD_ORDER
+from ttt_bench.results.method_names import METHOD_ORDER, PROPER_NAMES, MethodNames
 from ttt_bench.results.published import ARCHITECTURE
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
@@ -135,6 +134,16 @@ class Comparison:
     def labels(self) -> list[str]:
         """Return the name of every row, in table order."""
         return list(dict.fromkeys(self.cells["label"]))
+
+    @cached_property
+    def controls(self) -> frozenset[str]:
+        """Return the labels of controls."""
+        return frozenset(self.cells.loc[self.cells["control"] != "none", "label"])
+
+    def without_controls(self) -> Comparison:
+        """Return the comparison without the cells of controls."""
+        kept = self.cells[self.cells["control"] == "none"]
+        return replace(self, cells=kept, rows=self.rows[self.rows["control"] == "none"])
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

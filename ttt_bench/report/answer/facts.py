@@ -1,4 +1,4 @@
-"""The facts of a comparison that its answer states, at the fixed step."""
+"""The facts of a comparison that its answer states, under the first rule of the main table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ttt_bench.report.frames import named_rows
 from ttt_bench.report.notes.run import STATES
 from ttt_bench.results.method_names import MethodNames
 from ttt_bench.stats.comparison import Comparison
-from ttt_bench.stats.step_rules import DELTA, FIXED
+from ttt_bench.stats.step_rules import DELTA, FIXED, StepRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,7 @@ class Facts:
         seeds: the number of seeds.
         images: the number of images of the target.
         smoke: whether the run has the size of the preset `smoke`.
+        step: the step of these numbers, in words.
         missing: the state in words of each row without numbers.
         incomplete: (state in words, number of seeds without numbers) of each row of which some
             seeds have numbers.
@@ -64,6 +65,7 @@ class Facts:
     seeds: int = 0
     images: int = 0
     smoke: bool = False
+    step: str = f"the {FIXED.heading}"
     missing: Mapping[str, str] = field(default_factory=dict)
     incomplete: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
@@ -76,7 +78,8 @@ def facts_of(evidence: Evidence) -> Facts:
     reference = yardstick(comparison)
     estimates, found = evidence.all_estimates(), evidence.all_differences()
     found = found.assign(verdict=verdicts(found))
-    estimates, found = _kept(comparison, estimates), _kept(comparison, found)
+    rule = evidence.sections[0]
+    estimates, found = _kept(comparison, rule, estimates), _kept(comparison, rule, found)
     against = found[found["reference"] == reference]
     of_norm = _values(estimates[estimates["label"] == NORM], names)
     return Facts(
@@ -88,16 +91,17 @@ def facts_of(evidence: Evidence) -> Facts:
         seeds=comparison.rows["seed"].nunique(),
         images=int(comparison.rows["n"].max()),
         smoke=comparison.key.preset == "smoke",
+        step=rule.in_words,
         missing=_missing(comparison),
         incomplete=_incomplete(comparison),
     )
 
 
-def _kept(comparison: Comparison, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the Delta_TTT at the fixed step of the rows that are neither Base nor a control."""
+def _kept(comparison: Comparison, rule: StepRule, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the Delta_TTT under a rule of the rows that are neither Base nor a control."""
     control = frame["label"].map(controls(comparison))
     adapting = (control == "none") & (frame["label"].map(comparison.methods) != BASE)
-    return frame[adapting & (frame["quantity"] == DELTA) & (frame["selection"] == FIXED.name)]
+    return frame[adapting & (frame["quantity"] == DELTA) & (frame["selection"] == rule.name)]
 
 
 def _values(frame: pd.DataFrame, names: MethodNames) -> tuple[Value, ...]:

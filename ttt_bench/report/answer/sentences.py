@@ -77,7 +77,7 @@ def _compared(facts: Facts) -> Iterator[str]:
 def _reference(facts: Facts) -> str:
     """Return the name of the reference, with the Delta_TTT of norm."""
     numbers = "" if facts.own is None else f" (Delta_TTT {_number(facts.own, '%')})"
-    return f"{facts.reference} at the fixed step{numbers}"
+    return f"{facts.reference} at {facts.step}{numbers}"
 
 
 def _updates(facts: Facts) -> Iterator[str]:

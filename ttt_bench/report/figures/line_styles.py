@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ttt_bench.results.method_order import MORE, PAPERS
+from ttt_bench.results.method_names import MORE, PAPERS
 from ttt_bench.stats.comparison import Comparison
 
 Style = dict[str, Any]

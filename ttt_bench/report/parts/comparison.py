@@ -6,7 +6,7 @@ part's files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from ttt_bench.report.marks.contract import marked
 from ttt_bench.report.parts.commands import run_command
 from ttt_bench.report.provenance import provenance
 from ttt_bench.report.rules.table import rules_table
+from ttt_bench.report.selection.rows import EVERY_ROW, ShownRows
 from ttt_bench.report.settings import hyperparameters, parameters
 from ttt_bench.report.tables import Table
 from ttt_bench.report.truth import Truth, truth_of
@@ -47,15 +48,27 @@ PARTS_CAPTION = (
 
 @dataclass(frozen=True)
 class Content:
-    """What the parts of a comparison are built from; `numbers` is None if it has no numbers."""
+    """What the parts of a comparison are built from.
+
+    Attributes:
+        evidence: its estimates.
+        numbers: its numbers for other comparisons; None if it has no numbers.
+        rows: which of its rows are shown.
+    """
 
     evidence: Evidence
     numbers: Numbers | None
+    rows: ShownRows = EVERY_ROW
 
     @property
     def comparison(self) -> Comparison:
         """Return the comparison."""
         return self.evidence.comparison
+
+    @property
+    def drawn(self) -> Comparison:
+        """Return the comparison with the rows that figures show."""
+        return self.rows.drawn(self.comparison)
 
     @cached_property
     def truth(self) -> Truth:
@@ -63,14 +76,19 @@ class Content:
         return truth_of(self.comparison)
 
 
-def comparison_section(content: Content) -> ReportSection:
+def comparison_section(content: Content, names: Collection[str] = ()) -> ReportSection:
     """Return the section of a comparison.
 
     A comparison without numbers has the main table only, with the reasons.
+
+    Args:
+        content: what its parts are built from.
+        names: the names of the parts that are shown; empty: all.
     """
     comparison = content.comparison
-    builders = [PARTS["main"]] if content.numbers is None else PARTS.values()
-    built = [part for build in builders for part in _several(build(content))]
+    available = ["main"] if content.numbers is None else PARTS
+    wanted = [name for name in available if not names or name in names]
+    built = [part for name in wanted for part in _several(PARTS[name](content))]
     return ReportSection(
         slug=comparison.slug,
         title=comparison.title,
@@ -91,7 +109,7 @@ def scores(content: Content) -> Table:
     """Return the main table of a comparison, with its marks."""
     truth = content.truth
     table = main_table.build(content.evidence, truth.constants, truth.pixels).table
-    return _marked(table, content.comparison)
+    return _marked(table, content)
 
 
 def curves_caption(comparison: Comparison) -> str:
@@ -102,9 +120,10 @@ def curves_caption(comparison: Comparison) -> str:
     return f"{CURVES_CAPTION} {protocol.name.capitalize()}: {protocol.step_zero}."
 
 
-def _marked(table: Table, comparison: Comparison) -> Table:
+def _marked(table: Table, content: Content) -> Table:
     """Return the table with the marks and notes that all tables of a comparison have."""
-    return marked(with_conditions(table, comparison), comparison)
+    comparison = content.comparison
+    return content.rows.of(marked(with_conditions(table, comparison), comparison), comparison)
 
 
 def _main(content: Content) -> Part:
@@ -125,7 +144,7 @@ def _curves(content: Content) -> Part:
     from ttt_bench.report.figures import curves
     from ttt_bench.report.figures.drawing import drawn
 
-    comparison = content.comparison
+    comparison = content.drawn
     return Part(
         name="curves",
         heading="Scores over adaptation steps",
@@ -157,7 +176,7 @@ def _attribution(content: Content) -> Part | None:
         heading="Source training, normalisation and updates",
         definition="Delta_TTT at the fixed step as a sum: the change by the method's own source "
         "training, by its normalisation mode (from its frozen control), and by updating weights.",
-        table=_marked(table, content.comparison),
+        table=_marked(table, content),
         figure=drawn(attribution.figure(content.comparison, found)),
         caption=PARTS_CAPTION,
         alt="Stacked bars of the parts of Delta_TTT and of each task's change, one bar per method",
@@ -171,7 +190,7 @@ def _sync(content: Content) -> Part:
         definition="Whether the tasks improve together over the steps: the spread of their best "
         "steps (SV), the distance between their curves (DTW), and the agreement of their "
         "directions (CS).",
-        table=_marked(sync_table.build(content.evidence), content.comparison),
+        table=_marked(sync_table.build(content.evidence), content),
         figure=_sync_curves(content.evidence),
         caption=SYNC_CAPTION,
         alt="Curve and peak of every task over adaptation steps, one panel per method",
@@ -202,7 +221,7 @@ def _pictures(content: Content) -> tuple[Part, ...]:
             alt=one.alt,
             wide=True,
         )
-        for one in pictures_of(content.comparison)
+        for one in pictures_of(content.drawn)
     )
 
 
@@ -286,7 +305,7 @@ def _of_table(
     """Return the part of a table with its marks; None without a table."""
     if table is None:
         return None
-    shown = _marked(table, content.comparison)
+    shown = _marked(table, content)
     return Part(name=name, heading=heading, definition=definition, table=shown)
 
 

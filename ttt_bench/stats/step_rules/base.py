@@ -38,6 +38,12 @@ class StepRule(ABC):
     uses_labels: ClassVar[bool] = False
     published: ClassVar[bool] = False
 
+    @property
+    def in_words(self) -> str:
+        """Return the step of the rule for a sentence, such as "the fixed step"."""
+        heading = self.heading
+        return f"the {heading}" if heading.endswith("step") else f"the step of the rule {heading}"
+
     @abstractmethod
     def choose(self, trajectories: Trajectories) -> Indices:
         """Return the chosen step of each cell, (..., C), of `Trajectories.adapted`.
