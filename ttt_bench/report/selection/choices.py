@@ -97,12 +97,9 @@ class Selection:
         """Return the studies of the pairs, all of whose methods are shown."""
         assert stock.results is not None
         methods = dict(stock.results.cells[["config", "method"]].itertuples(index=False, name=None))
-        return [
-            one
-            for one in stock.studies
-            if one.pair in self.pairs
-            and {methods[cell] for cell in one.cells if cell in methods} <= self.methods
-        ]
+        hidden = {cell for cell, method in methods.items() if method not in self.methods}
+        own = (one for one in stock.studies if one.pair in self.pairs)
+        return [one for one in own if hidden.isdisjoint(one.cells)]
 
 
 def select(choices: Choices, stock: Stock, tables: Sequence[str]) -> Selection:
