@@ -51,7 +51,7 @@ def test_rows_have_their_parts_and_add_up(evidence: Evidence) -> None:
 
 
 def test_a_part_that_is_0_by_definition_is_printed_as_a_bare_0(evidence: Evidence) -> None:
-    (norm,) = (line for line in to_markdown(built(evidence)).splitlines() if "| norm  " in line)
+    (norm,) = (line for line in to_markdown(built(evidence)).splitlines() if "| Norm  " in line)
     source, normalisation, updates, _, _ = (cell.strip() for cell in norm.split("|")[2:-1])
     assert (source, updates) == ("0", "0")
     assert normalisation.startswith("**5.00** [")
@@ -62,7 +62,7 @@ def test_only_the_csv_file_has_the_tasks(evidence: Evidence) -> None:
     assert [section.key for section in table.printed_sections] == ["delta_ttt_percent"]
     lines = [line.split(",")[:2] for line in to_csv(table).splitlines()[1:]]
     assert ["semseg_miou_percent", "s4t"] in lines
-    assert to_markdown(table).count("| s4t") == 1
+    assert to_markdown(table).count("| S4T") == 1
 
 
 def test_notes_name_missing_controls_and_seeds(tmp_path: Path) -> None:

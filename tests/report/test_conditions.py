@@ -69,8 +69,8 @@ def test_seeds_of_different_devices_are_marked_and_named(tmp_path: Path) -> None
     table = shown(made(tmp_path, {0: {}, 1: {"device": "H200"}, 2: {"device": "H200"}}))
     (text,) = different(table).values()
     assert list(different(table)) == [f"Different device {MARK}"]
-    assert text.startswith("cpu: base, tent seed 0; H200: tent seeds 1, 2. ")
-    assert "The numbers of tent are means over seeds that differ in it" in text
+    assert text.startswith("cpu: Base, TENT seed 0; H200: TENT seeds 1, 2. ")
+    assert "The numbers of TENT are means over seeds that differ in it" in text
     assert marks(table) == {"base": "", "tent": MARK}
     assert f"TENT {MARK}" in to_markdown(table)
     assert "TENT$^\\S$" in to_latex(table, "tab:x")
@@ -79,7 +79,7 @@ def test_seeds_of_different_devices_are_marked_and_named(tmp_path: Path) -> None
 def test_methods_of_different_devices_are_named_without_a_mark(tmp_path: Path) -> None:
     table = shown(made(tmp_path, {0: {"device": "H200"}, 1: {"device": "H200"}}))
     assert different(table) == {
-        "Different device": "cpu: base; H200: tent. A difference between these cells can come "
+        "Different device": "cpu: Base; H200: TENT. A difference between these cells can come "
         "from it"
     }
     assert set(marks(table).values()) == {""}
@@ -107,8 +107,8 @@ def test_cells_without_conditions_are_read_and_named(tmp_path: Path) -> None:
     add_cell(tmp_path, "base", constant(BASE), config="a")
     add_cell(tmp_path, "tent", gains(0, 1, 2, 3), config="b", manifest={"provenance": SAME})
     table = shown(tmp_path)
-    assert dict(table.notes)["Not recorded"].startswith("the cells of base state no device")
-    assert different(table)["Different device"].startswith("not recorded: base; cpu: tent")
+    assert dict(table.notes)["Not recorded"].startswith("the cells of Base state no device")
+    assert different(table)["Different device"].startswith("not recorded: Base; cpu: TENT")
 
 
 def test_formats_of_the_harness_are_never_in_one_table(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_without_edge_delta_is_recomputed_on_the_same_tasks(tmp_path: Path) -> N
         "its tasks are semseg, depth, normals (published: semseg, depth, normals, edge)" in origin
     )
     assert origin.endswith("Its numbers and the published ones are not comparable")
-    assert any("over semseg, depth, normals, edge (s4t 34.94)" in text for text in others)
+    assert any("over semseg, depth, normals, edge (S4T 34.94)" in text for text in others)
 
 
 def test_the_column_without_edge_has_its_published_twin(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_spreads_of_the_other_paper_are_named_by_row(tmp_path: Path) -> None:
     (other,) = (text for text in texts(comparison) if "prints other" in text)
     assert other == (
         "TR-TTT, Table 6 prints other standard deviations for the same means: base semseg ± 1.58 "
-        "(shown: ± 0.0158), base normals ± 0.12 (shown: ± 0.012), tent semseg ± 1.2 (shown: "
+        "(shown: ± 0.0158), Base normals ± 0.12 (shown: ± 0.012), TENT semseg ± 1.2 (shown: "
         "± 0.012)"
     )
     more = "TR-TTT, Table 6 also prints standard deviations of Delta_TTT: tent ± 0.23, ttt ± 0.572"
@@ -134,7 +134,7 @@ def test_spreads_of_the_other_paper_are_named_by_row(tmp_path: Path) -> None:
 
 
 def test_the_slip_in_bases_edge_is_named(tmp_path: Path) -> None:
-    expected = "base edge ± 0.00071 (shown: ± 7.1e-05)"
+    expected = "Base edge ± 0.00071 (shown: ± 7.1e-05)"
     assert any(
         text.startswith("S4T, Table 5 prints") and expected in text
         for text in texts(run(tmp_path, ("s4t", "")))
@@ -153,7 +153,7 @@ def test_a_run_as_published_needs_no_caveat(tmp_path: Path) -> None:
         "Delta_TTT; the papers do not say how many runs a standard deviation is over"
     )
     assert name == (
-        "s4t is the row TR-TTT (ours) of TR-TTT, Table 1. TR-TTT is the earlier version of S4T"
+        "S4T is the row TR-TTT (ours) of TR-TTT, Table 1. TR-TTT is the earlier version of S4T"
     )
 
 
@@ -222,7 +222,7 @@ def test_a_delta_without_means_is_not_shown_for_other_tasks(tmp_path: Path) -> N
     table = main_table.build(Evidence(comparison), {}).table
     assert "published" not in to_csv(table).splitlines()[0]
     assert "published" not in rows_of(table)
-    assert any(text.endswith("the means of semseg, depth: s4t 19.73") for text in texts(comparison))
+    assert any(text.endswith("the means of semseg, depth: S4T 19.73") for text in texts(comparison))
 
 
 def test_ablations_have_their_published_numbers(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_parameters_are_shown_once_per_method_and_count(folder: Path) -> None:
     )
     assert "published_millions" not in rows["s4t (latent=128)"].cells
     assert set(rows["tipi"].cells.values()) == {"–"}
-    assert notes(found)["Not counted"].startswith("tipi: ")
+    assert notes(found)["Not counted"].startswith("TIPI: ")
 
 
 def test_cells_of_earlier_versions_have_no_table_of_parameters(tmp_path: Path) -> None:
@@ -136,16 +136,16 @@ def test_rows_that_differ_from_the_published_protocol_are_marked(folder: Path) -
     assert "lr" not in run.rows[0].cells
     differ = [note.text for note in found.notes if note.about == "Differs *"]
     assert differ == [
-        "tipi: optimiser adam (published: sgd), lr 3.90625e-06 (published: 2e-05)",
-        "s4t (mask_ratio=0.5): mask_ratio 0.5 (published: 0.8)",
+        "TIPI: optimiser adam (published: sgd), lr 3.90625e-06 (published: 2e-05)",
+        "S4T (mask_ratio=0.5): mask_ratio 0.5 (published: 0.8)",
     ]
 
 
 def test_options_are_notes_and_whole_in_csv(folder: Path) -> None:
     found = table(folder, hyperparameters)
-    assert notes(found)["Options of s4t"] == (
-        "lambda_tp 1, mask_ratio 0.8; s4t (latent=128): latent 128; "
-        "s4t (mask_ratio=0.5): mask_ratio 0.5; "
+    assert notes(found)["Options of S4T"] == (
+        "lambda_tp 1, mask_ratio 0.8; S4T (latent=128): latent 128; "
+        "S4T (mask_ratio=0.5): mask_ratio 0.5; "
         "published (S4T): lambda_tp 1, lambda_tbs 1, mask_ratio 0.8"
     )
     rows = {row["method"]: row for row in csv.DictReader(io.StringIO(to_csv(found)))}

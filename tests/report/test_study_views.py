@@ -153,7 +153,7 @@ def test_the_lines_of_the_curve_are_the_estimates(noise: StudyResults) -> None:
     assert set(lines) == {"Base", "Norm", "S4T", "S4T,\npublished"}
     heights = {label: list(line.get_ydata()) for label, line in lines.items()}
     assert heights["Base"] == pytest.approx([0, 0, 0])
-    assert heights["norm"] == pytest.approx([5.5, 5.5, 5.5])
+    assert heights["Norm"] == pytest.approx([5.5, 5.5, 5.5])
     assert heights["S4T"] == pytest.approx([9.5, 8.5, 5.5])
     assert heights["S4T,\npublished"] == [34.94, 32.15, 19.73]
     width = 0.4 * curves.DODGE

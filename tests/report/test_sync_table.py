@@ -18,7 +18,7 @@ def test_sync_table_has_dashes_for_constant_trajectories(comparison: Comparison)
     rows = {row.label: row.cells for row in table.sections[0].rows}
     assert list(rows) == ["norm", "tent", "s4t", "s4t (mask_ratio=0.5)"]
     assert set(rows["norm"].values()) == {DASH}
-    assert "norm" in dict(table.notes)["Dash"]
+    assert "Norm" in dict(table.notes)["Dash"]
     # every task of tent rises by the same percentage at every step
     expected = {"step_variance": 0, "dtw": 0, "cosine_similarity_per_step": 1}
     expected |= {"peak_spread": 0, "curve_distance": 0, "direction_agreement": 1}
@@ -69,7 +69,7 @@ def test_rows_of_other_numbers_of_steps_are_named(tmp_path: Path) -> None:
     (comparison,) = compared(tmp_path)
     notes = dict(build(Evidence(comparison)).notes)
     assert notes["Number of steps"].endswith(
-        "Compare only rows with the same number (1: tent (1 step); 3: norm, tent)"
+        "Compare only rows with the same number (1: TENT (1 step); 3: Norm, TENT)"
     )
     assert notes["One step"] == "TENT (1 step): a single step is not a curve to measure"
     # a curve of one step is not a constant curve
@@ -123,4 +123,4 @@ def test_flat_tasks_are_named(tmp_path: Path) -> None:
     add_cell(tmp_path, "s4t", moving, config="b")
     (comparison,) = compared(tmp_path)
     note = dict(build(Evidence(comparison)).notes)["Flat"]
-    assert note.startswith("depth of tent: changes by at most 0.1 % of its score")
+    assert note.startswith("depth of TENT: changes by at most 0.1 % of its score")
