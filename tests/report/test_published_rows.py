@@ -123,11 +123,11 @@ def test_spreads_of_the_other_paper_are_named_by_row(tmp_path: Path) -> None:
     comparison = run(tmp_path, ("ttt", ""), ("tent", ""), pair="nyud:taskonomy")
     (other,) = (text for text in texts(comparison) if "prints other" in text)
     assert other == (
-        "TR-TTT, Table 6 prints other standard deviations for the same means: base semseg ± 1.58 "
+        "TR-TTT, Table 6 prints other standard deviations for the same means: Base semseg ± 1.58 "
         "(shown: ± 0.0158), Base normals ± 0.12 (shown: ± 0.012), TENT semseg ± 1.2 (shown: "
         "± 0.012)"
     )
-    more = "TR-TTT, Table 6 also prints standard deviations of Delta_TTT: tent ± 0.23, ttt ± 0.572"
+    more = "TR-TTT, Table 6 also prints standard deviations of Delta_TTT: TENT ± 0.23, TTT ± 0.572"
     assert more in texts(comparison)
     assert any("TTT (TR-TTT, Table 6): ± 0.572" in text for text in texts(comparison))
     assert not any("TR-TTT (ours)" in text for text in texts(comparison))
