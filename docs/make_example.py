@@ -26,6 +26,7 @@ import pandas as pd
 
 from ttt_bench import open_results, write_report
 from ttt_bench.results import store
+from ttt_bench.results.method_order import PAPERS
 from ttt_bench.stats.step_rules import DELTA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,12 +42,19 @@ COLUMNS = (
 )
 RATES = ("actmad", "s4t")
 """Methods of the study of learning rates."""
+FURTHER = ("eata", "sar", "cotta", "rotta", "memo")
+"""Methods of the table of further methods; the last one adapts to one image at a time."""
 FEW = "base,norm,tent,actmad,s4t"
 """Methods that are run again with two threads."""
 
+SEEDS = ["run", "--pair", PAIR, "--seeds", "0,1,2"]
 ALL = ["run", "--methods", "all", "--control", "none,frozen"]
 RUNS: dict[str, list[list[str]]] = {
     "main": [[*ALL, "--pair", PAIR, "--seeds", "0,1,2", "--agreement"]],
+    "more": [
+        [*SEEDS, "--methods", "eata,sar,cotta,rotta", "--agreement"],
+        [*SEEDS, "--methods", "base,norm,memo", "--protocol", "episodic", "--set", "batch=1"],
+    ],
     "light": [[*ALL, "--pair", "rooms:rooms-light"]],
     "shifts": [
         ["run", "--methods", "base,norm", "--seeds", "0,1,2", "--pair", "rooms:rooms"]
@@ -76,7 +84,8 @@ def example(work: Path) -> None:
     """
     shutil.rmtree(EXAMPLE, ignore_errors=True)
     for folder, manifest in store.cells(work / "all"):
-        if manifest["pair"] == PAIR and "agreement" in manifest["configuration"]["signals"]:
+        signals = manifest["configuration"]["signals"]
+        if manifest["pair"] == PAIR and manifest["method"] in PAPERS and "agreement" in signals:
             _reduce(folder, manifest)
     size = sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file())
     if size > LARGEST:
@@ -96,6 +105,9 @@ def numbers(work: Path) -> None:
     pairs = [PAIR, "rooms:rooms", *(f"rooms:rooms-{shift}" for shift in SHIFTS)]
     shifts = plain.select(pairs=pairs, methods=["base", "norm"])
     _write("shifts", shifts.estimates(), shifts.differences())
+    further = plain.select(pairs=PAIR, methods=["base", "norm", *FURTHER])
+    _write("more", further.estimates(), further.differences())
+    _write_losses(plain.select(pairs=PAIR, methods=FURTHER))
     _write_threads(plain.select(pairs=PAIR, seeds=0), open_results(work / "threads"))
     _write_rates(results)
 
@@ -150,6 +162,26 @@ def _write_threads(one: Any, two: Any) -> None:
     columns = {n: frame.set_index("label")[DELTA] for n, frame in frames.items()}
     found = pd.DataFrame({f"threads_{n}": column for n, column in columns.items()}).dropna()
     found.loc[two.delta()["label"]].to_csv(NUMBERS / "threads.csv", index_label="label")
+
+
+def _write_losses(results: Any) -> None:
+    """Write each method's mean loss at its first and its last update, over batches and seeds."""
+    cells = results.cells
+    losses = [
+        _total_loss(Path(folder)).assign(label=label)
+        for label, folder in zip(cells["label"], cells["folder"], strict=True)
+    ]
+    found = pd.concat(losses).groupby(["label", "update"], sort=False)["value"].mean()
+    found.unstack("update")[["first", "last"]].to_csv(NUMBERS / "more-losses.csv")
+
+
+def _total_loss(folder: Path) -> pd.DataFrame:
+    """Return the loss of every batch of a cell at its first and its last update."""
+    table = store.read_table(folder, "losses")
+    total = table.groupby(["batch", "step"], as_index=False)["value"].sum()
+    updates = {0: "first", int(total["step"].max()): "last"}
+    shown = total[total["step"].isin(updates)]
+    return shown.assign(update=shown["step"].map(updates))
 
 
 def _write_rates(results: Any) -> None:

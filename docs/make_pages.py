@@ -20,13 +20,14 @@ import pandas as pd
 from ttt_bench import Results, open_results
 from ttt_bench.analysis.verdicts import BETTER, WORSE, verdicts
 from ttt_bench.metrics.base import metrics_of
+from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.tasks import PAPER_TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     *(ROOT / "README.md", ROOT / "docs/demonstration.md", ROOT / "results/README.md"),
-    ROOT / "docs/faults.md",
+    *(ROOT / "docs/faults.md", ROOT / "docs/more-methods.md"),
 )
 BLOCK = re.compile(r"(<!-- ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 OUTCOMES = (
@@ -91,7 +92,7 @@ def smallest_run() -> str:
     ]
     for label, row in plain.iterrows():
         cells = "".join(f"{row[task]:>16.{_more(task)}f}" for task in PAPER_TASKS)
-        lines.append(f"{label:<12}{cells}{row[DELTA]:>14.2f}")
+        lines.append(f"{_name(label):<12}{cells}{row[DELTA]:>14.2f}")
     return "\n".join(["```text", *lines, "```"])
 
 
@@ -114,8 +115,8 @@ def verdict_table() -> str:
     rows = []
     for label in _plain(found["label"]):
         own = found[found["label"] == label].set_index("reference")
-        rows.append([f"`{label}`", *(_verdict(own, name) for name in ("base", "norm", "frozen"))])
-    heads = ["method", "against Base", "against `norm`", "its updates (against frozen)"]
+        rows.append([_name(label), *(_verdict(own, name) for name in ("base", "norm", "frozen"))])
+    heads = ["method", "against Base", "against Norm", "its updates (against frozen)"]
     return _table(heads, rows)
 
 
@@ -125,7 +126,7 @@ def conclusions() -> str:
     found = found[found["quantity"] == DELTA].assign(verdict=verdicts(found))
     found = found[found["label"].isin(_plain(found["label"])) & (found["label"] != "base")]
     lines = []
-    for reference, words in (("norm", "`norm`"), ("frozen", "the method's own frozen control")):
+    for reference, words in (("norm", "Norm"), ("frozen", "the method's own frozen control")):
         own = found[found["reference"] == reference]
         lines += [
             f"- Shown to be better than {words}: {_names(own, BETTER)}.",
@@ -142,7 +143,7 @@ def attribution() -> str:
     rows = []
     for label in _plain(found["label"]):
         own = found[found["label"] == label].set_index("part")
-        rows.append([f"`{label}`", *(_cell(own, part) for part in parts)])
+        rows.append([_name(label), *(_cell(own, part) for part in parts)])
     heads = ["method", *(part.replace("_", " ") for part in parts[:-1]), "Delta_TTT"]
     return _table(heads, rows)
 
@@ -157,20 +158,20 @@ def shifts() -> str:
         base, norm = own.loc["base"], own.loc["norm"]
         cells = [_mean(base, task) for task in PAPER_TASKS]
         rows.append([f"`rooms{shift}`", *cells, _interval(norm.loc[DELTA])])
-    return _table(["target", *HEADS.values(), "`norm`: Delta_TTT"], rows)
+    return _table(["target", *HEADS.values(), "Norm: Delta_TTT"], rows)
 
 
 def threads() -> str:
     """Return Delta_TTT of one seed with one and with two threads, and the largest difference."""
     found = numbers("threads")
     rows = [
-        [f"`{row.label}`", f"{row.threads_1:+.2f}", f"{row.threads_2:+.2f}"]
+        [_name(row.label), f"{row.threads_1:+.2f}", f"{row.threads_2:+.2f}"]
         for row in found[found["label"] != "base"].itertuples()
     ]
     gap = (found["threads_1"] - found["threads_2"]).abs()
     largest = found.loc[gap.idxmax(), "label"]
     table = _table(["method", "one thread", "two threads"], rows)
-    return f"{table}\n\nThe largest difference is {gap.max():.2f} points (`{largest}`)."
+    return f"{table}\n\nThe largest difference is {gap.max():.2f} points ({_name(largest)})."
 
 
 def rates() -> str:
@@ -181,7 +182,7 @@ def rates() -> str:
     for method, own in last.groupby("method", sort=False):
         best = own[own["quantity"] == DELTA].set_index("rate")["mean"].idxmax()
         rows.append(
-            [f"`{method}`", f"{best:.0e}", *(_best_rate(own, task) for task in PAPER_TASKS)]
+            [_name(method), f"{best:.0e}", *(_best_rate(own, task) for task in PAPER_TASKS)]
         )
     return _table(["method", "best rate for Delta_TTT", *PAPER_TASKS], rows)
 
@@ -191,6 +192,21 @@ def version() -> str:
     found = {m["provenance"]["versions"]["ttt-bench"] for m in example().cells["manifest"]}
     harness = {m["provenance"]["harness"] for m in example().cells["manifest"]}
     return f"ttt-bench {', '.join(sorted(found))}, code {', '.join(sorted(harness))}."
+
+
+def more() -> str:
+    """Return the table of scores and differences of the further methods at the last step."""
+    found = numbers("more")
+    return _scores(found[found["reference"].isna()], found[found["reference"].notna()])
+
+
+def more_losses() -> str:
+    """Return the mean loss of the further methods at the first and at the last update."""
+    rows = [
+        [_name(row.label), f"{row.first:.4g}", f"{row.last:.4g}"]
+        for row in numbers("more-losses").itertuples()
+    ]
+    return _table(["method", "loss at the first update", "at the last update"], rows)
 
 
 def faults() -> str:
@@ -216,6 +232,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "rates": rates,
     "version": version,
     "faults": faults,
+    "more": more,
+    "more-losses": more_losses,
 }
 
 
@@ -227,8 +245,8 @@ def _scores(estimates: pd.DataFrame, differences: pd.DataFrame) -> str:
         against = delta[delta["label"] == label].set_index("reference")
         cells = [_mean(own, task) for task in PAPER_TASKS]
         cells += [_interval(own.loc[DELTA]), _cell(against, "norm"), _cell(against, "frozen")]
-        rows.append([f"`{label}`", *cells])
-    return _table(["method", *HEADS.values(), "Delta_TTT %", "− `norm`", "− frozen"], rows)
+        rows.append([_name(label), *cells])
+    return _table(["method", *HEADS.values(), "Delta_TTT %", "− Norm", "− frozen"], rows)
 
 
 def _verdict(own: pd.DataFrame, reference: str) -> str:
@@ -244,8 +262,12 @@ def _cell(frame: pd.DataFrame, name: str) -> str:
 
 
 def _names(found: pd.DataFrame, verdict: int) -> str:
-    names = [f"`{label}`" for label in found.loc[found["verdict"] == verdict, "label"]]
-    return ", ".join(names) or "none"
+    return PROPER_NAMES.listed(found.loc[found["verdict"] == verdict, "label"]) or "none"
+
+
+def _name(label: object) -> str:
+    """Return the printed name of a row."""
+    return PROPER_NAMES.of(str(label))
 
 
 def _plain(labels: Iterable[str]) -> list[str]:
