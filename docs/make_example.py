@@ -16,7 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,21 @@ RUNS: dict[str, list[list[str]]] = {
     "rates": [["study", "rate", "--methods", ",".join(RATES), "--pair", PAIR, "--steps", "1,3,10"]],
 }
 """Commands by the name of their results; all share one folder and so their source models."""
+TRIALS = {
+    "tune": ["tune", "--methods", "eata,sar,cotta,rotta"],
+    "tune-memo": ["tune", "--methods", "memo", "--protocol", "episodic", "--set", "batch=1"],
+}
+"""Choices of learning rates by the folder of their results."""
 
 
 def run(work: Path) -> None:
-    """Compute all results: those of one thread in `work/all`, those of two in `work/threads`."""
+    """Compute all results.
+
+    Those of one thread are in `work/all`, those of two in `work/threads`, and the choices of
+    learning rates in folders of their own.
+    """
+    for name, command in TRIALS.items():
+        _bench(command, work / name, threads=1)
     for commands in RUNS.values():
         for command in commands:
             _bench(command, work / "all", threads=1)
@@ -108,6 +120,7 @@ def numbers(work: Path) -> None:
     further = plain.select(pairs=PAIR, methods=["base", "norm", *FURTHER])
     _write("more", further.estimates(), further.differences())
     _write_losses(plain.select(pairs=PAIR, methods=FURTHER))
+    _write_trials([work / name / "tuned.toml" for name in TRIALS])
     _write_threads(plain.select(pairs=PAIR, seeds=0), open_results(work / "threads"))
     _write_rates(results)
 
@@ -182,6 +195,16 @@ def _total_loss(folder: Path) -> pd.DataFrame:
     updates = {0: "first", int(total["step"].max()): "last"}
     shown = total[total["step"].isin(updates)]
     return shown.assign(update=shown["step"].map(updates))
+
+
+def _write_trials(tuned: Sequence[Path]) -> None:
+    """Write the Delta_TTT of every trial of the choices of learning rates."""
+    rows = []
+    for path in tuned:
+        for method, found in tomllib.loads(path.read_text())["methods"].items():
+            rows += [{"method": method, **trial} for trial in found["trials"]]
+    columns = ["method", "lr", "state", "delta_ttt"]
+    pd.DataFrame(rows)[columns].to_csv(NUMBERS / "more-rates.csv", index=False)
 
 
 def _write_rates(results: Any) -> None:

@@ -42,6 +42,8 @@ HEADS = {
     "normals": "normals mErr °",
     "edge": "edge RMSE",
 }
+ROOM = 0.02
+"""Points of Delta_TTT within which the largest rate is chosen, as the preset `quick` states."""
 SHIFTS = ("", "-light", "-sensor", "-style", "-layout", "-camera", "-nolight", "-mix")
 
 
@@ -209,6 +211,18 @@ def more_losses() -> str:
     return _table(["method", "loss at the first update", "at the last update"], rows)
 
 
+def more_rates() -> str:
+    """Return what the choice of learning rates of the further methods is made from."""
+    rows = []
+    for method, own in numbers("more-rates").groupby("method", sort=False):
+        deltas = own.set_index("lr")["delta_ttt"]
+        chosen = deltas[deltas >= deltas.max() - ROOM].index.max()
+        rates = (deltas.index.min(), deltas.idxmax(), chosen, deltas.index.max())
+        rows.append([_name(method), *(_trial(deltas, rate) for rate in rates)])
+    heads = ["smallest rate", "best rate", "largest within 0.02 of it", "largest rate"]
+    return _table(["method", *heads], rows)
+
+
 def faults() -> str:
     """Return the number of each outcome per part of the fault campaign."""
     counts = numbers("faults").pivot_table(
@@ -234,6 +248,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "faults": faults,
     "more": more,
     "more-losses": more_losses,
+    "more-rates": more_rates,
 }
 
 
@@ -298,6 +313,12 @@ def _rounded(value: float) -> str:
 def _signed(value: float) -> str:
     text = _rounded(value)
     return text if text.startswith("-") or text == "0.00" else f"+{text}"
+
+
+def _trial(deltas: pd.Series, rate: float) -> str:
+    """Return a rate with its Delta_TTT."""
+    value = deltas[rate]
+    return f"{rate:.3g}: {'diverged' if pd.isna(value) else _rounded(value)}"
 
 
 def _more(task: str) -> int:
