@@ -26,6 +26,7 @@ import make_pages
 import pandas as pd
 
 from ttt_bench import open_results, write_report
+from ttt_bench.report.figures.pictures import IMAGES
 from ttt_bench.results import store
 from ttt_bench.results.method_order import PAPERS
 from ttt_bench.stats.step_rules import DELTA
@@ -88,8 +89,8 @@ def run(work: Path) -> None:
 def example(work: Path) -> None:
     """Reduce the main run to `results/example`, and write its report.
 
-    Left out: checkpoints, host names, and example images of frozen controls and of seeds other
-    than 0.
+    Left out: checkpoints, host names, and example images of frozen controls, of seeds other than
+    0, and all but the first ones.
 
     Raises:
         SystemExit: the folder is larger than `LARGEST`.
@@ -152,10 +153,16 @@ def _reduce(folder: Path, manifest: dict[str, Any]) -> None:
         store.CellFiles(
             manifest=own,
             attempts=attempts,
-            examples=store.read_examples(folder) or None if shown else None,
+            examples=_shown_examples(folder) if shown else None,
             **tables,
         ),
     )
+
+
+def _shown_examples(folder: Path) -> dict[str, Any] | None:
+    """Return the example images that pictures show; None without any."""
+    examples = store.read_examples(folder)
+    return {name: array[:IMAGES] for name, array in examples.items()} or None
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame | None:

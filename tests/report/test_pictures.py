@@ -60,9 +60,9 @@ def test_the_last_step_has_three_rows_per_task_and_compares_with_norm() -> None:
     assert both.steps == [0, 3]
     shape = both.last_step().shape
     assert ExampleSet({"base": wrong, "norm": right}).last_step().shape[0] < shape[0]
-    # without norm there is no row of differences: 2 images x 4 tasks rows of 112 + 4 pixels less
+    # without norm there is no row of differences: 2 images x 4 tasks rows of 96 + 4 pixels less
     alone = ExampleSet({"base": wrong, "tent": right}, ["wall", "floor"])
-    assert shape[0] - alone.last_step().shape[0] == 8 * 116
+    assert shape[0] - alone.last_step().shape[0] == 8 * 100
     assert shape == both.last_step().shape
     assert shape[1] == alone.last_step().shape[1] > ExampleSet({"base": wrong}).last_step().shape[1]
 
@@ -72,15 +72,15 @@ def test_a_step_without_predictions_has_those_of_the_step_before_it() -> None:
     still = {name: array for name, array in moving.items() if not name.endswith("_3")}
     kept, _ = ExampleSet({"norm": moving}).over_steps("depth")
     repeated, _ = ExampleSet({"norm": moving, "base": still}).over_steps("depth")
-    # heads, then one row of 112 + 4 pixels per label: both rows of predictions are equal
-    first = repeated[22 : 22 + 112, 332:]
-    second = repeated[22 + 116 : 22 + 116 + 112, 332:]
+    # heads, then one row of 96 + 4 pixels per label: both rows of predictions are equal
+    first = repeated[22 : 22 + 96, 300:]
+    second = repeated[22 + 100 : 22 + 100 + 96, 300:]
     assert np.array_equal(first, second)
     assert kept.shape[1] == repeated.shape[1]
     # other example images leave the places blank
     other = {**moving, "indices": np.array([5, 6])}
     blank, _ = ExampleSet({"norm": moving, "base": other}).over_steps("depth")
-    assert (blank[22 + 116 : 22 + 116 + 112, 332:] == 255).all()
+    assert (blank[22 + 100 : 22 + 100 + 96, 300:] == 255).all()
 
 
 def test_a_grid_leaves_missing_tiles_blank_and_frames_the_others() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ttt_bench.analysis.evidence import FROZEN, controls
 from ttt_bench.metrics import colours
 from ttt_bench.metrics.base import LegendEntry, metrics_of
-from ttt_bench.report.figures.picture_grid import Grid, Line, Picture, png
+from ttt_bench.report.figures.picture_grid import Grid, Line, Picture, png, webp
 from ttt_bench.results import store
 from ttt_bench.results.integrity import EXAMPLES, damages
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
@@ -54,6 +54,7 @@ class ExamplePicture:
     Attributes:
         name: the stem of its file.
         png: its content.
+        webp: the same with a small loss, for the page.
         heading: what it shows, in a few words.
         caption: what a reader has to know about it.
         alt: the picture in words.
@@ -61,6 +62,7 @@ class ExamplePicture:
 
     name: str
     png: bytes
+    webp: bytes
     heading: str
     caption: str
     alt: str
@@ -77,10 +79,12 @@ def pictures_of(comparison: Comparison) -> tuple[ExamplePicture, ...]:
         return ()
     seed, examples = found
     first = ExampleSet(examples, comparison.classes, comparison.names)
+    all_tasks = first.last_step()
     pictures = [
         ExamplePicture(
             name="pictures",
-            png=png(first.last_step()),
+            png=png(all_tasks),
+            webp=webp(all_tasks),
             heading=f"Example images, seed {seed}",
             caption=LAST_CAPTION + ALIGNED.replace("the prediction is", "depth and edge are"),
             alt="Example images with truth, predictions and errors of every method",
@@ -92,6 +96,7 @@ def pictures_of(comparison: Comparison) -> tuple[ExamplePicture, ...]:
         picture = ExamplePicture(
             name=f"pictures_{task}",
             png=png(shown),
+            webp=webp(shown),
             heading=f"Example image over steps: {task}, seed {seed}",
             caption=STEPS_CAPTION.format(reach=reach) + aligned,
             alt=f"Predictions of {task} and their errors over steps, a row per method",
@@ -213,7 +218,7 @@ class ExampleSet:
         reach = _reach(found)
         maps = [None if one is None else colours.differences(one, reach) for one in found]
         return Line(
-            label=(f"− {self.names.of(REFERENCE)}", f"± {reach:.3g}"), tiles=[None, None, *maps]
+            label=(f"minus {self.names.of(REFERENCE)}", f"± {reach:.3g}"), tiles=[None, None, *maps]
         )
 
     def _image(self, image: int) -> Picture:

@@ -22,21 +22,25 @@ class Drawn:
 
     Attributes:
         svg: None for a picture of pixels.
+        webp: a picture of pixels as the page shows it, smaller than the PNG file.
         pdf: None without a PDF file.
         inline: the figure as SVG markup for the page; empty: the page shows the SVG or PNG file.
     """
 
     png: bytes
     svg: bytes | None = None
+    webp: bytes | None = None
     pdf: bytes | None = None
     inline: str = ""
 
     @property
     def uri(self) -> str:
         """Return the figure as a data URI."""
-        if self.svg is None:
-            return data_uri("image/png", self.png)
-        return data_uri("image/svg+xml", self.svg)
+        if self.svg is not None:
+            return data_uri("image/svg+xml", self.svg)
+        if self.webp is not None:
+            return data_uri("image/webp", self.webp)
+        return data_uri("image/png", self.png)
 
     @property
     def markup(self) -> Markup:

@@ -216,7 +216,7 @@ def _pictures(content: Content) -> tuple[Part, ...]:
             heading=one.heading,
             definition="The predictions that are stored with the cells of one seed, next to the "
             "image and the truth.",
-            figure=Drawn(png=one.png),
+            figure=Drawn(png=one.png, webp=one.webp),
             caption=one.caption,
             alt=one.alt,
             wide=True,
