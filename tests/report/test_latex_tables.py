@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from support.made_tables import LABELS, long_table, main_table, sync_table, wide_table
+from support.made_tables import LABELS, METHODS, long_table, main_table, sync_table, wide_table
 
 from ttt_bench.report.formats.latex.captions import caption_of
 from ttt_bench.report.formats.latex.files import latex_files
@@ -91,7 +91,7 @@ def test_every_sign_is_escaped() -> None:
     assert latex("--set ---x a-b") == "-{}-set -{}-{}-x a-b"
     assert latex("Müller, Čech, naïve") == 'M\\"{u}ller, \\v{C}ech, na\\"{i}ve'
     # a sign that fonts lack must not stop LaTeX
-    assert latex("a\u4e2d\u200b") == "a??"
+    assert latex("a\u4e2d\u2603") == "a??"
     assert latex('±−→×≤≥↑↓▼†‡§²°–—“”’`"').isascii()
 
 
@@ -100,6 +100,12 @@ def test_code_and_emphasis_of_notes() -> None:
     assert text == (
         "\\texttt{run -{}-control none} of \\emph{every} row; tent $^*$ is \\texttt{x\\_y}"
     )
+
+
+def test_long_words_may_be_divided_after_commas() -> None:
+    text = prose(f"`--methods {','.join(METHODS)}` of a, b")
+    assert text.count("\\allowbreak{}") == len(METHODS) - 1
+    assert text.endswith("} of a, b")
 
 
 def test_a_label_has_neither_plus_nor_underscore() -> None:

@@ -12,6 +12,7 @@ DELTA = "Delta_TTT"
 """The text that is printed as a symbol."""
 _SIGNS = {
     "\u00a0": "~",
+    "\u200b": "\\allowbreak{}",
     "\\": "\\textbackslash{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "~": "\\textasciitilde{}",
@@ -59,6 +60,8 @@ _SYMBOLS = "\\blacktriangledown"
 """The command of the package amssymb."""
 _MARKED = re.compile(r"`([^`]+)`|(?<![\w*])\*(\w[^*]*\w)\*(?![\w*])")
 """Code and emphasis in the Markdown of notes."""
+_LONG, _BREAK = re.compile(r"\S{25,}"), re.compile(r"(?<=[,/=:;])")
+"""Words that may be wider than a column, and where they may be divided."""
 UNKNOWN = "?"
 """Printed for a sign that LaTeX may not know."""
 
@@ -73,7 +76,8 @@ def latex(text: str) -> str:
 
 def prose(text: str) -> str:
     """Return the text of a note escaped for LaTeX, with its code and emphasis set as such."""
-    parts = _MARKED.split(text)
+    divided = _LONG.sub(lambda word: _BREAK.sub("\u200b", word[0]), text)
+    parts = _MARKED.split(divided)
     plain, code, emphasis = parts[::3], parts[1::3], parts[2::3]
     marked = [
         f"\\texttt{{{latex(one)}}}" if one else f"\\emph{{{latex(other)}}}"
