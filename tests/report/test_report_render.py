@@ -38,7 +38,7 @@ FILES = [
     *(f"pictures{task}.png" for task in ("", "_semseg", "_depth", "_normals", "_edge")),
     *("more.md", "more.tex", "more_notes.tex", "more.csv"),
     *("each_class.md", "each_class.tex", "each_class_notes.tex", "each_class.csv"),
-    *("classes.md", "classes.tex", "classes.csv"),
+    *("classes.md", "classes.tex", "classes_notes.tex", "classes.csv"),
     *("step_rules.md", "step_rules.tex", "step_rules_notes.tex", "step_rules.csv"),
     "hyperparameters.md",
     *("hyperparameters.tex", "hyperparameters_notes.tex", "hyperparameters.csv"),
@@ -189,7 +189,8 @@ def test_only_the_first_step_of_the_statistics_is_read(
 def test_only_failed_cells_still_make_a_page(tmp_path: Path) -> None:
     add_cell(tmp_path / "in", "tent", state="failed", reason="ValueError: <b>bad</b> & worse")
     done = report(tmp_path / "in", tmp_path / "out")
-    assert [path.name for path in done.paths] == ["index.html", "main.md", "main.tex", "main.csv"]
+    files = ["main.md", "main.tex", "main_notes.tex", "main.csv"]
+    assert [path.name for path in done.paths] == ["index.html", *files]
     page = done.page.read_text(encoding="utf-8")
     assert "failed: ValueError: &lt;b&gt;bad&lt;/b&gt; &amp; worse" in page
     # heading, state and reason are below a head of two columns

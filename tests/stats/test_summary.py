@@ -154,7 +154,7 @@ def test_main_table_cells(comparison: Comparison) -> None:
     assert (tipi.label, tipi.state) == ("tipi", "not applicable")
     assert tipi.reason == "needs normals, which the target lacks"
     notes = dict(built.notes)
-    assert "s4t, seed 1: diverged: loss not finite at batch 2, step 3" in notes["Missing"]
+    assert "S4T, seed 1: diverged: loss not finite at batch 2, step 3" in notes["Missing"]
     assert notes["Saturated"].startswith("edge: Base is only 0.5 % better than the best constant")
     assert notes["Notice"] == "one class of semseg never occurs in the target"
     assert "tent" in notes["Optimisers"]
