@@ -24,7 +24,7 @@ class ShownRows:
     def of(self, table: Table, comparison: Comparison) -> Table:
         """Return a table of a comparison with the rows that are shown, and a note on them."""
         kept = table if self.controls else without_rows(table, comparison.controls)
-        notes = (Note("Shown", self.note),) if self.note else ()
+        notes = (Note("Shown", self.note, tuple(self.note.split(". "))),) if self.note else ()
         return replace(kept, notes=(*notes, *kept.notes))
 
     def drawn(self, comparison: Comparison) -> Comparison:
