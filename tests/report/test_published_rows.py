@@ -115,7 +115,7 @@ def test_doubtful_numbers_have_a_mark_and_a_note(tmp_path: Path) -> None:
         assert cell.mark == "†"
     spread, delta = texts(comparison, "† Published")
     assert spread.startswith("TENT: ± 0.004 is printed for Delta_TTT.")
-    assert delta.startswith("tttflow: printed 27.97, the printed means give 24.96")
+    assert delta.startswith("TTTFlow: printed 27.97, the printed means give 24.96")
     assert any("bottle" in text for text in texts(comparison))
 
 

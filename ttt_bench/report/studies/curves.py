@@ -76,11 +76,11 @@ def axis_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
     assert found.study.axis is not None
     names = [name for name in (*TASKS, DELTA) if name in set(frame["quantity"])]
     styles = method_styles(list(dict.fromkeys(frame["method"])))
-    names = found.comparisons[0].names
+    printed = found.comparisons[0].names
     with look():
         shown, axes = panels(len(names), HEIGHT)
         for ax, name in zip(axes, names, strict=False):
-            _draw(ax, frame[frame["quantity"] == name], styles, names)
+            _draw(ax, frame[frame["quantity"] == name], styles, printed)
             _label(ax, heading(name), found.study.axis.name)
         _add_legend(shown, axes[len(names) - 1], axes[len(names) :])
         return laid_out(shown)
