@@ -91,7 +91,7 @@ def _escaped(sign: str) -> str:
     """Return a sign for LaTeX; a letter with an accent as a command with the letter."""
     if sign in _SIGNS or sign.isascii():
         return _SIGNS.get(sign, sign)
-    letter, *accents = unicodedata.normalize("NFKD", sign)
+    letter, *accents = tuple(unicodedata.normalize("NFKD", sign))
     if letter.isascii() and letter.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
         return f"{_ACCENTS[accents[0]]}{{{letter}}}"
     return UNKNOWN
