@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ttt_bench.report.formats.cells import printed
+from ttt_bench.report.formats.cells import Printed, printed
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.html import to_html
@@ -65,19 +65,19 @@ TABLE = Table(
 
 def test_numbers_as_printed() -> None:
     two, four = Column(key="two", head=("a",)), Column(key="four", head=("b",), decimals=4)
-    assert printed(Number(mean=-1.234, sd=0.5), two) == ("−1.23", "±0.50", False)
-    assert printed(Number(mean=-0.001), two) == ("0.00", "", False)
-    assert printed(Number(mean=math.nan, sd=math.nan), two) == (DASH, "", False)
-    assert printed(Number(mean=3.0, decimals=0), two) == ("3", "", False)
+    assert printed(Number(mean=-1.234, sd=0.5), two) == Printed("−1.23", "±0.50")
+    assert printed(Number(mean=-0.001), two) == Printed("0.00")
+    assert printed(Number(mean=math.nan, sd=math.nan), two) == Printed(DASH)
+    assert printed(Number(mean=3.0, decimals=0), two) == Printed("3")
     # a small spread is not printed as zero, unless it is rounding error
-    assert printed(Number(mean=0.1443, sd=7e-6), four) == ("0.1443", "±7e-06", False)
-    assert printed(Number(mean=20.0, sd=1e-14), two) == ("20.00", "±0.00", False)
+    assert printed(Number(mean=0.1443, sd=7e-6), four) == Printed("0.1443", "±7e-06")
+    assert printed(Number(mean=20.0, sd=1e-14), two) == Printed("20.00", "±0.00")
     # a column of intervals prints them in place of standard deviations
     ranged = replace(two, intervals=True)
     shown = Number(mean=0.1, sd=0.5, interval=(-1.234, 1.5))
-    assert printed(shown, ranged) == ("0.10", "[−1.23, 1.50]", False)
-    assert printed(shown, two) == ("0.10", "±0.50", False)
-    assert printed(Number(mean=0.1, sd=0.5), ranged) == ("0.10", "±0.50", False)
+    assert printed(shown, ranged) == Printed("0.10", "[−1.23, 1.50]")
+    assert printed(shown, two) == Printed("0.10", "±0.50")
+    assert printed(Number(mean=0.1, sd=0.5), ranged) == Printed("0.10", "±0.50")
 
 
 def test_csv_keeps_full_precision() -> None:
@@ -129,10 +129,10 @@ class Grid(HTMLParser):
 
 def test_html_is_a_full_grid() -> None:
     grid = Grid()
-    grid.feed(str(to_html(TABLE)))
-    assert set(grid.widths) == {5}
+    grid.feed(str(to_html(TABLE, "a/b")))
+    assert set(grid.widths) == {4}
     assert "a|b & <c>_%" in grid.texts[3]
-    assert [text.strip() for text in grid.texts[2]] == ["base", "0.33", "±0.25", "−0.5000", DASH]
+    assert [text.strip() for text in grid.texts[2]] == ["base", "0.33 ±0.25", "−0.5000", DASH]
     assert [text.strip() for text in grid.texts[1]] == ["oracle step: picked with labels"]
     assert [text.strip() for text in grid.texts[-1]] == ["tipi", "diverged: loss was inf at 100 %"]
 
