@@ -19,10 +19,11 @@ import pandas as pd
 
 from ttt_bench import Results, open_results
 from ttt_bench.analysis.verdicts import BETTER, WORSE, verdicts
-from ttt_bench.metrics.base import metrics_of
+from ttt_bench.metrics.base import Metric, metrics_of
 from ttt_bench.results.method_names import PROPER_NAMES
+from ttt_bench.results.schema import ROW_COLUMNS
 from ttt_bench.stats.step_rules import DELTA
-from ttt_bench.tasks import PAPER_TASKS
+from ttt_bench.tasks import PAPER_TASKS, TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -234,6 +235,26 @@ def faults() -> str:
     return _table(["part", *shown], rows)
 
 
+def columns() -> str:
+    """Return the columns of the rows, from the schema."""
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in ROW_COLUMNS.items()]
+    return "\n".join(["| column | meaning |", "|---|---|", *rows])
+
+
+def metrics() -> str:
+    """Return every metric with its definition."""
+    rows = [_metric_row(metric) for task in TASKS for metric in metrics_of(task).metrics]
+    head = ["| task | metric | unit | better | definition |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+def _metric_row(metric: Metric) -> str:
+    name = f"`{metric.name}`" + (", one row per `class`" if metric.per_class else "")
+    unit = metric.unit or ("the target" if metric.primary else "none")
+    better = "higher" if metric.higher_is_better else "lower"
+    return f"| `{metric.task}` | {name} | {unit} | {better} | {metric.about} |"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "smallest-run": smallest_run,
     "scores": scores,
@@ -249,6 +270,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "more": more,
     "more-losses": more_losses,
     "more-rates": more_rates,
+    "columns": columns,
+    "metrics": metrics,
 }
 
 

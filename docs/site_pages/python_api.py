@@ -6,14 +6,14 @@ FOLDER = "reference/python"
 PAGES = {
     "Run, read and report": (
         "run",
-        "ttt_bench.api.run",
-        "ttt_bench.api.write_report",
-        "ttt_bench.results.store.read_results",
-        "ttt_bench.analysis.results.open_results",
-        "ttt_bench.analysis.results.Results",
+        "ttt_bench.run",
+        "ttt_bench.write_report",
+        "ttt_bench.read_results",
+        "ttt_bench.open_results",
+        "ttt_bench.Results",
         "ttt_bench.config.request.Request",
-        "ttt_bench.results.failures.SweepError",
-        "ttt_bench.errors.BenchError",
+        "ttt_bench.SweepError",
+        "ttt_bench.BenchError",
     ),
     "Methods": (
         "adapter",
