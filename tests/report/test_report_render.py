@@ -19,7 +19,7 @@ from support.synthetic import add_cell, gains, statistics_frame
 from ttt_bench.analysis.results import open_results
 from ttt_bench.errors import BenchError
 from ttt_bench.metrics.base import metrics_of
-from ttt_bench.report.figures.curves import figure
+from ttt_bench.report.figures.curves import sketch
 from ttt_bench.report.figures.drawing import svg
 from ttt_bench.report.figures.line_styles import colour
 from ttt_bench.report.render import Rendered, report, summary_rows, summary_tables
@@ -29,12 +29,13 @@ from ttt_bench.stats.comparison import Comparison
 
 FILES = [
     "index.html",
+    *("ranking.png", "ranking.svg", "ranking.pdf"),
     *("main.md", "main.tex", "main_notes.tex", "main_compact.tex", "main.csv", "intervals.csv"),
-    *("curves.csv", "curves.png", "curves.svg"),
+    *("curves.csv", "curves.png", "curves.svg", "curves.pdf"),
     *("attribution.md", "attribution.tex", "attribution_notes.tex", "attribution.csv"),
-    *("attribution.png", "attribution.svg"),
+    *("attribution.png", "attribution.svg", "attribution.pdf"),
     *("sync.md", "sync.tex", "sync_notes.tex", "sync_compact.tex", "sync.csv"),
-    *("sync.png", "sync.svg"),
+    *("sync.png", "sync.svg", "sync.pdf"),
     *(f"pictures{task}.png" for task in ("", "_semseg", "_depth", "_normals", "_edge")),
     *("more.md", "more.tex", "more_notes.tex", "more.csv"),
     *("each_class.md", "each_class.tex", "each_class_notes.tex", "each_class.csv"),
@@ -239,7 +240,7 @@ def test_no_torch_and_no_methods(results: Path, tmp_path: Path) -> None:
 
 
 def test_curves_show_every_task_and_label(comparison: Comparison) -> None:
-    shown = figure(comparison)
+    shown = sketch(comparison).figure
     panels = [ax for ax in shown.axes if ax.axison]
     titles = [ax.get_title(loc="left").split(":")[0].split(" ")[0] for ax in panels]
     assert titles == [*comparison.tasks, "Delta_TTT"]
@@ -255,7 +256,7 @@ def test_curves_show_every_task_and_label(comparison: Comparison) -> None:
     assert list(tent.get_xdata()) == [0, 1, 2, 3]
     assert list(tent.get_ydata()) == pytest.approx([1, 9, 28 / 3, 7])
     assert "Horizontally: adaptation step" in shown.get_suptitle()
-    assert svg(shown) == svg(figure(comparison))
+    assert svg(shown) == svg(sketch(comparison).figure)
     assert colour("tent") != colour("s4t")
     assert colour("another") == colour("another")
 

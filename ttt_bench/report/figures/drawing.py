@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ttt_bench.report.figures.inline import GRID, INK, PAPER, inline
 from ttt_bench.report.formats.sections import Drawn
 
 WIDTH = 3.46
@@ -21,8 +23,17 @@ PER_LINE = 2
 """Panels per line."""
 LETTERS = 62
 """Letters per line of a figure's title."""
+AXIS = "#8c8c8c"
+"""Colour of axes, with a contrast of 3:1 to a white and to a dark ground."""
 _SIZES = {
-    "grid.color": ".9",
+    "grid.color": GRID,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": AXIS,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -34,7 +45,13 @@ _SIZES = {
     "ytick.major.pad": 2,
     "axes.labelpad": 2,
     "hatch.linewidth": 0.5,
+    # every point of a line is kept, so that its values can be shown
+    "path.simplify": False,
 }
+_SVG = {"svg.hashsalt": "ttt-bench", "svg.fonttype": "none"}
+"""Settings of SVG files: texts are texts."""
+_PDF = {"pdf.fonttype": 42}
+"""Settings of PDF files: fonts are embedded as TrueType, which publishers ask for."""
 
 
 def look() -> AbstractContextManager[None]:
@@ -54,12 +71,18 @@ def panels(number: int, height: float, extra: float = 0.0) -> tuple[Figure, list
     """
     columns = min(PER_LINE, number)
     lines = math.ceil(number / columns)
-    shown = Figure(figsize=(WIDTH, lines * height + extra), layout="constrained")
-    FigureCanvasAgg(shown)
+    shown = blank(lines * height + extra)
     axes = list(shown.subplots(lines, columns, squeeze=False).flat)
     for ax in axes[number:]:
         ax.set_axis_off()
     return shown, axes
+
+
+def blank(height: float) -> Figure:
+    """Return an empty figure as wide as one column of print; `height` is in inches."""
+    shown = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(shown)
+    return shown
 
 
 def add_title(shown: Figure, *lines: str) -> None:
@@ -85,11 +108,30 @@ def png(shown: Figure, dpi: int = 300) -> bytes:
 def svg(shown: Figure) -> bytes:
     """Return the figure as an SVG file; equal figures give equal files."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ttt-bench"}):
+    with matplotlib.rc_context(_SVG):
         shown.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def drawn(shown: Figure) -> Drawn:
-    """Return the figure as files."""
-    return Drawn(png=png(shown), svg=svg(shown))
+def pdf(shown: Figure) -> bytes:
+    """Return the figure as a PDF file; equal figures give equal files."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_PDF):
+        shown.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
+def drawn(
+    shown: Figure, name: str, alt: str, tips: Mapping[str, Sequence[str]] | None = None
+) -> Drawn:
+    """Return the figure as files, and as markup for a page.
+
+    Args:
+        name: a name that no other figure of the page has.
+        alt: the figure in words, for readers who cannot see it.
+        tips: see `inline.inline`.
+    """
+    file = svg(shown)
+    return Drawn(
+        png=png(shown), svg=file, pdf=pdf(shown), inline=inline(file, name, alt, tips or {})
+    )

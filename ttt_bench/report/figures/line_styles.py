@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ttt_bench.report.figures.inline import INK
 from ttt_bench.results.method_names import MORE, PAPERS
-from ttt_bench.stats.comparison import Comparison
 
 Style = dict[str, Any]
 """Colour, line style and marker, by matplotlib's names."""
 
-_NEUTRAL: dict[str, object] = {"base": "#000000", "norm": "#7f7f7f"}
-# darker than seaborn's colour-blind-safe palette: a contrast of at least 3:1 to white
+_NEUTRAL: dict[str, object] = {"base": INK, "norm": "#7f7f7f"}
+# a contrast of at least 3:1 both to white and to the dark ground of the page
 _FREE = (
-    *("#0173b2", "#b36b00", "#027a59", "#2f8fc9", "#8a3fa0"),
-    *("#7a4f25", "#d6438f", "#857a00", "#c8102e"),
+    *("#0173b2", "#b36b00", "#027a59", "#2f8fc9", "#9a55b0"),
+    *("#8f6239", "#d6438f", "#857a00", "#d3213d"),
 )
-_MORE = ("#0f3d91", "#8c3b00", "#3d6b00", "#5b2d8c", "#a3004f")
+_MORE = ("#4f6fd0", "#c2562b", "#5a8a1e", "#8560d6", "#a8606f")
 _COLOURS = {
     **_NEUTRAL,
     **dict(zip(PAPERS[2:], _FREE, strict=True)),
     **dict(zip(MORE, _MORE, strict=True)),
 }
-_TASK_COLOURS = ("#0072b2", "#b34700", "#00795a", "#000000", "#a3478a", "#6b5b00")
+_TASK_COLOURS = ("#0072b2", "#b34700", "#00795a", INK, "#a3478a", "#7d6b00")
 _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
 _MARKERS = "osD^vPX*<>hp"
 
@@ -37,16 +37,17 @@ def colour(method: str) -> object:
     return _FREE[zlib.crc32(method.encode()) % len(_FREE)]
 
 
-def line_styles(comparison: Comparison) -> dict[str, Style]:
-    """Map each label with numbers to its style, in table order."""
-    done, methods = set(comparison.rows["label"].unique()), comparison.methods
+def line_styles(methods: Mapping[str, str]) -> dict[str, Style]:
+    """Map each label to its style.
+
+    Args:
+        methods: map each label to its method, in table order.
+    """
     variants: dict[str, int] = {}
     styles: dict[str, Style] = {}
-    for label in comparison.labels:
-        if label in done:
-            method = methods[label]
-            variant = variants[method] = variants.get(method, -1) + 1
-            styles[label] = _style(method, variant, position=len(styles))
+    for label, method in methods.items():
+        variant = variants[method] = variants.get(method, -1) + 1
+        styles[label] = _style(method, variant, position=len(styles))
     return styles
 
 
