@@ -67,9 +67,7 @@ def test_nothing_is_claimed_without_a_difference_that_is_shown() -> None:
     level = replace(FACTS, differences=(value("s4t", 0.9), value("ttt", -0.9)), updates=())
     assert sentences(level)[1:] == ("s4t and ttt are not shown to differ from it.",)
     still = replace(FACTS, updates=(value("tent", 0.6),))
-    assert sentences(still)[-1] == (
-        "Updates are not shown to add anything to the frozen control of tent."
-    )
+    assert sentences(still)[-1] == ("Updates are not shown to change the Delta_TTT of tent.")
 
 
 def test_the_answer_names_its_limits() -> None:

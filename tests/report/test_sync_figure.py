@@ -43,9 +43,9 @@ def test_every_peak_of_the_figure_is_that_of_the_table(tmp_path: Path) -> None:
     shown = figure(evidence.comparison, evidence.observed)
     assert shown is not None
     axes = _panels(shown)
-    assert list(axes) == ["tent", "s4t"]
+    assert list(axes) == ["TENT", "S4T"]
     rows = {row.label: row.cells for row in build(evidence).sections[0].rows}
-    for label, ax in axes.items():
+    for label, ax in zip(("tent", "s4t"), axes.values(), strict=True):
         curves = [line.get_label() for line in ax.lines if line.get_gid() == "curve"]
         # the flat task of s4t has no curve
         assert curves == [task for task in tasks if (label, task) != ("s4t", "edge")]
@@ -56,18 +56,18 @@ def test_every_peak_of_the_figure_is_that_of_the_table(tmp_path: Path) -> None:
         assert np.asarray(bar.get_xdata()).tolist() == pytest.approx([min(means), max(means)])
         assert len(_xs(ax, "seed")) == 2 * len(curves)
     # tent peaks at steps 1 and 3; depth of s4t is best before adapting, then at step 2
-    assert _xs(axes["tent"], "peak") == [2.0] * 4
-    assert _xs(axes["s4t"], "peak") == [3.0, 2.0, 3.0]
-    assert "1.0 steps apart" in axes["s4t"].get_title(loc="left")
-    assert (_xs(axes["tent"], "early"), _xs(axes["s4t"], "early")) == ([], [0.0])
-    assert shown.get_suptitle().endswith("no task moves: norm")
+    assert _xs(axes["TENT"], "peak") == [2.0] * 4
+    assert _xs(axes["S4T"], "peak") == [3.0, 2.0, 3.0]
+    assert "1.0 steps apart" in axes["S4T"].get_title(loc="left")
+    assert (_xs(axes["TENT"], "early"), _xs(axes["S4T"], "early")) == ([], [0.0])
+    assert shown.get_suptitle().endswith("no task moves: Norm")
 
 
 def test_curves_are_from_the_worst_to_the_best_score(tmp_path: Path) -> None:
     evidence = _evidence(tmp_path)
     shown = figure(evidence.comparison, evidence.observed)
     assert shown is not None
-    lines = {line.get_label(): line for line in _panels(shown)["s4t"].lines}
+    lines = {line.get_label(): line for line in _panels(shown)["S4T"].lines}
     assert np.asarray(lines["depth"].get_ydata()).tolist() == pytest.approx([1.0, 0.0, 0.5, 0.2])
     assert np.asarray(lines["semseg"].get_ydata()).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
 

@@ -51,6 +51,8 @@ NOTES = (
     ),
 )
 
+ALT = "Gap of the task affinity before and after adapting, per method"
+
 
 def affinity_sections(
     found: Sequence[Measurement], names: MethodNames = PROPER_NAMES
@@ -85,9 +87,9 @@ def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> Rep
                 definition="The mean absolute difference between the affinity of tasks in each "
                 "model and in a model fine-tuned on the target with its labels.",
                 table=table,
-                figure=drawn(gap_figure(values, names)),
+                figure=drawn(gap_figure(values, names), f"{slug}-gap", ALT),
                 caption=CAPTION,
-                alt="Gap of the task affinity before and after adapting, per method",
+                alt=ALT,
             ),
             Part(
                 name="entries",

@@ -88,8 +88,13 @@ def _updates(facts: Facts) -> Iterator[str]:
     if words:
         rest = f"; no effect is shown for {_names(others)}" if others else ""
         yield f"Against the Delta_TTT of frozen controls, updates are shown {_and(words)}{rest}."
+    elif len(others) > 1:
+        yield (
+            f"Against the Delta_TTT of frozen controls, updates are not shown to change that of "
+            f"any of {len(others)} methods."
+        )
     elif others:
-        yield f"Updates are not shown to add anything to the frozen control of {_names(others)}."
+        yield f"Updates are not shown to change the Delta_TTT of {_names(others)}."
 
 
 def _gaps(facts: Facts) -> Iterator[str]:

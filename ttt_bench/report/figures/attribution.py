@@ -15,6 +15,8 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from ttt_bench.report.figures.drawing import PER_LINE, add_title, laid_out, look, panels
+from ttt_bench.report.figures.inline import INK, PAPER
+from ttt_bench.report.figures.interval_marks import draw_intervals, limits
 from ttt_bench.stats.attribution import (
     ADAPTATION,
     NORMALISATION,
@@ -29,8 +31,6 @@ from ttt_bench.stats.step_rules import DELTA
 
 Array = NDArray[np.float64]
 
-REACH = 1.0
-"""Longest part of an interval beyond the bars that is shown, relative to the bars' range."""
 _BAR, _PANEL, _EXTRA = 0.13, 0.45, 0.95
 """Heights in inches: of a bar, of a panel without its bars, and of title and legend."""
 _STYLES: dict[Part, dict[str, Any]] = {
@@ -40,14 +40,14 @@ _STYLES: dict[Part, dict[str, Any]] = {
     UPDATES: {"facecolor": "#0173b2"},
     ADAPTATION: {"facecolor": "#5b8fb8", "hatch": "...."},
 }
-_EDGE: dict[str, Any] = {"edgecolor": "white", "linewidth": 0}
+_EDGE: dict[str, Any] = {"edgecolor": PAPER, "linewidth": 0}
 _SUM: dict[str, Any] = {
-    "color": "black",
+    "color": INK,
     "marker": "D",
-    "markerfacecolor": "white",
+    "markerfacecolor": PAPER,
     "markersize": 4,
 }
-_OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+_OUTLINE: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground=PAPER)]
 
 
 def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
@@ -58,13 +58,14 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
     """
     labels = list(dict.fromkeys(found["label"]))
     names = [DELTA, *comparison.tasks]
+    rows = [comparison.names.of(label) for label in labels]
     with look():
         shown, axes = panels(len(names), _BAR * len(labels) + _PANEL, _EXTRA)
         for place, (ax, name) in enumerate(zip(axes, names, strict=False)):
             _draw(ax, found[found["quantity"] == name], labels)
             ax.set_title("Delta_TTT" if name == DELTA else name, loc="left")
             # the labels are those of the panel to the left
-            ax.set_yticks(range(len(labels)), [""] * len(labels) if place % PER_LINE else labels)
+            ax.set_yticks(range(len(labels)), [""] * len(labels) if place % PER_LINE else rows)
             ax.invert_yaxis()
         shown.legend(handles=_handles(found), loc="outside lower left", ncols=2, frameon=False)
         add_title(shown, comparison.title, comparison.subtitle, "Horizontally: percent of Base")
@@ -73,7 +74,7 @@ def figure(comparison: Comparison, found: pd.DataFrame) -> Figure:
 
 def _draw(ax: Axes, found: pd.DataFrame, labels: list[str]) -> None:
     """Draw the bars of a quantity: gains and losses are stacked apart from each other."""
-    ax.axvline(0, color="black", linewidth=0.8, zorder=1)
+    ax.axvline(0, color=INK, linewidth=0.8, zorder=1)
     ends = {sign: np.zeros(len(labels)) for sign in (-1, 1)}
     for part in (part for part in PARTS if part != TOTAL):
         means = _column(found, part.name, "mean", labels)
@@ -82,26 +83,11 @@ def _draw(ax: Axes, found: pd.DataFrame, labels: list[str]) -> None:
             ax.barh(range(len(labels)), width, 0.7, end, zorder=2, **_STYLES[part], **_EDGE)
             end += width
     total, low, high = (_column(found, TOTAL.name, c, labels) for c in ("mean", "low", "high"))
-    lines = ax.hlines(range(len(labels)), low, high, colors="black", linewidth=1.2, zorder=3)
-    lines.set_path_effects(_OUTLINE)
+    ax.set_xlim(limits(np.array([ends[-1].min(), ends[1].max(), *total]), low, high))
+    draw_intervals(ax, low, high, colors=INK, linewidth=1.2, zorder=3, path_effects=_OUTLINE)
     ax.plot(total, range(len(labels)), linestyle="", zorder=4, **_SUM)
-    ax.set_xlim(_limits((ends[-1].min(), ends[1].max()), low, high))
     ax.grid(visible=False, axis="y")
     seaborn.despine(ax=ax)
-
-
-def _limits(bars: tuple[float, float], low: Array, high: Array) -> tuple[float, float]:
-    """Return the ends of an axis that shows all bars, and intervals up to `REACH` beyond them.
-
-    Args:
-        bars: the ends of the longest bars.
-        low, high: the ends of the intervals; NaN without one.
-    """
-    room = REACH * (bars[1] - bars[0]) or 1.0
-    left = max(np.nanmin([bars[0], *low]), bars[0] - room)
-    right = min(np.nanmax([bars[1], *high]), bars[1] + room)
-    margin = 0.05 * (right - left or room)
-    return left - margin, right + margin
 
 
 def _column(found: pd.DataFrame, part: str, column: str, labels: list[str]) -> Array:

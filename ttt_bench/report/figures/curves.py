@@ -132,10 +132,15 @@ def _panels(curves: _Curves) -> tuple[Figure, list[Axes]]:
     wide = max(WIDE, (len(curves.styles) + 2) * GAP / 72)
     legend = ENTRY * math.ceil((len(curves.styles) + 1) / 3)
     shown = blank(wide + lines * HEIGHT + EXTRA + legend)
-    grid = shown.add_gridspec(lines + 1, PER_LINE, height_ratios=[wide, *[HEIGHT] * lines])
-    places = [divmod(place, PER_LINE) for place in range(count - 1)]
-    small = [shown.add_subplot(grid[line + 1, column]) for line, column in places]
-    return shown, [shown.add_subplot(grid[0, :]), *small]
+    if not lines:
+        return shown, [shown.subplots()]
+    # figures within the figure: the labels of the wide panel take no room from the others
+    above, below = shown.subfigures(2, 1, height_ratios=[wide, lines * HEIGHT])
+    first = above.subplots()
+    small = list(below.subplots(lines, PER_LINE, squeeze=False).flat)
+    for ax in small[count - 1 :]:
+        ax.remove()
+    return shown, [first, *small[: count - 1]]
 
 
 def _draw_lines(ax: Axes, curves: _Curves, panel: int) -> None:

@@ -48,8 +48,12 @@ _SIZES = {
     # every point of a line is kept, so that its values can be shown
     "path.simplify": False,
 }
-_SVG = {"svg.hashsalt": "ttt-bench", "svg.fonttype": "none"}
-"""Settings of SVG files: texts are texts."""
+_SVG = {
+    "svg.hashsalt": "ttt-bench",
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+}
+"""Settings of SVG files: texts are texts, in a font as wide as that of the layout, if present."""
 _PDF = {"pdf.fonttype": 42}
 """Settings of PDF files: fonts are embedded as TrueType, which publishers ask for."""
 

@@ -15,7 +15,7 @@ GAP = 8.0
 """Distance of labels in points."""
 LONGEST = 18
 """Letters of a label; longer ones are cut, because the legend has the whole."""
-_X = 1.05
+_X = 1.06
 """Where labels begin, as a share of the width of the panel."""
 
 
@@ -36,13 +36,14 @@ def add_labels(ax: Axes, ends: Sequence[End]) -> list[Annotation]:
 
 def _label(ax: Axes, end: End) -> Annotation:
     name = end.name if len(end.name) <= LONGEST else f"{end.name[: LONGEST - 1]}…"
-    leader = {"arrowstyle": "-", "color": end.style["color"], "linewidth": 0.6, "shrinkB": 0}
+    leader = {"arrowstyle": "-", "color": end.style["color"], "linewidth": 0.6}
+    ends = {"relpos": (0, 0.5), "patchA": None, "shrinkA": 1, "shrinkB": 0}
     label = ax.annotate(
         name,
         end.point,
         (_X, end.point[1]),
         textcoords=ax.get_yaxis_transform(),
-        arrowprops={**leader, "shrinkA": 1, "relpos": (0, 0.5)},
+        arrowprops=leader | ends,
         verticalalignment="center",
         annotation_clip=False,
         gid=gid(end.series, "end"),

@@ -1,7 +1,7 @@
 """Figures as SVG markup for the page: light and dark, with values that a script can show.
 
 The interactive figure is the static one: the SVG that matplotlib writes is put into the page. The
-script `templates/figures.js.jinja` (a few kilobytes) adds the values of the nearest point and the
+script `templates/figures.js` (a few kilobytes) adds the values of the nearest point and the
 switches of the legend; without it the figure is static. A plotting library for browsers would be a
 second drawing of the same numbers, and megabytes on a page that loads nothing from the network.
 
@@ -30,8 +30,11 @@ _SCHEME = {
 }
 _GID = re.compile(r"s(?P<series>\w+)-(?P<role>[a-z]+)(-\w+)?")
 _COLOUR = re.compile("|".join(_SCHEME))
+_FONT = re.compile(r"font-family: [^;]*; ?")
 _INHERITED = "stroke-linejoin: round; stroke-linecap: butt"
 """What matplotlib's SVG files set by a style sheet, which would apply to the whole page."""
+_SIZE = "display: block; width: 40rem; max-width: max(100vw - 3rem, 28rem)"
+"""On a narrow screen a figure is wider than the screen, so that its texts can be read."""
 _LEFT_OUT = ("metadata", "style")
 
 
@@ -63,7 +66,7 @@ def inline(svg: bytes, name: str, alt: str, tips: Mapping[str, Sequence[str]]) -
         "role": "img",
         "aria-label": alt,
         "viewBox": root.attrib["viewBox"],
-        "style": _INHERITED,
+        "style": f"{_INHERITED}; {_SIZE}",
     }
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -100,6 +103,8 @@ def _scoped(key: str, value: str, name: str) -> str:
     if key == "href" and value.startswith("#"):
         return f"#{name}-{value[1:]}"
     if key == "style":
+        # texts have the font of the page
+        value = _FONT.sub("", value)
         value = _COLOUR.sub(lambda found: _SCHEME[found.group()], value)
     return value.replace("url(#", f"url(#{name}-")
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ttt_bench.analysis.evidence import BASE, controls
 from ttt_bench.report.figures.drawing import LETTERS, add_title, laid_out, look, panels
+from ttt_bench.report.figures.inline import PAPER
 from ttt_bench.report.figures.line_styles import Style, task_styles
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.synchronisation import curve_frame, peak, sync_frame
@@ -47,7 +48,9 @@ def figure(comparison: Comparison, found: Trajectories) -> Figure | None:
     with look():
         shown, axes = panels(len(moving), HEIGHT, EXTRA)
         _draw_panels(dict(zip(moving, axes, strict=False)), frame, sync_frame(found), styles)
-        still = ", ".join(label for label in rows if label not in moving)
+        for label, ax in zip(moving, axes, strict=False):
+            ax.set_title(_heading(comparison.names.of(label), _spread(ax)), loc="left")
+        still = comparison.names.listed(label for label in rows if label not in moving)
         note = f"No panel, because no task moves: {still}" if still else ""
         add_title(shown, comparison.title, comparison.subtitle, note)
         shown.legend(
@@ -77,7 +80,6 @@ def _draw_panels(
     for label, ax in axes.items():
         seeds = observed[observed["label"] == label]
         _draw(ax, frame[frame["label"] == label], seeds, styles)
-        ax.set_title(_heading(label, _spread(ax)), loc="left")
         ax.set_yticks([0, 1], ["worst", "best"])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         seaborn.despine(ax=ax)
@@ -94,7 +96,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, seeds: pd.DataFrame, styles: dict[str, 
             _mark_peaks(ax, curve, at, styles[task], STRIP - LANE * (place + 1))
         if np.mean([task in early for early in seeds["early"]]) > 0.5:
             point = (0.0, float(curve.iloc[0]))
-            _mark(ax, point, styles[task], "early", markerfacecolor="white", markersize=6)
+            _mark(ax, point, styles[task], "early", markerfacecolor=PAPER, markersize=6)
     means = [float(at.mean()) for at in peaks.values() if len(at)]
     if means:
         ends = [min(means), max(means)]
@@ -131,8 +133,8 @@ def _spread(ax: Axes) -> float | None:
     return float(max(at) - min(at)) if at else None
 
 
-def _heading(label: str, spread: float | None) -> str:
-    return label if spread is None else f"{label}\npeaks {spread:.1f} steps apart"
+def _heading(name: str, spread: float | None) -> str:
+    return name if spread is None else f"{name}\npeaks {spread:.1f} steps apart"
 
 
 def _handles(styles: dict[str, Style]) -> list[Line2D]:
@@ -147,7 +149,7 @@ def _handles(styles: dict[str, Style]) -> list[Line2D]:
             label="best at step 0",
             marker="o",
             markersize=6,
-            markerfacecolor="white",
+            markerfacecolor=PAPER,
             **grey,
         ),
         Line2D([], [], label="peak of a seed", marker="|", markersize=4, **grey),

@@ -14,6 +14,7 @@ from ttt_bench.analysis.across.numbers import Numbers
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import attribution_table, classes, main_table, more_table, sync_table
 from ttt_bench.report.across.ranks import ranks_table
+from ttt_bench.report.answer import answer
 from ttt_bench.report.columns import quantity_key
 from ttt_bench.report.formats.sections import Drawn, Part, ReportSection
 from ttt_bench.report.intervals import intervals_csv
@@ -29,9 +30,16 @@ from ttt_bench.report.truth import Truth, truth_of
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.summary import curve_frame
 
+RANKING_CAPTION = (
+    "Delta_TTT at the fixed step and its paired difference to Norm, with 95 % intervals. Filled "
+    "marks: shown to differ from the line at 0, which is Base on the left and Norm on the right, "
+    "after Holm's correction over the rows. Hollow marks: not shown to differ. An interval that "
+    "ends with an arrow is longer than the panel."
+)
 CURVES_CAPTION = (
-    "Lines: means over seeds; bands: one sample standard deviation, not drawn for frozen controls. "
-    "Dashed black: Base, which does not adapt."
+    "Lines: means over seeds. Bands, if there are at most four lines: one sample standard "
+    "deviation. Dashed: Base, which does not adapt. Point at a line to see its values, or go "
+    "through them with the arrow keys; click on a name of the legend to hide its line."
 )
 SYNC_CAPTION = (
     "Each task from its worst (0) to its best score (1), mean over seeds. Filled marks: mean over "
@@ -39,10 +47,11 @@ SYNC_CAPTION = (
     "seed. Hollow marks at step 0: better before adapting than at any later step, in most seeds. "
     "Flat curves are left out."
 )
+SYNC_ALT = "Curve and peak of every task over adaptation steps, one panel per method"
 PARTS_CAPTION = (
     "Parts of the change against Base at the fixed step. Bars: means over seeds, gains to the "
     "right of 0 and losses to the left. Diamonds: their sum, with its 95 % interval, "
-    "which ends at the edge of the panel if it is much wider than the bars."
+    "which ends with an arrow if it is longer than the panel."
 )
 
 
@@ -70,6 +79,10 @@ class Content:
         """Return the comparison with the rows that figures show."""
         return self.rows.drawn(self.comparison)
 
+    def figure_name(self, part: str) -> str:
+        """Return the name of a part's figure, which no other figure of the page has."""
+        return f"{self.comparison.slug}-{part}"
+
     @cached_property
     def truth(self) -> Truth:
         """Return the facts about the target."""
@@ -94,6 +107,7 @@ def comparison_section(content: Content, names: Collection[str] = ()) -> ReportS
         title=comparison.title,
         subtitle=comparison.subtitle,
         parts=tuple(built),
+        summary=answer(content.evidence),
         command=run_command(comparison),
         provenance=provenance(comparison.cells, comparison.names),
     )
@@ -139,20 +153,42 @@ def _main(content: Content) -> Part:
     )
 
 
+def _ranking(content: Content) -> Part | None:
+    # matplotlib takes seconds to import: tables for a console do without it
+    from ttt_bench.report.figures import forest
+    from ttt_bench.report.figures.drawing import drawn
+
+    found = forest.sketch(content.evidence)
+    if found is None:
+        return None
+    alt = "Delta_TTT of every method and its difference to Norm, with intervals, the best first"
+    return Part(
+        name="ranking",
+        heading="Ranking",
+        definition="The methods by their Delta_TTT at the fixed step. The numbers are in the "
+        "table below and in intervals.csv.",
+        figure=drawn(found.figure, content.figure_name("ranking"), alt, found.tips),
+        caption=RANKING_CAPTION,
+        alt=alt,
+    )
+
+
 def _curves(content: Content) -> Part:
     # matplotlib takes seconds to import: tables for a console do without it
     from ttt_bench.report.figures import curves
     from ttt_bench.report.figures.drawing import drawn
 
     comparison = content.drawn
+    found = curves.sketch(comparison)
+    alt = "Score of every task and Delta_TTT over adaptation steps, one line per method"
     return Part(
         name="curves",
         heading="Scores over adaptation steps",
         definition="The primary metric of every task and Delta_TTT after each adaptation step, "
         "as means over seeds.",
-        figure=drawn(curves.figure(comparison)),
+        figure=drawn(found.figure, content.figure_name("curves"), alt, found.tips),
         caption=curves_caption(comparison),
-        alt="Score of every task and Delta_TTT over adaptation steps, one line per method",
+        alt=alt,
         csv=_curves_csv(comparison),
     )
 
@@ -171,15 +207,17 @@ def _attribution(content: Content) -> Part | None:
     from ttt_bench.report.figures import attribution
     from ttt_bench.report.figures.drawing import drawn
 
+    shown = attribution.figure(content.comparison, found)
+    alt = "Stacked bars of the parts of Delta_TTT and of each task's change, one bar per method"
     return Part(
         name="attribution",
         heading="Source training, normalisation and updates",
         definition="Delta_TTT at the fixed step as a sum: the change by the method's own source "
         "training, by its normalisation mode (from its frozen control), and by updating weights.",
         table=_marked(table, content),
-        figure=drawn(attribution.figure(content.comparison, found)),
+        figure=drawn(shown, content.figure_name("attribution"), alt),
         caption=PARTS_CAPTION,
-        alt="Stacked bars of the parts of Delta_TTT and of each task's change, one bar per method",
+        alt=alt,
     )
 
 
@@ -191,19 +229,19 @@ def _sync(content: Content) -> Part:
         "steps (SV), the distance between their curves (DTW), and the agreement of their "
         "directions (CS).",
         table=_marked(sync_table.build(content.evidence), content),
-        figure=_sync_curves(content.evidence),
+        figure=_sync_curves(content),
         caption=SYNC_CAPTION,
-        alt="Curve and peak of every task over adaptation steps, one panel per method",
+        alt=SYNC_ALT,
     )
 
 
-def _sync_curves(evidence: Evidence) -> Drawn | None:
+def _sync_curves(content: Content) -> Drawn | None:
     """Return the figure of each task's curve and peak; None if no task of any method moves."""
     from ttt_bench.report.figures import synchronisation
     from ttt_bench.report.figures.drawing import drawn
 
-    shown = synchronisation.figure(evidence.comparison, evidence.observed)
-    return None if shown is None else drawn(shown)
+    shown = synchronisation.figure(content.comparison, content.evidence.observed)
+    return None if shown is None else drawn(shown, content.figure_name("sync"), SYNC_ALT)
 
 
 def _pictures(content: Content) -> tuple[Part, ...]:
@@ -310,6 +348,7 @@ def _of_table(
 
 
 PARTS: dict[str, Callable[[Content], Part | tuple[Part, ...] | None]] = {
+    "ranking": _ranking,
     "main": _main,
     "curves": _curves,
     "attribution": _attribution,

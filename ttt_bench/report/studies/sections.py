@@ -71,13 +71,14 @@ def _curve(found: StudyResults) -> Iterator[Part]:
     if frame["value"].nunique() < 2:
         return
     assert found.study.axis is not None
+    alt = f"Score of every task and Delta_TTT over the {found.study.axis.name}"
     yield Part(
         name="curve",
         heading=f"Scores over the {found.study.axis.name}",
         definition=f"The scores at the last step for each value of the {found.study.axis.name}.",
-        figure=drawn(curves.axis_figure(found, frame)),
+        figure=drawn(curves.axis_figure(found, frame), f"study-{found.file.slug}-curve", alt),
         caption=CURVE_CAPTION,
-        alt=f"Score of every task and Delta_TTT over the {found.study.axis.name}",
+        alt=alt,
         csv=frame.to_csv(index=False),
     )
 
@@ -90,12 +91,13 @@ def _losses(found: StudyResults) -> Iterator[Part]:
     if frame.empty:
         return
     assert found.study.axis is not None
+    alt = f"Loss over the {found.study.axis.name}, before and after adapting"
     yield Part(
         name="losses",
         definition="The adaptation loss on the target, before and after adapting, for each value "
         f"of the {found.study.axis.name}.",
         table=losses.losses_table(found, frame),
-        figure=drawn(losses.losses_figure(found, frame)),
+        figure=drawn(losses.losses_figure(found, frame), f"study-{found.file.slug}-losses", alt),
         caption=losses.CAPTION,
-        alt=f"Loss over the {found.study.axis.name}, before and after adapting",
+        alt=alt,
     )
