@@ -3,8 +3,9 @@
 The folder that `report` writes:
 
     index.html                      everything on one self-contained page
+    <comparison>/ranking.{png,svg,pdf}  Delta_TTT and its difference to Norm, with intervals
     <comparison>/main.{md,tex,csv}  the main table: each task's primary metric
-    <comparison>/attribution.{md,tex,csv,png,svg}  the parts of Delta_TTT: source training,
+    <comparison>/attribution.{md,tex,csv,png,svg,pdf}  the parts of Delta_TTT: source training,
                                     normalisation and updates
     <comparison>/more.{md,tex,csv}  the other metrics, at the last step
     <comparison>/each_class.{md,tex,csv}  the metrics of each semantic class, at the last step
@@ -12,10 +13,10 @@ The folder that `report` writes:
     <comparison>/sync.{md,tex,csv}  step variance, DTW and cosine similarity, with intervals
     <comparison>/parameters.{md,tex,csv}  trainable parameters, if the cells state them
     <comparison>/hyperparameters.{md,tex,csv}  optimiser, steps and batch, with the published ones
-    <comparison>/sync.{png,svg}     each task's curve and peak over steps, a panel per method
+    <comparison>/sync.{png,svg,pdf} each task's curve and peak over steps, a panel per method
     <comparison>/intervals.csv      every estimate and paired difference with interval and seeds
     <comparison>/classes.{md,tex,csv}  pixels of each semantic class in the target
-    <comparison>/curves.{csv,png,svg}  every task's score and Delta_TTT over steps
+    <comparison>/curves.{csv,png,svg,pdf}  every task's score and Delta_TTT over steps
     <comparison>/pictures*.png      example images at the last step, and of each task over steps,
                                     if the results contain any
     <comparison>/ranks.{md,tex,csv}  published and measured ranks, for pairs of the papers
