@@ -204,12 +204,9 @@ def _same(curves: _Curves) -> Iterator[str]:
         groups = [" = ".join(map(names.of, group)) for group in main]
         yield f"Lines that coincide: {'; '.join(groups)}"
     own = frozen_controls(curves.comparison)
-    groups_of_all = [set(group) for group in coinciding(curves.values)]
-    unmoved = [
-        label
-        for label in curves.styles
-        if any({label, own.get(label)} <= group for group in groups_of_all)
-    ]
+    place = {label: number for number, one in enumerate(coinciding(curves.values)) for label in one}
+    pairs = [(label, own.get(label)) for label in curves.styles if label in place]
+    unmoved = [label for label, frozen in pairs if place.get(frozen) == place[label]]
     if unmoved:
         yield f"On the line of its frozen control: {names.listed(unmoved)}"
 

@@ -1,4 +1,3 @@
-"use strict";
 // Figures that are inlined as SVG: the values of the nearest point, and a legend that hides lines.
 // The attributes that it reads are described in report/figures/inline.py.
 {
