@@ -205,7 +205,7 @@ def _same(curves: _Curves) -> Iterator[str]:
         yield f"Lines that coincide: {'; '.join(groups)}"
     own = frozen_controls(curves.comparison)
     place = {label: number for number, one in enumerate(coinciding(curves.values)) for label in one}
-    pairs = [(label, own.get(label)) for label in curves.styles if label in place]
+    pairs = [(label, own.get(label, "")) for label in curves.styles if label in place]
     unmoved = [label for label, frozen in pairs if place.get(frozen) == place[label]]
     if unmoved:
         yield f"On the line of its frozen control: {names.listed(unmoved)}"
