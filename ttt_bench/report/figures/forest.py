@@ -24,7 +24,7 @@ from ttt_bench.report.tables import UP
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.stats.step_rules import DELTA, FIXED
 
-_ROW, _EXTRA = 0.15, 1.25
+_ROW, _EXTRA = 0.15, 1.5
 """Heights in inches: of a row, and of titles, axes and legend."""
 _NUMBERS = ("mean", "low", "high", "verdict")
 MARK = {"marker": "o", "color": INK, "markersize": 4, "linestyle": ""}
