@@ -115,18 +115,25 @@ def write_report(
     results: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
+    methods: Sequence[str] = (),
+    pairs: Sequence[str] = (),
+    rule: str = "",
+    controls: bool = True,
+    tables: Sequence[str] = (),
     names: str | Mapping[str, str] = "proper",
-    **choices: Any,
 ) -> Rendered:
     """Write the report of one or several results folders to `out`: tables, figures and one page.
 
     Args:
         results: the folder or the folders, as paths or URLs.
         out: the folder to write to.
+        methods: methods and groups of them that are shown; empty: all. Base and `norm` are always
+            shown.
+        pairs: pairs that are shown; empty: all.
+        rule: the step rule of the main table; empty: `fixed` and `oracle`.
+        controls: whether rows of frozen controls are shown.
+        tables: names of tables that are shown with their figures; empty: all.
         names: `proper` or `short` names of methods, or a mapping of methods and rows to names.
-        choices: what is shown: `methods`, `pairs` and `tables` as lists of names, `rule` (a step
-            rule) and `controls` (False leaves out the rows of frozen controls). See
-            `ttt_bench.report.selection.choices.Choices`.
 
     Raises:
         BenchError: a folder has no whole results, a choice is not in them, or `out` cannot be
@@ -136,6 +143,12 @@ def write_report(
     from ttt_bench.report.selection.choices import Choices, names_of
 
     several = [results] if isinstance(results, str | Path) else results
-    shown = {key: tuple(one) if isinstance(one, list) else one for key, one in choices.items()}
-    wanted = Choices(**shown, names=names_of(names))
+    wanted = Choices(
+        methods=tuple(methods),
+        pairs=tuple(pairs),
+        rule=rule,
+        controls=controls,
+        tables=tuple(tables),
+        names=names_of(names),
+    )
     return report([results_path(one) for one in several], user_path(out), wanted)

@@ -203,7 +203,7 @@ class _Run:
         set_norm(net.eval().model, Norm.RUNNING)
         before = self._affinity(net, one.cell, f"before {one.cell.method}")
         session = run.session(net, statistics)
-        batches = run.batches()
+        batches = one.cell.opened.batches
         title = f"adapting with {one.cell.method} on {one.cell.opened.pair.name}"
         with self.progress.bar(title, len(batches)) as bar:
             for number, indices in enumerate(batches):
@@ -246,7 +246,7 @@ class _Run:
             DivergedError: it is not finite.
         """
         opened = cell.opened
-        batches = self._cell_run(cell).batches()
+        batches = opened.batches
         losses = partial(_losses, recipe_of(opened.pair.target, opened.variant))
         title = f"affinity {words}, seed {cell.seed}"
         shown = self._shown(cell, batches, title)

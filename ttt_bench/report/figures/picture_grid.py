@@ -87,7 +87,7 @@ class Grid:
     def _tops(self) -> list[int]:
         """Upper edge of each row, and nothing else."""
         top = _HEAD * max(map(len, self._wrapped_heads)) + _GAP
-        tops = []
+        tops: list[int] = []
         for line in self.lines:
             top += _GAP * (line.starts and bool(tops))
             tops.append(top)

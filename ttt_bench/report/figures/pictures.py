@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ class ExampleSet:
     @cached_property
     def steps(self) -> list[int]:
         """The steps that any label has predictions of."""
-        names = (name for own in self.by_label.values() for name in own)
+        names = chain.from_iterable(self.by_label.values())
         found = (name.rpartition("_")[2] for name in names if name.startswith("prediction_"))
         return sorted({int(step) for step in found if step.isdigit()})
 
@@ -159,10 +160,9 @@ class ExampleSet:
         """Return the picture of the last step: three rows per image and task."""
         heads = ("image", "truth", *map(self.names.of, self.by_label))
         images = range(min(IMAGES, len(self._first["image"])))
-        lines = [
-            line for image in images for task in self.tasks for line in self._task(image, task)
-        ]
-        legend = [entry for task in self.tasks for entry in self._legend(task)]
+        groups = (self._task(image, task) for image, task in product(images, self.tasks))
+        lines = list(chain.from_iterable(groups))
+        legend = list(chain.from_iterable(map(self._legend, self.tasks)))
         return Grid(heads=heads, lines=lines, shape=self._shape, legend=legend).drawn()
 
     def over_steps(self, task: str, image: int = 0) -> tuple[Picture, float]:
@@ -171,7 +171,7 @@ class ExampleSet:
             label: [self._error(label, image, task, step) for step in self.steps]
             for label in self.by_label
         }
-        reach = _reach(error for own in errors.values() for error in own)
+        reach = _reach(chain.from_iterable(errors.values()))
         names = [f"step {step}" for step in self.steps]
         heads = ("image", "truth", *names, *(f"error, {name}" for name in names))
         shown = (self._image(image), self._truth(image, task))
