@@ -28,7 +28,7 @@ import pandas as pd
 from ttt_bench import open_results, write_report
 from ttt_bench.report.figures.pictures import IMAGES
 from ttt_bench.results import store
-from ttt_bench.results.method_order import PAPERS
+from ttt_bench.results.method_names import PAPERS
 from ttt_bench.stats.step_rules import DELTA
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -42,9 +42,9 @@ def test_the_answer_states_what_is_shown_with_numbers_and_intervals() -> None:
         "8.9 to 12.9).",
         "actmad and ttt are shown to be below it, by 7.6 (7.1 to 8.1) and 1.7 (1.2 to 2.2) points.",
         "tent and s4t are not shown to differ from it.",
-        "Against the Delta_TTT of frozen controls, updates are shown to raise that of actmad by "
-        "3.3 (2.8 to 3.8) points and to lower that of ttt by 0.9 (0.4 to 1.4) points; no effect is "
-        "shown for tent.",
+        "Compared with frozen controls (learning rate 0), updates are shown to raise the Delta_TTT "
+        "of actmad by 3.3 (2.8 to 3.8) points and lower the Delta_TTT of ttt by 0.9 (0.4 to 1.4) "
+        "points; no effect is shown for tent.",
     )
 
 
@@ -67,7 +67,10 @@ def test_nothing_is_claimed_without_a_difference_that_is_shown() -> None:
     level = replace(FACTS, differences=(value("s4t", 0.9), value("ttt", -0.9)), updates=())
     assert sentences(level)[1:] == ("s4t and ttt are not shown to differ from it.",)
     still = replace(FACTS, updates=(value("tent", 0.6),))
-    assert sentences(still)[-1] == ("Updates are not shown to change the Delta_TTT of tent.")
+    assert sentences(still)[-1] == (
+        "Compared with frozen controls (learning rate 0), updates are not shown to change the "
+        "Delta_TTT of tent."
+    )
 
 
 def test_the_answer_names_its_limits() -> None:

@@ -22,6 +22,7 @@ WITHOUT_BASE = (
     "Base has no numbers, so there is no Delta_TTT and methods are not ranked; "
     "add it with the same command and --methods base,norm."
 )
+UPDATES = "Compared with frozen controls (learning rate 0), updates"
 ONE_SEED = "With one seed, the intervals cover other images but no other source model."
 
 
@@ -83,18 +84,18 @@ def _reference(facts: Facts) -> str:
 def _updates(facts: Facts) -> Iterator[str]:
     """Yield the sentence on the differences to the frozen controls."""
     helped, harmed, others = (_with(facts.updates, one) for one in (BETTER, WORSE, OPEN))
-    words = [f"to raise that of {_names(helped)} {_amounts(helped, 'points')}"] if helped else []
-    words += [f"to lower that of {_names(harmed)} {_amounts(harmed, 'points')}"] if harmed else []
+    changes = (("raise", helped), ("lower", harmed))
+    words = [
+        f"{verb} the Delta_TTT of {_names(rows)} {_amounts(rows, 'points')}"
+        for verb, rows in changes
+        if rows
+    ]
     if words:
         rest = f"; no effect is shown for {_names(others)}" if others else ""
-        yield f"Against the Delta_TTT of frozen controls, updates are shown {_and(words)}{rest}."
-    elif len(others) > 1:
-        yield (
-            f"Against the Delta_TTT of frozen controls, updates are not shown to change that of "
-            f"any of {len(others)} methods."
-        )
+        yield f"{UPDATES} are shown to {_and(words)}{rest}."
     elif others:
-        yield f"Updates are not shown to change the Delta_TTT of {_names(others)}."
+        rows = f"any of {len(others)} methods" if len(others) > 1 else _names(others)
+        yield f"{UPDATES} are not shown to change the Delta_TTT of {rows}."
 
 
 def _gaps(facts: Facts) -> Iterator[str]:
