@@ -36,7 +36,7 @@ def again(sweep: Sweep, results: Path) -> list[Cell]:
     """Return the cells that the manifest of a sweep's only cell gives."""
     (cell,) = sweep.cells
     ending, cpu = Ending(state="done"), torch.device("cpu")
-    written = manifest(cell, ending, request=sweep.request, device=cpu, contract=None)
+    written = manifest(cell, ending, request=sweep.request, device=cpu, contract={"contract": None})
     record = Recorded(folder=results / "other", manifest=json.loads(json.dumps(written)))
     return plan_repeat(record, Here(results=results), Silent()).cells
 
