@@ -56,7 +56,8 @@ class Stock:
     @cached_property
     def pairs(self) -> list[str]:
         """Return every pair."""
-        found = {str(one.manifest["pair"]) for one in self.affinities}
+        measured = (*self.timings, *self.affinities)
+        found = {str(one.manifest["pair"]) for one in measured if "pair" in one.manifest}
         found |= {study.pair for study in self.studies}
         return sorted(found | (set() if self.results is None else set(self.results.cells["pair"])))
 
