@@ -298,7 +298,7 @@ def test_report_writes_a_page_and_prints_its_path(results: Path, tmp_path: Path)
     done = call("report", "--results", str(results), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "out" / "index.html") in done.stderr
-    assert "tent" in done.stdout
+    assert "TENT" in done.stdout
 
 
 def test_train_scores_the_source_model_and_the_position_prior(results: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_report_has_the_published_times(folder: Path) -> None:
     page = (folder / "out" / "index.html").read_text(encoding="utf-8")
     assert "Inference time" in page
     text = (folder / "out" / "timing" / "timing.md").read_text(encoding="utf-8")
-    (row,) = [line for line in text.splitlines() if line.startswith("| clust3")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| ClusT3")]
     assert f"{published_seconds()['clust3']:.4f}" in row
     assert "is nearest to the published column in shape, of 3 methods" in text
 
