@@ -155,8 +155,8 @@ def test_what_is_missing_is_named_and_the_rest_compared(tmp_path: Path) -> None:
     add_cell(ours, "tent", state="diverged", reason=why, seed=2, steps=1, config="c2")
     compared = between(open_results(ours).evidence, open_results(theirs).evidence)
     assert compared.notes == (
-        "only A has numbers of norm, which are left out",
-        f"tent in A has no numbers for seed 2, which is left out (diverged: {why})",
+        "only A has numbers of Norm, which are left out",
+        f"TENT in A has no numbers for seed 2, which is left out (diverged: {why})",
     )
     assert set(compared.differences("fixed")["seeds"]) == {2}
 

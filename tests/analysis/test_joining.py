@@ -62,7 +62,7 @@ def test_of_different_cells_the_newest_is_used(tmp_path: Path, newest_first: boo
     notes = open_results(*paths).notes
     # tent differs by 2 % of Base at the last step; Base is equal
     assert any(
-        "1 cell is in several folders with different scores (tent seed 0)" in note
+        "1 cell is in several folders with different scores (TENT seed 0)" in note
         and "semseg 0.4, depth 0.016, normals 0.8, edge 0.004" in note
         for note in notes
     )

@@ -131,7 +131,7 @@ def test_every_format_of_the_report_contains_them(rendered: Rendered) -> None:
     assert each.loc["base", "iou_percent_box"] == pytest.approx(3 * 20.2 + 1)
     assert "normals < 11.25° % ↑" in text_of(rendered, "more.md")
     latex = text_of(rendered, "more.tex")
-    assert "$<$ 11.25$^\\circ$ \\%" in latex
+    assert "$<$~11.25$^\\circ$~\\%" in latex
     assert latex.isascii()
     page = rendered.page.read_text(encoding="utf-8")
     assert ">More metrics</h3>" in page

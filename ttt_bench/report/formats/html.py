@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import ceil
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -90,7 +90,7 @@ def to_html(table: Table, name: str) -> Markup:
     """
     columns = _columns(table)
     sections = [
-        (section, [_row(section.key, row, columns) for row in section.rows])
+        (section, list(map(partial(_row, section.key, columns), section.rows)))
         for section in table.printed_sections
     ]
     labels = [row.head for row in table.rows()]
@@ -129,7 +129,7 @@ def _column(own: Column, cells: Sequence[Printed]) -> _ShownColumn:
     )
 
 
-def _row(section: str, row: Row, columns: Sequence[_ShownColumn]) -> _ShownRow:
+def _row(section: str, columns: Sequence[_ShownColumn], row: Row) -> _ShownRow:
     printed = printed_row(row, [column.own for column in columns])
     control = "" if is_control(row.label) else None
     return _ShownRow(
