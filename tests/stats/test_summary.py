@@ -11,7 +11,7 @@ from support.synthetic import BASE, add_cell, compared, constant, gains, statist
 
 from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.report import classes, main_table
-from ttt_bench.report.figures.curves import figure
+from ttt_bench.report.figures.curves import sketch
 from ttt_bench.report.parts.comparison import curves_caption
 from ttt_bench.report.sync_table import build as build_sync
 from ttt_bench.report.tables import DASH, Number
@@ -214,7 +214,7 @@ def test_online_explains_step_zero(tmp_path: Path) -> None:
     sentence = "step 0 of a batch is the state that the previous batches left, not Base"
     assert sentence in dict(table.notes)["Step 0"]
     assert sentence in dict(main_table.build(Evidence(comparison), {}).table.notes)["Protocol"]
-    assert "not Base" in " ".join(figure(comparison).get_suptitle().split())
+    assert "not Base" in " ".join(sketch(comparison).figure.get_suptitle().split())
     assert sentence in curves_caption(comparison)
 
 
@@ -236,7 +236,7 @@ def test_a_single_task_variant_has_a_score_and_no_synchronisation(
     cells = next(row for row in fixed.rows if "single" in row.name).cells
     assert isinstance(cells["depth_rmse"], Number)
     assert "delta_ttt_percent" not in cells or cells["delta_ttt_percent"] == DASH
-    figure(comparison)
+    sketch(comparison)
 
 
 def frame(label: str, values: list[float]) -> pd.DataFrame:
