@@ -157,7 +157,7 @@ def test_main_table_cells(comparison: Comparison) -> None:
     assert "S4T, seed 1: diverged: loss not finite at batch 2, step 3" in notes["Missing"]
     assert notes["Saturated"].startswith("edge: Base is only 0.5 % better than the best constant")
     assert notes["Notice"] == "one class of semseg never occurs in the target"
-    assert "tent" in notes["Optimisers"]
+    assert "TENT" in notes["Optimisers"]
     assert "SGD, learning rate 0.001, weight decay 1e-06" in notes["Optimisers"]
     scoring = [text for about, text in built.notes if about == "Scoring"]
     assert scoring == [

@@ -167,10 +167,7 @@ class ExampleSet:
 
     def over_steps(self, task: str, image: int = 0) -> tuple[Picture, float]:
         """Return the picture of a task over steps, a row per label, and its largest error."""
-        errors = {
-            label: [self._error(label, image, task, step) for step in self.steps]
-            for label in self.by_label
-        }
+        errors = {label: self._errors(label, image, task) for label in self.by_label}
         reach = _reach(chain.from_iterable(errors.values()))
         names = [f"step {step}" for step in self.steps]
         heads = ("image", "truth", *names, *(f"error, {name}" for name in names))
@@ -241,6 +238,10 @@ class ExampleSet:
         if prediction is None:
             return None
         return metrics_of(task).error(self._first[f"truth_{task}"][image], prediction)
+
+    def _errors(self, label: str, image: int, task: str) -> list[Array | None]:
+        """Return the errors of a label's predictions at every step."""
+        return [self._error(label, image, task, step) for step in self.steps]
 
     def _prediction(self, label: str, image: int, task: str, step: int) -> np.ndarray | None:
         """Return a prediction at a step, or at the last stored step before it."""
