@@ -39,7 +39,7 @@ LARGEST = 12_000_000
 PAIR = "rooms:rooms-mix"
 SHIFTS = ("light", "sensor", "style", "layout", "camera", "nolight")
 COLUMNS = (
-    *("pair", "label", "reference", "quantity"),
+    *("pair", "protocol", "label", "reference", "quantity"),
     *("mean", "sd", "low", "high", "p_holm", "seeds"),
 )
 RATES = ("actmad", "s4t")
@@ -118,9 +118,9 @@ def numbers(work: Path) -> None:
     pairs = [PAIR, "rooms:rooms", *(f"rooms:rooms-{shift}" for shift in SHIFTS)]
     shifts = plain.select(pairs=pairs, methods=["base", "norm"])
     _write("shifts", shifts.estimates(), shifts.differences())
-    further = plain.select(pairs=PAIR, methods=["base", "norm", *FURTHER])
+    further = results.select(pairs=PAIR, methods=["base", "norm", *FURTHER])
     _write("more", further.estimates(), further.differences())
-    _write_losses(plain.select(pairs=PAIR, methods=FURTHER))
+    _write_losses(further)
     _write_trials([work / name / "tuned.toml" for name in TRIALS])
     _write_threads(plain.select(pairs=PAIR, seeds=0), open_results(work / "threads"))
     _write_rates(results)
@@ -186,12 +186,12 @@ def _write_threads(one: Any, two: Any) -> None:
 
 def _write_losses(results: Any) -> None:
     """Write each method's mean loss at its first and its last update, over batches and seeds."""
-    cells = results.cells
+    cells = results.cells[results.cells["method"].isin(FURTHER)]
     losses = [
-        _total_loss(Path(folder)).assign(label=label)
-        for label, folder in zip(cells["label"], cells["folder"], strict=True)
+        _total_loss(Path(folder)).assign(method=method)
+        for method, folder in zip(cells["method"], cells["folder"], strict=True)
     ]
-    found = pd.concat(losses).groupby(["label", "update"], sort=False)["value"].mean()
+    found = pd.concat(losses).groupby(["method", "update"])["value"].mean()
     found.unstack("update")[["first", "last"]].to_csv(NUMBERS / "more-losses.csv")
 
 

@@ -200,13 +200,17 @@ def version() -> str:
 def more() -> str:
     """Return the table of scores and differences of the further methods at the last step."""
     found = numbers("more")
-    return _scores(found[found["reference"].isna()], found[found["reference"].notna()])
+    tables = []
+    for protocol, own in found.groupby("protocol", sort=False):
+        table = _scores(own[own["reference"].isna()], own[own["reference"].notna()])
+        tables.append(f"{str(protocol).capitalize()}:\n\n{table}")
+    return "\n\n".join(tables)
 
 
 def more_losses() -> str:
     """Return the mean loss of the further methods at the first and at the last update."""
     rows = [
-        [_name(row.label), f"{row.first:.4g}", f"{row.last:.4g}"]
+        [_name(row.method), f"{row.first:.4g}", f"{row.last:.4g}"]
         for row in numbers("more-losses").itertuples()
     ]
     return _table(["method", "loss at the first update", "at the last update"], rows)
