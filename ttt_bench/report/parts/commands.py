@@ -13,14 +13,16 @@ from ttt_bench.stats.comparison import Comparison
 def run_command(comparison: Comparison) -> str:
     """Return a `ttt-bench run` that makes the cells of a comparison that have default settings.
 
-    Settings that are not shared by all cells, such as those of a method's variant, are left out.
+    Settings that are not shared by all cells, such as those of a method's variant, are left out, as
+    are methods that are not applicable: a run that names them is refused.
     """
     return shlex.join(["ttt-bench", "run", *_options(comparison)])
 
 
 def _options(comparison: Comparison) -> Iterator[str]:
     key, cells = comparison.key, comparison.cells
-    yield from ("--methods", _joined(cells["method"]))
+    applicable = cells[cells["state"] != "not_applicable"]
+    yield from ("--methods", _joined(applicable["method"]))
     yield from ("--pair", key.pair)
     yield from ("--preset", key.preset)
     yield from ("--protocol", key.protocol)
@@ -28,6 +30,9 @@ def _options(comparison: Comparison) -> Iterator[str]:
     yield from ("--data-variant", key.data_variant)
     yield from ("--seeds", _joined(cells["seed"].sort_values()))
     yield from ("--control", _joined(cells["control"].sort_values(key=lambda own: own != "none")))
+    configurations = [manifest.get("configuration", {}) for manifest in cells["manifest"]]
+    if any("agreement" in one.get("signals", ()) for one in configurations):
+        yield "--agreement"
     for setting in filter(None, key.settings.split("; ")):
         yield from ("--set", setting)
 
