@@ -56,4 +56,4 @@ def test_without_a_display_the_path_is_printed(page: Path, opened: list[str]) ->
 def test_without_a_report_the_command_that_makes_it_is_named(page: Path) -> None:
     page.unlink()
     assert "`ttt-bench report --results results/run` writes it" in refused("show")
-    assert "is neither a report" in refused("show", "elsewhere")
+    assert "elsewhere does not exist" in refused("show", "elsewhere")

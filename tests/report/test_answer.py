@@ -12,7 +12,13 @@ from ttt_bench.analysis.evidence import Evidence
 from ttt_bench.analysis.verdicts import BETTER, OPEN, WORSE
 from ttt_bench.report.answer import answer
 from ttt_bench.report.answer.facts import Facts, Value, facts_of
-from ttt_bench.report.answer.sentences import ONE_SEED, WITHOUT_BASE, WITHOUT_NORM, sentences
+from ttt_bench.report.answer.sentences import (
+    ONE_SEED,
+    WITHOUT_BASE,
+    WITHOUT_NORM,
+    WITHOUT_STEP,
+    sentences,
+)
 
 
 def value(name: str, mean: float, verdict: int = OPEN, half: float = 0.5) -> Value:
@@ -77,7 +83,9 @@ def test_the_answer_names_its_limits() -> None:
     assert sentences(replace(FACTS, seeds=1))[-1] == ONE_SEED
     against_base = replace(FACTS, reference="Base", own=None, updates=())
     assert sentences(against_base)[0] == "No method is shown to be above Base at the fixed step."
-    assert sentences(against_base)[-1] == WITHOUT_NORM
+    assert sentences(replace(against_base, norm=False))[-1] == WITHOUT_NORM
+    # a rule that reads a signal has no step for norm, which has numbers
+    assert sentences(against_base)[-1] == WITHOUT_STEP
     assert sentences(replace(FACTS, reference=None)) == (WITHOUT_BASE,)
     assert "not which method is better" in sentences(replace(FACTS, smoke=True))[0]
     (small,) = sentences(replace(FACTS, images=3, seeds=1))

@@ -151,7 +151,7 @@ def test_a_part_ends_with_its_definition_command_and_files() -> None:
     section = ReportSection(
         slug="p+q", title="P → Q", subtitle="", parts=(part,), summary=("The answer.",)
     )
-    page = html([section], "results/run")
+    page = html([section], "results/run", command="ttt-bench report")
     tags = Tags(page)
     links = {one["href"] for one in tags.attributes("a")}
     files = {f"p+q/{name}" for name in section.files()}
@@ -167,7 +167,11 @@ def test_a_part_ends_with_its_definition_command_and_files() -> None:
 def test_a_figure_is_shown_as_markup_if_it_has_any() -> None:
     drawn = Drawn(png=b"png", svg=b"<svg/>", inline='<svg role="img"><path/></svg>')
     part = Part(name="curves", figure=drawn, alt="curves over steps")
-    page = html([ReportSection(slug="p", title="P", subtitle="", parts=(part,))], "results/run")
+    page = html(
+        [ReportSection(slug="p", title="P", subtitle="", parts=(part,))],
+        "results/run",
+        command="ttt-bench report",
+    )
     assert '<svg role="img"><path/></svg>' in page
     assert "data:image" not in page
     assert Drawn(png=b"png").uri.startswith("data:image/png")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from support.synthetic import BASE, add_cell, compared, constant, gains
 
-from ttt_bench.report.parts.commands import run_command
+from ttt_bench.report.parts.commands import report_command, run_command
+from ttt_bench.report.selection.choices import Choices, names_of
+from ttt_bench.results.method_names import SHORT_NAMES
 
 
 def options(folder: Path) -> dict[str, str]:
@@ -39,3 +41,23 @@ def test_it_asks_for_the_signal_that_costs_a_pass(tmp_path: Path) -> None:
     shared = {"manifest": {"configuration": {"signals": ["change", "agreement"]}}}
     add_cell(tmp_path, "base", constant(BASE), config="b", **shared)
     assert "--agreement" in options(tmp_path)
+
+
+def test_a_report_is_written_again_with_the_same_choices() -> None:
+    choices = Choices(
+        methods=("tent", "s4t"),
+        rule="fixed",
+        controls=False,
+        tables=("main", "sync"),
+        names=names_of("tent=Tent (ours)"),
+    )
+    command = shlex.split(report_command([Path("results/a"), Path("b")], Path("out"), choices))
+    assert command[:6] == ["ttt-bench", "report", "--results", "results/a", "--results", "b"]
+    assert command[6:] == [
+        *("--methods", "tent,s4t", "--rule", "fixed", "--no-controls"),
+        *("--tables", "main,sync", "--names", "tent=Tent (ours)", "--out", "out"),
+    ]
+    plain = report_command([Path("results/a")], Path("reports/a"), Choices())
+    assert plain == "ttt-bench report --results results/a"
+    short = report_command([Path("results/a")], Path("reports/a"), Choices(names=SHORT_NAMES))
+    assert short.endswith("--names short")

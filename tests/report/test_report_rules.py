@@ -89,3 +89,20 @@ def test_no_table_without_base(tmp_path: Path) -> None:
     add_cell(tmp_path, "tent", gains(1, 2, 3))
     (only,) = compared(tmp_path)
     assert rules_table(Evidence(only)) is None
+
+
+class Signalled(First):
+    """A rule that reads a signal."""
+
+    name = "signalled"
+    needs = "a signal"
+
+
+def test_rules_that_read_a_signal_compare_no_row_with_its_control(tmp_path: Path) -> None:
+    add_cell(tmp_path, "base", gains(0, 0, 0), config="b")
+    add_cell(tmp_path, "tent", gains(1, 2, 3), config="t")
+    add_cell(tmp_path, "tent", gains(1, 1, 1), config="f", control="frozen")
+    (comparison,) = compared(tmp_path)
+    evidence = Evidence(comparison, rules=(First(), Signalled()))
+    assert set(evidence.differences("first")["reference"]) == {"base", "frozen"}
+    assert set(evidence.differences("signalled")["reference"]) == {"base"}

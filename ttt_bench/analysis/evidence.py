@@ -130,12 +130,16 @@ class Evidence:
         """Return the paired difference of every row to Base, to `norm` and to its frozen control.
 
         `p_holm` is corrected over the rows with the same control, for each reference and quantity.
+        Under a rule that reads a signal there are no differences to frozen controls: the rule would
+        choose another step for the control, and the difference would be one of steps.
 
         Returns:
             Columns `label, reference, reference_label`, `ESTIMATE_COLUMNS` and `p_holm`. Rows with
             themselves, and rows without a common seed, are missing.
         """
         pairs = references(self.comparison)
+        if self.rule(rule).needs:
+            pairs = [pair for pair in pairs if pair[1] != FROZEN]
         frames = [
             difference(self.side(label, rule), self.side(other, rule)).assign(
                 label=label, reference=reference, reference_label=other

@@ -90,10 +90,11 @@ def report(
 
     Without options everything is shown. A report that leaves something out says so.
     """
+    from ttt_bench.report.parts.commands import usual_folder
     from ttt_bench.report.selection.choices import Choices, names_of, parts_of
 
     folders = list(dict.fromkeys(results or [Request().results]))
-    target = out or Path("reports") / "+".join(folder.name for folder in folders)
+    target = out or usual_folder(folders)
     choices = Choices(
         methods=parts_of(methods),
         pairs=parts_of(pairs),
@@ -148,7 +149,7 @@ def show_report(
         Path | None,
         typer.Argument(
             metavar="[FOLDER]",
-            help="A report, or the results folder that it is of. Default: results.",
+            help="A report folder, or a results folder that has a report. Default: results/run.",
             show_default=False,
             **AS_RESULTS,
         ),
@@ -174,6 +175,10 @@ def find_page(folder: Path) -> Path:
     for place in places:
         if place.is_file():
             return place.absolute()
+    if not folder.exists():
+        raise BenchError(
+            f"{shown(folder)} does not exist; name a report, or a results folder with a report"
+        )
     if not (folder / "cells").is_dir():
         raise BenchError(
             f"{shown(folder)} is neither a report, which contains {PAGE}, nor a results folder, "

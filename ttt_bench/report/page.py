@@ -21,12 +21,13 @@ MOST_COLUMNS = 7
 """Columns of the widest table that has an upright page of paper."""
 
 
-def html(sections: Sequence[ReportSection], results: str, shown: str = "") -> str:
+def html(sections: Sequence[ReportSection], results: str, *, command: str, shown: str = "") -> str:
     """Return the page.
 
     Args:
         sections: its sections, in their order.
         results: the results folder, as the footer names it.
+        command: the command that writes the report.
         shown: what of the results is shown, in words; empty: everything.
     """
     environment = html_environment().overlay()
@@ -37,6 +38,7 @@ def html(sections: Sequence[ReportSection], results: str, shown: str = "") -> st
         summary=summary(sections, shown),
         sections=sections,
         results=results,
+        command=command,
         version=version("ttt-bench"),
     )
     return page + "\n"

@@ -50,6 +50,7 @@ from ttt_bench.report.affinity.section import affinity_sections
 from ttt_bench.report.formats.console import ConsoleTable
 from ttt_bench.report.formats.sections import ReportSection
 from ttt_bench.report.page import html, summary
+from ttt_bench.report.parts.commands import report_command
 from ttt_bench.report.parts.comparison import PARTS, Content, comparison_section, scores
 from ttt_bench.report.records import records
 from ttt_bench.report.selection.choices import FURTHER, Choices, Selection, select
@@ -119,7 +120,8 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
     for one in (*sections, *further):
         paths += write_files(out / one.slug, one.files())
     where = ", ".join(map(shown, folders))
-    text = html([*sections, *further], where, selection.note)
+    command = report_command(folders, out, choices)
+    text = html([*sections, *further], where, command=command, shown=selection.note)
     page = _write(out / "index.html", text.encode())
     return Rendered(
         page=page,

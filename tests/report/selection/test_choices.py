@@ -37,7 +37,7 @@ def test_everything_is_shown_by_default_without_a_note(stock: Stock) -> None:
 def test_chosen_methods_keep_their_references_and_a_note_counts_them(stock: Stock) -> None:
     selection = chosen(stock, methods=("s4t",))
     assert selection.methods == {"base", "norm", "s4t"}
-    assert selection.rows_note.startswith("3 of 5 methods (Base, Norm, S4T); Holm's corrections")
+    assert selection.rows_note.startswith("3 of 5 methods (Base, Norm, S4T), with Holm's")
     assert stock.results is not None
     assert set(selection.results(stock.results).cells["method"]) == selection.methods
 
@@ -74,7 +74,7 @@ def test_the_notes_tell_what_is_left_out(stock: Stock) -> None:
     selection = chosen(stock, controls=False, rule="oracle", tables=("main", "sync"))
     assert "no rows of frozen controls" in selection.rows_note
     assert "step rule oracle" in selection.rows_note
-    assert selection.note == f"{selection.rows_note}. tables: main, sync"
+    assert selection.note == f"{selection.rows_note}; tables: main, sync"
 
 
 @pytest.mark.parametrize(

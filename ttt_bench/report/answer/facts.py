@@ -44,7 +44,8 @@ class Facts:
 
     Attributes:
         reference: the name of norm, or of Base if norm has no numbers; None without both.
-        own: Delta_TTT of norm; None if the reference is Base.
+        own: Delta_TTT of norm; None if the reference is Base, or if the rule has no step for norm.
+        norm: whether norm has numbers.
         deltas: Delta_TTT of each row that is neither Base nor a frozen control.
         differences: the difference in Delta_TTT of each of these rows to the reference.
         updates: the difference in Delta_TTT of each row to its frozen control.
@@ -59,6 +60,7 @@ class Facts:
 
     reference: str | None
     own: Value | None = None
+    norm: bool = True
     deltas: tuple[Value, ...] = ()
     differences: tuple[Value, ...] = ()
     updates: tuple[Value, ...] = ()
@@ -85,6 +87,7 @@ def facts_of(evidence: Evidence) -> Facts:
     return Facts(
         reference=None if reference is None else names.of(reference),
         own=of_norm[0] if reference == NORM and of_norm else None,
+        norm=NORM in set(comparison.done["label"]),
         deltas=_values(estimates, names),
         differences=_values(against, names),
         updates=_values(found[found["reference"] == FROZEN], names),

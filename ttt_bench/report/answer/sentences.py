@@ -18,6 +18,10 @@ WITHOUT_NORM = (
     "Norm has no numbers, so it is not known what the statistics of a batch alone give; "
     "add it with the same command and --methods base,norm."
 )
+WITHOUT_STEP = (
+    "This rule chooses no step for Norm, so methods are not compared with it here; "
+    "leave out --rule for the comparison."
+)
 WITHOUT_BASE = (
     "Base has no numbers, so there is no Delta_TTT and methods are not ranked; "
     "add it with the same command and --methods base,norm."
@@ -39,7 +43,7 @@ def _result(facts: Facts) -> Iterator[str]:
     elif facts.smoke or facts.images < FEW_IMAGES:
         yield (
             f"{_counted(facts.images, 'image')} and {_counted(facts.seeds, 'seed')}: a run of this "
-            "size shows that everything works, not which method is better."
+            "size shows that commands work, not which method is better."
         )
     elif not any(one.has_interval for one in facts.deltas):
         yield _without_intervals(facts)
@@ -72,7 +76,7 @@ def _compared(facts: Facts) -> Iterator[str]:
     if others:
         yield f"{_names(others)} {_are(others)} not shown to differ from it."
     if facts.own is None:
-        yield WITHOUT_NORM
+        yield WITHOUT_STEP if facts.norm else WITHOUT_NORM
 
 
 def _reference(facts: Facts) -> str:

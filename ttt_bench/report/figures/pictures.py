@@ -125,7 +125,10 @@ def _stored(cells: pd.DataFrame) -> dict[str, Examples]:
     ):
         folder = Path(name)
         if is_file(folder / EXAMPLES) and not damages(folder, manifest):
-            found[str(label)] = store.read_examples(folder)
+            examples = store.read_examples(folder)
+            # cells of earlier versions have predictions without their step
+            if any(name.startswith("prediction_") and name[-1].isdigit() for name in examples):
+                found[str(label)] = examples
     return found
 
 

@@ -18,8 +18,10 @@ from ttt_bench.report.tables import Column, Note, Row, Section, Table
 
 WORDS_WIDTH = 16
 """Widest column of words, in characters."""
-LABEL_WIDTH = 40
+LABEL_WIDTH = 26
 """Widest label of a row on one line, in characters."""
+INDENT = "  "
+"""The space before the label of a row."""
 
 
 class Spread(Enum):
@@ -97,8 +99,9 @@ def _rich_table(table: Table, layout: _Layout) -> RichTable:
         padding=(0, 1) if layout.spread == Spread.NEXT else (0, 1, 0, 0),
         show_edge=False,
     )
-    # headings of sections may take several lines, labels of rows do not
-    labels = [len(_label(row)) for section in table.printed_sections for row in section.rows]
+    # headings of sections, states and long labels may take several lines
+    rows = (row for section in table.printed_sections for row in section.rows)
+    labels = [len(row.head) + len(INDENT) for row in rows]
     width = min(LABEL_WIDTH, max([12, len(table.corner), *labels]))
     shown.add_column(table.corner, justify="left", width=width, overflow="fold")
     for column in layout.columns:
@@ -109,7 +112,7 @@ def _rich_table(table: Table, layout: _Layout) -> RichTable:
 
 
 def _label(row: Row) -> str:
-    return f"  {row.name}"
+    return INDENT + row.name
 
 
 def _add_column(shown: RichTable, column: Column) -> None:

@@ -153,7 +153,8 @@ def bold_notes(comparison: Comparison, *, images: bool = True) -> list[Note]:
     text = (
         f"bold numbers are better than {name}, and numbers with ▼ are worse: the 95 % interval of "
         f"the paired difference{alone} excludes 0 after Holm's correction over the rows shown. "
-        "Frozen controls are corrected among themselves. Other numbers are not shown to differ"
+        "Intervals in print are not corrected. Frozen controls are corrected among themselves. "
+        "Other numbers are not shown to differ"
     )
     if images:
         text += ". In a column of differences the reference is the one that its head names"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from ttt_bench.report.selection.choices import Choices, options_of
 from ttt_bench.stats.comparison import Comparison
+from ttt_bench.util.store.address import shown
 
 
 def run_command(comparison: Comparison) -> str:
@@ -17,6 +20,22 @@ def run_command(comparison: Comparison) -> str:
     are methods that are not applicable: a run that names them is refused.
     """
     return shlex.join(["ttt-bench", "run", *_options(comparison)])
+
+
+def report_command(results: Sequence[Path], out: Path, choices: Choices) -> str:
+    """Return the `ttt-bench report` that writes a report."""
+    words = ["ttt-bench", "report"]
+    for folder in results:
+        words += ["--results", shown(folder)]
+    words += options_of(choices)
+    if out != usual_folder(results):
+        words += ["--out", shown(out)]
+    return shlex.join(words)
+
+
+def usual_folder(results: Sequence[Path]) -> Path:
+    """Return the folder that the report of results folders is written to by default."""
+    return Path("reports") / "+".join(folder.name for folder in results)
 
 
 def _options(comparison: Comparison) -> Iterator[str]:

@@ -37,7 +37,7 @@ RANKING_CAPTION = (
     "ends with an arrow is longer than the panel."
 )
 CURVES_CAPTION = (
-    "Lines: means over seeds. Bands, if there are at most four lines: one sample standard "
+    "Lines: means over seeds. Bands, which are drawn for at most four lines: one sample standard "
     "deviation. Dashed: Base, which does not adapt. Point at a line to see its values, or go "
     "through them with the arrow keys; click on a name of the legend to hide its line."
 )

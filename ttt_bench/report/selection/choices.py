@@ -53,6 +53,24 @@ class Choices:
     names: MethodNames = PROPER_NAMES
 
 
+def options_of(choices: Choices) -> Iterator[str]:
+    """Yield the options of `ttt-bench report` that make these choices."""
+    for option, values in (("--methods", choices.methods), ("--pairs", choices.pairs)):
+        if values:
+            yield from (option, ",".join(values))
+    if choices.rule:
+        yield from ("--rule", choices.rule)
+    if not choices.controls:
+        yield "--no-controls"
+    if choices.tables:
+        yield from ("--tables", ",".join(choices.tables))
+    printed = choices.names.printed
+    style = [] if PROPER.items() <= printed.items() or "base" in printed else ["short"]
+    own = [f"{label}={text}" for label, text in _others(printed).items()]
+    if style or own:
+        yield from ("--names", ",".join([*style, *own]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """The choices of a report for the content of its results folders.
@@ -122,6 +140,7 @@ def select(choices: Choices, stock: Stock, tables: Sequence[str]) -> Selection:
             *rule_problems,
             *_unknown("table", choices.tables, tables),
             *_unnamed(choices.names, stock),
+            *_same_names(choices.names, stock.methods),
         ]
     )
     rows = tuple(_rows_note(choices, methods, stock))
@@ -133,8 +152,8 @@ def select(choices: Choices, stock: Stock, tables: Sequence[str]) -> Selection:
         controls=choices.controls,
         tables=frozenset(choices.tables or tables),
         names=choices.names,
-        rows_note=". ".join(rows),
-        note=". ".join(shown),
+        rows_note="; ".join(rows),
+        note="; ".join(shown),
     )
 
 
@@ -204,16 +223,25 @@ def _unnamed(names: MethodNames, stock: Stock) -> list[str]:
     return _unknown("row", others, sorted({*stock.methods, *stock.labels})) if others else []
 
 
+def _same_names(names: MethodNames, methods: Sequence[str]) -> list[str]:
+    """Return the problems with a name that several methods have."""
+    printed = [names.of(method) for method in methods]
+    repeated = sorted({name for name in printed if printed.count(name) > 1})
+    return [
+        f"--names: {name!r} is the name of several methods; choose another" for name in repeated
+    ]
+
+
 def _rows_note(choices: Choices, methods: Sequence[str], stock: Stock) -> Iterator[str]:
     """Yield which rows are shown, a sentence for each choice."""
     if len(methods) < len(stock.methods):
         yield (
-            f"{len(methods)} of {len(stock.methods)} methods ({choices.names.listed(methods)}); "
-            "Holm's corrections are over the rows shown"
+            f"{len(methods)} of {len(stock.methods)} methods ({choices.names.listed(methods)}), "
+            "with Holm's corrections over the rows shown"
         )
     if choices.pairs and len(choices.pairs) < len(stock.pairs):
         yield f"{len(choices.pairs)} of {len(stock.pairs)} pairs ({', '.join(choices.pairs)})"
     if not choices.controls:
-        yield "no rows of frozen controls, which remain the reference of differences"
+        yield "no rows of frozen controls, which are still the reference of differences"
     if choices.rule:
         yield f"the main table has the step rule {choices.rule}"

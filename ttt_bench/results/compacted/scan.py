@@ -43,6 +43,8 @@ def cell_stamps(root: Path) -> dict[str, Stamp]:
     named = shown(root)
     with explained_reading(root):
         exists = root.is_dir()
+    if not exists and root.exists():
+        raise BenchError(f"{named} is not a folder; name a results folder")
     if not exists:
         raise BenchError(
             f"results folder {named} does not exist; `ttt-bench run --results {named}` creates it"
