@@ -117,7 +117,8 @@ def _no_figures() -> None:
 
     drawing.laid_out = lambda shown: shown
     drawing.png = lambda shown, dpi=300: b"png"
-    drawing.svg = lambda shown: b"svg"
+    drawing.svg = lambda shown: b"<svg/>"
+    drawing.pdf = lambda shown: b"pdf"
 
 
 def _reported(place: Place, out: Path, tables: dict[str, bytes], path: Path, fault: str) -> Outcome:

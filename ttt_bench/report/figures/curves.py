@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import seaborn
@@ -135,7 +135,8 @@ def _panels(curves: _Curves) -> tuple[Figure, list[Axes]]:
     if not lines:
         return shown, [shown.subplots()]
     # figures within the figure: the labels of the wide panel take no room from the others
-    above, below = shown.subfigures(2, 1, height_ratios=[wide, lines * HEIGHT])
+    ratios = [wide, lines * HEIGHT]
+    (above,), (below,) = shown.subfigures(2, 1, squeeze=False, height_ratios=ratios)
     first = above.subplots()
     small = list(below.subplots(lines, PER_LINE, squeeze=False).flat)
     for ax in small[count - 1 :]:
@@ -146,8 +147,8 @@ def _panels(curves: _Curves) -> tuple[Figure, list[Axes]]:
 def _draw_lines(ax: Axes, curves: _Curves, panel: int) -> None:
     for label, line in curves.lines(curves.quantities[panel]):
         if label in curves.frozen:
-            of_method = {"color": colour(curves.comparison.methods[label])}
-            ax.plot(line.index, line["mean"], gid=curves.gid(label, panel), **of_method, **_FROZEN)
+            style = {"color": colour(curves.comparison.methods[label]), **_FROZEN}
+            ax.plot(line.index, line["mean"], gid=curves.gid(label, panel), **style)
         else:
             _draw_line(ax, line, curves.styles[label], curves.gid(label, panel))
     if len(curves.styles) <= MOST_BANDS:
@@ -243,7 +244,7 @@ def _tips(curves: _Curves) -> Iterator[tuple[str, list[str]]]:
             yield curves.gid(label, panel), texts
 
 
-def _value(row: NamedTuple, digits: int) -> str:
+def _value(row: Any, digits: int) -> str:
     """Return step, mean and standard deviation of a point."""
     step, mean, sd = row.Index, float(row.mean), float(row.sd)
     spread = "" if math.isnan(sd) else f" ± {rounded(sd, digits)}"

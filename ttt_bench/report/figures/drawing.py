@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib
 import seaborn
@@ -48,13 +49,13 @@ _SIZES = {
     # every point of a line is kept, so that its values can be shown
     "path.simplify": False,
 }
-_SVG = {
+_SVG: dict[Any, Any] = {
     "svg.hashsalt": "ttt-bench",
     "svg.fonttype": "none",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
 }
 """Settings of SVG files: texts are texts, in a font as wide as that of the layout, if present."""
-_PDF = {"pdf.fonttype": 42}
+_PDF: dict[Any, Any] = {"pdf.fonttype": 42}
 """Settings of PDF files: fonts are embedded as TrueType, which publishers ask for."""
 
 

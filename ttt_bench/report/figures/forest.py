@@ -18,6 +18,7 @@ from ttt_bench.report.figures.curves import Sketch
 from ttt_bench.report.figures.drawing import add_title, blank, laid_out, look
 from ttt_bench.report.figures.inline import INK, PAPER, gid
 from ttt_bench.report.figures.interval_marks import draw_intervals, limits
+from ttt_bench.report.figures.line_styles import Style
 from ttt_bench.report.formats.cells import rounded
 from ttt_bench.report.frames import named_rows
 from ttt_bench.report.tables import UP
@@ -27,7 +28,7 @@ from ttt_bench.stats.step_rules import DELTA, FIXED
 _ROW, _EXTRA = 0.15, 1.5
 """Heights in inches: of a row, and of titles, axes and legend."""
 _NUMBERS = ("mean", "low", "high", "verdict")
-MARK = {"marker": "o", "color": INK, "markersize": 4, "linestyle": ""}
+MARK: Style = {"marker": "o", "color": INK, "markersize": 4, "linestyle": ""}
 _SHOWN = {True: INK, False: PAPER}
 """Colour of the inside of a mark, by whether the difference is shown."""
 

@@ -29,7 +29,7 @@ _DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)
 _MARKERS = "osD^vPX*<>hp"
 
 
-def colour(method: str) -> object:
+def colour(method: str) -> Any:
     """Return a method's colour, the same in every figure."""
     if method in _COLOURS:
         return _COLOURS[method]
