@@ -117,7 +117,7 @@ def _no_figures() -> None:
 
     drawing.laid_out = lambda shown: shown
     drawing.png = lambda shown, dpi=300: b"png"
-    drawing.svg = lambda shown: b"<svg/>"
+    drawing.svg = lambda shown: b'<svg viewBox="0 0 1 1"/>'
     drawing.pdf = lambda shown: b"pdf"
 
 

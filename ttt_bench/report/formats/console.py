@@ -99,9 +99,9 @@ def _rich_table(table: Table, layout: _Layout) -> RichTable:
         padding=(0, 1) if layout.spread == Spread.NEXT else (0, 1, 0, 0),
         show_edge=False,
     )
-    # headings of sections, states and long labels may take several lines
+    # headings of sections and long labels may take several lines
     rows = (row for section in table.printed_sections for row in section.rows)
-    labels = [len(row.head) + len(INDENT) for row in rows]
+    labels = [len(_label(row)) for row in rows]
     width = min(LABEL_WIDTH, max([12, len(table.corner), *labels]))
     shown.add_column(table.corner, justify="left", width=width, overflow="fold")
     for column in layout.columns:
