@@ -1,4 +1,4 @@
-"""`ttt-bench show`: the page that is opened, and what is said without a browser."""
+"""`ttt-bench show`: the page that it opens, and its message without a browser."""
 
 from __future__ import annotations
 

@@ -61,3 +61,5 @@ def test_a_report_is_written_again_with_the_same_choices() -> None:
     assert plain == "ttt-bench report --results results/a"
     short = report_command([Path("results/a")], Path("reports/a"), Choices(names=SHORT_NAMES))
     assert short.endswith("--names short")
+    mixed = Choices(names=names_of("short,base=B"))
+    assert report_command([Path("a")], Path("reports/a"), mixed).endswith("--names short,base=B")

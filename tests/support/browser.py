@@ -77,7 +77,7 @@ def opened(
     scheme: str = "light",
     scripts: bool = True,
 ) -> Iterator[Opened]:
-    """Open a file in a tab of its own profile; close it.
+    """Open a file in a tab with a separate profile; close it.
 
     Args:
         browser: the browser.

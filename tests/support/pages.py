@@ -19,7 +19,7 @@ WITH_PACKAGES = frozenset(
     f"{name}.md"
     for name in ("adding-a-dataset", "adding-a-method", "adding-a-network", "step-rules")
 )
-"""Pages whose blocks are the files of a package in `tests`, which has tests of its own."""
+"""Pages whose blocks are the files of a package in `tests`, which has separate tests."""
 
 
 def python_of(page: Path) -> Document:

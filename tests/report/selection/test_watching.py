@@ -1,4 +1,4 @@
-"""Following results folders: when a report is written again, and what is said."""
+"""Following results folders: when a report is written again, and the messages."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def options_of(choices: Choices) -> Iterator[str]:
     if choices.tables:
         yield from ("--tables", ",".join(choices.tables))
     printed = choices.names.printed
-    style = [] if PROPER.items() <= printed.items() or "base" in printed else ["short"]
+    style = [] if PROPER.keys() <= printed.keys() else ["short"]
     own = [f"{label}={text}" for label, text in _others(printed).items()]
     if style or own:
         yield from ("--names", ",".join([*style, *own]))
