@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ttt_bench
 from ttt_bench.util import hashing
 from ttt_bench.util.hashing import (
     code_hash,
@@ -14,7 +15,7 @@ from ttt_bench.util.hashing import (
     harness_hash,
     hash_of,
     hash_of_entries,
-    hash_source,
+    package_hash,
 )
 
 
@@ -37,21 +38,27 @@ def test_private_modules_count_through_each_other(package: Path) -> None:
     assert code_hash(method) != before
 
 
-def test_the_harness_s_hash_covers_every_layer_without_the_methods(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read: list[str] = []
+def test_a_package_s_hash_covers_every_layer_without_the_subfolder(tmp_path: Path) -> None:
+    for name in ("errors.py", "adapt/session.py", "methods/tent.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("A = 1\n")
+    before = package_hash(tmp_path, without="methods")
+    (tmp_path / "methods" / "tent.py").write_text("A = 2\n")
+    assert package_hash(tmp_path, without="methods") == before
+    (tmp_path / "adapt" / "session.py").write_text("A = 2\n")
+    changed = package_hash(tmp_path, without="methods")
+    assert changed != before
+    (tmp_path / "adapt" / "session.py").rename(tmp_path / "session.py")
+    assert package_hash(tmp_path, without="methods") not in (before, changed)
 
-    def recording(source: str) -> str:
-        read.append(source)
-        return hash_source(source)
 
-    monkeypatch.setattr(hashing, "hash_source", recording)
+def test_the_harness_s_hash_reads_its_own_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    roots: list[tuple[Path, str]] = []
+    monkeypatch.setattr(
+        hashing, "package_hash", lambda root, without: roots.append((root, without))
+    )
     harness_hash.__wrapped__()
-    package = Path(hashing.__file__).parents[1]
-    for module in ("errors.py", "util/hashing.py", "adapt/session.py"):
-        assert (package / module).read_text(encoding="utf-8") in read
-    assert (package / "methods" / "tent.py").read_text(encoding="utf-8") not in read
+    assert roots == [(Path(ttt_bench.__file__).parent, "methods")]
 
 
 def test_the_hash_of_entries_is_that_of_their_dictionary() -> None:

@@ -100,15 +100,19 @@ def _module_name(owner: Any) -> str:
 @cache
 def harness_hash() -> str:
     """Return a hash of the code of `ttt_bench` without its methods."""
-    root = Path(__file__).parents[1]
+    return package_hash(Path(__file__).parents[1], without="methods")
+
+
+def package_hash(root: Path, without: str) -> str:
+    """Return a hash of the text of the Python files below a folder, without one subfolder.
+
+    Comments count: to parse a package as large as this one takes seconds in every process.
+    """
     sources = sorted(
-        path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != "methods"
+        path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != without
     )
     return hash_of(
-        [
-            (str(path.relative_to(root)), hash_source(path.read_text(encoding="utf-8")))
-            for path in sources
-        ]
+        [(path.relative_to(root).as_posix(), path.read_text("utf-8")) for path in sources]
     )
 
 
