@@ -127,7 +127,7 @@ def main() -> None:
     if code == INTERRUPTED:
         ignore_signals()
         with suppress(OSError):  # the terminal may be closed
-            stderr.print("interrupted; the same command resumes the run")
+            stderr.print("interrupted; the same command continues")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -17,6 +17,7 @@ from ttt_bench.cli.options import AS_RESULTS, Json, ReportFolder
 from ttt_bench.cli.output import say, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
+from ttt_bench.util.problems import raise_problems
 from ttt_bench.util.store.address import shown
 
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ def report(
 
     folders = list(dict.fromkeys(results or [Request().results]))
     target = out or usual_folder(folders)
+    given = {"methods": methods, "pairs": pairs, "rule": rule, "tables": tables, "names": names}
+    raise_problems(
+        f"--{option} is empty; name something, or omit the option"
+        for option, text in given.items()
+        if text is not None and not parts_of(text)
+    )
     choices = Choices(
         methods=parts_of(methods),
         pairs=parts_of(pairs),
@@ -111,7 +118,7 @@ def report(
 
 
 def _write(folders: Sequence[Path], out: Path, choices: Choices, *, as_json: bool) -> None:
-    """Write the report, and print its main tables or its numbers."""
+    """Write the report, and print its main tables and answers, or its numbers."""
     from ttt_bench.report.render import report as render
     from ttt_bench.report.render import report_rows
 
@@ -123,6 +130,8 @@ def _write(folders: Sequence[Path], out: Path, choices: Choices, *, as_json: boo
     own = rendered.tables if choices.tables else rendered.main
     for table in () if as_json else (*own, *rendered.further):
         stdout.print(table)
+    for text in () if as_json else rendered.answers:
+        stdout.print(text, markup=False)
     for problem in rendered.problems:
         say(f"left out: {problem}")
     say(f"report: {rendered.page}")
@@ -171,7 +180,9 @@ def find_page(folder: Path) -> Path:
     Raises:
         BenchError: there is no such page.
     """
-    places = [folder / PAGE, Path("reports") / folder.name / PAGE]
+    from ttt_bench.report.parts.commands import usual_folder
+
+    places = [folder / PAGE, usual_folder([folder]) / PAGE]
     for place in places:
         if place.is_file():
             return place.absolute()

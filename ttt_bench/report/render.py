@@ -80,6 +80,7 @@ class Rendered:
         main: for a console, the main table of every comparison.
         tables: for a console, the tables of every comparison, in the order of the page.
         further: for a console, the tables over comparisons and those of the studies.
+        answers: the answer of every comparison, with its title if there are several.
         summary: the numbers of comparisons and cells, in words, and what is shown of them.
         notes: notes on damaged cells, and on what differs between the folders.
         problems: a line per damaged measurement, which the report leaves out.
@@ -90,6 +91,7 @@ class Rendered:
     main: tuple[RenderableType, ...]
     tables: tuple[RenderableType, ...]
     further: tuple[RenderableType, ...]
+    answers: tuple[str, ...]
     summary: str
     notes: tuple[str, ...]
     problems: tuple[str, ...]
@@ -129,6 +131,7 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
         main=_for_console(sections, MAIN),
         tables=_for_console(sections),
         further=_for_console(further),
+        answers=_answers(sections),
         summary=summary(sections, selection.note),
         notes=stock.notes,
         problems=stock.problems,
@@ -191,6 +194,13 @@ def _for_console(
         for part in parts
         if part.table is not None and (not names or part.name in names)
     )
+
+
+def _answers(sections: Sequence[ReportSection]) -> tuple[str, ...]:
+    texts = {(one.title, one.subtitle): " ".join(one.summary) for one in sections if one.summary}
+    if len(texts) == 1:
+        return tuple(texts.values())
+    return tuple(f"{', '.join(title)}: {text}" for title, text in texts.items())
 
 
 def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:

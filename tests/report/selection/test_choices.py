@@ -98,6 +98,11 @@ def test_names_are_a_style_or_texts_of_rows(given: str, printed: dict[str, str] 
     assert {label: names.of(label) for label in printed} == printed
 
 
+def test_names_that_cannot_be_shown_are_refused(stock: Stock) -> None:
+    with pytest.raises(BenchError, match=r"^--names: 'Ou\\x01rs' has characters that cannot be"):
+        chosen(stock, names=names_of({"tent": "Ou\x01rs", "tipi": "TIPI Ä"}))
+
+
 def test_entries_are_joined_by_commas_outside_of_brackets() -> None:
     assert parts_of("a, b (c, d),, e [f,g]") == ("a", "b (c, d)", "e [f,g]")
     assert parts_of(None) == ()

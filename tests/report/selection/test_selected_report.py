@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +91,25 @@ def test_nothing_is_written_if_a_name_is_unknown(
     message = refused("report", *arguments, "--rule", "loss")
     assert "no row of rooms → rooms-mix" in message
     assert not any(out.iterdir())
+
+
+def test_options_without_a_value_are_refused(folders: tuple[Path, Path]) -> None:
+    message = refused("report", "--results", folders[0], "--methods", "", "--tables", ",")
+    assert [line.split(";")[0] for line in message.splitlines()] == [
+        "error: --methods is empty",
+        "--tables is empty",
+    ]
+
+
+def test_the_console_ends_with_the_page_s_answer(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = call("report", "--results", folders[0], "--out", tmp_path, "--tables", "main")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    (answer,) = re.findall(r'<div class="answer">(.*?)</div>', page, flags=re.DOTALL)
+    text = html.unescape(" ".join(re.sub("<[^>]+>", " ", answer).split()))
+    assert text
+    assert " ".join(done.stdout.split()).endswith(text)
 
 
 def test_watching_says_a_line_per_update_and_ends_with_code_130(

@@ -141,6 +141,7 @@ def select(choices: Choices, stock: Stock, tables: Sequence[str]) -> Selection:
             *_unknown("table", choices.tables, tables),
             *_unnamed(choices.names, stock),
             *_same_names(choices.names, stock.methods),
+            *_unprintable(choices.names),
         ]
     )
     rows = tuple(_rows_note(choices, methods, stock))
@@ -229,6 +230,15 @@ def _same_names(names: MethodNames, methods: Sequence[str]) -> list[str]:
     repeated = sorted({name for name in printed if printed.count(name) > 1})
     return [
         f"--names: {name!r} is the name of several methods; choose another" for name in repeated
+    ]
+
+
+def _unprintable(names: MethodNames) -> list[str]:
+    """Return the problems with names that pages and figures cannot show, such as a line break."""
+    return [
+        f"--names: {text!r} has characters that cannot be printed"
+        for text in names.printed.values()
+        if not text.isprintable()
     ]
 
 
