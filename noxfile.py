@@ -54,7 +54,7 @@ def newest(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that the suite leaves out: every method on more backbones."""
+    """Run the tests that the suite leaves out: more methods, pairs, protocols and backbones."""
     session.install(*SUITE)
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from support.short_form import short_form
 from support.toy import CARD, Drifting, Joint, Toy
 from torch import Tensor, nn
 
@@ -39,7 +40,11 @@ NARROW = {"tttpp": {"head_hidden": 32}}
 """Method -> options with which its check is fast."""
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+SHORT = ("base", "norm", "tent", "ttt", "s4t", "cotta")
+"""One method of each kind: what it trains on the source, what moves, and what it keeps."""
+
+
+@pytest.mark.parametrize("name", short_form(METHODS.names(), SHORT))
 def test_every_method_conforms(name: str) -> None:
     assert_conforms(METHODS.load(name), NARROW.get(name))
 

@@ -48,8 +48,8 @@ SHORT = {
     "disks": 1,
     "clocks": 1,
     "memory": 1,
-    "corruptions": 2,
-    "options": 3,
+    "corruptions": 1,
+    "options": 1,
     "weights": 1,
 }
 """The same for the short form."""

@@ -12,6 +12,7 @@ import pytest
 from support.command import Done, call
 from support.files import data_roots, nyud_files, pascal_files
 from support.files.scenes import scene
+from support.short_form import short_form
 
 import ttt_bench
 from ttt_bench.results import store
@@ -123,7 +124,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_roots.published(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module", params=PAIRS)
+SHORT = ("taskonomy:nyud", "pascal:taskonomy")
+"""Pairs that the suite runs; together they read every data set."""
+
+
+@pytest.fixture(scope="module", params=short_form(PAIRS, SHORT))
 def ran(
     request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Ran:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from support.runs import plan, run
+from support.short_form import short_form
 from support.toy import Toy
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -100,7 +101,7 @@ class Rescues(Toy):
         return super().build(*args)
 
 
-@pytest.mark.parametrize("protocol", ["online", "single-batch"])
+@pytest.mark.parametrize("protocol", short_form(("online", "single-batch"), ("online",)))
 def test_methods_that_change_the_process_fail_by_name_and_base_stays_base(
     tmp_path: Path, swept: Path, protocol: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.runs import interrupt, plan, run, stored_tables
+from support.short_form import short_form
 
 from ttt_bench.protocols import PROTOCOLS
 from ttt_bench.registry import METHODS
@@ -41,8 +42,7 @@ def folders(results: Path, protocol: str) -> dict[tuple[str, bool], Path]:
     ("protocol", "methods"),
     [
         ("online", ("tent", "clust3", "s4t")),
-        ("episodic", ("tipi", "s4t")),
-        ("single-batch", ("norm", "tttpp", "actmad")),
+        ("episodic", ("norm", "tipi")),
         *(pytest.param(name, METHODS.names(), marks=pytest.mark.slow) for name in PROTOCOLS),
     ],
 )
@@ -70,7 +70,7 @@ def test_cells_with_and_without_it_may_be_compared(tmp_path: Path) -> None:
     assert set(only.cells["method"]) == {"base", "norm"}
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", short_form(PROTOCOLS, ("online",)))
 def test_a_killed_run_resumes_to_the_same_signals(
     results: Path, tmp_path: Path, protocol: str
 ) -> None:

@@ -94,6 +94,7 @@ class _Killing(Silent):
         self.notices.append(message)
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_the_death_of_a_node_with_equal_bytes(
     nodes: _Nodes, swept: Path, tmp_path: Path
 ) -> None:

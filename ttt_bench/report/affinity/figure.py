@@ -31,7 +31,7 @@ def gap_figure(values: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Figur
     """
     labels = list(values["label"].unique())
     with look():
-        shown = Figure(figsize=(WIDTH, 0.95 + LINE * len(labels)), layout="constrained")
+        shown = Figure(figsize=(WIDTH, 0.95 + LINE * len(labels)))
         FigureCanvasAgg(shown)
         ax = shown.subplots()
         for point, shift in ((BEFORE, -SHIFT), (AFTER, SHIFT)):

@@ -14,6 +14,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ttt_bench.report.figures.inline import GRID, INK, PAPER, inline
 from ttt_bench.report.formats.sections import Drawn
@@ -85,7 +86,7 @@ def panels(number: int, height: float, extra: float = 0.0) -> tuple[Figure, list
 
 def blank(height: float) -> Figure:
     """Return an empty figure as wide as one column of print; `height` is in inches."""
-    shown = Figure(figsize=(WIDTH, height), layout="constrained")
+    shown = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(shown)
     return shown
 
@@ -97,9 +98,11 @@ def add_title(shown: Figure, *lines: str) -> None:
 
 
 def laid_out(shown: Figure) -> Figure:
-    """Return the figure with its layout computed; without that, every file computes it again."""
-    shown.draw_without_rendering()
-    shown.set_layout_engine("none")
+    """Return the figure with its layout computed.
+
+    A figure that keeps its layout engine is drawn a second time for every file.
+    """
+    ConstrainedLayoutEngine().execute(shown)
     return shown
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from ttt_bench.report.figures.drawing import laid_out
 from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.stats.rate_maps import RateMap
 from ttt_bench.stats.step_rules import DELTA
@@ -44,7 +45,7 @@ def figure(one: RateMap, subtitle: str) -> Figure:
         lines = math.ceil(len(names) / _COLUMNS)
         width = max(3.4, CELL[0] * len(one.rates) + 1.4)
         height = CELL[1] * len(one.steps) + 0.85
-        shown = Figure(figsize=(width * _COLUMNS, height * lines + 0.9), layout="constrained")
+        shown = Figure(figsize=(width * _COLUMNS, height * lines + 0.9))
         FigureCanvasAgg(shown)
         axes = list(shown.subplots(lines, _COLUMNS, squeeze=False).flat)
         for ax, name in zip(axes, names, strict=False):
@@ -58,8 +59,7 @@ def figure(one: RateMap, subtitle: str) -> Figure:
             ha="left",
             fontsize=9,
         )
-        shown.draw_without_rendering()
-    return shown
+        return laid_out(shown)
 
 
 def _draw(ax: Axes, one: RateMap, name: str) -> None:
@@ -72,7 +72,9 @@ def _draw(ax: Axes, one: RateMap, name: str) -> None:
     _mark(ax, one, name)
     _label(ax, one, name)
     scale = ScalarMappable(norm=norm, cmap=_COLOURS)
-    bar = ax.figure.colorbar(scale, ax=ax, extend="min", fraction=0.05, pad=0.02)
+    bar = ax.figure.colorbar(
+        scale, ax=ax, extend="min", fraction=0.05, pad=0.02, use_gridspec=False
+    )
     bar.outline.set_visible(False)
 
 

@@ -120,7 +120,7 @@ def losses_figure(found: StudyResults, frame: pd.DataFrame) -> Figure:
         "last": {"color": "#b34700", "marker": "s", "linestyle": "--", "markerfacecolor": "none"},
     }
     with look():
-        shown = Figure(figsize=SIZE, layout="constrained")
+        shown = Figure(figsize=SIZE)
         FigureCanvasAgg(shown)
         ax = shown.subplots()
         for point, words in POINTS.items():
