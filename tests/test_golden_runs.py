@@ -29,7 +29,14 @@ def test_options_that_the_recorded_run_left_out_have_the_same_defaults(path: Pat
     assert {name: value for name, value in options.items() if name in recorded} == recorded
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # images as large as KITTI's take 15 seconds
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if "kitti" in path.stem else ())
+        for path in RUNS
+    ],
+)
 def test_the_plugin_repeats_the_recorded_run(path: Path) -> None:
     differences = check(path)
     assert differences.problems == []

@@ -132,7 +132,7 @@ def test_a_file_that_lacks_a_sign_and_a_notebooks_backend_do_not_stop_a_command(
     done = subprocess.run(
         [
             *(sys.executable, "-m", "ttt_bench.cli.main", "report"),
-            *("--results", str(results), "--out", str(tmp_path / "out")),
+            *("--results", str(results), "--out", str(tmp_path / "out"), "--tables", "main"),
         ],
         env=environment,
         capture_output=True,

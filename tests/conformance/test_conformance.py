@@ -40,7 +40,7 @@ NARROW = {"tttpp": {"head_hidden": 32}}
 """Method -> options with which its check is fast."""
 
 
-SHORT = ("base", "norm", "tent", "ttt", "s4t", "cotta")
+SHORT = ("base", "norm", "tent", "s4t", "cotta")
 """One method of each kind: what it trains on the source, what moves, and what it keeps."""
 
 

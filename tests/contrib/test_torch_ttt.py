@@ -94,6 +94,7 @@ def test_its_step_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "deviations"),
     # ActMAD's engine keeps the source's mean at every position, so it takes images of one size

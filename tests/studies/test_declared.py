@@ -22,12 +22,10 @@ from ttt_bench.studies.declared import wanted_arms
 from ttt_bench.sweep.resolve import resolve
 
 SMALL = (
-    *("--preset", "smoke", "--device", "cpu", "--methods", "base,norm,tent"),
+    *("--preset", "smoke", "--device", "cpu", "--methods", "base,tent"),
     *("--set", "data.rendered_target=2", "--set", "training.iterations=1"),
 )
-OF_CELLS = (
-    *("main", "components", "masking", "mask-ratio", "single-task", "noise", "tbs-loss", "sync"),
-)
+OF_CELLS = ("main", "components", "mask-ratio", "noise", "tbs-loss", "sync")
 OWN = """
 title = "Hidden tokens"
 methods = ["s4t"]

@@ -73,6 +73,7 @@ def test_a_custom_label_space_from_a_config_file(root: Path, tmp_path: Path) -> 
         assert counts.tolist() == [np.isin(labels, (5, 6)).sum(), (labels == 4).sum()]
 
 
+@pytest.mark.slow
 def test_the_command_line_chooses_among_a_config_files_spaces(root: Path, tmp_path: Path) -> None:
     path = config(tmp_path, OWN)
     for name, classes in ((None, 7), ("seats", 2), ("taskonomy_nyud_7", 7)):
@@ -98,6 +99,7 @@ def test_a_space_that_ships_and_needs_further_files(root: Path, tmp_path: Path) 
     assert list(dict.fromkeys(rows[rows.metric == "iou"]["class"])) == names
 
 
+@pytest.mark.slow
 def test_pairs_of_other_domains_take_the_space_that_they_share(root: Path, tmp_path: Path) -> None:
     run(root, tmp_path / "results", "nyud:pascal")
     rows = ttt_bench.read_results(tmp_path / "results")

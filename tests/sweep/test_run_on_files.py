@@ -136,6 +136,7 @@ def test_a_source_model_that_train_made_is_guarded_too(root: Path, results: Path
     assert "were trained on data with the fingerprint" in refused("run", *arguments(root, results))
 
 
+@pytest.mark.slow
 def test_other_sizes_variants_and_pairs_of_the_same_files_are_no_change(
     root: Path, results: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import save_file
 from support.notices import Notices
 from support.runs import LINE, interrupt, plan, primary, run
+from support.short_form import short_form
 from support.stopping import Stopping
 from support.toy import Drifting, Exploding, Toy
 
@@ -174,7 +175,7 @@ def test_two_runs_write_equal_rows_and_statistics(swept: Path, tmp_path: Path) -
         assert (folder / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", short_form(PROTOCOLS, ("online",)))
 def test_a_killed_run_resumes_to_the_same_values(
     swept: Path, tmp_path: Path, protocol: str
 ) -> None:

@@ -42,7 +42,6 @@ def folders(results: Path, protocol: str) -> dict[tuple[str, bool], Path]:
     ("protocol", "methods"),
     [
         ("online", ("tent", "clust3", "s4t")),
-        ("episodic", ("norm", "tipi")),
         *(pytest.param(name, METHODS.names(), marks=pytest.mark.slow) for name in PROTOCOLS),
     ],
 )

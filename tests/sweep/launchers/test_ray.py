@@ -111,6 +111,7 @@ def test_a_sweep_survives_the_death_of_a_node_with_equal_bytes(
         assert (tmp_path / name).read_bytes() == (swept / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_workers_start_again_and_errors_are_returned(nodes: _Nodes, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
@@ -127,6 +128,7 @@ def test_killed_workers_start_again_and_errors_are_returned(nodes: _Nodes, tmp_p
     assert notice.startswith("worker 0 was lost and is started again: killed by signal 9 on ")
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_workers_which_save(nodes: _Nodes, tmp_path: Path) -> None:
     code = saving_worker(tmp_path)
 
@@ -140,6 +142,7 @@ def test_an_interrupt_stops_the_workers_which_save(nodes: _Nodes, tmp_path: Path
     assert len([*tmp_path.glob("saved*")]) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_that_nodes_do_not_share_is_named(nodes: _Nodes, tmp_path: Path) -> None:
     (problem,) = _launch(nodes, _programs(tmp_path / "missing", "", 1), _Watch())
     assert "cannot be started on its node" in problem
