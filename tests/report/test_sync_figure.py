@@ -78,6 +78,14 @@ def test_no_panel_without_a_task_that_moves(tmp_path: Path) -> None:
     assert figure(evidence.comparison, evidence.observed) is None
 
 
+def test_one_task_that_moves_has_no_distance_to_another(tmp_path: Path) -> None:
+    add_cell(tmp_path, "tent", constant(BASE) | {"depth": [0.8, 0.7, 0.75, 0.8]})
+    evidence = Evidence(compared(tmp_path)[0])
+    shown = figure(evidence.comparison, evidence.observed)
+    assert shown is not None
+    assert [ax.get_title(loc="left") for ax in shown.axes if ax.axison] == ["TENT"]
+
+
 def test_texts_do_not_overlap_in_one_column_of_print(tmp_path: Path) -> None:
     evidence = _evidence(tmp_path)
     shown = figure(evidence.comparison, evidence.observed)

@@ -128,9 +128,9 @@ def _mark(ax: Axes, point: tuple[float, float], style: Style, gid: str, **more: 
 
 
 def _spread(ax: Axes) -> float | None:
-    """Return the number of steps from the first to the last peak in a panel; None without any."""
+    """Return the number of steps from the first to the last peak in a panel; None of one peak."""
     at = [np.asarray(line.get_xdata())[0] for line in ax.lines if line.get_gid() == "peak"]
-    return float(max(at) - min(at)) if at else None
+    return float(max(at) - min(at)) if len(at) > 1 else None
 
 
 def _heading(name: str, spread: float | None) -> str:
