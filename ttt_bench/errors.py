@@ -57,7 +57,8 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> BenchError:
     "unknown method 'tnet'; did you mean tent? (available: base, tent)"
     """
     names = sorted(set(available))
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    lower = {one.casefold(): one for one in names}
+    near = [lower[one] for one in get_close_matches(name.casefold(), lower, n=3, cutoff=0.5)]
     hint = f"; did you mean {', '.join(near)}?" if near else ";"
     listed = (
         f" (available: {', '.join(names)})" if near else f" available: {', '.join(names) or 'none'}"

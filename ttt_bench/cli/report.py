@@ -123,15 +123,15 @@ def _write(folders: Sequence[Path], out: Path, choices: Choices, *, as_json: boo
     from ttt_bench.report.render import report_rows
 
     rendered = render(folders, out, choices)
+    for note in rendered.notes:
+        say(f"note: {note}")
     if as_json:
-        for note in rendered.notes:
-            say(f"note: {note}")
         print(json.dumps(report_rows(folders, choices), indent=1))
     own = rendered.tables if choices.tables else rendered.main
     for table in () if as_json else (*own, *rendered.further):
         stdout.print(table)
     for text in () if as_json else rendered.answers:
-        stdout.print(text, markup=False)
+        stdout.print(f"\n{text}", markup=False)
     for problem in rendered.problems:
         say(f"left out: {problem}")
     say(f"report: {rendered.page}")
@@ -168,7 +168,8 @@ def show_report(
 
     Without a display, only the path is printed.
     """
-    page = find_page(folder or Request().results)
+    folder = folder or Request().results
+    page = find_page(folder.parent if folder.name == PAGE else folder)
     print(page)
     if not (has_display() and webbrowser.open(page.as_uri())):
         say(f"no browser was opened; open this file in one: {page.as_uri()}")

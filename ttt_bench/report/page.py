@@ -21,7 +21,14 @@ MOST_COLUMNS = 7
 """Columns of the widest table that has an upright page of paper."""
 
 
-def html(sections: Sequence[ReportSection], results: str, *, command: str, shown: str = "") -> str:
+def html(
+    sections: Sequence[ReportSection],
+    results: str,
+    *,
+    command: str,
+    shown: str = "",
+    notes: Sequence[str] = (),
+) -> str:
     """Return the page.
 
     Args:
@@ -29,6 +36,7 @@ def html(sections: Sequence[ReportSection], results: str, *, command: str, shown
         results: the results folder, as the footer names it.
         command: the command that writes the report.
         shown: what of the results is shown, in words; empty: everything.
+        notes: notes on damaged cells, and on what differs between the folders.
     """
     environment = html_environment().overlay()
     environment.filters = environment.filters | {"is_wide": is_wide, "split_notes": split_notes}
@@ -36,6 +44,7 @@ def html(sections: Sequence[ReportSection], results: str, *, command: str, shown
     page = template.render(
         title=TITLE,
         summary=summary(sections, shown),
+        notes=notes,
         sections=sections,
         results=results,
         command=command,

@@ -115,6 +115,7 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
     folders = (results,) if isinstance(results, Path) else tuple(results)
     stock = read_stock(folders)
     selection = select(choices, stock, TABLES)
+    _require_apart(out, folders)
     require_writable(out, HINT)
     sections, numbers = _comparisons(stock, selection)
     further = list(_further(stock, selection, numbers))
@@ -123,7 +124,9 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
         paths += write_files(out / one.slug, one.files())
     where = ", ".join(map(shown, folders))
     command = report_command(folders, out, choices)
-    text = html([*sections, *further], where, command=command, shown=selection.note)
+    text = html(
+        [*sections, *further], where, command=command, shown=selection.note, notes=stock.notes
+    )
     page = _write(out / "index.html", text.encode())
     return Rendered(
         page=page,
@@ -194,6 +197,13 @@ def _for_console(
         for part in parts
         if part.table is not None and (not names or part.name in names)
     )
+
+
+def _require_apart(out: Path, folders: Sequence[Path]) -> None:
+    """Raise a BenchError if a report would be among the cells of a results folder."""
+    for folder in folders:
+        if out.absolute() in (folder.absolute(), (folder / "cells").absolute()):
+            raise BenchError(f"--out {shown(out)} is the results folder; {HINT}")
 
 
 def _answers(sections: Sequence[ReportSection]) -> tuple[str, ...]:

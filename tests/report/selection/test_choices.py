@@ -68,6 +68,8 @@ def test_all_unknown_names_are_refused_at_once(stock: Stock) -> None:
     ]
     assert "did you mean tent? (available: base, norm, s4t, tent, tipi)" in lines[0]
     assert "did you mean rooms:rooms-mix" in lines[1]
+    with pytest.raises(BenchError, match="unknown method 'TENT'; did you mean tent"):
+        chosen(stock, methods=("TENT",))
 
 
 def test_the_notes_tell_what_is_left_out(stock: Stock) -> None:
@@ -96,6 +98,25 @@ def test_names_are_a_style_or_texts_of_rows(given: str, printed: dict[str, str] 
         return
     names = names_of(given)
     assert {label: names.of(label) for label in printed} == printed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tent=tipi", "'tipi' is already the name of tipi"),
+        ("tent=Norm", "'Norm' is already the name of norm"),
+        ("tent=Ours,tipi=Ours", "'Ours' is already the name of tipi"),
+        ("tent=TENT (frozen)", r"'TENT \(frozen\)' looks like a frozen control"),
+    ],
+)
+def test_names_of_other_rows_are_refused(stock: Stock, given: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        chosen(stock, names=names_of(given))
+
+
+def test_a_row_has_one_name() -> None:
+    with pytest.raises(BenchError, match="tent is named twice"):
+        names_of("tent=A,tent=B")
 
 
 def test_names_that_cannot_be_shown_are_refused(stock: Stock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def test_nothing_is_written_if_a_name_is_unknown(
     message = refused("report", *arguments, "--rule", "loss")
     assert "no row of rooms → rooms-mix" in message
     assert not any(out.iterdir())
+
+
+def test_a_report_is_not_written_among_cells(folders: tuple[Path, Path]) -> None:
+    for out in (folders[0], folders[0] / "cells"):
+        assert "is the results folder" in refused("report", "--results", folders[0], "--out", out)
+        assert not (out / "index.html").exists()
+
+
+def test_a_damaged_cell_is_named_on_the_console_and_at_the_top_of_the_page(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(folders[0], results)
+    rows = next(iter(sorted(results.glob("cells/*/*/rows.parquet"))))
+    rows.write_bytes(b"damaged")
+    done = call("report", "--results", results, "--out", tmp_path / "out", "--tables", "main")
+    assert done.returncode == 0, done.stderr
+    (note,) = (line for line in done.stderr.splitlines() if rows.parent.name in line)
+    header = (tmp_path / "out" / "index.html").read_text(encoding="utf-8").partition("</header>")[0]
+    assert note in html.unescape(header)
 
 
 def test_options_without_a_value_are_refused(folders: tuple[Path, Path]) -> None:

@@ -140,7 +140,7 @@ def select(choices: Choices, stock: Stock, tables: Sequence[str]) -> Selection:
             *rule_problems,
             *_unknown("table", choices.tables, tables),
             *_unnamed(choices.names, stock),
-            *_same_names(choices.names, stock.methods),
+            *_same_names(choices.names, stock),
             *_unprintable(choices.names),
         ]
     )
@@ -176,16 +176,20 @@ def names_of(given: str | Mapping[str, str]) -> MethodNames:
     if not isinstance(given, str):
         return MethodNames({**PROPER, **given})
     printed = dict(PROPER)
+    own: list[str] = []
     for entry in parts_of(given):
         label, equals, text = (word.strip() for word in entry.rpartition("="))
         if entry in STYLES:
             printed = dict(STYLES[entry].printed) | _others(printed)
+        elif label in own:
+            raise BenchError(f"--names: {label} is named twice")
         elif equals and label and text:
+            own.append(label)
             printed[label] = text
         else:
             raise BenchError(
                 f"--names: {entry!r} is neither {' nor '.join(STYLES)} nor LABEL=TEXT, "
-                "such as tent=Tent"
+                "such as tent=Tent; commas separate names"
             )
     return MethodNames(printed)
 
@@ -224,13 +228,17 @@ def _unnamed(names: MethodNames, stock: Stock) -> list[str]:
     return _unknown("row", others, sorted({*stock.methods, *stock.labels})) if others else []
 
 
-def _same_names(names: MethodNames, methods: Sequence[str]) -> list[str]:
-    """Return the problems with a name that several methods have."""
-    printed = [names.of(method) for method in methods]
-    repeated = sorted({name for name in printed if printed.count(name) > 1})
-    return [
-        f"--names: {name!r} is the name of several methods; choose another" for name in repeated
-    ]
+def _same_names(names: MethodNames, stock: Stock) -> Iterator[str]:
+    """Yield the problems with names that other rows have, or that look like those of controls."""
+    holders: dict[str, set[str]] = {}
+    for label in (*stock.labels, *stock.methods):
+        for name in (label, names.of(label)):
+            holders.setdefault(name, set()).add(label)
+    for label, text in _others(names.printed).items():
+        if others := sorted(holders.get(text, set()) - {label}):
+            yield f"--names: {text!r} is already the name of {others[0]}; choose another"
+        elif "(frozen" in text and "(frozen" not in label:
+            yield f"--names: {text!r} looks like a frozen control; choose another"
 
 
 def _unprintable(names: MethodNames) -> list[str]:

@@ -70,10 +70,13 @@ function matches(row, words) {
 function filterControl(table, rows) {
   const count = element("output");
   const input = element("input", { type: "search", placeholder: "name, name" });
+  table.addEventListener("rowschange", () => {
+    const shown = rows.filter((row) => getComputedStyle(row).display !== "none").length;
+    count.textContent = shown < rows.length ? `${shown} of ${rows.length} rows` : "";
+  });
   input.addEventListener("input", () => {
     for (const row of rows) row.classList.toggle("filtered", !matches(row, input.value));
-    const shown = rows.filter((row) => !row.classList.contains("filtered")).length;
-    count.textContent = shown < rows.length ? `${shown} of ${rows.length} rows` : "";
+    table.dispatchEvent(new Event("rowschange"));
   });
   const name = table.tHead.rows[table.tHead.rows.length - 1].cells[0].dataset.column;
   return [element("label", {}, `Filter by ${name}`, input), count];
@@ -84,6 +87,7 @@ function hidingControl(table, words, name) {
   box.addEventListener("change", () => {
     table.classList.toggle(name, !box.checked);
     fitGroups(table);
+    table.dispatchEvent(new Event("rowschange"));
   });
   return element("label", {}, box, words);
 }
