@@ -37,7 +37,6 @@ from ttt_bench.util import tensor_file
 from ttt_bench.util.progress import Silent
 
 TABLES = ("rows", "statistics", "totals", "signals", "losses")
-
 METRICS = [f"{one.task}.{one.name}" for one in all_metrics() if one.task in PAPER_TASKS]
 
 
