@@ -55,7 +55,8 @@ def place_of(path: str) -> str:
     folder, _, name = path.partition("/")
     if folder == "docs" and "." in name:
         return name
-    return f"{FILES}/{path}.md"
+    # a page of HTML is itself on the site
+    return f"{FILES}/{path}" if path.endswith(".html") else f"{FILES}/{path}.md"
 
 
 def origin_of(page: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from site_pages.links import FILE_OF, FILES, linked_files, place_of
 
 ROOT = Path(__file__).resolve().parents[2]
+REPORT = "reports/example"
+"""The committed report, which is on the site as it is."""
 _LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".json": "json"}
 
 
@@ -27,7 +29,12 @@ def pages(root: Path, generated: Mapping[str, str]) -> dict[str, str]:
         for page, text in {**named, **written, **generated}.items()
         for path in linked_files(text, page)
     }
-    shown = {place: path for path in linked if (place := place_of(path)).startswith(f"{FILES}/")}
+    places = {place_of(path): path for path in linked}
+    shown = {
+        place: path
+        for place, path in places.items()
+        if place.startswith(f"{FILES}/") and place.endswith(".md")
+    }
     files = {place: _shown(root, path) for place, path in shown.items() if (root / path).exists()}
     return {**named, **files}
 

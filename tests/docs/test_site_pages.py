@@ -23,6 +23,8 @@ def test_links_lead_to_the_pages_of_files() -> None:
         "[a](data.md#x) [`b`](reference/results.md) [c](repository/LICENSE.md) "
         "[d](https://e.org) [f](#g) `](h)`"
     )
+    report = rewritten("[a](reports/example/index.html)", "index.md")
+    assert report == "[a](repository/reports/example/index.html)"
     back = "[a](../docs/scale.md) [b](README.md)"
     assert rewritten(back, "reference/results.md") == "[a](../scale.md) [b](results.md)"
     assert rewritten("```\n[a](b.md)\n```", "x.md") == "```\n[a](b.md)\n```"
