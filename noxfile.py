@@ -19,6 +19,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 SUITE = ("pip", "-e", ".[dev]")
 """What the test suite needs; some tests install packages with pip, which uv leaves out."""
+PYTEST = ("python", "-m", "pytest")
+PARALLEL = (*PYTEST, "-n", "2", "--dist", "loadfile")
 
 
 def _require(session: nox.Session, *programs: str) -> None:
@@ -34,7 +36,7 @@ def _require(session: nox.Session, *programs: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite."""
     session.install(*SUITE)
-    session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
+    session.run(*PARALLEL, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
@@ -42,21 +44,21 @@ def lowest(session: nox.Session) -> None:
     """Run the test suite with the lowest version of every direct dependency; needs `uv`."""
     session.install("pip")  # not its lowest version
     session.install("--resolution", "lowest-direct", "-e", ".[dev]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def newest(session: nox.Session) -> None:
     """Run the test suite with the newest version of every dependency; needs `uv`."""
     session.install("--upgrade", *SUITE)
-    session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
+    session.run(*PARALLEL, *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that the suite leaves out: more methods, pairs, protocols and backbones."""
     session.install(*SUITE)
-    session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+    session.run(*PYTEST, "-m", "slow", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -146,7 +148,7 @@ def docs(session: nox.Session) -> None:
 def docs_code(session: nox.Session) -> None:
     """Run the code blocks of the pages that train source models; the suite runs the others."""
     session.install(*SUITE)
-    session.run("python", "-m", "pytest", "-m", "slow", "tests/docs", *session.posargs)
+    session.run(*PYTEST, "-m", "slow", "tests/docs", *session.posargs)
 
 
 @nox.session

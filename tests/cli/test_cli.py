@@ -342,7 +342,7 @@ def test_a_run_that_is_stopped_three_times_resumes_and_ends_the_same(
             patch.setattr("ttt_bench.cli.run.Display", lambda display=display: display)
             done = call(*command)
         assert done.returncode == 130, done.stderr
-        assert "the same command continues" in done.stderr
+        assert "run the same command again" in done.stderr
         assert "Traceback" not in done.stderr
     kill_at_next_file(folder, command)
     assert call(*command).returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.command import call, refused
+from support.short_form import short_form
 
 from ttt_bench import open_results
 from ttt_bench.analysis.studies import study_results, without_study_cells
@@ -25,7 +26,9 @@ SMALL = (
     *("--preset", "smoke", "--device", "cpu", "--methods", "base,tent"),
     *("--set", "data.rendered_target=2", "--set", "training.iterations=1"),
 )
-OF_CELLS = ("main", "components", "mask-ratio", "noise", "tbs-loss", "sync")
+SHORT = ("main", "components", "mask-ratio", "noise", "tbs-loss", "sync")
+OF_CELLS = {"short": SHORT, "whole": (*SHORT, "masking", "single-task")}
+"""Studies that consist of cells."""
 OWN = """
 title = "Hidden tokens"
 methods = ["s4t"]
@@ -49,15 +52,23 @@ def ends(name: str) -> Study:
     return study.model_copy(update={"axis": study.axis.model_copy(update={"values": values})})
 
 
+@pytest.fixture(scope="module", params=short_form(OF_CELLS, ("short",)))
+def studies(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the names of the studies that are run."""
+    return OF_CELLS[request.param]
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, room_cache: Path) -> Path:
-    """Run every study that consists of cells, and write the report."""
-    shortened = {name: ends(name) for name in OF_CELLS}
+def folder(
+    studies: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory, room_cache: Path
+) -> Path:
+    """Run studies that consist of cells, and write the report."""
+    shortened = {name: ends(name) for name in studies}
     path = tmp_path_factory.mktemp("studies")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TTT_BENCH_CACHE", str(room_cache))
         patch.setattr(declared_studies, "declared", shortened.__getitem__)
-        done = call("study", *OF_CELLS, *SMALL, "--results", path / "results")
+        done = call("study", *studies, *SMALL, "--results", path / "results")
         assert done.returncode == 0, done.stderr
     reported = call("report", "--results", path / "results", "--out", path / "report")
     assert reported.returncode == 0, reported.stderr
@@ -72,10 +83,12 @@ def files(folder: Path) -> dict[str, StudyFile]:
     return {file.study.name: file for file in found}
 
 
-def test_every_cell_of_every_arm_is_stored_once(folder: Path, files: dict[str, StudyFile]) -> None:
+def test_every_cell_of_every_arm_is_stored_once(
+    studies: tuple[str, ...], folder: Path, files: dict[str, StudyFile]
+) -> None:
     stored = [manifest["config"] for _, manifest in store.cells(folder / "results")]
     assert len(stored) == len(set(stored))
-    assert set(files) == set(OF_CELLS)
+    assert set(files) == set(studies)
     assert {cell for file in files.values() for cell in file.cells} == set(stored)
 
 

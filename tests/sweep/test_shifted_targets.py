@@ -118,7 +118,9 @@ def jpeg(image: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1) / 255
 
 
-@pytest.mark.parametrize(("shift", "quality"), [("jpeg@s3", 15)])
+@pytest.mark.parametrize(
+    ("shift", "quality"), [("jpeg@s3", 15), pytest.param("jpeg@30", 30, marks=pytest.mark.slow)]
+)
 def test_jpeg_is_pillows_at_that_quality(
     tmp_path: Path, watched: Callable[..., Seen], shift: str, quality: int
 ) -> None:

@@ -127,7 +127,7 @@ def main() -> None:
     if code == INTERRUPTED:
         ignore_signals()
         with suppress(OSError):  # the terminal may be closed
-            stderr.print("interrupted; the same command continues")
+            stderr.print("interrupted; run the same command again to finish")
     sys.exit(code if isinstance(code, int) else 0)
 
 

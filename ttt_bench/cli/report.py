@@ -17,15 +17,13 @@ from ttt_bench.cli.options import AS_RESULTS, Json, ReportFolder
 from ttt_bench.cli.output import say, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
+from ttt_bench.report.selection.place import PAGE, usual_folder
 from ttt_bench.util.problems import raise_problems
 from ttt_bench.util.store.address import shown
 
 if TYPE_CHECKING:
     from ttt_bench.report.render import Rendered
     from ttt_bench.report.selection.choices import Choices
-
-PAGE = "index.html"
-"""The page of a report."""
 
 
 def report(
@@ -91,7 +89,6 @@ def report(
 
     Without options everything is shown. A report that leaves something out says so.
     """
-    from ttt_bench.report.parts.commands import usual_folder
     from ttt_bench.report.selection.choices import Choices, names_of, parts_of
 
     folders = list(dict.fromkeys(results or [Request().results]))
@@ -181,8 +178,6 @@ def find_page(folder: Path) -> Path:
     Raises:
         BenchError: there is no such page.
     """
-    from ttt_bench.report.parts.commands import usual_folder
-
     places = [folder / PAGE, usual_folder([folder]) / PAGE]
     for place in places:
         if place.is_file():

@@ -54,6 +54,7 @@ from ttt_bench.report.parts.commands import report_command
 from ttt_bench.report.parts.comparison import PARTS, Content, comparison_section, scores
 from ttt_bench.report.records import records
 from ttt_bench.report.selection.choices import FURTHER, Choices, Selection, select
+from ttt_bench.report.selection.place import PAGE
 from ttt_bench.report.selection.rows import ShownRows
 from ttt_bench.report.selection.stock import Stock, read_stock
 from ttt_bench.report.studies.sections import study_sections
@@ -127,7 +128,7 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
     text = html(
         [*sections, *further], where, command=command, shown=selection.note, notes=stock.notes
     )
-    page = _write(out / "index.html", text.encode())
+    page = _write(out / PAGE, text.encode())
     return Rendered(
         page=page,
         paths=(page, *paths),
@@ -207,10 +208,9 @@ def _require_apart(out: Path, folders: Sequence[Path]) -> None:
 
 
 def _answers(sections: Sequence[ReportSection]) -> tuple[str, ...]:
-    texts = {(one.title, one.subtitle): " ".join(one.summary) for one in sections if one.summary}
-    if len(texts) == 1:
-        return tuple(texts.values())
-    return tuple(f"{', '.join(title)}: {text}" for title, text in texts.items())
+    answered = [one for one in sections if one.summary]
+    heads = [f"{one.title}, {one.subtitle}: " if len(answered) > 1 else "" for one in answered]
+    return tuple(head + " ".join(one.summary) for head, one in zip(heads, answered, strict=True))
 
 
 def summary_tables(results: Path, wanted: Collection[str] = ()) -> list[RenderableType]:

@@ -96,7 +96,8 @@ def test_nothing_is_written_if_a_name_is_unknown(
 
 def test_a_report_is_not_written_among_cells(folders: tuple[Path, Path]) -> None:
     for out in (folders[0], folders[0] / "cells"):
-        assert "is the results folder" in refused("report", "--results", folders[0], "--out", out)
+        arguments = ("--results", folders[0], "--out", out)
+        assert "is the results folder" in refused("report", *arguments)
         assert not (out / "index.html").exists()
 
 
@@ -107,7 +108,8 @@ def test_a_damaged_cell_is_named_on_the_console_and_at_the_top_of_the_page(
     shutil.copytree(folders[0], results)
     rows = next(iter(sorted(results.glob("cells/*/*/rows.parquet"))))
     rows.write_bytes(b"damaged")
-    done = call("report", "--results", results, "--out", tmp_path / "out", "--tables", "main")
+    arguments = ("--results", results, "--out", tmp_path / "out", "--tables", "main")
+    done = call("report", *arguments)
     assert done.returncode == 0, done.stderr
     (note,) = (line for line in done.stderr.splitlines() if rows.parent.name in line)
     header = (tmp_path / "out" / "index.html").read_text(encoding="utf-8").partition("</header>")[0]
@@ -115,7 +117,8 @@ def test_a_damaged_cell_is_named_on_the_console_and_at_the_top_of_the_page(
 
 
 def test_options_without_a_value_are_refused(folders: tuple[Path, Path]) -> None:
-    message = refused("report", "--results", folders[0], "--methods", "", "--tables", ",")
+    arguments = ("--results", folders[0], "--methods", "", "--tables", ",")
+    message = refused("report", *arguments)
     assert [line.split(";")[0] for line in message.splitlines()] == [
         "error: --methods is empty",
         "--tables is empty",
@@ -125,7 +128,8 @@ def test_options_without_a_value_are_refused(folders: tuple[Path, Path]) -> None
 def test_the_console_ends_with_the_page_s_answer(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    done = call("report", "--results", folders[0], "--out", tmp_path, "--tables", "main")
+    arguments = ("--results", folders[0], "--out", tmp_path, "--tables", "main")
+    done = call("report", *arguments)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     (answer,) = re.findall(r'<div class="answer">(.*?)</div>', page, flags=re.DOTALL)
     text = html.unescape(" ".join(re.sub("<[^>]+>", " ", answer).split()))

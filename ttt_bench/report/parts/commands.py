@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ttt_bench.report.selection.choices import Choices, options_of
+from ttt_bench.report.selection.place import usual_folder
 from ttt_bench.stats.comparison import Comparison
 from ttt_bench.util.store.address import shown
 
@@ -31,11 +32,6 @@ def report_command(results: Sequence[Path], out: Path, choices: Choices) -> str:
     if out != usual_folder(results):
         words += ["--out", shown(out)]
     return shlex.join(words)
-
-
-def usual_folder(results: Sequence[Path]) -> Path:
-    """Return the folder that the report of results folders is written to by default."""
-    return Path("reports") / "+".join(folder.name for folder in results)
 
 
 def _options(comparison: Comparison) -> Iterator[str]:

@@ -72,6 +72,7 @@ def _draw(ax: Axes, one: RateMap, name: str) -> None:
     _mark(ax, one, name)
     _label(ax, one, name)
     scale = ScalarMappable(norm=norm, cmap=_COLOURS)
+    # the constrained layout makes room for a bar only if it is not part of a grid
     bar = ax.figure.colorbar(
         scale, ax=ax, extend="min", fraction=0.05, pad=0.02, use_gridspec=False
     )

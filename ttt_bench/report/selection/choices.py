@@ -176,15 +176,13 @@ def names_of(given: str | Mapping[str, str]) -> MethodNames:
     if not isinstance(given, str):
         return MethodNames({**PROPER, **given})
     printed = dict(PROPER)
-    own: list[str] = []
     for entry in parts_of(given):
         label, equals, text = (word.strip() for word in entry.rpartition("="))
         if entry in STYLES:
             printed = dict(STYLES[entry].printed) | _others(printed)
-        elif label in own:
+        elif label in _others(printed):
             raise BenchError(f"--names: {label} is named twice")
         elif equals and label and text:
-            own.append(label)
             printed[label] = text
         else:
             raise BenchError(
