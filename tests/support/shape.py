@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -31,10 +30,15 @@ class Source:
     tree: ast.Module
 
 
+def files(*folders: str) -> list[Path]:
+    """Return the paths of the modules below these folders of the checkout, without links."""
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in found if not _below_link(path)]
+
+
 def sources(*folders: str) -> list[Source]:
     """Return the modules below these folders of the checkout; links are not followed."""
-    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return [_read(path) for path in files if not _below_link(path)]
+    return [_read(path) for path in files(*folders)]
 
 
 def lengths(modules: Iterable[Source]) -> list[int]:
@@ -72,7 +76,6 @@ def positional_records(modules: Iterable[Source]) -> list[str]:
     return [place for place, node in classes if _is_positional_record(node)]
 
 
-@cache
 def _read(path: Path) -> Source:
     text = path.read_text(encoding="utf-8")
     return Source(path.relative_to(ROOT), len(text.splitlines()), ast.parse(text))

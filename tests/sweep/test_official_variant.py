@@ -65,7 +65,7 @@ def results(
                         "--preset",
                         "smoke",
                         "--methods",
-                        "base,tent,s4t",
+                        "base,s4t",
                     ),
                     *(
                         "--data-variant",

@@ -70,6 +70,8 @@ def test_all_unknown_names_are_refused_at_once(stock: Stock) -> None:
     assert "did you mean rooms:rooms-mix" in lines[1]
     with pytest.raises(BenchError, match="unknown method 'TENT'; did you mean tent"):
         chosen(stock, methods=("TENT",))
+    with pytest.raises(BenchError, match="--rule fixed,oracle: name one rule"):
+        chosen(stock, rule="fixed,oracle")
 
 
 def test_the_notes_tell_what_is_left_out(stock: Stock) -> None:
