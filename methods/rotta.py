@@ -14,8 +14,7 @@ of the bank (`Norm.ROBUST`); each has its own, and the teacher predicts with its
 
 Each image of a batch comes to the bank with a class and an uncertainty u by the teacher. Images of
 score lambda_t / (1 + e^(-a / N)) + lambda_u u / ln K leave the bank (`_rotta_bank.py`). In the
-dense port the class is that of the largest mean probability over pixels, and u is a mean over
-pixels.
+dense port the class has the largest mean probability over pixels, and u is a mean over pixels.
 
 The whole bank goes through the network in one pass, since robust statistics couple its images: a
 step needs the memory of a training step on N images.
@@ -288,8 +287,7 @@ class RoTTA(Adapter[RoTTAOptions, RoTTAModules]):
         own, teacher = dict(net.model.named_parameters()), net.extra.affine.by_name()
         student = [own[name] for name in teacher]
         moved = teacher_update(list(teacher.values()), student, self.options.rate)
-        for value, new in zip(teacher.values(), moved, strict=True):
-            value.copy_(new)
+        net.extra.affine.take(dict(zip(teacher, moved, strict=True)))
 
     def predict(self, net: Net[RoTTAModules], images: Tensor, ctx: Context) -> dict[str, Tensor]:
         return _teacher(net, images, ctx, Norm.RUNNING)
