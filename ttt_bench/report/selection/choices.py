@@ -212,6 +212,8 @@ def _rules(name: str) -> tuple[tuple[StepRule, ...], list[str]]:
     """Return the rule of this name, if it is not empty, and the problem with it."""
     if not name:
         return (), []
+    if "," in name:
+        return (), [f"--rule {name}: name one rule; without --rule, fixed and oracle are shown"]
     rule, problems = attempt(STEP_RULES.load, name)
     return (() if rule is None else (rule,)), problems
 
