@@ -145,7 +145,7 @@ class Grid:
 def png(picture: Picture) -> bytes:
     """Return a picture as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
