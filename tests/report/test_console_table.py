@@ -29,7 +29,7 @@ def table() -> Table:
 
 def text(width: int) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(ConsoleTable(table()))
+    console.print(ConsoleTable(table()), crop=False)
     return console.export_text()
 
 
@@ -53,3 +53,9 @@ def test_labels_are_whole_and_omissions_are_named(
     assert shown.count("[−14.97, −7.21]") == 3 * intervals
     assert ("Left out" in shown) == (omitted is not None)
     assert omitted is None or omitted in " ".join(shown.split())
+
+
+def test_a_console_that_is_too_narrow_has_whole_numbers() -> None:
+    shown = text(40)
+    assert shown.count("−11.09") == 6 * len(LABELS)
+    assert "…" not in shown

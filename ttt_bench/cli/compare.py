@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttt_bench.cli.options import AS_PATH, Json, Results
-from ttt_bench.cli.output import say, stdout
+from ttt_bench.cli.output import say, show_table
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.util.store import mirror
@@ -238,7 +238,7 @@ def _print(content: Shown, *, as_json: bool) -> None:
         print(json.dumps(records(content), indent=1))
         return
     for table in tables(content):
-        stdout.print(ConsoleTable(table))
+        show_table(ConsoleTable(table))
 
 
 def _write(content: Shown, markdown: Path | None, latex: Path | None) -> None:

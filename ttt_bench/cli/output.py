@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ttt_bench.report.formats.console import with_whole_numbers
 from ttt_bench.util.progress import Bar
 
 LOG_SECONDS = 15.0
@@ -57,7 +58,12 @@ def show(
         print(json.dumps([_chosen(row, keys) for row in rows], indent=1))
     elif rows:
         stdout.print(escape(title), style="bold")
-        stdout.print(_table(rows, columns))
+        show_table(_table(rows, columns))
+
+
+def show_table(table: RenderableType) -> None:
+    """Print a table; one that is wider than the console is not cropped."""
+    stdout.print(table, crop=False)
 
 
 def show_summary(results: Path, *, as_json: bool, wanted: Collection[str] = ()) -> None:
@@ -70,7 +76,7 @@ def show_summary(results: Path, *, as_json: bool, wanted: Collection[str] = ()) 
         print(json.dumps(summary_rows(results, wanted), indent=1))
         return
     for table in summary_tables(results, wanted):
-        stdout.print(table)
+        show_table(table)
 
 
 def about_root(root: Path | None) -> str:
@@ -97,7 +103,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
         )
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in shown))
-    return table
+    return with_whole_numbers(table)
 
 
 def _chosen(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

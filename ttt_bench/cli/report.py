@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttt_bench.cli.options import AS_RESULTS, Json, ReportFolder
-from ttt_bench.cli.output import say, stdout
+from ttt_bench.cli.output import say, show_table, stdout
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError
 from ttt_bench.report.selection.place import PAGE, usual_folder
@@ -126,7 +126,7 @@ def _write(folders: Sequence[Path], out: Path, choices: Choices, *, as_json: boo
         print(json.dumps(report_rows(folders, choices), indent=1))
     own = rendered.tables if choices.tables else rendered.main
     for table in () if as_json else (*own, *rendered.further):
-        stdout.print(table)
+        show_table(table)
     for text in () if as_json else rendered.answers:
         stdout.print(f"\n{text}", markup=False)
     for problem in rendered.problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttt_bench.cli.options import Json, request_options
-from ttt_bench.cli.output import Display, say, show, stdout
+from ttt_bench.cli.output import Display, say, show, show_table
 from ttt_bench.config.request import Request
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _show(planned: TimingPlan, *, as_json: bool) -> None:
     for section in timing_sections(own):
         for part in section.parts:
             if part.table is not None:
-                stdout.print(ConsoleTable(part.table))
+                show_table(ConsoleTable(part.table))
     for problem in problems:
         say(problem)
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -42,7 +43,7 @@ class ConsoleTable:
 
     If one line per row is too wide for the console, spreads are printed below the means. If that
     is still too wide, secondary columns are omitted, and spreads after them; a note names both. The
-    labels of rows are never shortened.
+    labels of rows and numbers are never shortened: print it with `crop=False`.
     """
 
     def __init__(self, table: Table) -> None:
@@ -108,6 +109,19 @@ def _rich_table(table: Table, layout: _Layout) -> RichTable:
         _add_column(shown, column)
     for section in table.printed_sections:
         _add_section(shown, section, layout)
+    return with_whole_numbers(shown)
+
+
+def with_whole_numbers(shown: RichTable) -> RichTable:
+    """Return the table after its columns that do not wrap got the width of their content.
+
+    On a narrow console, rich shortens numbers; such a table is wider than the console instead.
+    """
+    for column in shown.columns:
+        if column.no_wrap:
+            texts = [str(column.header), *map(str, column.cells)]
+            lines = (line for text in texts for line in text.splitlines())
+            column.min_width = max(map(cell_len, lines), default=0)
     return shown
 
 
