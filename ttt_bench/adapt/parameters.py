@@ -10,7 +10,7 @@ import torch
 
 from ttt_bench.adapter import Adapter
 from ttt_bench.errors import BenchError
-from ttt_bench.model.parameters import count_parameters
+from ttt_bench.model.parameters import Counts
 from ttt_bench.network import Net
 from ttt_bench.util.text import listed
 
@@ -55,15 +55,18 @@ def moved_parameters(net: Net, moves: Sequence[str], method: str) -> dict[str, t
     return {name: parameter for name, parameter in named.items() if name in wanted}
 
 
-def parameter_counts(net: Net, adapter: Adapter, moves: Sequence[str] | None) -> dict[str, Any]:
+def parameter_counts(
+    net: Net, adapter: Adapter, moves: Sequence[str] | None, *, trainable: Counts
+) -> dict[str, Any]:
     """Return the numbers of trainable parameters, as S4T counts them (supplement, Table 6).
 
     The method's `uncounted` parameters are left out of every number.
 
     Args:
-        net: the network with the method's modules, before a `Session` takes it over.
+        net: the network with the method's modules.
         adapter: the method.
         moves: `Plan.moves` of the method; None if it cannot adapt the network.
+        trainable: `count_parameters` of the network before `bind`, which may freeze parameters.
 
     Returns:
         `total`, its parts `backbone`, `heads` and `added` (the method's modules), and `moved`, the
@@ -72,12 +75,11 @@ def parameter_counts(net: Net, adapter: Adapter, moves: Sequence[str] | None) ->
     Raises:
         BenchError: `moves` names no parameter of the network.
     """
-    counts = count_parameters(net, adapter.uncounted)
     return {
-        "total": counts.total,
-        "backbone": counts.backbone,
-        "heads": counts.heads,
-        "added": counts.added,
+        "total": trainable.total,
+        "backbone": trainable.backbone,
+        "heads": trainable.heads,
+        "added": trainable.added,
         "moved": None if moves is None else _moved(net, adapter, moves),
     }
 

@@ -14,9 +14,11 @@ from ttt_bench.config.request import Request
 from ttt_bench.describe.card import TARGET
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import resolved_model
+from ttt_bench.model.parameters import count_parameters
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters
 from ttt_bench.tasks import canonical, output_channels
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import fixed_process
 from ttt_bench.util.progress import Progress
@@ -33,7 +35,7 @@ def parameter_rows(
 ) -> list[dict[str, Any]]:
     """Return the numbers of trainable parameters, one row per method.
 
-    A method that does not load is omitted with a notice.
+    A method that does not load, or that these tasks do not suffice for, is omitted with a notice.
 
     Args:
         model: The network.
@@ -52,13 +54,18 @@ def parameter_rows(
     """
     names, model = canonical(tasks), resolved_model(model)
     published = published_parameters(model.architecture, model.backbone, names)
-    rows = [
-        {"method": adapter.name, "published": published.get(adapter.name)}
-        | _counts(adapter, model, output_channels(adapter.own_tasks(names), classes), progress)
-        for adapter in _adapters(settings, progress)
-    ]
+    meta_net(model, output_channels(names, classes))  # raises what is wrong with the network alone
+    rows = []
+    for adapter in _adapters(settings, progress):
+        channels = output_channels(adapter.own_tasks(names), classes)
+        try:
+            counts = _counts(adapter, model, channels, progress)
+        except Exception as error:  # a plugin may raise anything, and must not stop the others
+            progress.notice(f"left out: {adapter.name}: {describe(error, type(adapter))}")
+        else:
+            rows.append({"method": adapter.name, "published": published.get(adapter.name)} | counts)
     if not rows:
-        raise BenchError("no method is registered; install ttt-bench (pip install -e .)")
+        raise BenchError("no method can be counted; the notes say why")
     return rows
 
 
@@ -80,12 +87,15 @@ def _counts(
     adapter: Adapter, model: ModelConfig, channels: Mapping[str, int], progress: Progress
 ) -> dict[str, Any]:
     """Return one method's numbers on a network with these output channels."""
+    missing = adapter.needs().tasks - channels.keys()
+    if missing:
+        raise BenchError(f"needs {', '.join(canonical(missing))}, which --tasks does not name")
     net = meta_net(model, channels, adapter)
-    usable = adapter.needs().tasks <= channels.keys()
-    plan, problems = attempt(plan_of, net, adapter, TARGET) if usable else (None, [])
+    trainable = count_parameters(net, adapter.uncounted)
+    plan, problems = attempt(plan_of, net, adapter, TARGET)
     for problem in problems:
         progress.notice(f"{adapter.name} does not fit {model.label}: {problem}")
-    counts = parameter_counts(net, adapter, plan.moves if plan else None)
+    counts = parameter_counts(net, adapter, plan.moves if plan else None, trainable=trainable)
     return {
         "millions": round(counts["total"] / 1e6, 2),
         **counts,

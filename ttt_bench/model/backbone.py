@@ -56,7 +56,7 @@ def _check_known(backbone: str) -> None:
         return
     near = get_close_matches(backbone, timm.list_models(), n=5, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    raise BenchError(f"unknown backbone {backbone!r}; {hint}(timm.list_models() returns all names)")
+    raise BenchError(f"unknown backbone {backbone!r}; {hint}timm.list_models() returns all names")
 
 
 def _check_arguments(config: ModelConfig) -> None:

@@ -19,6 +19,7 @@ from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.architecture import build_model
 from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
 from ttt_bench.model.normalisation import normalisation_notice
+from ttt_bench.model.parameters import count_parameters
 from ttt_bench.model.split import random_layer
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
@@ -180,11 +181,12 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
             hint = _remedy(adapter, lambda other: _unmet_need(opened, other, request))
             return MethodFit(settings=settings, reason=f"{reason}{hint}")
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
+        trainable = count_parameters(net, adapter.uncounted)
         moves = plan_of(net, adapter, target_of(opened)).moves
         if moves:
             updated = moved_parameters(net, moves, adapter.name)
             rate_factors(updated, settings.optimiser.rates)
-        parameters = parameter_counts(net, adapter, moves)
+        parameters = parameter_counts(net, adapter, moves, trainable=trainable)
         training_chain(source_spec(opened, 0, adapter), adapter)
         adapter.source_pass()
     except ProcessError:

@@ -20,6 +20,7 @@ from ttt_bench.config.preset import Preset
 from ttt_bench.data.pair import Pair
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.architecture import network_fields
+from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.tasks import output_channels
 from ttt_bench.train.chain import SourceSpec
@@ -119,7 +120,9 @@ def counts(settings: MethodSettings, sizes: Sizes) -> dict[str, Any]:
     """Return the numbers of trainable parameters, as `ttt-bench params` does."""
     adapter = settings.adapter
     net = meta_net(sizes.preset.model, sizes.channels(adapter), adapter)
-    return parameter_counts(net, adapter, plan_of(net, adapter, sizes.target).moves)
+    trainable = count_parameters(net, adapter.uncounted)
+    moves = plan_of(net, adapter, sizes.target).moves
+    return parameter_counts(net, adapter, moves, trainable=trainable)
 
 
 def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -> Subject:
