@@ -102,7 +102,7 @@ def filtered_loss(logits: Tensor, kept: Tensor, margin: float) -> Tensor:
 def fisher_diagonal(
     forward: Callable[[Tensor, Weights], Tensor], parameters: Weights, batches: Iterable[Tensor]
 ) -> Weights:
-    """Return the diagonal of the Fisher information of `parameters`, by their names.
+    """Return the diagonal of the Fisher information of the parameters that act on the logits.
 
     It is the mean over batches of the squared gradient of a batch's mean cross-entropy. So it
     falls with the number of pixels per batch.
@@ -112,17 +112,17 @@ def fisher_diagonal(
         parameters: name -> leaf.
         batches: batches of images, read once.
     """
-    squares = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    count = 0
+    squares, count = dict[str, Tensor](), 0
     for images in batches:
         with torch.enable_grad():
             logits = forward(images, parameters)
             loss = cross_entropy(logits, logits.detach().argmax(dim=1))
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
-        for square, gradient in zip(squares.values(), gradients, strict=True):
-            square += gradient**2
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                squares[name] = squares.get(name, torch.zeros_like(gradient)) + gradient**2
         count += 1
-    return {name: square / max(count, 1) for name, square in squares.items()}
+    return {name: square / count for name, square in squares.items()}
 
 
 def fisher_penalty(

@@ -172,3 +172,40 @@ def test_mix_needs_a_share(share: float | None) -> None:
 
     with pytest.raises(BenchError, match=r"uses Norm\.MIX with share="):
         session(Mixing(), OPTIMISERS[0])
+
+
+def _view(net: Net) -> Tensor:
+    return net.model.heads["depth"].bias.detach()[:1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (lambda net: 1, "puts an int into ctx.batch"),
+        (_view, "puts a parameter that moves, or a view of one, into ctx.batch"),
+        (lambda net: net.model.heads["depth"].bias, "puts a parameter that moves, or a view"),
+        (lambda net: net.model(IMAGES)["depth"].mean(), "puts a tensor with a gradient into"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["begin_batch", "step", "after_step", "predict"])
+def test_values_of_a_batch_are_new_tensors(hook: str, value: Any, message: str) -> None:
+    class Keeps(Stepping):
+        pass
+
+    def keep(self: Stepping, net: Net, images: Tensor, ctx: Context) -> Any:
+        with torch.enable_grad():
+            ctx.batch["kept"] = value(net)
+        ctx.batch.setdefault("steps", torch.zeros(()))
+        return {} if hook == "begin_batch" else getattr(super(Keeps, self), hook)(net, images, ctx)
+
+    setattr(Keeps, hook, keep)
+    with pytest.raises(BenchError) as refusal:
+        _step_and_prediction(Keeps())
+    assert str(refusal.value).startswith(f"`{hook}` of stepping {message}")
+    assert "ctx.batch['kept']; put " in str(refusal.value)
+
+
+def _step_and_prediction(adapter: Adapter) -> None:
+    one = session(adapter, OPTIMISERS[0])
+    one.adapt(IMAGES)
+    one.predict(IMAGES)

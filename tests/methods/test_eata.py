@@ -17,7 +17,7 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Norm, Optimiser
 from ttt_bench.losses import RECIPES
-from ttt_bench.methods.eata import Eata, EataOptions
+from ttt_bench.methods.eata import Eata, EataOptions, Weights, fisher_diagonal
 
 SGD = Optimiser(lr=0.1, momentum=0.9)
 SIZE = (64, 64)
@@ -192,6 +192,20 @@ def test_only_scale_and_shift_of_batch_norm_move() -> None:
     )
     assert Eata().needs().batchnorm
     assert Eata(EataOptions(affine="any")).needs().affine
+
+
+def test_parameters_that_do_not_act_on_the_logits_have_no_fisher_information() -> None:
+    parameters = {
+        name: torch.full((2, 1, 1), 0.5, dtype=torch.float64, requires_grad=True)
+        for name in ("used", "of another task")
+    }
+
+    def forward(images: Tensor, weights: Weights) -> Tensor:
+        return images[:, :2] * weights["used"]
+
+    found = fisher_diagonal(forward, parameters, [random_images()])
+    assert set(found) == {"used"}
+    assert (found["used"] > 0).all()
 
 
 def test_settings() -> None:

@@ -131,6 +131,17 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
     assert "give one pair" in refused("time", *two, "--results", tmp_path)
 
 
+def test_methods_that_the_sizes_do_not_suit_are_named(tmp_path: Path) -> None:
+    tasks = ("--set", 'data.tasks=["depth","normals"]')
+    arguments = ("--preset", "smoke", "--device", "cpu", "--results", tmp_path)
+    done = call("time", "--methods", "eata,norm", *tasks, *arguments)
+    assert done.returncode == 1
+    assert "eata cannot be timed: it needs semseg, which is not timed" in done.stderr
+    assert list(tmp_path.glob("timings/norm-*"))
+    done = call("time", "--methods", "memo", *arguments)
+    assert "memo cannot be timed: it needs batches of 1 (--set batch=1)" in done.stderr
+
+
 def test_a_damaged_timing_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(folder / "results", results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -125,6 +125,35 @@ def _check_prediction(prediction: Any, returns: str, task: str, shape: tuple[int
             f"{returns} a prediction of {task} of shape {tuple(prediction.shape)}, not {shape}; "
             "predict logits, depth, vectors and edges at the size of the images"
         )
+
+
+def check_batch_values(values: Mapping[str, Any], hook: str, moved: Collection[int]) -> None:
+    """Raise an error if a hook has put values into `ctx.batch` that cannot be saved and restored.
+
+    Args:
+        values: `ctx.batch` after the hook.
+        hook: the hook in words.
+        moved: addresses of the memory of the parameters that move (`storage_of`).
+
+    Raises:
+        BenchError: a value is no tensor, has a gradient, or shares the memory of a parameter.
+    """
+    for name, value in values.items():
+        place = f"{hook} puts %s into ctx.batch[{name!r}]; put "
+        if not isinstance(value, Tensor):
+            raise BenchError(place % _kind(value) + "a tensor, such as torch.tensor(value)")
+        if storage_of(value) in moved:
+            raise BenchError(
+                place % "a parameter that moves, or a view of one," + "a copy, such as "
+                "parameter.detach().clone()"
+            )
+        if value.requires_grad:
+            raise BenchError(place % "a tensor with a gradient" + "its values, such as x.detach()")
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Return the address of a tensor's memory, which its views share."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def checked_statistics(statistics: Any, method: str) -> dict[str, Tensor]:

@@ -12,7 +12,13 @@ from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.device import free_memory
 from ttt_bench.adapt.optimiser import make_optimiser, set_batch
 from ttt_bench.adapt.parameters import moved_parameters
-from ttt_bench.adapt.returned import checked_plan, checked_predictions, checked_step
+from ttt_bench.adapt.returned import (
+    check_batch_values,
+    checked_plan,
+    checked_predictions,
+    checked_step,
+    storage_of,
+)
 from ttt_bench.adapter import Adapter, Norm, Optimiser, Plan, StepOut, Target
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import Recipe
@@ -74,6 +80,7 @@ class Session:
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in self.moved)
+        self._memory = frozenset(map(storage_of, self.moved.values()))
         self._settings = optimiser
         self.optimiser = make_optimiser(self.moved, optimiser) if self.moved else None
         self.ctx.optimiser = self.optimiser
@@ -107,6 +114,7 @@ class Session:
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad(), self.ctx.streams.within("begin_batch"):
             self.adapter.begin_batch(self.net, images, self.ctx)
+        self._check_batch("begin_batch")
 
     def resume_batch(self, number: int, valid: Tensor | None = None) -> None:
         """Continue with a batch within which the restored state was saved.
@@ -160,6 +168,7 @@ class Session:
         """
         self.ctx.norms.set(self.plan.adapt)
         out = self.adapter.step(self.net, images, self.ctx)
+        self._check_batch("step")
         out = checked_step(out, self.adapter.name)
         if self.plan.exact and out.predictions is not None:
             self._checked(out.predictions, "step", images)
@@ -193,6 +202,7 @@ class Session:
         self.ctx.norms.set(self.plan.predict)
         with torch.no_grad(), self.ctx.streams.within("predict"):
             found = self._predicted(images)
+        self._check_batch("predict")
         return self._checked(found, "predict", images)
 
     def _predicted(self, images: Tensor) -> dict[str, Tensor]:
@@ -257,6 +267,10 @@ class Session:
                 self.optimiser, tensor_file.below_prefix("optimiser.", state)
             )
 
+    def _check_batch(self, hook: str) -> None:
+        """Raise an error if a hook has put values into `ctx.batch` that cannot be saved."""
+        check_batch_values(self.ctx.batch, f"`{hook}` of {self.adapter.name}", self._memory)
+
     def _checked(self, predictions: Any, hook: str, images: Tensor) -> dict[str, Tensor]:
         """Return the predictions that a hook returned; raise an error if they are invalid."""
         hook = f"`{hook}` of {self.adapter.name}"
@@ -271,6 +285,7 @@ class Session:
         """Tell the method that a step's update is done."""
         with torch.no_grad(), self.ctx.streams.within("after_step"):
             self.adapter.after_step(self.net, images, self.ctx)
+        self._check_batch("after_step")
 
     def _descend(self, losses: Mapping[str, Tensor], images: int) -> None:
         assert self.optimiser is not None

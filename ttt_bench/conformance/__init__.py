@@ -76,9 +76,11 @@ def check_method(
         device: the device to run on.
 
     Raises:
-        BenchError: an option is invalid, or the backbone is unknown.
+        BenchError: an option is invalid, the network cannot be built, or it lacks layers that the
+            method needs.
     """
     subject = Subject.create(method, settings or {}, backbone, torch.device(device))
+    subject.require_fit()
     results: list[Result] = []
     for name in CHECKS:
         results.append(_next_result(name, subject, results))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from ttt_bench.adapt.session import Session
 from ttt_bench.conformance.expect import ViolationError, demand, losses_fit, predictions_fit
 from ttt_bench.conformance.runs import STEPS, trajectory
 from ttt_bench.conformance.subject import CHANNELS, SIZES, TARGET_SIZE, Subject, words
@@ -12,17 +14,34 @@ from ttt_bench.conformance.subject import CHANNELS, SIZES, TARGET_SIZE, Subject,
 def shapes(subject: Subject) -> None:
     """Predictions have the images' size and losses are finite scalars.
 
-    This includes rectangular and odd sizes, and pairs with fewer tasks; these are checked at one
-    odd size.
+    This includes rectangular and odd sizes, images with padding (`ctx.valid`), and pairs with fewer
+    tasks; these are checked at one odd size.
     """
     for channels in subject.task_sets:
         for size in SIZES if channels == CHANNELS else SIZES[-1:]:
             images = subject.images(size=size)
-            session = subject.session(channels, begin=images)
             where = f"on {words(channels)} at {size[0]}x{size[1]}"
-            for _, predictions, losses in trajectory(session, images, 1):
-                predictions_fit(predictions, subject.own(channels), len(images), size, where)
-                losses_fit(losses, where)
+            _check_shapes(subject, subject.session(channels, begin=images), images, where)
+    _check_padded(subject)
+
+
+def _check_padded(subject: Subject) -> None:
+    """Check a batch whose images have padding at the right, and the first one below as well."""
+    images = subject.images()
+    valid = torch.ones_like(images[:, :1], dtype=torch.bool)
+    valid[..., -16:] = False
+    valid[0, :, -16:] = False
+    session = subject.session()
+    session.begin_batch(0, images * valid, valid)
+    _check_shapes(subject, session, images * valid, "on images with padding (`ctx.valid`)")
+
+
+def _check_shapes(subject: Subject, session: Session, images: Tensor, where: str) -> None:
+    """Check the predictions and losses of a step on a batch that has begun."""
+    channels, (height, width) = session.net.model.tasks, images.shape[-2:]
+    for _, predictions, losses in trajectory(session, images, 1):
+        predictions_fit(predictions, channels, len(images), (height, width), where)
+        losses_fit(losses, where)
 
 
 def batch_sizes(subject: Subject) -> None:

@@ -23,8 +23,11 @@ from ttt_bench.conformance.subject import TARGET_SIZE, Subject
 from ttt_bench.protocols import SingleBatch
 from ttt_bench.util.text import listed
 
-STEPS = 2
-"""Steps of the run that is interrupted within a batch."""
+STEPS, SAVED = 3, 1
+"""Steps of the run that is interrupted within a batch, and those before it is saved.
+
+Two updates follow: values that share memory with the network differ after the first of them.
+"""
 
 
 class _Verified(VerifiedSession):
@@ -163,7 +166,7 @@ def _within_a_batch(subject: Subject, session: Session) -> None:
     fresh = subject.session()
     fresh.restore(whole.saved)
     resumed = _SingleBatchRun(subject=subject, session=fresh)
-    resumed.run(start=STEPS)
+    resumed.run(start=SAVED)
     count = len(resumed.found())
     _same_resumed(whole.found()[-count:], resumed.found(), "within a batch")
 
@@ -188,7 +191,7 @@ class _SingleBatchRun:
     Attributes:
         subject: the method.
         session: the session that adapts.
-        saved: the session's state before the last step, as a run saves it.
+        saved: the session's state after `SAVED` steps, as a run saves it.
     """
 
     subject: Subject
@@ -212,7 +215,7 @@ class _SingleBatchRun:
         ).run(SingleBatch(), start)
 
     def _save(self, unit: int) -> None:
-        if unit == STEPS:
+        if unit == SAVED:
             self.saved = _saved(self.session)
 
     def found(self) -> list[dict[str, Tensor]]:

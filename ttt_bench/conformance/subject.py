@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.meta import meta_net
+from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut, Target
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
@@ -19,6 +21,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.conformance.attributes import Shared
 from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
+from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.network import Net, Network
 from ttt_bench.tasks import PAPER_TASKS, output_channels
@@ -105,6 +108,17 @@ class Subject:
             device=device,
             shared=Shared.of(method),
         )
+
+    def require_fit(self) -> None:
+        """Raise an error if the network does not suit the method.
+
+        Raises:
+            BenchError: it cannot be built, or lacks layers that the method needs.
+        """
+        model = meta_net(self.model, CHANNELS).model
+        missing = missing_layers(self.adapter, model, self.model.label)
+        if missing:
+            raise BenchError(f"{self.method.name} {missing}")
 
     @property
     def adapter(self) -> Adapter:

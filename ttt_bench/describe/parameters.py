@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ttt_bench.adapt.meta import meta_net, plan_of
+from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import resolve_method
@@ -92,9 +93,10 @@ def _counts(
         raise BenchError(f"needs {', '.join(canonical(missing))}, which --tasks does not name")
     net = meta_net(model, channels, adapter)
     trainable = count_parameters(net, adapter.uncounted)
-    plan, problems = attempt(plan_of, net, adapter, TARGET)
+    lacking = missing_layers(adapter, net.model, model.label)
+    plan, problems = (None, [lacking]) if lacking else attempt(plan_of, net, adapter, TARGET)
     for problem in problems:
-        progress.notice(f"{adapter.name} does not fit {model.label}: {problem}")
+        progress.notice(f"{adapter.name} cannot adapt {model.label}: {problem}")
     counts = parameter_counts(net, adapter, plan.moves if plan else None, trainable=trainable)
     return {
         "millions": round(counts["total"] / 1e6, 2),

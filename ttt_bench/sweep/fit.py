@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 from torch import nn
 
 from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
+from ttt_bench.adapt.needs import missing_layers, remedy
 from ttt_bench.adapt.optimiser import rate_factors
 from ttt_bench.adapt.parameters import moved_parameters, parameter_counts
 from ttt_bench.adapter import Adapter
-from ttt_bench.config.method_settings import MethodSettings, alternatives, resolve_method
+from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.architecture import build_model
-from ttt_bench.model.batchnorm import AFFINE_NORMS, BATCH_NORMS, affine_parameters
+from ttt_bench.model.batchnorm import BATCH_NORMS
 from ttt_bench.model.normalisation import normalisation_notice
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.model.split import random_layer
@@ -178,7 +179,7 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
     try:
         reason = _unmet_need(opened, adapter, request)
         if reason:
-            hint = _remedy(adapter, lambda other: _unmet_need(opened, other, request))
+            hint = remedy(adapter, lambda other: _unmet_need(opened, other, request))
             return MethodFit(settings=settings, reason=f"{reason}{hint}")
         net = meta_net(opened.preset.model, channels_of(opened, adapter), adapter)
         trainable = count_parameters(net, adapter.uncounted)
@@ -199,10 +200,7 @@ def _fit(opened: OpenedPair, settings: MethodSettings, request: Request) -> Meth
             settings=settings,
             reason=f"cannot be bound to {label}: {describe(error, type(adapter))}",
         )
-    label = opened.preset.model.label
-    reason = _missing_layers(adapter, net.model, label)
-    if reason:
-        reason += _remedy(adapter, lambda other: _missing_layers(other, net.model, label))
+    reason = missing_layers(adapter, net.model, opened.preset.model.label)
     return MethodFit(
         settings=settings,
         reason=reason,
@@ -225,28 +223,6 @@ def _fits_without_settings(fit: MethodFit, opened: OpenedPair, resolved: Resolve
     plain = request.model_copy(update={"set": others})
     settings, _ = attempt(resolve_method, method, opened.preset, plain, resolved.tuned)
     return settings is not None and _method_fit(opened, settings, plain).reason is None
-
-
-def _remedy(adapter: Adapter, unmet: Callable[[Adapter], str | None]) -> str:
-    """Return a hint at an option with which a need is met; empty if no single option does it.
-
-    Args:
-        adapter: the method.
-        unmet: returns the unmet need of the method with other options, or None.
-    """
-    found = (setting for setting, other in alternatives(adapter) if unmet(other) is None)
-    setting = next(found, None)
-    return f"; --set {setting} avoids this" if setting else ""
-
-
-def _missing_layers(adapter: Adapter, model: Network, label: str) -> str | None:
-    """Return the layers that a method needs and the network does not have, in words."""
-    needs = adapter.needs()
-    if needs.batchnorm and not affine_parameters(model, BATCH_NORMS):
-        return f"needs BatchNorm layers, which {label} does not have"
-    if needs.affine and not affine_parameters(model, AFFINE_NORMS):
-        return f"needs normalisation layers with scale and shift, which {label} does not have"
-    return None
 
 
 def _batch_problems(

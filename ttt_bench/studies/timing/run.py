@@ -23,6 +23,7 @@ from ttt_bench.studies.timing.machine import machine, product_speed
 from ttt_bench.studies.timing.stopwatch import Clock, Timed, clock_of, measure
 from ttt_bench.studies.timing.subject import Sizes, Subject, counts, make_subject
 from ttt_bench.train.chain import method_code
+from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.hashing import hash_of, versions
 from ttt_bench.util.problems import attempt, raise_problems
 from ttt_bench.util.process import fixed_process
@@ -149,8 +150,8 @@ def run_timings(plan: TimingPlan, progress: Progress, limit: float) -> dict[str,
             name = one.adapter.name
             try:
                 rows, extra = _timed(make_subject(one, plan.sizes, device), device, limit)
-            except BenchError as error:
-                failed[name] = str(error)
+            except Exception as error:  # a plugin may raise anything, and must not stop the others
+                failed[name] = describe(error, type(one.adapter))
             else:
                 manifest = {**_about(one, plan.sizes), **machine(device), **speed, **extra}
                 manifest |= {"versions": versions(), "parameters": counts(one, plan.sizes)}

@@ -12,17 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.meta import meta_net, plan_of
+from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm, Target
 from ttt_bench.config.method_settings import MethodSettings
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.pair import Pair
+from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.architecture import network_fields
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
-from ttt_bench.tasks import output_channels
+from ttt_bench.tasks import canonical, output_channels
 from ttt_bench.train.chain import SourceSpec
 from ttt_bench.train.net import build_net
 
@@ -132,6 +134,7 @@ def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -
         BenchError: the network cannot be built, or the method does not fit it.
     """
     adapter, source, target = settings.adapter, sizes.pair.source, sizes.pair.target
+    _require_fit(adapter, sizes)
     net = build_net(_spec(sizes, adapter), adapter, pretrained=False).to(device)
     session = Session(
         net,
@@ -147,6 +150,18 @@ def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -
     images = torch.rand(sizes.preset.batch, 3, *sizes.size, generator=draw).to(device)
     session.begin_batch(0, images)
     return Subject(session=session, images=images, steps=settings.steps)
+
+
+def _require_fit(adapter: Adapter, sizes: Sizes) -> None:
+    """Raise an error if the tasks, the batch or the network do not suit a method."""
+    needs, channels = adapter.needs(), sizes.channels(adapter)
+    if missing := needs.tasks - channels.keys():
+        raise BenchError(f"it needs {', '.join(canonical(missing))}, which is not timed")
+    if needs.batch not in (None, sizes.preset.batch):
+        raise BenchError(f"it needs batches of {needs.batch} (--set batch={needs.batch})")
+    model = sizes.preset.model
+    if lacking := missing_layers(adapter, meta_net(model, channels).model, model.label):
+        raise BenchError(f"it {lacking}")
 
 
 def _spec(sizes: Sizes, adapter: Adapter) -> SourceSpec:
