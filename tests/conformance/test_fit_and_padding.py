@@ -100,6 +100,13 @@ def test_a_wrong_network_is_one_line_with_exit_code_2(setting: str, message: str
     assert "not run" not in done.stdout
 
 
+def test_an_unknown_option_of_a_network_is_one_line_with_exit_code_2() -> None:
+    done = call("networks", "check", "dpt", "--set", "model.architecture_args={wdth=2}")
+    assert done.returncode == 2
+    assert "architecture_args.wdth: unknown setting 'wdth'; did you mean width?" in done.stderr
+    assert not done.stdout
+
+
 def test_values_of_a_batch_are_named_by_the_checks() -> None:
     class Counts(Toy):
         def begin_batch(self, net: Any, images: Any, ctx: Any) -> None:

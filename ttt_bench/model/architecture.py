@@ -41,7 +41,7 @@ def build_network(
 ) -> StagedNetwork:
     """Return a network of a class; the name in the configuration does not matter."""
     _check_heads(kind, tasks)
-    config, options = _with_own_backbone(kind, config), _options(kind, config)
+    config, options = _with_own_backbone(kind, config), network_options(kind, config)
     try:
         with watched(f"network {kind.name}"):
             backbone, channels = kind.make_backbone(config, options)
@@ -78,7 +78,12 @@ def network_class(config: ModelConfig) -> type[Network]:
     return NETWORKS.load(config.architecture)
 
 
-def _options(kind: type[Network], config: ModelConfig) -> NetworkOptions:
+def network_options(kind: type[Network], config: ModelConfig) -> NetworkOptions:
+    """Return the options that a configuration gives to a class of networks.
+
+    Raises:
+        BenchError: an option is unknown (with the nearest names), or its value is not allowed.
+    """
     place = "setting model.architecture_args.{}".format
     return validated(kind.Options, config.architecture_args, place)
 
@@ -96,7 +101,7 @@ def resolved_model(config: ModelConfig) -> ModelConfig:
             value is not allowed.
     """
     kind = network_class(config)
-    _options(kind, config)
+    network_options(kind, config)
     return _with_own_backbone(kind, config)
 
 
@@ -106,7 +111,7 @@ def network_fields(config: ModelConfig) -> dict[str, Any]:
     used = _with_own_backbone(kind, config)
     return {
         **used.model_dump(mode="json", exclude={"weights"}),
-        "architecture_args": _options(kind, config).model_dump(mode="json"),
+        "architecture_args": network_options(kind, config).model_dump(mode="json"),
         "network_code": code_hash(kind, kind.Options),
         **with_code(_backbone_code(used.backbone_name), "backbone_code"),
     }

@@ -13,7 +13,7 @@ from ttt_bench.config.preset import ModelConfig
 from ttt_bench.conformance import BACKBONE
 from ttt_bench.conformance.subject import CHANNELS, MODEL, TARGET_SIZE, model_settings
 from ttt_bench.errors import BenchError
-from ttt_bench.model.architecture import build_network
+from ttt_bench.model.architecture import build_network, network_options
 from ttt_bench.network import Network
 from ttt_bench.util.input.validation import validated
 
@@ -45,7 +45,9 @@ class NetworkSubject:
         if foreign := [key for key in settings if not key.startswith(MODEL)]:
             raise BenchError(f"setting {foreign[0]}: a network has settings {MODEL}* only")
         values = {"backbone": BACKBONE, **kind.check_model, **given, "architecture": kind.name}
-        return cls(kind, validated(ModelConfig, values, f"setting {MODEL}{{}}".format), device)
+        config = validated(ModelConfig, values, f"setting {MODEL}{{}}".format)
+        network_options(kind, config)
+        return cls(kind, config, device)
 
     @property
     def channels(self) -> dict[str, int]:
