@@ -21,6 +21,7 @@ from ttt_bench.data.declared.files import Frames, find_frames
 from ttt_bench.data.images.basis import files_state
 from ttt_bench.data.images.file_dataset import SampledDataset
 from ttt_bench.data.images.files import GREY, GREY16, LABELS, PHOTO, RGB, Size, read_image, read_npy
+from ttt_bench.data.images.human_parts import human_parts
 from ttt_bench.data.images.normals import file_vectors, unit_normals
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
@@ -30,8 +31,8 @@ from ttt_bench.tasks import IGNORE, PAPER_TASKS, TASKS
 from ttt_bench.util.hashing import hash_of
 from ttt_bench.util.progress import Progress
 
-FORMAT = 1
-"""Raised when the targets made from the same files change."""
+FORMATS = {"human_parts": 2}
+"""Task -> a number, 1 by default, that is raised when targets made from the same files change."""
 HALF = 127
 """Edges and saliency are 1 where the value of 0..255 is larger."""
 
@@ -96,7 +97,8 @@ class DeclaredDataset(SampledDataset):
         state = files_state(folder, frames, (IMAGE, *wanted), folder.name, progress)
         labels = space.record([folder.name]) if space else None
         record = declaration.record(wanted)
-        dataset.fingerprint = hash_of([FORMAT, state.fingerprint, size, record, labels], 16)
+        form = max((FORMATS.get(task, 1) for task in wanted), default=1)
+        dataset.fingerprint = hash_of([form, state.fingerprint, size, record, labels], 16)
         dataset.basis, dataset.contents, dataset.notices = state.basis, state.digest, state.notices
         return dataset
 
@@ -162,7 +164,9 @@ class DeclaredDataset(SampledDataset):
         return (read_image(path, GREY) > HALF).astype(np.float32)[None]
 
     def _parts(self, path: Path) -> NDArray[np.uint8]:
-        return read_image(path, LABELS)
+        parts = read_image(path, LABELS)
+        height, width = parts.shape
+        return human_parts(parts, (height, width))
 
 
 _READERS: dict[str, Callable[[DeclaredDataset, Path], NDArray[Any]]] = {

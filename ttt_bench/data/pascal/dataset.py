@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ttt_bench.data.images import sample as samples
 from ttt_bench.data.images.files import Size
+from ttt_bench.data.images.human_parts import human_parts
 from ttt_bench.data.images.normals import file_vectors, unit_normals
 from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
@@ -80,7 +81,7 @@ class PascalContext(ListedDataset):
                 targets.trusted(samples.resized_vectors(vectors, size), context), self.axes
             )
         if task == "human_parts":
-            return targets.human_parts(native[task], size)
+            return human_parts(native[task], size)
         if task == "saliency":
             return targets.binary(samples.nearest(native[task], size))
         edges = native["edge"] if "edge" in native else label_edges(native[CONTEXT])

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt_bench.data.images.files import Size
 from ttt_bench.data.images.normals import Floats
-from ttt_bench.data.images.sample import nearest
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.pascal.ids import normals_valid
 from ttt_bench.tasks import IGNORE
@@ -34,18 +32,6 @@ def semseg(space: LabelSpace, ids: Mapping[str, NDArray[Any]]) -> NDArray[np.uin
 def trusted(vectors: Floats, context: NDArray[Any]) -> Floats:
     """Return vectors (3, H, W), zero where the Context label (H, W) is not an indoor object."""
     return np.where(normals_valid()[context], vectors, np.float32(0.0))
-
-
-def human_parts(parts: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Return (H, W) indices of `HUMAN_PARTS`; 255 everywhere if the image has no part of a person.
-
-    This excludes images without people, as the evaluation of ASTMT and its successors does.
-
-    Args:
-        parts: as `parts.read` returns them.
-        size: (H, W) of the image.
-    """
-    return nearest(parts, size) if parts.any() else np.full(size, IGNORE, dtype=np.uint8)
 
 
 def binary(values: NDArray[np.bool_]) -> Floats:
