@@ -264,6 +264,10 @@ def test_missing_tasks_of_a_pair_are_left_out_with_the_reason(root: Path, result
     assert any(
         "depth is left out, nyud has no labels for it" in notice for notice in display.notices
     )
+    shutil.rmtree(root / "taskonomy" / "depth_zbuffer")
+    plan(results, **given, progress=display)
+    both = "depth is left out, taskonomy and nyud have no labels for it"
+    assert any(both in notice for notice in display.notices)
 
 
 def test_a_damaged_file_stops_a_run_before_any_training(root: Path, results: Path) -> None:

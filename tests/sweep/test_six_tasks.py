@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.files import declared_files, pascal_files
+from support.notices import Notices
 from support.runs import plan, run
 
 from ttt_bench.errors import BenchError
@@ -47,6 +48,32 @@ def test_without_a_choice_a_pair_keeps_the_tasks_of_the_papers(root: Path, tmp_p
         plan(tmp_path / "r", pair="west:east", data_root=root, set={"data.tasks": "salience"})
     with pytest.raises(BenchError, match=r"tent needs semseg, which data\.tasks does not name"):
         plan(tmp_path / "r", pair="west:east", data_root=root, methods="tent", set=NO_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ("lane = 1\nwall = 2\nroof = 3", "share no class; give equal classes the same name in"),
+        ("sky = 1\nwall = 2\nroof = 3", "share only the class sky, and two are needed; give equal"),
+    ],
+)
+def test_a_pair_without_shared_classes_says_so(
+    root: Path, tmp_path: Path, classes: str, words: str
+) -> None:
+    toml = root / "east" / "dataset.toml"
+    toml.write_text(toml.read_text().replace("sky = 1\nperson = 2\nroad = 3", classes))
+    display = Notices()
+    given = {"pair": "west:east", "methods": "base", "data_root": root}
+    (cell,) = plan(tmp_path / "r", **given, progress=display).cells
+    assert cell.opened.tasks == ("depth", "normals", "edge")
+    first = classes.partition(" ")[0]
+    reason = f"west (road, person, sky and 1 more) and east ({first}, wall, roof) {words}"
+    assert any(f"west:east: semseg is left out, {reason}" in text for text in display.notices)
+    assert any(text.endswith("with --label-space") for text in display.notices)
+    with pytest.raises(BenchError, match=r"--label-space; leave semseg out of data\.tasks"):
+        plan(tmp_path / "r", **given, set={"data.tasks": "semseg,depth"})
+    with pytest.raises(BenchError, match=r"share no task: semseg is left out, west \(road"):
+        plan(tmp_path / "r", **given, set={"data.tasks": "semseg"})
 
 
 def test_parts_and_saliency_of_pascal_are_there_if_they_are_asked_for(tmp_path: Path) -> None:

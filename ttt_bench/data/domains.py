@@ -11,8 +11,9 @@ from ttt_bench.data.rooms.looks import LOOKS
 from ttt_bench.data.taskonomy import depth as taskonomy_depth
 from ttt_bench.errors import BenchError, unknown
 from ttt_bench.tasks import PAPER_TASKS, RECIPES
+from ttt_bench.util.text import listed
 
-__all__ = ["BUILT_IN", "METRES", "RECIPES", "Domain", "shared_labels"]
+__all__ = ["BUILT_IN", "METRES", "RECIPES", "Domain", "shared_labels", "without_labels"]
 
 METRES = "metres"
 """The default unit of depth targets."""
@@ -167,11 +168,30 @@ def shared_labels(
     return None
 
 
-def _shared_names(domains: Sequence[Domain]) -> list[LabelSpace]:
-    """Return the label space of the class names that all domains have; empty below two."""
+def without_labels(source: Domain, target: Domain) -> str:
+    """Return why `shared_labels` finds no label space for two domains, and what to do."""
+    own = "choose a label space with ids of both with --label-space"
+    if not (source.class_ids and target.class_ids):
+        return f"no label space has ids for both {source.name} and {target.name}; {own}"
+    shared = _shared_classes([source, target])
+    common = f"only the class {shared[0]}, and two are needed" if shared else "no class"
+    return (
+        f"{source.name} ({listed([*source.class_ids])}) and {target.name} "
+        f"({listed([*target.class_ids])}) share {common}; give equal classes the same name in both "
+        f"data sets, or {own}"
+    )
+
+
+def _shared_classes(domains: Sequence[Domain]) -> list[str]:
+    """Return the class names that all domains have, in the order of the first."""
     tables = [domain.class_ids for domain in domains]
     shared = set.intersection(*map(set, tables))
-    classes = [label for label in tables[0] if label in shared]
+    return [label for label in tables[0] if label in shared]
+
+
+def _shared_names(domains: Sequence[Domain]) -> list[LabelSpace]:
+    """Return the label space of the class names that all domains have; empty below two."""
+    classes = _shared_classes(domains)
     if len(classes) < 2:
         return []
     native = {one.name: tuple(map(one.class_ids.__getitem__, classes)) for one in domains}

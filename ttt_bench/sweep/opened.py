@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ttt_bench.config.preset import Preset
 from ttt_bench.data.base import Dataset
-from ttt_bench.data.domains import Domain
+from ttt_bench.data.domains import Domain, without_labels
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.open import dataset_code, open_domain
 from ttt_bench.data.pair import Pair
@@ -186,25 +186,11 @@ def _splits(one: ResolvedPair, variant: DataVariant) -> tuple[Split, Split]:
 def _opened(
     one: ResolvedPair, resolved: ResolvedRequest, source: Dataset, target: Dataset
 ) -> OpenedPair:
-    shared = set(source.tasks) & set(target.tasks) & set(one.tasks)
-    tasks = canonical(task for task in shared if one.labels or not TASKS[task].needs_labels)
-    if not tasks:
-        raise BenchError(
-            f"{one.pair.name}: source and target share no task; source has "
-            f"{', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another pair, or "
-            f"name tasks other than {', '.join(PAPER_TASKS)} with --set data.tasks=..."
-        )
+    tasks, left_out = _shared_tasks(one, source, target)
     if one.pair.source.name == one.pair.target.name:
         _require_disjoint(one.pair.name, source, target)
     stream = _streamed(one, resolved, target)
-    missing = [
-        f"{one.pair.name}: {task} is left out, {_missing(task, one.pair, source, target)}"
-        for task in one.tasks
-        if task not in tasks
-    ]
-    if missing and one.preset.data.tasks is not None:
-        raise BenchError(f"{missing[0]}; leave it out of data.tasks, or complete the files")
-    notices = [*missing, *source.notices, *stream.notices, *_footnotes(one.labels, tasks)]
+    notices = [*left_out, *source.notices, *stream.notices, *_footnotes(one.labels, tasks)]
     return OpenedPair(
         pair=one.pair,
         preset_name=one.preset_name,
@@ -218,6 +204,32 @@ def _opened(
         labels=one.labels,
         notices=tuple(dict.fromkeys(notices)),
     )
+
+
+def _shared_tasks(
+    one: ResolvedPair, source: Dataset, target: Dataset
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the tasks of both data sets, and a notice per task that is left out.
+
+    Raises:
+        BenchError: they share no task, or lack one that `data.tasks` names.
+    """
+    shared = set(source.tasks) & set(target.tasks) & set(one.tasks)
+    tasks = canonical(task for task in shared if not _without_labels(task, one))
+    missing = [task for task in one.tasks if task not in tasks]
+    left_out = [f"{task} is left out, {_reason(task, one, source, target)}" for task in missing]
+    if not tasks:
+        unshared = (
+            f"source has {', '.join(source.tasks)}, target {', '.join(target.tasks)}; use another "
+            f"pair, or name tasks other than {', '.join(PAPER_TASKS)} with --set data.tasks=..."
+        )
+        reason = "; ".join(left_out) or unshared
+        raise BenchError(f"{one.pair.name}: source and target share no task: {reason}")
+    notices = [f"{one.pair.name}: {line}" for line in left_out]
+    if missing and one.preset.data.tasks is not None:
+        completed = "" if _without_labels(missing[0], one) else "complete the files, or "
+        raise BenchError(f"{notices[0]}; {completed}leave {missing[0]} out of data.tasks")
+    return tasks, notices
 
 
 def _require_disjoint(pair: str, source: Dataset, target: Dataset) -> None:
@@ -239,12 +251,19 @@ def _streamed(one: ResolvedPair, resolved: ResolvedRequest, target: Dataset) -> 
     return StreamedDataset(shifted, resolved.stream, data.seed, limit)
 
 
-def _missing(task: str, pair: Pair, source: Dataset, target: Dataset) -> str:
+def _without_labels(task: str, one: ResolvedPair) -> bool:
+    """Return whether a task needs classes, and the pair shares none."""
+    return TASKS[task].needs_labels and one.labels is None
+
+
+def _reason(task: str, one: ResolvedPair, source: Dataset, target: Dataset) -> str:
+    """Return why a pair leaves a task out."""
+    pair = one.pair
+    if _without_labels(task, one):
+        return without_labels(pair.source, pair.target)
     datasets = ((pair.source, source), (pair.target, target))
-    without = [domain.name for domain, dataset in datasets if task not in dataset.tasks]
-    if without:
-        return f"{' and '.join(dict.fromkeys(without))} has no labels for it"
-    return f"no label space has ids for both {pair.source.name} and {pair.target.name}"
+    lacking = {domain.name: 0 for domain, dataset in datasets if task not in dataset.tasks}
+    return f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no labels for it"
 
 
 def _footnotes(labels: LabelSpace | None, tasks: tuple[str, ...]) -> Iterator[str]:
