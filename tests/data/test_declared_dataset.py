@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.files import declared_files
 from support.files.declared_files import CLASSES, SIZE, WEST, scene
+from support.findings import among
 from support.paths import ROOT
 
 from ttt_bench.data.base import Dataset
@@ -180,3 +181,52 @@ def test_data_check_covers_them(root: Path) -> None:
     errors = [finding.message for finding in check(root, Silent()) if finding.level == "error"]
     assert any("east/dataset.toml: images: " in message for message in errors)
     assert any("holds 77, which is not in the table" in message for message in errors)
+
+
+def changed(root: Path, name: str, before: str, after: str) -> None:
+    toml = root / name / "dataset.toml"
+    assert before in toml.read_text()
+    toml.write_text(toml.read_text().replace(before, after))
+
+
+def test_depth_of_a_street_is_not_doubted(root: Path) -> None:
+    shown = among(check(root, Silent()), "ok", "values", "east: test: depth: median", "outdoors")
+    assert shown, "the median of the scenes is above that of rooms"
+    assert "in rooms (0.5..20 m) the unit is wrong: correct `scale`" in shown[0].message
+
+
+@pytest.mark.parametrize(
+    ("scale", "level", "words"),
+    [
+        ("0.001", "warning", "outside 0.5..100 m: the unit is wrong"),
+        ("1000.0", "error", "expected metres below 100"),
+    ],
+)
+def test_another_unit_of_depth_is_named_with_the_entries_of_the_file(
+    root: Path, scale: str, level: str, words: str
+) -> None:
+    changed(root, "east", "scale = 1.0", f"scale = {scale}")
+    (finding,) = among(check(root, Silent()), level, "values", "east: test", words)
+    place = f"of [depth] in {root / 'east' / 'dataset.toml'}"
+    assert f"correct `scale`, `offset` or `inverse` {place}" in finding.message
+    assert "to_metres" not in finding.message
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"), [("-5.0", "depth is 0 in"), ("-6.0", "depth has negative values")]
+)
+def test_depth_of_zero_or_less_is_named_with_the_entry_of_the_file(
+    root: Path, offset: str, words: str
+) -> None:
+    changed(root, "east", "scale = 1.0", f"scale = 1.0\noffset = {offset}")
+    (finding,) = among(check(root, Silent()), "error", "values", "east: test", words)
+    assert "; list the stored value of missing depth in `invalid` of [depth]" in finding.message
+    with pytest.raises(BenchError, match=words):
+        opened(root, "east").prepare(Silent())
+
+
+def test_infinite_depth_is_named_with_the_entry_of_the_file(root: Path) -> None:
+    disparity = np.ones(SIZE, np.uint16)
+    declared_files.save(root / "west/disparity/val/city0/000.png", disparity)
+    (finding, *_) = among(check(root, Silent()), "error", "values", "west: test", "not finite")
+    assert "in `invalid` of [depth]" in finding.message

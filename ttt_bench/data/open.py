@@ -131,6 +131,7 @@ def _expect(dataset: Dataset, domain: Domain, space: LabelSpace | None) -> None:
         dataset.expected = ExpectedValues(
             classes=len(space.classes) if space else None,
             depth_in_metres=domain.depth_unit == METRES and domain.to_metres is None,
+            depth_advice=dataset.depth_advice,
         )
 
 

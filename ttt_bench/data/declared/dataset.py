@@ -19,7 +19,7 @@ from ttt_bench.data.declared.declaration import (
 )
 from ttt_bench.data.declared.files import Frames, find_frames
 from ttt_bench.data.images.basis import files_state
-from ttt_bench.data.images.file_dataset import SampledDataset
+from ttt_bench.data.images.file_dataset import DepthAdvice, SampledDataset
 from ttt_bench.data.images.files import GREY, GREY16, LABELS, PHOTO, RGB, Size, read_image, read_npy
 from ttt_bench.data.images.human_parts import human_parts
 from ttt_bench.data.images.normals import file_vectors, unit_normals
@@ -62,6 +62,11 @@ class DeclaredDataset(SampledDataset):
         self.domain, self.folder, self.declaration = folder.name, folder, declaration
         self.frames, self.size, self.tasks = frames, size, tasks
         self.table = space.table(self.domain) if space and "semseg" in tasks else None
+        place = f"of [depth] in {folder / FILE}"
+        self.depth_advice = DepthAdvice(
+            missing=f"list the stored value of missing depth in `invalid` {place}",
+            unit=f"correct `scale`, `offset` or `inverse` {place}",
+        )
 
     @classmethod
     def open(

@@ -29,7 +29,22 @@ from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
 
 _LISTED = 5  # problems that a message names
-_MOST_METRES = 100.0  # a larger median depth is in another unit
+
+MOST_METRES = 100.0
+"""A larger median depth is in another unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthAdvice:
+    """What to do about invalid depth, as messages say it.
+
+    Attributes:
+        missing: about values that mean missing depth.
+        unit: about depth that is not in metres.
+    """
+
+    missing: str = "255 marks a pixel without a target"
+    unit: str = "convert it, or declare `depth_unit` and `to_metres` in the Domain"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +54,12 @@ class ExpectedValues:
     Attributes:
         classes: number of classes of semantic segmentation; None if it is not known.
         depth_in_metres: whether depth is in metres, where 0 is invalid.
+        depth_advice: what to do about other depth.
     """
 
     classes: int | None = None
     depth_in_metres: bool = False
+    depth_advice: DepthAdvice = DepthAdvice()
 
 
 class FileDataset(Dataset):
@@ -112,10 +129,12 @@ class SampledDataset(FileDataset):
     Attributes:
         expected: what the values must be; `open_domain` sets it from the domain and the classes.
         balanced_crop: whether a random crop is drawn again if it has one class, or mostly one.
+        depth_advice: what messages about invalid depth say.
     """
 
     expected: ExpectedValues = ExpectedValues()
     balanced_crop: bool = True
+    depth_advice: DepthAdvice = DepthAdvice()
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
@@ -205,13 +224,14 @@ def value_problems(sample: Sample, expected: ExpectedValues = ExpectedValues()) 
     """
     for name in sample.keys() - {IMAGE}:
         if not np.isfinite(sample[name]).all():
-            yield f"{name} has values that are not finite; 255 marks a pixel without a target"
+            advice = expected.depth_advice if name == "depth" else DepthAdvice()
+            yield f"{name} has values that are not finite; {advice.missing}"
     for task in labelled(sample):
         classes = TASKS[task].channels or expected.classes
         if classes is not None:
             yield from _class_problems(task, sample[task], classes)
     if "depth" in sample:
-        yield from _depth_problems(sample["depth"], in_metres=expected.depth_in_metres)
+        yield from _depth_problems(sample["depth"], expected)
     if "normals" in sample:
         # (3, H, W) -> (H, W) -> (N,), the lengths of all normals
         there = (sample["normals"] != IGNORE).any(axis=0)
@@ -234,17 +254,17 @@ def _class_problems(task: str, labels: NDArray[Any], classes: int) -> Iterator[s
         )
 
 
-def _depth_problems(depth: NDArray[Any], *, in_metres: bool) -> Iterator[str]:
-    valid = depth[depth != IGNORE]
+def _depth_problems(depth: NDArray[Any], expected: ExpectedValues) -> Iterator[str]:
+    valid, advice = depth[depth != IGNORE], expected.depth_advice
     if (valid < 0).any():
-        yield "depth has negative values; 255 marks a pixel without a target"
-    if in_metres and (valid == 0).any():
+        yield f"depth has negative values; {advice.missing}"
+    if expected.depth_in_metres and (valid == 0).any():
         share = float((valid == 0).mean())
-        yield f"depth is 0 in {share:.1%} of its values; 255 marks a pixel without a target"
-    if in_metres and valid.size and np.median(valid) > _MOST_METRES:
+        yield f"depth is 0 in {share:.1%} of its values; {advice.missing}"
+    if expected.depth_in_metres and valid.size and np.median(valid) > MOST_METRES:
         yield (
-            f"depth has a median of {np.median(valid):g} m, expected metres below {_MOST_METRES:g};"
-            " convert it, or declare `depth_unit` and `to_metres` in the Domain"
+            f"depth has a median of {np.median(valid):g} m, expected metres below {MOST_METRES:g}; "
+            f"{advice.unit}"
         )
 
 

@@ -14,6 +14,8 @@ from ttt_bench.data.declared.declaration import FILE
 from ttt_bench.data.declared.domains import declared_domain, declared_names
 from ttt_bench.data.domains import BUILT_IN, Domain, shared_labels
 from ttt_bench.data.images.file_dataset import (
+    MOST_METRES,
+    DepthAdvice,
     ExpectedValues,
     SampledDataset,
     array_problems,
@@ -184,14 +186,25 @@ def _check_split(
 
 def _sample(dataset: Dataset, index: int) -> Sample:
     """Return the arrays of an image: at its own size, or as `batch` gives them."""
-    original = dataset.original if isinstance(dataset, WatchedDataset) else dataset
-    if isinstance(original, SampledDataset):
-        return original.sample(index)
+    sampled = _sampled(dataset)
+    if sampled is not None:
+        return sampled.sample(index)
     batch = dataset.batch([index])
     image = np.rint(batch.images[0].numpy() * 255).astype(np.uint8)
     targets = {task: values[0].numpy() for task, values in batch.targets.items()}
     classes = {task: targets[task].astype(np.uint8) for task in labelled(targets)}
     return {IMAGE: image, **targets, **classes}
+
+
+def _sampled(dataset: Dataset) -> SampledDataset | None:
+    """Return the data set that gives samples of their own size; None for other ones."""
+    original = dataset.original if isinstance(dataset, WatchedDataset) else dataset
+    return original if isinstance(original, SampledDataset) else None
+
+
+def _depth_advice(dataset: Dataset) -> DepthAdvice:
+    sampled = _sampled(dataset)
+    return DepthAdvice() if sampled is None else sampled.depth_advice
 
 
 def _failed(split: str, index: int, error: Exception) -> Finding:
@@ -214,7 +227,9 @@ def _invalid(split: _Split, domain: Domain) -> Iterator[Finding]:
 
 def _value_problems(sample: Sample, split: _Split, domain: Domain) -> list[str]:
     expected = ExpectedValues(
-        classes=len(split.classes) or None, depth_in_metres=_in_metres(domain)
+        classes=len(split.classes) or None,
+        depth_in_metres=_in_metres(domain),
+        depth_advice=_depth_advice(split.dataset),
     )
     problems = list(value_problems(sample, expected))
     binary = "edge" not in sample or np.isin(sample["edge"], (0, 1, IGNORE)).all()
@@ -278,8 +293,8 @@ def _depth(split: _Split) -> Iterator[Finding]:
     valid = [depth[depth != IGNORE] for depth in _arrays(split, "depth")]
     medians = [float(np.median(metres)) for metres in valid if metres.size]
     if medians:
-        wrong = "depth targets must be in metres, or `to_metres` of the domain must decode them"
-        finding = metres_finding(medians, wrong, None)
+        wrong = f"the unit is wrong: {_depth_advice(split.dataset).unit}"
+        finding = metres_finding(medians, wrong, None, largest=MOST_METRES)
         yield Finding.ok_if(finding.level == "ok", "values", f"{split.name}: {finding.message}")
 
 

@@ -13,8 +13,8 @@ from ttt_bench.data.images.normals import file_vectors
 from ttt_bench.datatools.check.findings import Finding
 from ttt_bench.datatools.check.frameset import Frameset, Native
 
-_MEDIAN_DEPTH = (0.5, 20.0)
-"""Range in metres of the median of a sample; outside of it the unit is not metres."""
+_ROOMS = (0.5, 20.0)
+"""Range in metres of the median depth of rooms; outside of it the unit is not metres."""
 
 _MOST_INVALID = 0.5
 _UNIT_LENGTH = 0.05
@@ -37,17 +37,24 @@ class Values(Protocol):
         ...
 
 
-def metres_finding(medians: Sequence[float], wrong_unit: str, path: Path | None) -> Finding:
+def metres_finding(
+    medians: Sequence[float], wrong_unit: str, path: Path | None, *, largest: float = _ROOMS[1]
+) -> Finding:
     """Return whether the median of the frames' medians is that of a scene in metres.
 
     Args:
         wrong_unit: the cause and remedy of a median out of range.
+        largest: the largest median in metres. If it is more than that of rooms, a larger median
+            than that of rooms has a remark.
     """
-    median, (low, high) = float(np.median(medians)), _MEDIAN_DEPTH
-    good = low <= median <= high
-    wrong = "" if good else f", outside {low}..{high:.0f} m: {wrong_unit}"
-    message = f"depth: median {median:.2f} m{wrong}"
-    return Finding.ok_if(good, "values", message, path, about="depth")
+    median, (low, high) = float(np.median(medians)), _ROOMS
+    good = low <= median <= largest
+    remark = "" if good else f", outside {low}..{largest:.0f} m: {wrong_unit}"
+    if good and median > high:
+        remark = f", right outdoors; in rooms ({low}..{high:.0f} m) {wrong_unit}"
+    return Finding.ok_if(
+        good, "values", f"depth: median {median:.2f} m{remark}", path, about="depth"
+    )
 
 
 class DepthValues:
