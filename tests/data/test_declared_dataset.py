@@ -164,6 +164,9 @@ def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
     declaration = read_declaration(tmp_path)
     assert declaration.tasks == ("semseg", "depth")
     assert declaration.splits["tune"].list == "lists/tune.txt"
+    # lists of one folder, so that no image has to be in two splits
+    train = declaration.splits["train"]
+    assert (train.folder, train.list) == ("train", "lists/train.txt")
 
 
 def test_data_check_covers_them(root: Path) -> None:
@@ -230,3 +233,18 @@ def test_infinite_depth_is_named_with_the_entry_of_the_file(root: Path) -> None:
     declared_files.save(root / "west/disparity/val/city0/000.png", disparity)
     (finding, *_) = among(check(root, Silent()), "error", "values", "west: test", "not finite")
     assert "in `invalid` of [depth]" in finding.message
+
+
+def test_images_in_two_splits_are_named(root: Path) -> None:
+    assert not among(check(root / "east", Silent()), "warning", "splits", "share")
+    lists = root / "east/data/lists"
+    (lists / "tune.txt").write_text("train-1\n")
+    changed(root, "east", "[splits]", '[splits]\ntune = { list = "lists/tune.txt" }')
+    (finding,) = among(check(root / "east", Silent()), "warning", "splits", "share")
+    words = "the splits train and tune share 1 image (train-1/image.png); no image should be in two"
+    assert words in finding.message
+    assert f"or a `list` of names, in {root / 'east' / 'dataset.toml'}" in finding.message
+    assert finding.count == 1
+    # the splits of whole folders: val and test of the west are one
+    (finding,) = among(check(root / "west", Silent()), "warning", "splits", "val and test share 2")
+    assert "(photos/val/city0/000_photo.png, photos/val/city1/001_photo.png)" in finding.message

@@ -43,7 +43,7 @@ class Halls(SampledDataset):
     def __init__(
         self, root: Path, split: str, size: tuple[int, int], progress: Any, **_: Any
     ) -> None:
-        self.size = size
+        self.size, self.split = size, split
 
     def __len__(self) -> int:
         return 8
@@ -140,6 +140,23 @@ def test_a_sample_that_changes_is_an_error(root: Path) -> None:
     CHANGE.append(changed("image", lambda image: image + draw.integers(0, 2, dtype=np.uint8)))
     findings = check(root, Silent())
     assert among(findings, "error", "values", "sample 0 differs when it is read again")
+
+
+def test_images_in_two_splits_are_named_if_the_class_names_its_images(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Halls, "ids", lambda self: frozenset({"a", self.split}))
+    findings = among(check(root, Silent()), "warning", "splits", "share 1 image (a); no image")
+    pairs = [("train", "val"), ("train", "test"), ("train", "tune"), ("val", "test")]
+    for (first, second), finding in zip(pairs, findings, strict=False):
+        assert f"the splits {first} and {second} share" in finding.message
+    assert len(findings) == 6
+
+    def fail(self: Halls) -> frozenset[str]:
+        raise KeyError("names")
+
+    monkeypatch.setattr(Halls, "ids", fail)
+    assert among(check(root, Silent()), "error", "files", "`ids` failed", "KeyError")
 
 
 def test_code_that_fails_is_an_error_without_a_traceback(root: Path) -> None:

@@ -50,6 +50,15 @@ def test_without_a_choice_a_pair_keeps_the_tasks_of_the_papers(root: Path, tmp_p
         plan(tmp_path / "r", pair="west:east", data_root=root, methods="tent", set=NO_CLASSES)
 
 
+def test_splits_that_are_lists_of_one_folder_form_a_pair(root: Path, tmp_path: Path) -> None:
+    given = {"pair": "east:east", "methods": "base", "data_root": root}
+    assert len(plan(tmp_path / "r", **given).cells) == 1
+    lists = root / "east/data/lists"
+    (lists / "train.txt").write_text("train-0\ntest-1\n")
+    with pytest.raises(BenchError, match=r"share 1 images \(test-1/image.png\)"):
+        plan(tmp_path / "r", **given)
+
+
 @pytest.mark.parametrize(
     ("classes", "words"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
 
 from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.shifts.views import WrappedDataset
@@ -12,6 +14,8 @@ from ttt_bench.network import Batch
 from ttt_bench.util.code.error_place import describe
 from ttt_bench.util.process import watched
 from ttt_bench.util.progress import Progress
+
+ValueT = TypeVar("ValueT")
 
 
 class WatchedDataset(WrappedDataset):
@@ -33,15 +37,22 @@ class WatchedDataset(WrappedDataset):
         with self._watched():
             return self._dataset.augmented(indices, seed)
 
+    def ids(self) -> frozenset[str]:
+        return self._called("ids", self._dataset.ids)
+
     def prepare(self, progress: Progress) -> None:
+        self._called("prepare", partial(self._dataset.prepare, progress))
+
+    def _called(self, name: str, method: Callable[[], ValueT]) -> ValueT:
+        """Return what a method returns, which can raise any error."""
         with self._watched():
             try:
-                self._dataset.prepare(progress)
+                return method()
             except BenchError:
                 raise
             except Exception as error:  # the code of another package can raise any error
                 reason = describe(error, type(self._dataset))
-                raise DataError(f"{self.domain}: `prepare` failed: {reason}") from error
+                raise DataError(f"{self.domain}: `{name}` failed: {reason}") from error
 
     def _watched(self) -> AbstractContextManager[None]:
         return watched(f"reading data set {self.domain}")

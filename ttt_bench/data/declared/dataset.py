@@ -114,7 +114,8 @@ class DeclaredDataset(SampledDataset):
         return self.frames.name(index)
 
     def ids(self) -> frozenset[str]:
-        return frozenset(str(path) for path in self.frames.files[IMAGE].values())
+        root, paths = self.folder / self.declaration.root, self.frames.files[IMAGE]
+        return frozenset(paths[name].relative_to(root).as_posix() for name in self.frames.names)
 
     def sample(self, index: int) -> Sample:
         image = read_image(self.frames.path(index, IMAGE), PHOTO)

@@ -61,6 +61,9 @@ class WrappedDataset(Dataset):
     def name(self, index: int) -> str:
         return self._dataset.name(index)
 
+    def ids(self) -> frozenset[str]:
+        return self._dataset.ids()
+
     def prepare(self, progress: Progress) -> None:
         self._dataset.prepare(progress)
 

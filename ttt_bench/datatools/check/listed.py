@@ -12,6 +12,7 @@ from ttt_bench.data.label_spaces import LABEL_SPACES, find_label_space
 from ttt_bench.data.listed.dataset import ListedDataset, image_sizes
 from ttt_bench.data.listed.layout import LIST_OF, Listing, find_listing, same_view
 from ttt_bench.data.listed.manifest import read_manifest
+from ttt_bench.data.splits import overlaps
 from ttt_bench.datatools.check.agreement import check_agreement
 from ttt_bench.datatools.check.agreement.findings import Maker
 from ttt_bench.datatools.check.contents import check_contents
@@ -179,14 +180,13 @@ def _check_lists(listings: Sequence[Listing]) -> Iterator[Finding]:
             message += f", the published list has {expected}; take the list from the archive again"
         path = listing.root / lists / f"{listing.list_name}.txt"
         yield Finding.ok_if(not difference, "splits", message, path, count=difference)
-    first, second = listings
-    both = sorted(set(first.ids) & set(second.ids))
-    if both:
+    root = listings[0].root / listings[0].layout.lists
+    for shared in overlaps({listing.list_name: listing.ids for listing in listings}):
         message = (
-            f"{len(both)} images are in both lists, such as {both[0]}; training and target must "
-            "not share any: take the lists from the archive again"
+            f"{len(shared.images)} images are in both lists, such as {shared.images[0]}; training "
+            "and target must not share any: take the lists from the archive again"
         )
-        yield Finding.error("splits", message, first.root / first.layout.lists, len(both))
+        yield Finding.error("splits", message, root, len(shared.images))
 
 
 def _check_files(

@@ -27,7 +27,7 @@ from ttt_bench.data.images.sample import IMAGE, Sample
 from ttt_bench.data.label_spaces import LabelSpace
 from ttt_bench.data.open import open_domain
 from ttt_bench.data.registry import DATASETS
-from ttt_bench.data.splits import SPLITS
+from ttt_bench.data.splits import SPLITS, overlaps
 from ttt_bench.data.variants import CORRECTED
 from ttt_bench.data.watched import WatchedDataset
 from ttt_bench.datatools.check.agreement.contours import (
@@ -48,6 +48,7 @@ from ttt_bench.errors import BenchError
 from ttt_bench.tasks import IGNORE, labelled
 from ttt_bench.util.paths import cache_folder
 from ttt_bench.util.progress import Progress
+from ttt_bench.util.text import listed
 
 _SIZE = (448, 576)  # of images and targets, for data sets that give no samples of their own size
 _FRAMES = 48  # samples of a split that are read, unless all are requested
@@ -113,7 +114,8 @@ def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> R
     domain = found.domain
     folder = found.data_root / (domain.folder or "")
     yield Finding.ok("layout", f"the data set {domain.name} of {found.origin}", folder)
-    opened, problems = 0, []
+    images: dict[str, frozenset[str]] = {}
+    problems = []
     for split in SPLITS:
         try:
             space = _space(domain)
@@ -121,13 +123,30 @@ def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> R
         except BenchError as error:
             problems.append(f"split {split}: {error}")
             continue
-        opened += 1
+        images[split] = dataset.ids()
         yield from _check_split(domain, split, dataset, space, progress, full=full)
     for problem in problems:
-        if opened:
+        if images:
             yield Finding.warning("splits", problem, folder)
         else:
             yield Finding.error("splits", problem, folder)
+    yield from _shared_images(domain, images, folder)
+
+
+def _shared_images(
+    domain: Domain, images: Mapping[str, frozenset[str]], folder: Path
+) -> Iterator[Finding]:
+    """Yield a warning per two splits that share images."""
+    own = f"give one of them another folder, or a `list` of names, in {folder / FILE}"
+    remedy = own if domain.own_code else "take them out of one"
+    for shared in overlaps(images):
+        count = len(shared.images)
+        message = (
+            f"the splits {shared.first} and {shared.second} share {count} "
+            f"image{'s' if count > 1 else ''} ({listed(shared.images)}); "
+            f"no image should be in two splits: {remedy}"
+        )
+        yield Finding.warning("splits", message, folder, count)
 
 
 def _space(domain: Domain) -> LabelSpace | None:
