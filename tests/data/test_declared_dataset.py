@@ -109,8 +109,9 @@ def test_classes_are_shared_by_name(root: Path) -> None:
         ("[edge]", "[egde]", r"dataset.toml: egde: unknown setting 'egde'; did you mean edge"),
         ("offset =", "ofset =", r"depth.ofset: unknown setting 'ofset'; did you mean offset"),
         ("{name}_photo", "photo", r"images: must contain \{name\} once"),
-        ("train =", "training =", r"splits: unknown split 'training'; did you mean train"),
-        ("sky = 23", "sky = 24", r"semseg: number 24 is given twice"),
+        ("train =", "training =", r"splits: unknown split 'training'; did you mean train.*val\)$"),
+        ("sky = 23", "sky = 24", r"semseg: number 24 is given twice; .* only one class$"),
+        ('train = "train"', "train = { fodler = 1 }", r"splits.train.fodler: .* mean folder"),
         ("edges/{", "outline/{", r"edge.files: the folder .*outline/val does not exist; correct"),
         ('test = "val"', "", r"has no split test, only train, val; add it to \[splits\]"),
         ("left / up", "left / top", r"normals.axes: unknown axes 'left / top / backward'"),
@@ -126,6 +127,14 @@ def test_a_mistake_in_the_file_is_one_clear_line(
     with pytest.raises(BenchError, match=words) as caught:
         opened(root, "west")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_a_target_is_named(root: Path) -> None:
+    toml = root / "west" / "dataset.toml"
+    toml.write_text(WEST.partition("[semseg]")[0])
+    with pytest.raises(BenchError) as caught:
+        read_declaration(toml.parent)
+    assert str(caught.value) == f"{toml}: describes no target; give a table such as [semseg]"
 
 
 def test_wrong_files_are_named_before_any_training(root: Path) -> None:

@@ -24,7 +24,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ttt_bench.errors import BenchError
 from ttt_bench.protocols import CONTROLS
 from ttt_bench.util.input.toml_file import read_toml
 from ttt_bench.util.input.validation import OneOf, Strict, validated
@@ -174,14 +173,8 @@ def study_from(name: str, entries: Mapping[str, Any], place: str) -> Study:
     Raises:
         BenchError: an entry is unknown or invalid; one line per problem.
     """
-    try:
-        return validated(Study, {"name": name, **entries}, lambda field: f"{place}: {field}")
-    except BenchError as error:
-        lines = [
-            line if line.startswith(place) else f"{place}: {line}"
-            for line in str(error).splitlines()
-        ]
-        raise BenchError("\n".join(lines)) from error
+    values = {"name": name, **entries}
+    return validated(Study, values, lambda field: f"{place}: {field}", whole=place)
 
 
 def read_study(path: Path) -> Study:

@@ -182,4 +182,4 @@ def read_declaration(folder: Path) -> Declaration:
     """
     path = folder / FILE
     content = read_toml(path, "data set", str(path))
-    return validated(Declaration, content, lambda field: f"{path}: {field}")
+    return validated(Declaration, content, lambda field: f"{path}: {field}", whole=str(path))

@@ -93,7 +93,11 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 def validated(
-    record: type[RecordT], values: Mapping[str, Any], place: Callable[[str], str]
+    record: type[RecordT],
+    values: Mapping[str, Any],
+    place: Callable[[str], str],
+    *,
+    whole: str = "",
 ) -> RecordT:
     """Return `record(**values)`; pydantic's errors become one line each.
 
@@ -101,6 +105,7 @@ def validated(
         record: the class to make.
         values: field -> value.
         place: returns how messages call a field, given its name, or `section.name`.
+        whole: how messages about no single field begin; empty if they need no place.
 
     Raises:
         BenchError: a field is unknown (with the nearest names), or a value is not allowed.
@@ -112,7 +117,10 @@ def validated(
     try:
         made = record(**values)
     except ValidationError as error:
-        wrong += [_problem(record, details, place) for details in _causes(error)]
+        wrong += [
+            _problem(record, details, place) if details["loc"] else _of_whole(whole, details)
+            for details in _causes(error)
+        ]
         raise BenchError("\n".join(wrong)) from error
     raise_problems(wrong)
     return made
@@ -155,19 +163,26 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     return [d for d in found if d["type"] != "too_short" or d["loc"] not in lists]
 
 
+def _message(details: ErrorDetails) -> str:
+    return details["msg"].removeprefix("Value error, ")
+
+
+def _of_whole(whole: str, details: ErrorDetails) -> str:
+    return f"{whole}: {_message(details)}" if whole else _message(details)
+
+
 def _problem(record: type[BaseModel], details: ErrorDetails, place: Callable[[str], str]) -> str:
     path = details["loc"]
     # without positions in lists: the message quotes the entry
     field = ".".join(part for part in path if isinstance(part, str))
-    message = details["msg"].removeprefix("Value error, ")
+    message = _message(details)
     if details["type"] == "extra_forbidden":
         known = _record_at(record, path[:-1]).model_fields
         return f"{place(field)}: {unknown('setting', str(path[-1]), known)}"
-    if not field:
-        return message
     if details["type"] == "too_short":
         return f"{place(field)}: give at least one value"
-    if details["type"] in ("missing", _NOT_ALLOWED):
+    whole_table = details["type"] == "value_error" and isinstance(details["input"], Mapping)
+    if whole_table or details["type"] in ("missing", _NOT_ALLOWED):
         return f"{place(field)}: {message}"
     return f"{place(field)}: {message}, got {shortened(details['input'])}"
 
@@ -175,8 +190,9 @@ def _problem(record: type[BaseModel], details: ErrorDetails, place: Callable[[st
 def _record_at(record: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
     """Return the class of the nested record that a path of field names and positions leads to."""
     for part in path:
-        if isinstance(part, str):
-            kinds = _kinds(record.model_fields[part].annotation)
+        field = record.model_fields.get(part) if isinstance(part, str) else None
+        if field is not None:  # else a key of a table
+            kinds = _kinds(field.annotation)
             records = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
             record = records[0] if records else record
     return record
