@@ -280,6 +280,18 @@ def test_a_plan_shows_states_and_does_nothing(results: Path, tmp_path: Path) -> 
     assert "done" in call(*arguments).stdout
 
 
+def test_a_plan_names_settings_of_all_cells_once_and_readably(tmp_path: Path) -> None:
+    tasks = ("--set", "data.tasks=semseg,depth,normals,edge")
+    given = ("--preset", "smoke", "--methods", "base,tent", "--results", str(tmp_path), "--plan")
+    own = ("--set", "tent.lr=0.5")
+    shown = " ".join(call("run", *given, *tasks, *own, COLUMNS="80").stdout.split())
+    assert "(preset smoke, hparams paper, data.tasks=semseg,depth,normals,edge)" in shown
+    assert shown.count("data.tasks") == 1
+    assert "tent.lr=0.5 missing" in shown
+    records = json.loads(call("run", *given, *tasks, *own, "--json").stdout)
+    assert all("data.tasks=" in record["settings"] for record in records)
+
+
 def test_run_again_computes_nothing_and_json_is_alone_on_stdout(results: Path) -> None:
     done = call(*SMOKE, "--results", str(results), "--json")
     assert "nothing to compute, 3 already finished" in done.stderr

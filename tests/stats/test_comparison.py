@@ -7,6 +7,7 @@ from pathlib import Path
 from support.synthetic import BASE, add_cell, compared, constant, gains
 
 from ttt_bench.analysis.evidence import Evidence
+from ttt_bench.config.reading import parse_setting
 from ttt_bench.report import main_table, sync_table
 from ttt_bench.results.load import load
 from ttt_bench.stats.comparison import Comparison, comparisons, method_rank, split_settings
@@ -29,6 +30,18 @@ def test_settings_split_by_owner() -> None:
     # ttt is the beginning of tttpp's name
     assert split_settings("tttpp.weight=1; steps=3", "ttt") == ("tttpp.weight=1", "")
     assert split_settings("ttt.steps=3", "ttt") == ("", "")
+
+
+def test_lists_of_names_are_shown_as_set_takes_them(tmp_path: Path) -> None:
+    text = "batch=4; data.sizes.east=[32, 48]; data.tasks=['semseg', 'depth']; own.layers=['a1']"
+    shown = "batch=4; data.sizes.east=[32, 48]; data.tasks=semseg,depth"
+    assert split_settings(text, "own") == (shown, "layers=a1")
+    assert parse_setting("data.tasks=semseg,depth") == ("data.tasks", "semseg,depth")
+    # a network may have any options: --set takes them as TOML alone
+    assert split_settings("model.architecture_args.a=['b', 'c']", "own")[0].endswith("['b', 'c']")
+    add_cell(tmp_path, "base", constant(BASE), config="a", settings="data.tasks=['depth', 'edge']")
+    (found,) = compared(tmp_path)
+    assert found.subtitle.endswith("data variant corrected, data.tasks=depth,edge")
 
 
 def test_shared_choices_separate_and_own_ones_do_not(tmp_path: Path) -> None:

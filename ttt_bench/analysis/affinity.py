@@ -9,6 +9,7 @@ import pandas as pd
 
 from ttt_bench.results.measurements import Measurement
 from ttt_bench.stats.comparison import method_rank
+from ttt_bench.util.text import readable_settings
 
 KIND = "affinity"
 """The folder of the measurements in a results folder."""
@@ -33,7 +34,7 @@ def groups(measured: Sequence[Measurement]) -> dict[tuple[str, ...], list[Measur
 
 def label(one: Measurement) -> str:
     """Return the method, with the settings that were changed."""
-    method, settings = str(one.manifest["method"]), str(one.manifest["settings"])
+    method, settings = str(one.manifest["method"]), readable_settings(str(one.manifest["settings"]))
     return f"{method} [{settings}]" if settings else method
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from ttt_bench.cli.output import Display, say, show, show_summary
 from ttt_bench.config.request import Request
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.util.store.address import shown
+from ttt_bench.util.text import readable_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,15 +119,33 @@ def show_plan(sweep: Sweep, *, as_json: bool) -> None:
 
     summary = summarise(sweep)
     rows = [_plan_row(cell, sweep.request, summary) for cell in sweep.cells]
-    how = f"preset {rows[0]['preset']}, hparams {rows[0]['hparams']}"
+    shared = _shared_settings(rows)
+    how = ", ".join([f"preset {rows[0]['preset']}", f"hparams {rows[0]['hparams']}", *shared])
     show(
-        rows,
+        rows if as_json else [_without_settings(row, shared) for row in rows],
         [column for column in PLAN_COLUMNS if column not in _SAME_IN_ALL_ROWS],
         title=f"plan for {shown(sweep.request.results)} ({how})",
         as_json=as_json,
         json_columns=PLAN_COLUMNS,
     )
     say(summary.sentence())
+
+
+def _settings_of(row: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a row of the plan, as a person reads them."""
+    return readable_settings(row["settings"]).split("; ") if row["settings"] else []
+
+
+def _shared_settings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings of all rows, which the title names once."""
+    settings = [_settings_of(row) for row in rows]
+    shared = set.intersection(*map(set, settings))
+    return [one for one in settings[0] if one in shared]
+
+
+def _without_settings(row: Mapping[str, Any], shared: Sequence[str]) -> dict[str, Any]:
+    own = [one for one in _settings_of(row) if one not in shared]
+    return {**row, "settings": "; ".join(own)}
 
 
 def _plan_row(cell: Cell, request: Request, summary: PlanSummary) -> dict[str, Any]:

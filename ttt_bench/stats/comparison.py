@@ -17,7 +17,7 @@ from ttt_bench.results.method_names import METHOD_ORDER, PROPER_NAMES, MethodNam
 from ttt_bench.results.published import ARCHITECTURE
 from ttt_bench.stats.summary import score_frame
 from ttt_bench.tasks import canonical
-from ttt_bench.util.text import short_name
+from ttt_bench.util.text import readable_settings, short_name
 
 _NETWORK = "model.architecture="
 """The shared setting that names the network, if it is another than `ARCHITECTURE`."""
@@ -197,11 +197,12 @@ def short_hash(key: Key) -> str:
 def split_settings(settings: str, method: str) -> tuple[str, str]:
     """Split a `settings` text into the shared settings and the method's, without its prefix.
 
-    Steps are left out, because they have a separate column.
+    Both have the form of `readable_settings`. Steps are left out, because they have a separate
+    column.
     """
     shared: list[str] = []
     own: list[str] = []
-    for entry in filter(None, settings.split("; ")):
+    for entry in filter(None, readable_settings(settings).split("; ")):
         name = entry.removeprefix(f"{method}.")
         if not name.startswith("steps="):
             (shared if name == entry else own).append(name)

@@ -15,6 +15,7 @@ from ttt_bench.results.rows import plain_frame, read_rows
 from ttt_bench.stats.step_rules import DELTA
 from ttt_bench.stats.summary import delta_frame, score_frame
 from ttt_bench.sweep.cell import Cell
+from ttt_bench.util.text import readable_settings
 
 BASE = "base"
 """The method whose scores Delta_TTT refers to."""
@@ -23,7 +24,7 @@ BASE = "base"
 def settings_text(request: Request, omitted: str = "") -> str:
     """Return the `--set` options of a request, joined by '; ', without the one to omit."""
     shown = {key: value for key, value in request.set.items() if key != omitted}
-    return "; ".join(f"{key}={value}" for key, value in sorted(shown.items()))
+    return readable_settings("; ".join(f"{key}={value}" for key, value in sorted(shown.items())))
 
 
 def last_changes(cells: Iterable[Cell], results: Path) -> pd.DataFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 
 NAME_BYTES = 100
 """Longest name of a file or folder: file systems allow 143 to 255 bytes, some for suffixes."""
+
+_LIST_OF_NAMES = re.compile(r"(?P<key>[^=]+)=\[(?P<names>'[^',]+'(?:, '[^',]+')*)\]")
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:
@@ -58,3 +61,22 @@ def short_name(name: str, limit: int = NAME_BYTES) -> str:
         return name
     digest = sha256(encoded).hexdigest()[:12]
     return f"{encoded[: limit - 13].decode(errors='ignore')}-{digest}"
+
+
+def readable_settings(text: str) -> str:
+    """Return a `settings` text of the results as `--set` takes it: names are joined by commas.
+
+    Arguments of backbones and networks are left as they are: `--set` takes them as TOML.
+
+    >>> readable_settings("batch=4; data.tasks=['semseg', 'depth']")
+    'batch=4; data.tasks=semseg,depth'
+    """
+    return "; ".join(map(_readable_setting, text.split("; ")))
+
+
+def _readable_setting(entry: str) -> str:
+    found = _LIST_OF_NAMES.fullmatch(entry)
+    if found is None or "_args." in found["key"]:
+        return entry
+    names = found["names"].replace("'", "").replace(", ", ",")
+    return f"{found['key']}={names}"
