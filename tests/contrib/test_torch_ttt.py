@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 from support.fakes import TARGET, tiny_net
 from torch_ttt.engine.actmad_engine import ActMADEngine
 from torch_ttt.engine.tent_engine import TentEngine
+from torch_ttt.engine.ttt_engine import TTTEngine
+from torch_ttt.engine_registry import EngineRegistry
 
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm, Optimiser
 from ttt_bench.conformance import check_method
 from ttt_bench.contrib import from_torch_ttt
+from ttt_bench.contrib.torch_ttt import UNFIT
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.methods.tent import Tent
@@ -109,3 +113,37 @@ def test_the_checks_show_known_deviations(method: type[Adapter], deviations: set
 def test_an_instance_is_refused() -> None:
     with pytest.raises(BenchError, match="is not a class with `ttt_forward`"):
         from_torch_ttt(TentEngine(torch.nn.Conv2d(1, 1, 1)), name="tent")  # type: ignore[arg-type]
+
+
+ENGINES = {engine.__name__: engine for engine in EngineRegistry._registry.values()}
+
+
+def test_every_engine_is_refused_or_one_that_works() -> None:
+    assert ENGINES.keys() == {*UNFIT, "TentEngine", "ActMADEngine"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_page_names_every_engine(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/adding-a-method.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line)
+    assert ("| refused" in row) == (name in UNFIT)
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_engines_that_do_not_fit_are_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(BenchError, match=f"{name} cannot be a method: .*; use TentEngine") as found:
+        from_torch_ttt(ENGINES[name], name="theirs")
+    assert UNFIT[name] in str(found.value)
+
+
+def test_a_subclass_with_its_own_step_is_taken() -> None:
+    class Own(TTTEngine):
+        def ttt_forward(self, inputs: torch.Tensor) -> Any:
+            return super().ttt_forward(inputs)
+
+    class Inherits(TTTEngine):
+        pass
+
+    assert from_torch_ttt(Own, name="own").name == "own"
+    with pytest.raises(BenchError, match="Inherits cannot be a method"):
+        from_torch_ttt(Inherits, name="inherits")

@@ -4,9 +4,7 @@ An engine wraps a network that returns one tensor. Its `ttt_forward` returns the
 and in eval mode the engine descends this loss over all parameters of the network that have a
 gradient. `from_torch_ttt` runs `ttt_forward` as a step; the harness descends.
 
-Engines that train on the source or build modules in their first forward pass (TTT, masked TTT, IT3,
-TTT++) are not supported: they need a source model that was trained with them. Engines that select
-images (EATA, DeYO) fail on one prediction per pixel.
+`UNFIT` names the engines that cannot be such a method.
 """
 
 from __future__ import annotations
@@ -37,6 +35,23 @@ from ttt_bench.adapter import (
 )
 from ttt_bench.errors import BenchError
 from ttt_bench.network import Net, Network
+
+_SELECTS = "it selects images by one prediction per image, and there is one per pixel"
+_TRAINS = "it needs a source model that was trained with it, and gets Base's"
+
+UNFIT: Mapping[str, str] = {
+    "DeYOEngine": _SELECTS,
+    "EataEngine": _SELECTS,
+    "IT3Engine": _TRAINS,
+    "MaskedTTTEngine": "it masks tokens of a text, and there are only images",
+    "MemoEngine": (
+        "its BatchNorm layers fail in torch-ttt 0.0.2, and it takes the columns of a picture for "
+        "the classes"
+    ),
+    "TTTEngine": _TRAINS,
+    "TTTPPEngine": _TRAINS,
+}
+"""Engine of torch-ttt 0.0.2 -> the reason why its step cannot be that of a method."""
 
 
 class SegmentationView(nn.Module):
@@ -146,12 +161,17 @@ def from_torch_ttt(
             "backbone.layer4".
 
     Raises:
-        BenchError: it is no engine.
+        BenchError: it is no engine, or its `ttt_forward` is that of an engine in `UNFIT`.
     """
     if not (isinstance(engine, type) and hasattr(engine, "ttt_forward")):
         raise BenchError(
             f"from_torch_ttt: {engine!r} is not a class with `ttt_forward`; give a class of "
             "torch_ttt.engine, such as TentEngine, and its arguments by name"
+        )
+    if reason := _unfit(engine):
+        raise BenchError(
+            f"from_torch_ttt: {engine.__name__} cannot be a method: {reason}; use TentEngine, "
+            "ActMADEngine or a subclass with another `ttt_forward`"
         )
     card = Card(
         title=f"{engine.__name__} of torch-ttt {_version()}",
@@ -172,6 +192,12 @@ def from_torch_ttt(
         "depends_on": (engine,),
     }
     return type(engine.__name__, (TorchTTT,), entries)
+
+
+def _unfit(engine: type[nn.Module]) -> str | None:
+    """Return the reason why an engine cannot be a method; None if none is known."""
+    owner = next(base for base in engine.__mro__ if "ttt_forward" in vars(base))
+    return UNFIT.get(owner.__name__) if owner.__module__.startswith("torch_ttt.") else None
 
 
 def _version() -> str:
