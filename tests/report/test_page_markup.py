@@ -10,7 +10,7 @@ import pytest
 
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.html import to_html
-from ttt_bench.report.formats.sections import Drawn, Part, ReportSection
+from ttt_bench.report.formats.sections import Drawn, Kind, Part, ReportSection
 from ttt_bench.report.page import html, split_notes
 from ttt_bench.report.tables import DASH, Column, Note, Number, Row, Section, Table
 from ttt_bench.stats.comparison import is_control
@@ -149,7 +149,12 @@ def test_a_part_ends_with_its_definition_command_and_files() -> None:
         attached={"intervals.csv": "a,b\n"},
     )
     section = ReportSection(
-        slug="p+q", title="P → Q", subtitle="", parts=(part,), summary=("The answer.",)
+        kind=Kind.COMPARISON,
+        slug="p+q",
+        title="P → Q",
+        subtitle="",
+        parts=(part,),
+        summary=("The answer.",),
     )
     page = html([section], "results/run", command="ttt-bench report")
     tags = Tags(page)
@@ -168,7 +173,7 @@ def test_a_figure_is_shown_as_markup_if_it_has_any() -> None:
     drawn = Drawn(png=b"png", svg=b"<svg/>", inline='<svg role="img"><path/></svg>')
     part = Part(name="curves", figure=drawn, alt="curves over steps")
     page = html(
-        [ReportSection(slug="p", title="P", subtitle="", parts=(part,))],
+        [ReportSection(kind=Kind.COMPARISON, slug="p", title="P", subtitle="", parts=(part,))],
         "results/run",
         command="ttt-bench report",
     )

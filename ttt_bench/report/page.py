@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ttt_bench.report.formats.html import html_environment
-from ttt_bench.report.formats.sections import ReportSection
+from ttt_bench.report.formats.sections import Kind, ReportSection
 from ttt_bench.report.tables import Note, Table
 
 TITLE = "Test-time training and adaptation: results"
@@ -71,9 +71,21 @@ def is_wide(table: Table) -> bool:
 
 
 def summary(sections: Sequence[ReportSection], shown: str = "") -> str:
-    """Return a line with the numbers of comparisons and cells, and what is shown of them."""
-    found = [one.provenance for one in sections if one.provenance is not None]
-    cells, done = sum(one.count for one in found), sum(one.done for one in found)
-    word = "comparison" if len(found) == 1 else "comparisons"
-    line = f"{len(found)} {word}, {done} of {cells} cells with numbers"
+    """Return a line with the numbers of sections and cells, and what is shown of the results.
+
+    Example: "1 comparison, 4 of 4 cells with numbers; 1 study, 3 of 5 cells with numbers".
+    """
+    by_kind: dict[Kind, list[ReportSection]] = {}
+    for section in sections:
+        by_kind.setdefault(section.kind, []).append(section)
+    line = "; ".join(_counted(kind, found) for kind, found in by_kind.items()) or "nothing to show"
     return f"{line}. Shown: {shown}" if shown else line
+
+
+def _counted(kind: Kind, sections: Sequence[ReportSection]) -> str:
+    """Return the number of sections of a kind and of their cells, in words."""
+    one, several = kind.value
+    words = f"{len(sections)} {one if len(sections) == 1 else several}"
+    cells = frozenset[str]().union(*(section.cells for section in sections))
+    done = frozenset[str]().union(*(section.done for section in sections))
+    return f"{words}, {len(done)} of {len(cells)} cells with numbers" if cells else words

@@ -40,13 +40,11 @@ class Provenance:
         shared: the entries that all cells share, as JSON.
         rows: the others, by row.
         count: number of cells.
-        done: number of cells with numbers.
     """
 
     shared: str
     rows: tuple[RowProvenance, ...]
     count: int
-    done: int
 
 
 def provenance(cells: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Provenance:
@@ -66,7 +64,6 @@ def provenance(cells: pd.DataFrame, names: MethodNames = PROPER_NAMES) -> Proven
         shared=_text(shared),
         rows=rows,
         count=len(cells),
-        done=int((cells["state"] == "done").sum()),
     )
 
 

@@ -82,7 +82,7 @@ class Rendered:
         tables: for a console, the tables of every comparison, in the order of the page.
         further: for a console, the tables over comparisons and those of the studies.
         answers: the answer of every comparison, with its title if there are several.
-        summary: the numbers of comparisons and cells, in words, and what is shown of them.
+        summary: the numbers of sections and cells, in words, and what is shown of the results.
         notes: notes on damaged cells, and on what differs between the folders.
         problems: a line per damaged measurement, which the report leaves out.
     """
@@ -120,14 +120,13 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
     require_writable(out, HINT)
     sections, numbers = _comparisons(stock, selection)
     further = list(_further(stock, selection, numbers))
+    every = [*sections, *further]
     paths: list[Path] = []
-    for one in (*sections, *further):
+    for one in every:
         paths += write_files(out / one.slug, one.files())
     where = ", ".join(map(shown, folders))
     command = report_command(folders, out, choices)
-    text = html(
-        [*sections, *further], where, command=command, shown=selection.note, notes=stock.notes
-    )
+    text = html(every, where, command=command, shown=selection.note, notes=stock.notes)
     page = _write(out / PAGE, text.encode())
     return Rendered(
         page=page,
@@ -136,7 +135,7 @@ def report(results: Path | Sequence[Path], out: Path, choices: Choices = EVERYTH
         tables=_for_console(sections),
         further=_for_console(further),
         answers=_answers(sections),
-        summary=summary(sections, selection.note),
+        summary=summary(every, selection.note),
         notes=stock.notes,
         problems=stock.problems,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ttt_bench.analysis.across.groups import groups
 from ttt_bench.analysis.across.numbers import Numbers
 from ttt_bench.report.across.tables import GroupNumbers, delta_table, score_tables
-from ttt_bench.report.formats.sections import Part, ReportSection
+from ttt_bench.report.formats.sections import Kind, Part, ReportSection
 from ttt_bench.report.selection.rows import without_rows
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
 
@@ -30,6 +30,7 @@ def across_sections(
 
 def _section(found: GroupNumbers, hidden: Collection[str]) -> ReportSection:
     return ReportSection(
+        kind=Kind.ACROSS,
         slug=found.slug,
         title=found.title,
         subtitle=found.group.shared,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ttt_bench.analysis.affinity import AFTER, BEFORE, entries, gaps, groups
-from ttt_bench.report.formats.sections import Part, ReportSection
+from ttt_bench.report.formats.sections import Kind, Part, ReportSection
 from ttt_bench.report.tables import Column, Note, Number, Row, Section, Table
 from ttt_bench.results.measurements import Measurement
 from ttt_bench.results.method_names import PROPER_NAMES, MethodNames
@@ -78,6 +78,7 @@ def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> Rep
     values = gaps(every)
     table = gap_table(found, values, names)
     return ReportSection(
+        kind=Kind.AFFINITY,
         slug=slug,
         title=TITLE,
         subtitle=f"{table.subtitle}; answers {ANSWERS}",

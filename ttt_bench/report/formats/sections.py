@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 
 from markupsafe import Markup
@@ -94,26 +95,42 @@ class Part:
         return contents | ({} if self.figure is None else self.figure.files(self.name))
 
 
+class Kind(Enum):
+    """What a section shows; the values are its name for one section and for several."""
+
+    COMPARISON = ("comparison", "comparisons")
+    TIMES = ("table of times", "tables of times")
+    ACROSS = ("table over comparisons", "tables over comparisons")
+    STUDY = ("study", "studies")
+    AFFINITY = ("measurement of affinity", "measurements of affinity")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportSection:
-    """A section of the report: a comparison, a study, or measurements of one kind.
+    """A section of the report.
 
     Attributes:
+        kind: what it shows.
         slug: its folder and its anchor on the page.
         title: its title.
         subtitle: one line on what it is about.
         parts: its tables and figures, in the order of the page.
         summary: the answer in sentences, which the page shows first.
         command: the command that makes its data; may be empty.
+        cells: the hashes of its cells; empty if it does not show cells.
+        done: the hashes of those with numbers.
         provenance: the manifests of its cells; None if it is not of one comparison.
     """
 
+    kind: Kind
     slug: str
     title: str
     subtitle: str
     parts: tuple[Part, ...]
     summary: tuple[str, ...] = ()
     command: str = ""
+    cells: frozenset[str] = frozenset()
+    done: frozenset[str] = frozenset()
     provenance: Provenance | None = None
 
     @property

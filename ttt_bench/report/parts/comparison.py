@@ -16,7 +16,7 @@ from ttt_bench.report import attribution_table, classes, main_table, more_table,
 from ttt_bench.report.across.ranks import ranks_table
 from ttt_bench.report.answer import answer
 from ttt_bench.report.columns import quantity_key
-from ttt_bench.report.formats.sections import Drawn, Part, ReportSection
+from ttt_bench.report.formats.sections import Drawn, Kind, Part, ReportSection
 from ttt_bench.report.intervals import intervals_csv
 from ttt_bench.report.marks.conditions import with_conditions
 from ttt_bench.report.marks.contract import marked
@@ -103,12 +103,15 @@ def comparison_section(content: Content, names: Collection[str] = ()) -> ReportS
     wanted = [name for name in available if not names or name in names]
     built = [part for name in wanted for part in _several(PARTS[name](content))]
     return ReportSection(
+        kind=Kind.COMPARISON,
         slug=comparison.slug,
         title=comparison.title,
         subtitle=comparison.subtitle,
         parts=tuple(built),
         summary=answer(content.evidence),
         command=run_command(comparison),
+        cells=frozenset(comparison.cells["config"]),
+        done=frozenset(comparison.done["config"]),
         provenance=provenance(comparison.cells, comparison.names),
     )
 

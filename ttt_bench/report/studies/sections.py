@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ttt_bench.analysis.results import Results
 from ttt_bench.analysis.studies import StudyResults, study_results
-from ttt_bench.report.formats.sections import Part, ReportSection
+from ttt_bench.report.formats.sections import Kind, Part, ReportSection
 from ttt_bench.report.studies.cost import cost_table
 from ttt_bench.report.studies.table import arms_table
 from ttt_bench.results.measurements import Measurement
@@ -23,21 +23,28 @@ def study_sections(
     results: Results, files: Sequence[StudyFile], timings: Sequence[Measurement]
 ) -> list[ReportSection]:
     """Return a section per study that has parts which the comparisons do not show."""
+    done = frozenset(results.cells.loc[results.cells["state"] == "done", "config"])
     shown = [study_results(results, file) for file in files if file.study.show]
-    sections = [_section(found, timings) for found in shown]
+    sections = [_section(found, done, timings) for found in shown]
     return [section for section in sections if section.parts]
 
 
-def _section(found: StudyResults, timings: Sequence[Measurement]) -> ReportSection:
+def _section(
+    found: StudyResults, done: frozenset[str], timings: Sequence[Measurement]
+) -> ReportSection:
+    """Return the section of a study; `done` are the hashes of all cells with numbers."""
     study, pair = found.study, found.file.pair
     answers = "; ".join(study.answers)
     subtitle = pair.replace(":", " → ")
     return ReportSection(
+        kind=Kind.STUDY,
         slug=f"study-{found.file.slug}",
         title=study.title,
         subtitle=f"{subtitle}; answers {answers}" if answers else subtitle,
         parts=tuple(_parts(found, timings)),
         command=f"ttt-bench study {study.name} --pair {pair}",
+        cells=found.file.cells,
+        done=found.file.cells & done,
     )
 
 

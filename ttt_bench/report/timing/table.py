@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ttt_bench.report.formats.sections import Part, ReportSection
+from ttt_bench.report.formats.sections import Kind, Part, ReportSection
 from ttt_bench.report.tables import Cell, Column, Note, Number, Row, Section, Table
 from ttt_bench.report.timing.shape import REFERENCE, Shape, ratios, seconds_of, shapes
 from ttt_bench.results.measurements import Measurement
@@ -61,6 +61,7 @@ def _section(found: Sequence[Measurement], slug: str, names: MethodNames) -> Rep
     subtitle = _subtitle(found[0])
     table = timing_table(found, subtitle, names)
     return ReportSection(
+        kind=Kind.TIMES,
         slug=slug,
         title=table.title,
         subtitle=f"{subtitle}; answers S4T, Table 6",
