@@ -6,16 +6,23 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from support.synthetic import BASE, add_cell, compared, constant
 
+from ttt_bench.adapter import Optimiser
 from ttt_bench.report.formats.csv_text import to_csv
 from ttt_bench.report.formats.latex.table import notes_latex
 from ttt_bench.report.formats.markdown import to_markdown
+from ttt_bench.report.notes.run import optimisers
 from ttt_bench.report.settings import hyperparameters, parameters
-from ttt_bench.report.settings.values import Settings, shared_options
+from ttt_bench.report.settings.values import (
+    OPTIMISER_NAMES,
+    WITHOUT_EFFECT,
+    Settings,
+    shared_options,
+)
 from ttt_bench.report.tables import Number, Table
 
 SGD = {
@@ -73,6 +80,27 @@ def table(folder: Path, kind: Any) -> Table:
     found = kind.build(only)
     assert isinstance(found, Table)
     return found
+
+
+def test_adamw_has_its_name_and_the_settings_that_it_uses(tmp_path: Path) -> None:
+    still = constant(BASE, 40)
+    settings = {**SGD, "optimiser": "adamw", "momentum": 0.9, "rates": {"model.backbone.*": 0.1}}
+    add_cell(tmp_path, "base", still, config="b", manifest=manifest(OF_BASE, None))
+    add_cell(tmp_path, "tent", still, config="t", manifest=manifest(COUNTS, settings))
+    add_cell(tmp_path, "s4t", still, config="s", manifest=manifest(COUNTS, SGD))
+    found = table(tmp_path, hyperparameters)
+    tent = {row.label: row for row in found.sections[0].rows}["tent"]
+    assert tent.cells["optimiser"] == "AdamW"
+    assert not {"momentum", "nesterov"} & tent.cells.keys()
+    (comparison,) = compared(tmp_path)
+    assert "TENT: AdamW, learning rate 2e-05, times 0.1 for model.backbone.*, betas 0.9 and " in (
+        "; ".join(optimisers(comparison))
+    )
+
+
+def test_every_optimiser_has_a_name_in_print() -> None:
+    names = set(get_args(Optimiser.model_fields["optimiser"].annotation))
+    assert names == OPTIMISER_NAMES.keys() == WITHOUT_EFFECT.keys()
 
 
 def notes(found: Table) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ttt_bench.report.frames import named_rows
+from ttt_bench.report.settings.values import OPTIMISER_NAMES, settings_in_use
 from ttt_bench.report.tables import Note
 from ttt_bench.stats.comparison import Comparison, short_hash
 
@@ -118,19 +119,25 @@ def describe_optimiser(settings: Mapping[str, Any]) -> str:
     name = settings.get("optimiser")
     if name is None:
         return "no optimiser"
-    words = [name.upper() if name == "sgd" else str(name).capitalize()]
-    if "lr" in settings:
-        words.append(_learning_rate(settings))
-    if name != "sgd":
-        words += _betas(settings)
-    if settings.get("nesterov"):
+    used = settings_in_use(settings)
+    words = [OPTIMISER_NAMES.get(name, str(name))]
+    if "lr" in used:
+        words.append(_learning_rate(used))
+    words += [*_rates(used), *_betas(used)]
+    if used.get("nesterov"):
         words.append("Nesterov")
-    return ", ".join(words + _other_settings(settings))
+    return ", ".join(words + _other_settings(used))
 
 
 def _learning_rate(settings: Mapping[str, Any]) -> str:
     per_sample = " times the batch size" if settings.get("lr_per_sample") else ""
     return f"learning rate {settings['lr']:g}{per_sample}"
+
+
+def _rates(settings: Mapping[str, Any]) -> list[str]:
+    """Return the learning rates of single parameters, as factors."""
+    rates = settings.get("rates") or {}
+    return [f"times {factor:g} for {pattern}" for pattern, factor in rates.items()]
 
 
 def _betas(settings: Mapping[str, Any]) -> list[str]:

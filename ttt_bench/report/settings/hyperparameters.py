@@ -8,7 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from ttt_bench.report.settings.hyperparameter_notes import MARK, differing, hyperparameter_notes
-from ttt_bench.report.settings.values import Settings, in_print, settings_of, shown
+from ttt_bench.report.settings.values import (
+    OPTIMISER_NAMES,
+    Settings,
+    in_print,
+    settings_of,
+    shown,
+)
 from ttt_bench.report.tables import Cell, Column, Row, Section, Table
 from ttt_bench.results.published.hyperparameters import EVERY, published_adaptation
 from ttt_bench.stats.comparison import Comparison
@@ -31,7 +37,7 @@ ALWAYS = ("lr", "steps")
 ALL = Column(key="settings", head=("settings",), printed=False, wraps=True)
 """All settings and options as JSON, in the CSV file."""
 
-NAMES = {"sgd": "SGD", "adam": "Adam", "true": "yes", "false": "no"}
+NAMES = {**OPTIMISER_NAMES, "true": "yes", "false": "no"}
 
 
 def build(comparison: Comparison) -> Table | None:

@@ -9,7 +9,14 @@ from typing import Any
 from ttt_bench.report.frames import named_rows
 from ttt_bench.stats.comparison import Comparison
 
-WITHOUT_EFFECT = {"sgd": ("beta1", "beta2"), "adam": ("momentum", "nesterov")}
+OPTIMISER_NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+"""Optimiser -> its name in print."""
+_UNUSED_BY_ADAM = ("momentum", "nesterov")
+WITHOUT_EFFECT = {
+    "sgd": ("beta1", "beta2"),
+    "adam": _UNUSED_BY_ADAM,
+    "adamw": _UNUSED_BY_ADAM,
+}
 """Optimiser -> settings that it does not use."""
 
 
@@ -86,7 +93,7 @@ def _settings(cell: Any, title: str) -> Settings:
     optimiser = manifest.get("optimiser") or {}
     steps = {"steps": cell.steps} if optimiser else {}
     batch = (manifest.get("preset_values") or {}).get("batch")
-    values = {**_used(optimiser), **steps, **({} if batch is None else {"batch": batch})}
+    values = {**settings_in_use(optimiser), **steps, **({} if batch is None else {"batch": batch})}
     return Settings(
         label=cell.label,
         title=title,
@@ -97,7 +104,7 @@ def _settings(cell: Any, title: str) -> Settings:
     )
 
 
-def _used(optimiser: Mapping[str, Any]) -> dict[str, Any]:
+def settings_in_use(optimiser: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an optimiser that have an effect."""
     unused = WITHOUT_EFFECT.get(optimiser.get("optimiser", ""), ())
     return {name: value for name, value in optimiser.items() if name not in unused}
