@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_listing_imports_no_plugin(plugins: Plugins) -> None:
         "RuntimeError: imported",
     ):
         METHODS.load("mine")
+
+
+def test_a_wrong_declaration_is_named_with_its_line(plugins: Plugins) -> None:
+    own = "from ttt_bench.adapter import Optimiser\nOPTIMISER = Optimiser(optimizer='adamw')\n"
+    plugins("mine", "wrong_plugin", own + GOOD)
+    with pytest.raises(BenchError) as found:
+        METHODS.load("mine")
+    assert re.search(
+        r"does not import: Optimiser\.optimizer: unknown setting 'optimizer'; did you mean "
+        r"optimiser\? .* \(wrong_plugin\.py:2 in <module>\); repair or uninstall",
+        str(found.value),
+    )
 
 
 def test_an_invalid_method_is_refused(plugins: Plugins) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.pages import PAGES, WITH_PACKAGES, blocks, name_of, python_of
 from support.paths import ROOT
+
+from ttt_bench.adapter import Optimiser
 
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _RUNS = "ttt_bench.run("
@@ -52,3 +55,16 @@ def test_blocks_are_fenced_and_name_their_language(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "```\n" not in FENCED.sub(lambda block: block[0].removesuffix("```"), text)
     assert not re.search(r"\n\n {4}\S", FENCED.sub("", text))
+
+
+def test_the_page_of_methods_explains_every_field_of_an_optimiser() -> None:
+    page = ROOT / "docs/adding-a-method.md"
+    section = page.read_text(encoding="utf-8").partition("### Optimiser and steps")[2]
+    heads = [
+        line.split("|")[1] for line in section.partition("\n## ")[0].splitlines() if "|" in line
+    ]
+    assert set(re.findall(r"`(\w+)`", " ".join(heads[2:]))) == set(Optimiser.model_fields)
+    (example,) = (block for block in blocks(page, "python") if "Hparams(\n" in block)
+    found: dict[str, Any] = {}
+    exec(compile(example, str(page), "exec"), found)
+    assert found["original"].optimiser.rates == {"model.backbone.*": 0.1}

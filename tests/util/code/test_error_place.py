@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
+from ttt_bench.adapter import Optimiser
 from ttt_bench.util.code.error_place import describe, where
+from ttt_bench.util.input.validation import Strict
 
 SOURCE = """\
 import torch
@@ -54,6 +60,37 @@ def test_lines_of_libraries_are_skipped(plugin: ModuleType) -> None:
 
 def test_an_error_that_was_not_raised_has_no_line() -> None:
     assert where(ValueError("a")) == "an unknown line"
+
+
+class Outer(Strict):
+    inner: Optimiser
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Optimiser(name="adamw"),
+            r"Optimiser\.name: unknown setting 'name'; available: be",
+        ),
+        (
+            lambda: Optimiser(optimizer="adam", lr=-1.0),
+            r"Optimiser\.lr: .* 0, got -1\.0; Optimiser\.optimizer: .* did you mean optimiser\?",
+        ),
+        (lambda: Optimiser(nesterov=True), "nesterov needs a momentum above 0"),
+        (
+            lambda: Outer(inner={"rate": 1}),
+            r"Outer\.inner\.rate: .* did you mean rates\?",
+        ),
+    ],
+)
+def test_wrong_fields_of_a_declaration_are_named(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        make()
+    found = describe(caught.value)
+    assert re.match(message, found)
+    assert re.search(r"\(test_error_place\.py:\d+ in <lambda>\)$", found)
+    assert "pydantic" not in found
 
 
 def test_an_error_without_a_message_is_described_by_its_type() -> None:

@@ -244,6 +244,7 @@ def _imported(point: EntryPoint, where: str, guard: Guard) -> Any:
                 del sys.modules[name]
         raise
     except Exception as error:  # a plugin may raise anything, and must not stop the others
+        reason = describe(error, point.module)
         raise BenchError(
-            f"{where} does not import: {describe(error)}; repair or uninstall the package"
+            f"{where} does not import: {reason}; repair or uninstall the package"
         ) from error

@@ -117,13 +117,30 @@ def validated(
     try:
         made = record(**values)
     except ValidationError as error:
-        wrong += [
-            _problem(record, details, place) if details["loc"] else _of_whole(whole, details)
-            for details in _causes(error)
-        ]
+        wrong += problems_of(error, record, place, whole=whole)
         raise BenchError("\n".join(wrong)) from error
     raise_problems(wrong)
     return made
+
+
+def problems_of(
+    error: ValidationError,
+    record: type[BaseModel],
+    place: Callable[[str], str],
+    *,
+    whole: str = "",
+) -> list[str]:
+    """Return pydantic's errors in one line each.
+
+    Args:
+        error: the error.
+        record: the class that was to be made.
+        place, whole: as in `validated`.
+    """
+    return [
+        _problem(record, details, place) if details["loc"] else _of_whole(whole, details)
+        for details in _causes(error)
+    ]
 
 
 def shortened(value: Any) -> str:
