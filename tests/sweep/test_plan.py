@@ -9,7 +9,9 @@ import pytest
 from safetensors.torch import save_file
 from support.notices import Notices
 from support.runs import plan, run
+from support.toy import Toy
 
+from ttt_bench.adapter import Needs
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.data.shifts.views import StreamedDataset
 from ttt_bench.errors import BenchError
@@ -83,6 +85,30 @@ def test_settings_of_a_method_that_would_not_apply_anyway_are_no_mistake(tmp_pat
     cells = plan(tmp_path, methods="more", protocol="online", set={"memo.views": 4}).cells
     reasons = {cell.method: cell.reason or "" for cell in cells}
     assert "needs the protocol episodic" in reasons["memo"]
+
+
+class Fours(Toy):
+    name = "fours"
+
+    def needs(self) -> Needs:
+        return Needs(batch=4)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "message"),
+    [
+        (17, 8, "have 8 or 9: a last batch of one image joins the one before (--set batch=4, and "),
+        (16, 8, "have 8 (--set batch=4)"),
+        (14, 4, "have 2 or 4 (--set batch=4, and a multiple of 4 target images)"),
+    ],
+)
+def test_the_sizes_of_all_batches_are_named(
+    tmp_path: Path, register: Any, images: int, batch: int, message: str
+) -> None:
+    register(Fours)
+    sizes = {"data.rendered_target": images, "batch": batch}
+    found = refusal(tmp_path, methods="fours", set=sizes)
+    assert f"fours needs batches of 4 images, and the target's {message}" in found
 
 
 def test_the_batches_of_the_target_are_made_once(

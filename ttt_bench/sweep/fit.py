@@ -24,6 +24,7 @@ from ttt_bench.model.parameters import count_parameters
 from ttt_bench.model.split import random_layer
 from ttt_bench.model.weights import load_weights
 from ttt_bench.network import Network
+from ttt_bench.sweep.batches import target_batches
 from ttt_bench.sweep.opened import OpenedPair
 from ttt_bench.sweep.resolve import ResolvedRequest
 from ttt_bench.sweep.settings import channels_of, source_spec, target_of
@@ -286,9 +287,20 @@ def _smallest_batch(opened: OpenedPair) -> int:
     return min(map(len, opened.batches))
 
 
-def _other_batch(opened: OpenedPair, size: int) -> int | None:
-    """Return the number of images of a batch that has not `size` images; None if all have."""
-    return next((len(batch) for batch in opened.batches if len(batch) != size), None)
+def _wrong_batches(opened: OpenedPair, size: int) -> str | None:
+    """Return that not all batches have `size` images, in words; None if all have."""
+    found = sorted({len(batch) for batch in opened.batches})
+    if found == [size]:
+        return None
+    joint = " or " if len(found) == 2 else " to "
+    have = joint.join(map(str, dict.fromkeys((found[0], found[-1]))))
+    if found[-1] > opened.preset.batch:
+        have += ": a last batch of one image joins the one before"
+    remedy = f"--set batch={size}"
+    if any(len(batch) != size for batch in target_batches(opened.target_data, size)):
+        remedy += f", and a multiple of {size} target images"
+    images = f"{size} image{'s' if size > 1 else ''}"
+    return f"needs batches of {images}, and the target's have {have} ({remedy})"
 
 
 def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str | None:
@@ -301,9 +313,8 @@ def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str |
     if len(_undefined(adapter, request)) == len(request.protocol):
         allowed = " or ".join(sorted(needs.protocols))
         return f"needs the protocol {allowed} (--protocol {sorted(needs.protocols)[0]})"
-    if needs.batch is not None and (wrong := _other_batch(opened, needs.batch)):
-        images = f"{needs.batch} image{'s' if needs.batch > 1 else ''}"
-        return f"needs batches of {images}, and one has {wrong} (--set batch={needs.batch})"
+    if needs.batch is not None and (wrong := _wrong_batches(opened, needs.batch)):
+        return wrong
     smallest, side = _smallest_batch(opened), min(opened.target_data.size)
     if smallest < needs.min_batch:
         return f"needs batches of at least {needs.min_batch} images, the smallest has {smallest}"
