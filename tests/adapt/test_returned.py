@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,14 +14,16 @@ from support.toy import TASKS, Joint, Toy, ToyDataset, spec
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapt.record import Record
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
-from ttt_bench.adapter import Norm, Optimiser, Plan, SourcePass, StepOut
+from ttt_bench.adapter import Needs, Norm, Optimiser, Plan, SourcePass, StepOut
 from ttt_bench.config.preset import ModelConfig
 from ttt_bench.errors import BenchError, DivergedError
 from ttt_bench.losses import RECIPES
 from ttt_bench.metrics.base import Scoring
 from ttt_bench.network import Net
 from ttt_bench.protocols import Online
+from ttt_bench.registry import METHODS
 from ttt_bench.train.chain import training_chain
 from ttt_bench.train.net import build_net
 from ttt_bench.train.source_statistics import measure_source
@@ -99,6 +101,33 @@ SLIPS: dict[str, tuple[Callable[[StepOut], Any], str]] = {
         "a prediction of edge of shape .*31.*, not .*32",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        (
+            Needs(protocols=frozenset({"epsodic"})),
+            "unknown protocol 'epsodic'; did you mean episod",
+        ),
+        (Needs(tasks=frozenset({"depht"})), "unknown task 'depht'; did you mean depth"),
+        (Needs(tasks="depth"), r'a str as `tasks`; .* such as frozenset\(\{"semseg"\}\)'),  # type: ignore[arg-type]
+        (None, r"returns None; return a ttt_bench\.adapter\.Needs"),
+    ],
+)
+def test_needs_with_unknown_names_are_refused(needs: Any, message: str) -> None:
+    class Needing(Toy):
+        def needs(self) -> Needs:
+            return cast(Needs, needs)
+
+    with pytest.raises(BenchError, match=f"`needs` of {Toy.name} .*{message}"):
+        needs_of(Needing())
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_the_needs_of_every_method_are_returned(name: str) -> None:
+    adapter = METHODS.load(name)()
+    assert needs_of(adapter) == adapter.needs()
 
 
 @pytest.mark.parametrize("slip", SLIPS)

@@ -87,6 +87,23 @@ def test_settings_of_a_method_that_would_not_apply_anyway_are_no_mistake(tmp_pat
     assert "needs the protocol episodic" in reasons["memo"]
 
 
+class Mistyped(Toy):
+    name = "mistyped"
+
+    def needs(self) -> Needs:
+        return Needs(protocols=frozenset({"epsodic"}))
+
+
+def test_a_mistyped_protocol_of_a_method_is_no_hint(tmp_path: Path, register: Any) -> None:
+    register(Mistyped)
+    message = refusal(tmp_path, methods="mistyped")
+    assert (
+        "mistyped does not fit: `needs` of mistyped returns `protocols` with an unknown" in message
+    )
+    assert "did you mean episodic?" in message
+    assert "--protocol" not in message
+
+
 class Fours(Toy):
     name = "fours"
 

@@ -8,8 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ttt_bench.adapter import Norm, Plan, StepOut
-from ttt_bench.errors import BenchError
+from ttt_bench.adapter import Adapter, Needs, Norm, Plan, StepOut
+from ttt_bench.errors import BenchError, unknown
+from ttt_bench.protocols import PROTOCOLS
+from ttt_bench.tasks import TASKS
+
+
+def needs_of(adapter: Adapter) -> Needs:
+    """Return the requirements of a method.
+
+    Raises:
+        BenchError: `needs` does not return `Needs` whose tasks and protocols have known names.
+    """
+    needs, hook = adapter.needs(), f"`needs` of {adapter.name}"
+    if not isinstance(needs, Needs):
+        raise BenchError(f"{hook} returns {_kind(needs)}; return a ttt_bench.adapter.Needs")
+    _check_names(needs.tasks, hook, "task", TASKS)
+    _check_names(needs.protocols, hook, "protocol", PROTOCOLS)
+    return needs
+
+
+def _check_names(names: Any, hook: str, kind: str, known: Collection[str]) -> None:
+    if isinstance(names, str) or not isinstance(names, Collection):
+        example = next(iter(known))
+        raise BenchError(
+            f"{hook} returns {_kind(names)} as `{kind}s`; return a frozenset of names, such as "
+            f'frozenset({{"{example}"}})'
+        )
+    for name in names:
+        if name not in known:
+            raise BenchError(f"{hook} returns `{kind}s` with an {unknown(kind, str(name), known)}")
 
 
 def checked_plan(plan: Any, method: str) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
 from ttt_bench.conformance.expect import ViolationError, demand, losses_fit, predictions_fit
 from ttt_bench.conformance.runs import STEPS, trajectory
@@ -49,7 +50,7 @@ def batch_sizes(subject: Subject) -> None:
 
     A method that needs batches of one size works on these.
     """
-    needs = subject.adapter.needs()
+    needs = needs_of(subject.adapter)
     for count in [needs.batch] if needs.batch else [needs.min_batch, needs.min_batch + 1]:
         images, where = subject.images(count), f"on batches of {count}"
         for _, predictions, _ in trajectory(subject.session(begin=images), images, 1):

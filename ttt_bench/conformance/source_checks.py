@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapter import Phase
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import resolve_preset
@@ -25,8 +26,9 @@ CARD_FIELDS = ("title", "paper", "source_training", "moves", "sizes", "architect
 
 
 def description(subject: Subject) -> None:
-    """Card, options and both sets of hyperparameters are complete and consistent."""
+    """Card, options, needs and both sets of hyperparameters are complete and consistent."""
     method = subject.method
+    needs_of(subject.adapter)
     empty = [name for name in CARD_FIELDS if not getattr(method.card, name)]
     demand(not empty, f"the card has no text for {', '.join(empty)}")
     for name, field in method.Options.model_fields.items():

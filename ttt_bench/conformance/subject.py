@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ttt_bench.adapt.meta import meta_net
 from ttt_bench.adapt.needs import missing_layers
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut, Target
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
@@ -128,13 +129,13 @@ class Subject:
     @property
     def batch(self) -> int:
         """Return the images per batch that the method needs; at least 2 by default."""
-        needs = self.adapter.needs()
+        needs = needs_of(self.adapter)
         return needs.batch or max(2, needs.min_batch)
 
     @property
     def task_sets(self) -> list[dict[str, int]]:
         """Return all tasks, all but semseg, and all but depth, if they include what is needed."""
-        needed = self.adapter.needs().tasks
+        needed = needs_of(self.adapter).tasks
         without_semseg, without_depth = dict(CHANNELS), dict(CHANNELS)
         del without_semseg["semseg"], without_depth["depth"]
         sets = [dict(CHANNELS), without_semseg, without_depth]

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from ttt_bench.adapt.meta import meta_net, plan_of
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapter import (
     Adapter,
     Hparams,
@@ -87,7 +88,7 @@ def card_rows(name: str, settings: Mapping[str, Any] | None = None) -> list[dict
         "BatchNorm predicting": _NORM_WORDS[plan.predict],
         "passes per step": _passes_words(adapter, plan, net.model),
         "sizes": card.sizes,
-        "needs": ", ".join(_conditions(adapter.needs())) or "nothing",
+        "needs": ", ".join(_conditions(needs_of(adapter))) or "nothing",
         "architecture": card.architecture,
         "--hparams paper": method.paper.citation,
         "--hparams original": method.original.citation,
@@ -200,7 +201,7 @@ def _passes_words(adapter: Adapter, plan: Plan, model: Network) -> str:
     """Describe the cost of a step; a backbone that computes all stages together runs as a whole."""
     if not plan.moves:
         return "no step; one forward pass per batch"
-    batch = adapter.needs().batch or TARGET.batch
+    batch = needs_of(adapter).batch or TARGET.batch
     passes = adapter.passes(batch)
     words = (
         f"{passes.forwards / batch:g} forward and {passes.backwards / batch:g} backward of a batch "

@@ -8,6 +8,7 @@ from typing import Any
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.parameters import parameter_counts
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import resolve_method
 from ttt_bench.config.preset import ModelConfig, resolve_preset
@@ -88,7 +89,7 @@ def _counts(
     adapter: Adapter, model: ModelConfig, channels: Mapping[str, int], progress: Progress
 ) -> dict[str, Any]:
     """Return one method's numbers on a network with these output channels."""
-    missing = adapter.needs().tasks - channels.keys()
+    missing = needs_of(adapter).tasks - channels.keys()
     if missing:
         raise BenchError(f"needs {', '.join(canonical(missing))}, which --tasks does not name")
     net = meta_net(model, channels, adapter)

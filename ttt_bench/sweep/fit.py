@@ -13,6 +13,7 @@ from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
 from ttt_bench.adapt.needs import missing_layers, remedy
 from ttt_bench.adapt.optimiser import rate_factors
 from ttt_bench.adapt.parameters import moved_parameters, parameter_counts
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapter import Adapter
 from ttt_bench.config.method_settings import MethodSettings, resolve_method
 from ttt_bench.config.request import Request
@@ -279,7 +280,7 @@ def _has_batchnorm(network: nn.Module) -> bool:
 
 def _undefined(adapter: Adapter, request: Request) -> tuple[str, ...]:
     """Return those of the requested protocols that a method is not defined for."""
-    allowed = adapter.needs().protocols
+    allowed = needs_of(adapter).protocols
     return tuple(one for one in request.protocol if allowed and one not in allowed)
 
 
@@ -304,7 +305,7 @@ def _wrong_batches(opened: OpenedPair, size: int) -> str | None:
 
 
 def _unmet_need(opened: OpenedPair, adapter: Adapter, request: Request) -> str | None:
-    needs = adapter.needs()
+    needs = needs_of(adapter)
     missing = [task for task in canonical(needs.tasks) if task not in opened.tasks]
     if missing:
         chosen = opened.preset.data.tasks
