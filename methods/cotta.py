@@ -57,6 +57,7 @@ from ttt_bench.methods._cotta_target import (
 from ttt_bench.methods._cotta_teacher import (
     Outputs,
     output_on_view,
+    require_views,
     teacher_output,
     teacher_update,
     view_size,
@@ -203,6 +204,7 @@ class CoTTA(Adapter[CoTTAOptions, Copies]):
         net.extra.take(source)
         others = [task for task in net.model.tasks if task != "semseg"]
         sizes = [view_size(target.size, scale) for scale, _ in options.views]
+        require_views(net.model, {size for size in sizes if size != tuple(target.size)})
         self.bound = Bound(
             source=source,
             tasks=("semseg", *(others if options.tasks == "all" else ())),

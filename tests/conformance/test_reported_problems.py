@@ -17,8 +17,10 @@ from ttt_bench.adapt.protocol_run import ProtocolRun
 from ttt_bench.adapter import Adapter, Context, Needs, Options, StepOut, option
 from ttt_bench.conformance import BACKBONE, assert_conforms, check_method, run_check
 from ttt_bench.conformance.subject import Subject
+from ttt_bench.errors import BenchError
 from ttt_bench.losses import softmax_entropy
 from ttt_bench.network import Net
+from ttt_bench.registry import METHODS
 
 
 def problem(check: str, method: type[Adapter]) -> str:
@@ -139,3 +141,27 @@ def test_the_error_of_a_failed_assertion_has_the_traceback_of_the_method() -> No
     with pytest.raises(AssertionError) as caught:
         assert_conforms(RaisesInItsHelper)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+FOUR_BLOCKS: dict[str, Any] = {"out_indices": [0, 1, 2, 3]}
+
+
+def test_a_network_of_fixed_size_is_refused_with_the_arguments_that_help() -> None:
+    with pytest.raises(BenchError) as found:
+        _subject("test_vit", FOUR_BLOCKS)
+    assert re.search(
+        r"test_vit cannot take images of 61x47, which the checks use \(Input height \(61\) .* "
+        r"\(16\)\); use --set '.* dynamic_img_size = true, dynamic_img_pad = true \}'",
+        str(found.value),
+    )
+    padded = {**FOUR_BLOCKS, "dynamic_img_size": True, "dynamic_img_pad": True}
+    assert not run_check("shapes", _subject("test_vit", padded)).problem
+
+
+def test_a_network_for_which_no_arguments_help_is_checked() -> None:
+    assert "test_maxvit" in _subject("test_maxvit", {}).model.label
+
+
+def _subject(backbone: str, arguments: dict[str, Any]) -> Subject:
+    given = {"model.backbone_args": arguments}
+    return Subject.create(METHODS.load("cotta"), given, backbone, torch.device("cpu"))

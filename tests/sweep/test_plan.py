@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.toy import Toy
 
 from ttt_bench.adapter import Needs
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.config.reading import parse_setting
 from ttt_bench.data.shifts.views import StreamedDataset
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import build_model
@@ -151,6 +153,39 @@ def test_a_backbone_of_fixed_size_is_refused_with_the_size_that_it_cannot_take(
     assert "swin_tiny_patch4_window7_224 cannot take the source's images of 32x32" in message
     assert "cannot take the target's images of 32x48" in message
     assert "--set data.sizes.target=[H, W]" in message
+
+
+VIT = (
+    "model.backbone_args={ out_indices = [0, 1, 2, 3], dynamic_img_size = true, dynamic_img_pad = "
+)
+
+
+def test_the_arguments_with_which_a_backbone_takes_a_size_are_named_and_help(
+    tmp_path: Path,
+) -> None:
+    given = {"model.backbone": "test_vit3", "model.backbone_args": {"out_indices": [0, 1, 2, 3]}}
+    message = refusal(tmp_path, methods="base", set=given)
+    (option,) = set(re.findall(r"use --set '(.*?)', another network", message))
+    assert option.startswith(VIT)
+    assert plan(tmp_path, methods="base", set={**given, **dict([parse_setting(option)])}).cells
+    swin = refusal(tmp_path, methods="base", set={"model.backbone": "swin_tiny_patch4_window7_224"})
+    assert "use --set 'model.backbone_args={ strict_img_size = false }', another" in swin
+    other = refusal(tmp_path, methods="base", set={"model.backbone": "test_maxvit"})
+    assert "; use another network or other sizes" in other
+
+
+def test_views_that_the_network_cannot_take_are_refused_by_the_plan(tmp_path: Path) -> None:
+    arguments = {"out_indices": [0, 1, 2, 3], "dynamic_img_size": True}
+    given = {"model.backbone": "test_vit", "model.backbone_args": arguments}
+    message = refusal(tmp_path, methods="cotta", set={**given, "cotta.scales": [1.0, 0.75]})
+    assert (
+        "cotta does not fit: the network cannot take a view of 32x36 (Input width (36)" in message
+    )
+    assert "--set cotta.scales=[...]" in message
+    assert "dynamic_img_pad=true" in message
+    assert plan(tmp_path, methods="cotta", set={**given, "cotta.scales": [1.0, 2.0]}).cells
+    padded = {"model.backbone_args": {**arguments, "dynamic_img_pad": True}}
+    assert plan(tmp_path, methods="cotta", set={**given, **padded}).cells
 
 
 def test_what_several_devices_cannot_train_alike_is_refused(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from functools import lru_cache
+from shlex import quote
+from typing import Any
 
 import torch
 
@@ -12,11 +14,13 @@ from ttt_bench.adapt.parameters import moved_parameters
 from ttt_bench.adapt.returned import checked_plan
 from ttt_bench.adapter import Adapter, Plan, Target
 from ttt_bench.config.preset import ModelConfig
+from ttt_bench.config.toml_text import inline_table
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import build_model, network_fields
 from ttt_bench.model.network import StagedNetwork
 from ttt_bench.network import Net
 from ttt_bench.util.hashing import hash_of
+from ttt_bench.util.problems import attempt
 from ttt_bench.util.process import watched
 
 
@@ -38,6 +42,31 @@ def meta_net(
         return Net(model, None)
     with torch.device("meta"), watched(f"`build` of method {adapter.name}"):
         return Net(model, adapter.build(model, model.tasks))
+
+
+_ANY_SIZE: tuple[Mapping[str, Any], ...] = (
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"strict_img_size": False},
+)
+"""Arguments with which timm's backbones of a fixed size take others: plain ViTs, and Swins."""
+
+
+def size_remedy(
+    config: ModelConfig, channels: Mapping[str, int], sizes: Collection[tuple[int, int]]
+) -> str:
+    """Return the option with which a network takes images of all sizes; empty if none is known.
+
+    Args:
+        config: the network's configuration.
+        channels: task -> output channels.
+        sizes: (H, W) of the images.
+    """
+    for added in _ANY_SIZE:
+        arguments = {**config.backbone_args, **added}
+        other = config.model_copy(update={"backbone_args": arguments})
+        if all(attempt(forward_error, other, channels, size) == (None, []) for size in sizes):
+            return f"--set {quote(f'model.backbone_args={inline_table(arguments)}')}"
+    return ""
 
 
 def forward_error(
@@ -80,7 +109,7 @@ def _forward_error(identity: _Identity, size: tuple[int, int]) -> str | None:
     except BenchError:
         raise
     except Exception as error:  # timm's networks of fixed size raise various errors
-        return str(error)
+        return " ".join(str(error).split()).rstrip(".") or type(error).__name__
     found = {task: tuple(output.shape) for task, output in outputs.items()}
     wanted = {task: (2, outputs, *size) for task, outputs in model.tasks.items()}
     return None if found == wanted else f"its outputs for 2 images have the shapes {found}"

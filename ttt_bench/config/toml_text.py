@@ -29,12 +29,13 @@ def _table(table: Mapping[str, Any], path: Sequence[str]) -> Iterator[str]:
 
 def _value(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        return "\n".join(["[", *(f"  {_inline(one)}," for one in value), "]"])
+        return "\n".join(["[", *(f"  {inline_table(one)}," for one in value), "]"])
     # JSON's numbers, booleans, lists and escapes are valid in TOML
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _inline(table: Mapping[str, Any]) -> str:
+def inline_table(table: Mapping[str, Any]) -> str:
+    """Return a table of texts, numbers, booleans and lists in one line of TOML."""
     entries = [f"{_key(k)} = {_value(v)}" for k, v in table.items() if v is not None]
     return f"{{ {', '.join(entries)} }}"
 

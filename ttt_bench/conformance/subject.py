@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ttt_bench.adapt.meta import meta_net
+from ttt_bench.adapt.meta import forward_error, meta_net, size_remedy
 from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
@@ -31,6 +31,7 @@ from ttt_bench.train.net import build_net, with_modules
 from ttt_bench.train.source_statistics import measure_source
 from ttt_bench.train.stage import StageRun
 from ttt_bench.util.input.validation import validated
+from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Silent
 
 CHANNELS = output_channels(PAPER_TASKS, classes=3)
@@ -92,7 +93,7 @@ class Subject:
             device: the device to run on.
 
         Raises:
-            BenchError: an option is invalid.
+            BenchError: an option is invalid, or another one is needed for images of all sizes.
         """
         prefix, network = f"{method.name}.", model_settings(settings)
         options = {key: value for key, value in settings.items() if not key.startswith(MODEL)}
@@ -102,10 +103,12 @@ class Subject:
         optimiser = resolved.optimiser.model_copy(
             update={"lr": LEARNING_RATE, "lr_per_sample": False}
         )
+        model = validated(ModelConfig, {"backbone": backbone, **network}, f"{MODEL}{{}}".format)
+        _require_sizes(model)
         return cls(
             method=method,
             settings=replace(resolved, optimiser=optimiser),
-            model=validated(ModelConfig, {"backbone": backbone, **network}, f"{MODEL}{{}}".format),
+            model=model,
             device=device,
             shared=Shared.of(method),
         )
@@ -251,6 +254,23 @@ def model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the network without their prefix `model.`."""
     own = {key: value for key, value in settings.items() if key.startswith(MODEL)}
     return {key.removeprefix(MODEL): value for key, value in own.items()}
+
+
+def _require_sizes(model: ModelConfig) -> None:
+    """Raise a BenchError if a network needs other arguments to take the images of the checks.
+
+    A network for which no arguments are known is checked as it is.
+    """
+    for size in (SOURCE_SIZE, *SIZES):
+        error, _ = attempt(forward_error, model, CHANNELS, size)  # checks report other problems
+        if error is None:
+            continue
+        every = size_remedy(model, CHANNELS, (SOURCE_SIZE, *SIZES))
+        if remedy := every or size_remedy(model, CHANNELS, [size]):
+            raise BenchError(
+                f"{model.label} cannot take images of {size[0]}x{size[1]}, which the checks use "
+                f"({error}); use {remedy}"
+            )
 
 
 def _spec(model: ModelConfig, tasks: Mapping[str, int]) -> SourceSpec:

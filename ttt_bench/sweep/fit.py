@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ttt_bench.adapt.meta import forward_error, meta_net, plan_of
+from ttt_bench.adapt.meta import forward_error, meta_net, plan_of, size_remedy
 from ttt_bench.adapt.needs import missing_layers, remedy
 from ttt_bench.adapt.optimiser import rate_factors
 from ttt_bench.adapt.parameters import moved_parameters, parameter_counts
@@ -247,10 +247,11 @@ def _size_problems(opened: OpenedPair, role: str, size: tuple[int, int]) -> list
     error = forward_error(model, channels_of(opened), size)
     if error is None:
         return []
+    remedy = size_remedy(model, channels_of(opened), [size])
     return [
         f"{opened.pair.name}: {model.label} cannot take the {role}'s images of "
-        f"{size[0]}x{size[1]} ({error}); use another network or other sizes "
-        f"(--set data.sizes.{role}=[H, W])"
+        f"{size[0]}x{size[1]} ({error}); use {f'{remedy}, ' if remedy else ''}another network or "
+        f"other sizes (--set data.sizes.{role}=[H, W])"
     ]
 
 
