@@ -120,7 +120,10 @@ class Subject:
             BenchError: it cannot be built, or lacks layers that the method needs.
         """
         model = meta_net(self.model, CHANNELS).model
-        missing = missing_layers(self.adapter, model, self.model.label)
+        try:
+            missing = missing_layers(self.adapter, model, self.model.label)
+        except Exception:  # a plugin may raise anything, which the checks report with its place
+            return
         if missing:
             raise BenchError(f"{self.method.name} {missing}")
 
