@@ -133,7 +133,7 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
 
 def test_methods_that_the_sizes_do_not_suit_are_named(tmp_path: Path) -> None:
     tasks = ("--set", 'data.tasks=["depth","normals"]')
-    arguments = ("--preset", "smoke", "--device", "cpu", "--results", tmp_path)
+    arguments = ("--preset", "smoke", "--seconds", "0.1", "--results", tmp_path)
     done = call("time", "--methods", "eata,norm", *tasks, *arguments)
     assert done.returncode == 1
     assert "eata cannot be timed: it needs semseg, which is not timed" in done.stderr

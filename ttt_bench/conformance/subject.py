@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ttt_bench.adapt.meta import forward_error, meta_net, size_remedy
-from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Context, Norm, Plan, StepOut, Target
@@ -24,6 +23,7 @@ from ttt_bench.conformance.instruments import WithoutInitialisation
 from ttt_bench.conformance.random_images import RandomImages
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
+from ttt_bench.model.layer_needs import missing_layers
 from ttt_bench.network import Net, Network
 from ttt_bench.tasks import PAPER_TASKS, output_channels
 from ttt_bench.train.chain import SourceSpec, training_chain, trains_on_source

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ttt_bench.adapt.meta import meta_net, plan_of
-from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapter import Adapter
@@ -16,6 +15,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.describe.card import TARGET
 from ttt_bench.errors import BenchError
 from ttt_bench.model.architecture import resolved_model
+from ttt_bench.model.layer_needs import missing_layers
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.registry import METHODS
 from ttt_bench.results.published import published_parameters

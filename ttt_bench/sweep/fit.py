@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from ttt_bench.adapt.meta import forward_error, meta_net, plan_of, size_remedy
-from ttt_bench.adapt.needs import missing_layers, remedy
 from ttt_bench.adapt.optimiser import rate_factors
 from ttt_bench.adapt.parameters import moved_parameters, parameter_counts
 from ttt_bench.adapt.returned import needs_of
@@ -20,6 +19,7 @@ from ttt_bench.config.request import Request
 from ttt_bench.errors import BenchError, ProcessError
 from ttt_bench.model.architecture import build_model
 from ttt_bench.model.batchnorm import BATCH_NORMS
+from ttt_bench.model.layer_needs import missing_layers, remedy
 from ttt_bench.model.normalisation import normalisation_notice
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.model.split import random_layer

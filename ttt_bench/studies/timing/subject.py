@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.meta import meta_net, plan_of
-from ttt_bench.adapt.needs import missing_layers
 from ttt_bench.adapt.parameters import parameter_counts
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm, Target
@@ -22,6 +21,7 @@ from ttt_bench.data.pair import Pair
 from ttt_bench.errors import BenchError
 from ttt_bench.losses import RECIPES
 from ttt_bench.model.architecture import network_fields
+from ttt_bench.model.layer_needs import missing_layers
 from ttt_bench.model.parameters import count_parameters
 from ttt_bench.network import Net
 from ttt_bench.tasks import canonical, output_channels
