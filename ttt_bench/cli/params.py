@@ -95,6 +95,8 @@ def _published_lines(model: ModelConfig, rows: Sequence[Mapping[str, Any]]) -> I
     """Yield where the published numbers come from, and each number of the strong baseline."""
     from ttt_bench.results.published import STRONG_BASELINE
 
+    if all(row["published"] is None for row in rows):
+        return
     if (model.architecture, model.backbone_name) != STRONG_BASELINE:
         yield "published: millions, from S4T's supplement, Table 6 (ResNet-50)"
         return

@@ -97,7 +97,7 @@ def _counts(
     lacking = missing_layers(adapter, net.model, model.label)
     plan, problems = (None, [lacking]) if lacking else attempt(plan_of, net, adapter, TARGET)
     for problem in problems:
-        progress.notice(f"{adapter.name} cannot adapt {model.label}: {problem}")
+        progress.notice(f"{adapter.name}: {problem}")
     counts = parameter_counts(net, adapter, plan.moves if plan else None, trainable=trainable)
     return {
         "millions": round(counts["total"] / 1e6, 2),
