@@ -231,13 +231,13 @@ class RoTTA(Adapter[RoTTAOptions, RoTTAModules]):
         return Passes(2 * self.options.bank, self.options.bank)
 
     def begin_batch(self, net: Net[RoTTAModules], images: Tensor, ctx: Context) -> None:
-        logits = self.predict(net, images, ctx)["semseg"]
-        state = net.extra
+        logits, state = self.predict(net, images, ctx)["semseg"], net.extra
         state.shares.add_(class_shares(logits).sum(dim=0))
         state.seen.add_(len(images))
         usual = state.shares / state.seen if self.options.category == "lift" else 0.0
         count = self._fill(state, images, *image_summary(logits, usual))
-        ctx.batch["images"], ctx.batch["ages"] = state.images[:count], state.ages[:count]
+        ctx.batch["images"] = state.images[:count].clone()
+        ctx.batch["ages"] = state.ages[:count].clone()
 
     def _fill(
         self, state: RoTTAModules, images: Tensor, labels: Tensor, uncertainties: Tensor

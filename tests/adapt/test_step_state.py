@@ -182,12 +182,14 @@ def _view(net: Net) -> Tensor:
     ("value", "message"),
     [
         (lambda net: 1, "puts an int into ctx.batch"),
-        (_view, "puts a parameter that moves, or a view of one, into ctx.batch"),
-        (lambda net: net.model.heads["depth"].bias, "puts a parameter that moves, or a view"),
+        (_view, "puts a parameter that moves, a buffer, or a view of one, into ctx.batch"),
+        (lambda net: net.model.heads["depth"].bias, "puts a parameter that moves"),
         (lambda net: net.model(IMAGES)["depth"].mean(), "puts a tensor with a gradient into"),
+        (lambda net: net.model.mean[..., :1], "puts a parameter that moves, a buffer, or a view"),
+        (lambda net: IMAGES.to_sparse(), "puts a tensor that cannot be saved into ctx.batch"),
     ],
 )
-@pytest.mark.parametrize("hook", ["begin_batch", "step", "after_step", "predict"])
+@pytest.mark.parametrize("hook", ["begin_batch", "step", "after_step", "predict", "end_batch"])
 def test_values_of_a_batch_are_new_tensors(hook: str, value: Any, message: str) -> None:
     class Keeps(Stepping):
         pass
@@ -209,3 +211,4 @@ def _step_and_prediction(adapter: Adapter) -> None:
     one = session(adapter, OPTIMISERS[0])
     one.adapt(IMAGES)
     one.predict(IMAGES)
+    one.end_batch(IMAGES)

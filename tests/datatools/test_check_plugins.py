@@ -156,7 +156,11 @@ def test_images_in_two_splits_are_named_if_the_class_names_its_images(
         raise KeyError("names")
 
     monkeypatch.setattr(Halls, "ids", fail)
-    assert among(check(root, Silent()), "error", "files", "`ids` failed", "KeyError")
+    findings = check(root, Silent())
+    assert among(findings, "error", "splits", "`ids` failed", "KeyError")
+    assert among(findings, "ok", "values"), "the other checks run"
+    monkeypatch.setattr(Halls, "ids", lambda self: {1, "a"})
+    assert among(check(root, Silent()), "error", "splits", "return a frozenset of texts")
 
 
 def test_code_that_fails_is_an_error_without_a_traceback(root: Path) -> None:

@@ -23,13 +23,15 @@ def needs_of(adapter: Adapter) -> Needs:
     needs, hook = adapter.needs(), f"`needs` of {adapter.name}"
     if not isinstance(needs, Needs):
         raise BenchError(f"{hook} returns {_kind(needs)}; return a ttt_bench.adapter.Needs")
+    if not isinstance(needs.batch, int | None) or not isinstance(needs.min_batch, int):
+        raise BenchError(f"{hook} returns a batch that is no whole number; give a number of images")
     _check_names(needs.tasks, hook, "task", TASKS)
     _check_names(needs.protocols, hook, "protocol", PROTOCOLS)
     return needs
 
 
 def _check_names(names: Any, hook: str, kind: str, known: Collection[str]) -> None:
-    if isinstance(names, str) or not isinstance(names, Collection):
+    if not isinstance(names, frozenset | set):
         example = next(iter(known))
         raise BenchError(
             f"{hook} returns {_kind(names)} as `{kind}s`; return a frozenset of names, such as "
@@ -155,25 +157,30 @@ def _check_prediction(prediction: Any, returns: str, task: str, shape: tuple[int
         )
 
 
-def check_batch_values(values: Mapping[str, Any], hook: str, moved: Collection[int]) -> None:
+def check_batch_values(values: Mapping[Any, Any], hook: str, changing: Collection[int]) -> None:
     """Raise an error if a hook has put values into `ctx.batch` that cannot be saved and restored.
 
     Args:
         values: `ctx.batch` after the hook.
         hook: the hook in words.
-        moved: addresses of the memory of the parameters that move (`storage_of`).
+        changing: addresses of the memory of parameters and buffers that change (`storage_of`).
 
     Raises:
-        BenchError: a value is no tensor, has a gradient, or shares the memory of a parameter.
+        BenchError: a name is no text, or a value is no dense tensor, has a gradient, or shares the
+            memory of a parameter or buffer.
     """
     for name, value in values.items():
         place = f"{hook} puts %s into ctx.batch[{name!r}]; put "
+        if not isinstance(name, str):
+            raise BenchError(place % "a value" + "it under a text as its name")
         if not isinstance(value, Tensor):
             raise BenchError(place % _kind(value) + "a tensor, such as torch.tensor(value)")
-        if storage_of(value) in moved:
+        if value.layout is not torch.strided or value.is_nested or value.is_meta:
+            raise BenchError(place % "a tensor that cannot be saved" + "a dense tensor with values")
+        if storage_of(value) in changing:
             raise BenchError(
-                place % "a parameter that moves, or a view of one," + "a copy, such as "
-                "parameter.detach().clone()"
+                place % "a parameter that moves, a buffer, or a view of one," + "a copy, such as "
+                "value.detach().clone()"
             )
         if value.requires_grad:
             raise BenchError(place % "a tensor with a gradient" + "its values, such as x.detach()")

@@ -80,7 +80,7 @@ class Session:
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in self.moved)
-        self._memory = frozenset(map(storage_of, self.moved.values()))
+        self._memory = frozenset(map(storage_of, self._changing().values()))
         self._settings = optimiser
         self.optimiser = make_optimiser(self.moved, optimiser) if self.moved else None
         self.ctx.optimiser = self.optimiser
@@ -239,6 +239,7 @@ class Session:
         """Tell the method that the last step on a batch is done."""
         with torch.no_grad(), self.ctx.streams.within("end_batch"):
             self.adapter.end_batch(self.net, images, self.ctx)
+        self._check_batch("end_batch")
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that changes between steps and batches, as flat tensors."""

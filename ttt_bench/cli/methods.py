@@ -89,7 +89,8 @@ def check_methods(
     Runs each method on a small network and random images, which takes seconds. --set model.*
     chooses another network.
 
-    The exit code is 1 if a check fails, and 2 if a method cannot be loaded or a setting is invalid.
+    The exit code is 1 if a check fails, and 2 if a method cannot be loaded, a setting is invalid,
+    or the network lacks layers that the method needs.
     """
     wanted = names or list(METHODS.names())
     settings = parse_settings(sets)

@@ -12,6 +12,7 @@ from ttt_bench.cli.options import AS_PATH, Json, Sets, parse_settings
 from ttt_bench.cli.output import Display, say, show
 from ttt_bench.config.preset import ModelConfig, resolve_preset
 from ttt_bench.config.request import Request
+from ttt_bench.errors import BenchError
 from ttt_bench.results.method_names import PROPER_NAMES
 from ttt_bench.sweep.resolve import resolve
 from ttt_bench.tasks import PAPER_TASKS, TASKS
@@ -67,6 +68,8 @@ def params(
     from ttt_bench.describe.parameters import parameter_rows
 
     settings = parse_settings(sets) | ({"model.backbone": backbone} if backbone else {})
+    if "data.tasks" in settings:
+        raise BenchError("data.tasks has no effect here; name the tasks with --tasks")
     resolve(Request(set=settings))
     names = [task.strip() for task in tasks.split(",")]
     model = resolve_preset("paper", settings).model

@@ -23,10 +23,11 @@ from ttt_bench.conformance.subject import TARGET_SIZE, Subject
 from ttt_bench.protocols import SingleBatch
 from ttt_bench.util.text import listed
 
-STEPS, SAVED = 3, 1
-"""Steps of the run that is interrupted within a batch, and those before it is saved.
+STEPS, SAVED = 3, 2
+"""Steps of the run that is interrupted within a batch, and the step before which it is saved.
 
-Two updates follow: values that share memory with the network differ after the first of them.
+One update is before that, which may leave state, and two are after it: values that share memory
+with the network differ after the first of them.
 """
 
 
@@ -176,7 +177,8 @@ def _same_resumed(first: Outputs, second: Outputs, where: str) -> None:
         first,
         second,
         f"a run that was interrupted {where} and resumed gives other numbers: the method keeps "
-        "state outside parameters and buffers",
+        "state outside parameters, buffers and `ctx.batch`, or changes a tensor that two of these "
+        "share, in place",
     )
 
 
@@ -191,7 +193,7 @@ class _SingleBatchRun:
     Attributes:
         subject: the method.
         session: the session that adapts.
-        saved: the session's state after `SAVED` steps, as a run saves it.
+        saved: the session's state before step `SAVED`, as a run saves it.
     """
 
     subject: Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ttt_bench.data.base import Dataset, PlacedBatch
 from ttt_bench.data.shifts.views import WrappedDataset
@@ -38,7 +38,12 @@ class WatchedDataset(WrappedDataset):
             return self._dataset.augmented(indices, seed)
 
     def ids(self) -> frozenset[str]:
-        return self._called("ids", self._dataset.ids)
+        found: Any = self._called("ids", self._dataset.ids)
+        if not isinstance(found, frozenset | set) or not all(isinstance(i, str) for i in found):
+            raise DataError(
+                f"{self.domain}: `ids` returns {found!r:.80}; return a frozenset of texts"
+            )
+        return frozenset(found)
 
     def prepare(self, progress: Progress) -> None:
         self._called("prepare", partial(self._dataset.prepare, progress))

@@ -44,6 +44,8 @@ class NetworkSubject:
         given = model_settings(settings)
         if foreign := [key for key in settings if not key.startswith(MODEL)]:
             raise BenchError(f"setting {foreign[0]}: a network has settings {MODEL}* only")
+        if given.get("architecture", kind.name) != kind.name:
+            raise BenchError(f"setting {MODEL}architecture: the network {kind.name} is checked")
         values = {"backbone": BACKBONE, **kind.check_model, **given, "architecture": kind.name}
         config = validated(ModelConfig, values, f"setting {MODEL}{{}}".format)
         network_options(kind, config)

@@ -21,6 +21,8 @@ FILE = "dataset.toml"
 
 
 def _checked_pattern(pattern: str) -> str:
+    if pattern.startswith("/"):
+        raise ValueError("must be a path below the folder of the data set")
     if pattern.count("{name}") != 1:
         raise ValueError('must contain {name} once, such as "images/{split}/{name}.png"')
     rest = pattern.replace("{name}", "").replace("{split}", "")

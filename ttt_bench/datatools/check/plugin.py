@@ -47,6 +47,7 @@ from ttt_bench.datatools.check.values import metres_finding
 from ttt_bench.errors import BenchError
 from ttt_bench.tasks import IGNORE, labelled
 from ttt_bench.util.paths import cache_folder
+from ttt_bench.util.problems import attempt
 from ttt_bench.util.progress import Progress
 from ttt_bench.util.text import listed
 
@@ -123,7 +124,9 @@ def check_installed(found: InstalledSet, progress: Progress, *, full: bool) -> R
         except BenchError as error:
             problems.append(f"split {split}: {error}")
             continue
-        images[split] = dataset.ids()
+        named, wrong = attempt(dataset.ids)
+        images[split] = named or frozenset()
+        yield from (Finding.error("splits", problem, folder) for problem in wrong)
         yield from _check_split(domain, split, dataset, space, progress, full=full)
     for problem in problems:
         if images:

@@ -51,7 +51,7 @@ def metres_finding(
     good = low <= median <= largest
     remark = "" if good else f", outside {low}..{largest:.0f} m: {wrong_unit}"
     if good and median > high:
-        remark = f", right outdoors; in rooms ({low}..{high:.0f} m) {wrong_unit}"
+        remark = f", as outdoors; that of rooms is {low} to {high:.0f} m"
     return Finding.ok_if(
         good, "values", f"depth: median {median:.2f} m{remark}", path, about="depth"
     )

@@ -113,15 +113,17 @@ def _rich_table(table: Table, layout: _Layout) -> RichTable:
 
 
 def with_whole_numbers(shown: RichTable) -> RichTable:
-    """Return the table after its columns that do not wrap got the width of their content.
+    """Return the table after its columns got the width of their numbers, or of their words.
 
-    On a narrow console, rich shortens numbers; such a table is wider than the console instead.
+    On a narrow console, rich shortens numbers and drops columns of words; such a table is wider
+    than the console instead. Words longer than `WORDS_WIDTH`, such as paths, may be broken.
     """
     for column in shown.columns:
-        if column.no_wrap:
-            texts = [str(column.header), *map(str, column.cells)]
-            lines = (line for text in texts for line in text.splitlines())
-            column.min_width = max(map(cell_len, lines), default=0)
+        texts = [str(column.header), *map(str, column.cells)]
+        lines = [line for text in texts for line in text.splitlines()]
+        words = [word for line in lines for word in line.split()]
+        widest = max(map(cell_len, lines if column.no_wrap else words), default=0)
+        column.min_width = widest if column.no_wrap else min(widest, WORDS_WIDTH)
     return shown
 
 

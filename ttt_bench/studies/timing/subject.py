@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ttt_bench.adapt.context import HarnessContext
 from ttt_bench.adapt.meta import meta_net, plan_of
 from ttt_bench.adapt.parameters import parameter_counts
+from ttt_bench.adapt.returned import needs_of
 from ttt_bench.adapt.session import Session
 from ttt_bench.adapter import Adapter, Norm, Target
 from ttt_bench.config.method_settings import MethodSettings
@@ -154,7 +155,7 @@ def make_subject(settings: MethodSettings, sizes: Sizes, device: torch.device) -
 
 def _require_fit(adapter: Adapter, sizes: Sizes) -> None:
     """Raise an error if the tasks, the batch or the network do not suit a method."""
-    needs, channels = adapter.needs(), sizes.channels(adapter)
+    needs, channels = needs_of(adapter), sizes.channels(adapter)
     if missing := needs.tasks - channels.keys():
         raise BenchError(f"it needs {', '.join(canonical(missing))}, which is not timed")
     if needs.batch not in (None, sizes.preset.batch):
