@@ -80,7 +80,8 @@ class Session:
         self.moved = moved_parameters(net, self.plan.moves, adapter.name)
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(name in self.moved)
-        self._memory = frozenset(map(storage_of, self._changing().values()))
+        # tensors without elements have the address 0
+        self._memory = frozenset(map(storage_of, self._changing().values())) - {0}
         self._settings = optimiser
         self.optimiser = make_optimiser(self.moved, optimiser) if self.moved else None
         self.ctx.optimiser = self.optimiser
