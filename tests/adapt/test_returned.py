@@ -111,7 +111,10 @@ SLIPS: dict[str, tuple[Callable[[StepOut], Any], str]] = {
             "unknown protocol 'epsodic'; did you mean episod",
         ),
         (Needs(tasks=frozenset({"depht"})), "unknown task 'depht'; did you mean depth"),
-        (Needs(tasks="depth"), r'a str as `tasks`; .* such as frozenset\(\{"semseg"\}\)'),  # type: ignore[arg-type]
+        (
+            Needs(tasks="depth"),  # type: ignore[arg-type]
+            r'a str as `tasks`; .* such as frozenset\(\{"semseg"\}\)',
+        ),
         (None, r"returns None; return a ttt_bench\.adapter\.Needs"),
     ],
 )

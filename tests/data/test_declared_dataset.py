@@ -77,17 +77,17 @@ def test_without_a_choice_it_has_the_tasks_of_the_papers_and_reads_only_their_fi
 
 def test_an_image_without_a_part_of_a_person_has_no_target_of_human_parts(root: Path) -> None:
     parts = root / "west/parts/val"
-    nobody = np.zeros(SIZE, np.uint8)
-    nobody[:4] = 255
-    declared_files.save(parts / "city0/000.png", nobody)
-    someone = nobody.copy()
-    someone[8, 8] = 6
-    declared_files.save(parts / "city1/001.png", someone)
+    empty = np.zeros(SIZE, np.uint8)
+    empty[:4] = 255
+    declared_files.save(parts / "city0/000.png", empty)
+    person = empty.copy()
+    person[8, 8] = 6
+    declared_files.save(parts / "city1/001.png", person)
     data = opened(root, "west", tasks=("human_parts",))
     data.prepare(Silent())
     people = data.batch([0, 1]).targets["human_parts"].numpy()
     assert (people[0] == 255).all()
-    assert (people[1] == someone).all()
+    assert (people[1] == person).all()
 
 
 def test_classes_are_shared_by_name(root: Path) -> None:

@@ -12,6 +12,7 @@ from ttt_bench.data.shifts.views import WrappedDataset
 from ttt_bench.errors import BenchError, DataError
 from ttt_bench.network import Batch
 from ttt_bench.util.code.error_place import describe
+from ttt_bench.util.input.validation import shortened
 from ttt_bench.util.process import watched
 from ttt_bench.util.progress import Progress
 
@@ -41,7 +42,7 @@ class WatchedDataset(WrappedDataset):
         found: Any = self._called("ids", self._dataset.ids)
         if not isinstance(found, frozenset | set) or not all(isinstance(i, str) for i in found):
             raise DataError(
-                f"{self.domain}: `ids` returns {found!r:.80}; return a frozenset of texts"
+                f"{self.domain}: `ids` returns {shortened(found)}; return a frozenset of texts"
             )
         return frozenset(found)
 

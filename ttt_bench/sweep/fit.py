@@ -247,10 +247,10 @@ def _size_problems(opened: OpenedPair, role: str, size: tuple[int, int]) -> list
     error = forward_error(model, channels_of(opened), size)
     if error is None:
         return []
-    remedy = size_remedy(model, channels_of(opened), [size])
+    setting = size_remedy(model, channels_of(opened), [size])
     return [
         f"{opened.pair.name}: {model.label} cannot take the {role}'s images of "
-        f"{size[0]}x{size[1]} ({error}); use {f'{remedy}, ' if remedy else ''}another network or "
+        f"{size[0]}x{size[1]} ({error}); use {f'{setting}, ' if setting else ''}another network or "
         f"other sizes (--set data.sizes.{role}=[H, W])"
     ]
 
